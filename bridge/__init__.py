@@ -1,0 +1,1 @@
+"""The bridge: shows Dify apps as OpenAI models and holds the tickets."""

@@ -1,0 +1,1 @@
+"""The Dify model provider: everything that runs inside Dify's plugin daemon."""

@@ -1,0 +1,1 @@
+"""A strict, scripted OpenAI-compatible upstream."""
