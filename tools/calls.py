@@ -1,0 +1,92 @@
+"""What a model asks for, assembled from streamed deltas."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from tools.ids import new_tool_call_id
+
+
+class ToolCall(BaseModel):
+    """One call. `arguments` is JSON text, as OpenAI sends it; `{}` when there are none."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
+    name: str = Field(min_length=1, max_length=128)
+    arguments: str = "{}"
+
+    def to_openai(self) -> dict[str, Any]:
+        """Return the entry of an assistant message's `tool_calls`."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+def assistant_message(content: str | None, calls: list[ToolCall]) -> dict[str, Any]:
+    """Return the assistant message of a round that asks for `calls`."""
+    return {"role": "assistant", "content": content or None, "tool_calls": [call.to_openai() for call in calls]}
+
+
+def arguments_problem(arguments: str) -> str | None:
+    """Say what is wrong with a call's arguments, or None where they are a JSON object."""
+    try:
+        value = json.loads(arguments)
+    except ValueError as error:
+        return f"the arguments are not valid JSON: {error}"
+    return None if isinstance(value, dict) else "the arguments must be a JSON object"
+
+
+@dataclass(slots=True)
+class _Partial:
+    upstream_id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+class ToolCallAssembler:
+    """Puts streamed tool-call deltas together.
+
+    Deltas of parallel calls interleave by `index`; the id and the name come only with a call's first delta. Some
+    servers leave `index` out or repeat 0 for every call: there a new id starts a new call.
+    Source: OpenAI's streaming reference and the dialects listed by vLLM, Ollama and SGLang.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Partial] = []
+        self._by_index: dict[int, _Partial] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def feed(self, delta: Mapping[str, Any]) -> None:
+        """Take one entry of a chunk's `delta.tool_calls`."""
+        function = delta.get("function") or {}
+        partial = self._partial(delta.get("index"), delta.get("id") or "", function.get("name") or "")
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            partial.arguments = [json.dumps(arguments, ensure_ascii=False)]
+        elif arguments:
+            partial.arguments.append(str(arguments))
+
+    def _partial(self, index: int | None, upstream_id: str, name: str) -> _Partial:
+        known = self._by_index.get(index) if index is not None else (self._calls[-1] if self._calls else None)
+        starts_another = known is not None and upstream_id and known.upstream_id and upstream_id != known.upstream_id
+        nameless_first = known is None and not name and not upstream_id and bool(self._calls)
+        if nameless_first:
+            known = self._calls[-1]
+        if known is None or starts_another:
+            known = _Partial()
+            self._calls.append(known)
+        if index is not None:
+            self._by_index[index] = known
+        known.upstream_id = known.upstream_id or upstream_id
+        known.name = known.name or name
+        return known
+
+    def calls(self) -> list[ToolCall]:
+        """Return the calls in the order in which they began, each under an id of our own."""
+        return [
+            ToolCall(id=new_tool_call_id(), name=partial.name, arguments="".join(partial.arguments).strip() or "{}")
+            for partial in self._calls
+            if partial.name
+        ]

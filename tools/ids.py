@@ -1,0 +1,19 @@
+"""Identifiers that survive every client."""
+
+import secrets
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def random_name(length: int = 20) -> str:
+    """Return `length` random characters of `[0-9a-z]`; 20 of them hold 103 bits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def new_tool_call_id() -> str:
+    """Return a tool_call_id that never repeats.
+
+    OpenClaw removes every character outside `[A-Za-z0-9]` and cuts ids to 40, so only ids that
+    already have that form come back as they went out.
+    """
+    return "call" + random_name(24)

@@ -1,0 +1,172 @@
+"""What the plugin and the bridge say to each other, over HTTP with a bearer token.
+
+    POST /plugin/v1/attach                       AttachRequest -> AttachResponse
+    PUT  /plugin/v1/tickets/{ticket_id}          TicketRequest -> TicketStatus; the same body again: the same answer
+    GET  /plugin/v1/tickets/{ticket_id}?wait=10  TicketStatus; a long poll that returns after `wait` seconds at the latest
+    POST /plugin/v1/tickets/{ticket_id}/cancel   CancelRequest -> TicketStatus
+    POST /plugin/v1/tickets/{ticket_id}/suspend  TicketStatus; still open: the plugin lets go; resolved: it goes on
+    POST /plugin/v1/invocations/{id}/record      RecordRequest -> 204
+    GET  /plugin/v1/ping                         PingResponse; for credential validation
+
+Errors are OpenAI-shaped: {"error": {"message", "type", "code", "param"}}.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tools.calls import ToolCall
+from tools.choices import ToolChoice
+from tools.definitions import ToolDefinition
+from tools.results import Message, ToolResult
+
+PROTOCOL = 1
+"""Raised when the plugin and the bridge would no longer understand each other."""
+
+TicketState = Literal["open", "resolved", "expired", "cancelled"]
+
+
+class Usage(BaseModel):
+    """Token counts of one upstream call, as OpenAI counts them."""
+
+    prompt_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class PingResponse(_Wire):
+    """The bridge is there and knows the token."""
+
+    service: Literal["clawback"] = "clawback"
+    version: str
+    protocol: int = PROTOCOL
+
+
+class AttachRequest(_Wire):
+    """An invocation asks which run it serves.
+
+    `user` is what Dify passes to a model plugin: the UUID of the EndUser row for API callers. `callback_key` is the
+    node's parameter and `marker` a run id found in the prompt; any of the three may be absent.
+    """
+
+    protocol: int = PROTOCOL
+    invocation_id: str = Field(min_length=8, max_length=64)
+    fingerprint: str = Field(max_length=64)
+    model: str = Field(max_length=200)
+    user: str | None = Field(default=None, max_length=255)
+    app_id: str | None = Field(default=None, max_length=64)
+    callback_key: str | None = Field(default=None, max_length=1024)
+    marker: str | None = Field(default=None, max_length=64)
+
+
+class Round(_Wire):
+    """One finished round of an earlier try of the same invocation: it is replayed, not asked for again."""
+
+    content: str | None = None
+    calls: list[ToolCall]
+    results: list[ToolResult]
+    messages: list[Message] = Field(default_factory=list)
+
+
+class Answer(_Wire):
+    """The final answer of an earlier try of the same invocation."""
+
+    text: str
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+
+
+class AttachResponse(_Wire):
+    """The run that the invocation serves, or none (`run_id` is None; `reason` says what was tried).
+
+    `messages` is the client's transcript in OpenAI's form; `messages[turn]` is the user message whose text went to
+    Dify as `query`. `past_queries` holds `text_digest`s of the queries of earlier runs of this Dify conversation, by
+    which the plugin recognises turns that Dify's memory adds. `open_ticket` is the ticket that an earlier try of this
+    invocation left open: the plugin waits for it instead of asking the upstream again.
+    """
+
+    run_id: str | None = None
+    reason: str | None = None
+    messages: list[Message] = Field(default_factory=list)
+    turn: int | None = None
+    query: str = ""
+    past_queries: list[str] = Field(default_factory=list)
+    tools: list[ToolDefinition] = Field(default_factory=list)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    rounds: list[Round] = Field(default_factory=list)
+    open_ticket: "OpenTicket | None" = None
+    answer: Answer | None = None
+
+
+class OpenTicket(_Wire):
+    """A ticket of an earlier try that nobody has answered yet."""
+
+    ticket_id: str
+    content: str | None = None
+    calls: list[ToolCall]
+
+
+class TicketRequest(_Wire):
+    """The pending tool calls of one round. `content` is the text the model wrote before them.
+
+    `streamed_text` says that text of this round went to Dify, so that the bridge waits for it before it ends the
+    client's response. `usage` is this round's. `wait_seconds` is how long the invocation will hold.
+    """
+
+    run_id: str
+    invocation_id: str
+    round: int = Field(ge=0)
+    content: str | None = None
+    calls: list[ToolCall] = Field(min_length=1)
+    usage: Usage = Usage()
+    streamed_text: bool = False
+    wait_seconds: float = Field(default=0, ge=0)
+
+
+class TicketStatus(_Wire):
+    """A ticket as the plugin sees it. `results` are complete, in call order, when it is resolved.
+
+    `messages` are user messages that the client sent after the results; `tools` and `tool_choice` are what its
+    request offers from now on (None: as before). `reason` says why a ticket is expired or cancelled.
+    """
+
+    ticket_id: str
+    state: TicketState
+    results: list[ToolResult] = Field(default_factory=list)
+    messages: list[Message] = Field(default_factory=list)
+    tools: list[ToolDefinition] | None = None
+    tool_choice: ToolChoice | None = None
+    reason: str | None = None
+
+
+class CancelRequest(_Wire):
+    """Why the plugin no longer waits."""
+
+    reason: str = Field(default="cancelled by the plugin", max_length=500)
+
+
+class RecordRequest(_Wire):
+    """How an invocation ended. `usage` is that of its last upstream call, `total_usage` that of all of them."""
+
+    run_id: str
+    text: str = ""
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    total_usage: Usage = Usage()
+    rounds: int = 0
+    error: str | None = None
