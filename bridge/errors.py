@@ -1,0 +1,126 @@
+"""Every error that a client of the bridge can see, in OpenAI's shape.
+
+BridgeError
+├── InvalidRequest          400   what the client sent cannot work; sending it again does not help
+│   ├── ContextTooLong      400   the prompt is too long: clients compact their history and try again
+│   └── UnprocessableRun    422   the chatflow itself refused or failed; someone has to change the app
+├── Unauthorized            401   the bearer token is missing or wrong (never used for a problem behind the bridge:
+│                                 OpenClaw switches the whole provider off on 401, 402 and 403)
+├── NotFound                404   no such model, ticket, run
+├── Conflict                409   the request contradicts what was accepted already
+├── Gone                    410   the ticket or run ended before this arrived
+├── TooLarge                413   a body or a result exceeds its limit
+├── TooManyRequests         429   waiting helps
+├── Unavailable             503   waiting helps: Dify or the upstream is out of reach for now
+└── Internal                500   a fault of the bridge itself
+"""
+
+from typing import Any
+
+
+class BridgeError(Exception):
+    """An error with everything that its OpenAI-shaped body needs. The text says what to change."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """Return `{"error": {message, type, param, code}}`."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that tell a client when to come back."""
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
+
+
+class InvalidRequest(BridgeError):
+    """What the client sent cannot work."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt does not fit the upstream's context."""
+
+    code = "context_length_exceeded"
+
+
+class UnprocessableRun(BridgeError):
+    """The chatflow refused or failed in a way that repeating does not change."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "chatflow_failed"
+
+
+class Unauthorized(BridgeError):
+    """The bearer token is missing or wrong."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFound(BridgeError):
+    """There is no such thing."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class Conflict(BridgeError):
+    """The request contradicts what was accepted already; nothing changed."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class Gone(BridgeError):
+    """The ticket or run ended before this arrived."""
+
+    status = 410
+    type = "invalid_request_error"
+    code = "gone"
+
+
+class TooLarge(BridgeError):
+    """A body or a result exceeds its limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "too_large"
+
+
+class TooManyRequests(BridgeError):
+    """Waiting helps."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class Unavailable(BridgeError):
+    """Dify or the upstream is out of reach for now."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+
+class Internal(BridgeError):
+    """A fault of the bridge itself."""
+
+    code = "internal_error"
