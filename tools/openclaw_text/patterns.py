@@ -1,0 +1,70 @@
+"""Patterns that know when they have begun.
+
+A stream must hold back text that may be the start of an opener and nothing else. Python's regular expressions cannot
+say "this is the beginning of a match", so a pattern is written as a sequence of parts, and two expressions are derived
+from it: one for the whole pattern and one for everything that is cut off inside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """At least `least` and at most `most` characters of a class such as `[a-z]`."""
+
+    chars: str
+    least: int = 1
+    most: int = 120
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Any of these sequences; an empty one makes the part optional."""
+
+    choices: tuple[Pattern, ...]
+
+
+type Part = str | Run | OneOf
+type Pattern = Sequence[Part]
+
+
+def whole(pattern: Pattern) -> str:
+    """The expression that matches `pattern` completely."""
+    return "".join(_whole_part(part) for part in _parts(pattern))
+
+
+def begun(pattern: Pattern) -> str:
+    """The expression that matches where the text ends inside `pattern`, its whole rest included."""
+    parts = _parts(pattern)
+    if not parts:
+        return "(?!)"
+    first, rest = parts[0], begun(parts[1:])
+    if isinstance(first, str):
+        return _begun_literal(first, rest)
+    if isinstance(first, Run):
+        return rf"(?:{first.chars}{{0,{first.most}}}\Z|{_whole_part(first)}{rest})"
+    inside = "|".join(begun(choice) for choice in first.choices)
+    return rf"(?:{inside}|{_whole_part(first)}{rest})"
+
+
+def _parts(pattern: Pattern) -> Sequence[Part]:
+    return [pattern] if isinstance(pattern, str) else pattern
+
+
+def _whole_part(part: Part) -> str:
+    if isinstance(part, str):
+        return re.escape(part)
+    if isinstance(part, Run):
+        return f"{part.chars}{{{part.least},{part.most}}}"
+    return "(?:" + "|".join(whole(choice) for choice in part.choices) + ")"
+
+
+def _begun_literal(text: str, rest: str) -> str:
+    expression = rest
+    for char in reversed(text):
+        expression = rf"(?:\Z|{re.escape(char)}{expression})"
+    return expression
