@@ -1,0 +1,80 @@
+"""The application factory."""
+
+import logging
+import re
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from bridge.attach import Invocations
+from bridge.config import Config
+from bridge.endpoint.blueprint import endpoint_blueprint
+from bridge.endpoint.turns import Turns
+from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
+from bridge.executor_api import executor_blueprint
+from bridge.plugin_api import plugin_blueprint
+from bridge.runs import Runs
+from bridge.store import Store
+from bridge.sweeper import Sweeper
+from bridge.tickets import Tickets
+from bridge.wakeups import Wakeups
+from tools.ids import random_name
+
+log = logging.getLogger("clawback.http")
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9_.:-]{1,128}$")
+
+
+def create_app(config: Config) -> Flask:
+    """Return the bridge as a WSGI application: one blueprint an audience, nothing global."""
+    config.data_dir.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+    runs = Runs(config, Store(config.store_url), Wakeups())
+    tickets = Tickets(runs)
+    app = Flask("clawback", static_folder=None)
+    app.register_blueprint(endpoint_blueprint(config, runs, Turns(runs, tickets)))
+    app.register_blueprint(plugin_blueprint(config, Invocations(runs), tickets))
+    app.register_blueprint(executor_blueprint(config, runs, tickets))
+    app.extensions["clawback"] = runs
+    _identify_requests(app)
+    _shape_errors(app)
+    Sweeper(runs).start()
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return jsonify({"status": "ok"})
+
+    return app
+
+
+def _identify_requests(app: Flask) -> None:
+    @app.before_request
+    def _take_id() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.match(given) else f"req_{random_name(20)}"
+
+    @app.after_request
+    def _show_id(response: Response) -> Response:
+        response.headers.setdefault("X-Request-Id", g.get("request_id", ""))
+        return response
+
+
+def _shape_errors(app: Flask) -> None:
+    @app.errorhandler(BridgeError)
+    def _bridge_error(error: BridgeError) -> Response:
+        response = jsonify(error.body())
+        response.status_code = error.status
+        response.headers.extend(error.headers())
+        return response
+
+    @app.errorhandler(HTTPException)
+    def _http_error(error: HTTPException) -> Response:
+        known = NotFound if error.code == 404 else InvalidRequest
+        shaped = known(f"{request.method} {request.path}: {error.description or error.name}")
+        response = _bridge_error(shaped)
+        response.status_code = error.code or 500
+        return response
+
+    @app.errorhandler(Exception)
+    def _fault(error: Exception) -> Response:
+        log.exception("a request failed", extra={"request_id": g.get("request_id")})
+        return _bridge_error(Internal("the bridge failed; its log says more under this response's X-Request-Id"))

@@ -1,0 +1,138 @@
+"""How an invocation of the plugin finds the run it serves, and what an earlier try of it has done already."""
+
+import logging
+import time
+
+from bridge.dify import DifyError
+from bridge.errors import InvalidRequest
+from bridge.requests import Reply, RunRequest
+from bridge.runs import Runs
+from bridge.store.rows import InvocationRow, RunRow, TicketRow
+from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, OpenTicket, RecordRequest, Round
+
+log = logging.getLogger("clawback.attach")
+
+
+class Invocations:
+    """The plugin's invocations, as the runs of this bridge know them."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._store = runs.store
+
+    def attach(self, request: AttachRequest) -> AttachResponse:
+        """Find the run and return its transcript, its tools, and what to replay. No run is an answer, not an error."""
+        if request.protocol != PROTOCOL:
+            raise InvalidRequest(
+                f"the plugin speaks protocol {request.protocol} and this bridge {PROTOCOL}: install the same version "
+                "of both",
+                code="protocol_mismatch",
+            )
+        run, reason = self._find(request)
+        if run is None:
+            self._runs.unmatched.append((time.time(), reason))
+            log.info("an invocation belongs to no run", extra={"reason": reason})
+            return AttachResponse(reason=reason)
+        with self._runs.lock:
+            invocation = self._store.attach_invocation(request.invocation_id, run.id, run.attempt, request.fingerprint)
+        log.info("invocation attached", extra={"run": run.id, "invocation": invocation.id})
+        return self._answer(run, invocation)
+
+    def _find(self, request: AttachRequest) -> tuple[RunRow | None, str]:
+        """Try the marker, the callback key and Dify's end user, in this order: what names the run best comes first."""
+        tried = []
+        if request.marker:
+            run = self._store.run(request.marker)
+            if run and run.state == "running":
+                return run, ""
+            tried.append("the marker in the prompt names no running run")
+        if request.callback_key:
+            user = request.callback_key.partition(":")[2] or request.callback_key
+            run = self._store.active_run_of_user(user)
+            if run:
+                return run, ""
+            tried.append(
+                "callback_key stands for no user with a run; it should be u:{{#sys.user_id#}}, which Dify fills in "
+                "from 1.14 on"
+            )
+        if request.user:
+            run = self._store.active_run_of_user(request.user) or self._run_of_end_user(request.user)
+            if run:
+                return run, ""
+            tried.append(
+                "Dify's end user stands for no run (GET /v1/end-users needs Dify 1.13 or newer and the app's own key; "
+                "else set callback_key in the LLM node, or find_run = 'marker' for the app)"
+            )
+        return None, "; ".join(tried) or "the invocation named neither a user, a callback key nor a marker"
+
+    def _run_of_end_user(self, uuid: str) -> RunRow | None:
+        user = self._store.end_user(uuid)
+        for app in [] if user else self._runs.config.apps:
+            try:
+                user = self._runs.client(app.model).end_user(uuid)
+            except DifyError as error:
+                log.warning("Dify did not say who a user is", extra={"model": app.model, "error": str(error)})
+                continue
+            if user:
+                self._store.save_end_user(uuid, user)
+                break
+        return self._store.active_run_of_user(user) if user else None
+
+    def _answer(self, run: RunRow, invocation: InvocationRow) -> AttachResponse:
+        request = self._request(run, invocation)
+        tickets = self._store.tickets_of_invocation(invocation.id)
+        past = self._store.past_queries(run.conversation_id, before=run.id)
+        if run.attempt > 1:
+            past.append(run.query_digest)
+        return AttachResponse(
+            run_id=run.id,
+            messages=request.messages,
+            turn=request.turn,
+            query=request.query,
+            past_queries=past,
+            tools=request.tools,
+            tool_choice=request.tool_choice,
+            parallel_tool_calls=request.parallel_tool_calls,
+            rounds=[_round(ticket) for ticket in tickets if ticket.state == "resolved"],
+            open_ticket=next((_open(ticket) for ticket in tickets if ticket.state == "open"), None),
+            answer=Answer.model_validate_json(invocation.answer) if invocation.answer else None,
+        )
+
+    def _request(self, run: RunRow, invocation: InvocationRow) -> RunRequest:
+        """Return the transcript to go on from.
+
+        A later attempt replays the rounds on top of the first transcript. Where an earlier try's rounds were not found
+        again, because the node's prompt holds the time, say, the client's newest transcript holds them instead.
+        """
+        live = self._runs.live(run.id)
+        replays = bool(self._store.tickets_of_invocation(invocation.id)) or invocation.answer is not None
+        if live and live.latest and not replays and self._store.untaken_invocations(run.id, run.attempt):
+            return live.latest
+        return RunRequest.model_validate_json(run.request)
+
+    def record(self, invocation_id: str, request: RecordRequest) -> None:
+        """Write how an invocation ended: its answer is what a later attempt of the run replays."""
+        live = self._runs.live(request.run_id)
+        if live and request.error is None:
+            live.used(request.usage)
+            if request.finish_reason in {"length", "content_filter"}:
+                live.finish_reason = request.finish_reason
+        if request.error is not None:
+            self._store.end_invocation(invocation_id, "failed", None, request.error)
+            return
+        answer = Answer(text=request.text, finish_reason=request.finish_reason, usage=request.usage)
+        self._store.end_invocation(invocation_id, "answered", answer.model_dump_json(), None)
+
+
+def _round(ticket: TicketRow) -> Round:
+    reply = Reply.model_validate_json(ticket.reply) if ticket.reply else Reply()
+    return Round(
+        content=ticket.content,
+        calls=[call.call() for call in ticket.calls],
+        results=ticket.results(),
+        messages=reply.messages,
+    )
+
+
+def _open(ticket: TicketRow) -> OpenTicket:
+    return OpenTicket(ticket_id=ticket.id, content=ticket.content, calls=[call.call() for call in ticket.calls])

@@ -1,0 +1,71 @@
+"""The command line."""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import click
+
+from bridge import logs
+from bridge.config import Config, ConfigError, default_path, load
+from bridge.tokens import hash_token, new_token
+
+AUDIENCES = ("client", "plugin", "executor")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="clawback")
+def main() -> None:
+    """Clawback: a Dify chatflow as the model behind OpenClaw, OpenClaw's tools as the hands of a Dify chatflow."""
+
+
+def _load(path: Path) -> Config:
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
+@click.option("--host", help="Bind to this address instead of the configured one.")
+@click.option("--port", type=int, help="Bind to this port instead of the configured one; 0 takes a free one.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line when ready, and log in JSON.")
+def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
+    """Serve the bridge until Ctrl-C."""
+    from bridge.server import Server
+
+    config = _load(path)
+    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        config = Config.model_validate(config.model_copy(update=overrides).__dict__)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    logs.configure(log_level, as_json)
+
+    def ready(url: str) -> None:
+        models = [app.model for app in config.apps]
+        if as_json:
+            click.echo(json.dumps({"bridge_url": url, "base_url": f"{url}/v1", "models": models}))
+        else:
+            click.echo(f"Clawback serves {', '.join(models) or 'no apps'} at {url}/v1")
+
+    Server(config, ready, log_level).run()
+
+
+@main.command()
+@click.argument("audience", type=click.Choice(AUDIENCES))
+def token(audience: str) -> None:
+    """Make a bearer token for AUDIENCE; the configuration keeps only its hash."""
+    made = new_token(audience)
+    click.echo(f"token: {made}\nhash:  {hash_token(made)}\n")
+    click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
+
+
+for _command in entry_points(group="clawback.commands"):
+    main.add_command(_command.load(), _command.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The routes of the OpenAI endpoint."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, g, jsonify, request
+
+from bridge.auth import guard
+from bridge.config import Config
+from bridge.endpoint.chat_request import ChatRequest, parse_chat_request
+from bridge.endpoint.chat_response import ChatStream, completion
+from bridge.endpoint.keepalive import ClientGone, connection_of, follow
+from bridge.endpoint.turns import Reading, Turns
+from bridge.errors import NotFound
+from bridge.json_body import json_body
+from bridge.runs import Runs
+from bridge.segments import Event, Failure
+
+log = logging.getLogger("clawback.endpoint")
+
+
+def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
+    """Return the blueprint that clients of the OpenAI API talk to."""
+    blueprint = Blueprint("endpoint", __name__, url_prefix="/v1")
+    check = guard(config.tokens, "client")
+    limits = config.limits
+
+    @blueprint.before_request
+    def _authorize() -> None:
+        check(request)
+
+    @blueprint.get("/models")
+    def list_models() -> Response:
+        return jsonify({"object": "list", "data": [_model(config, app.model) for app in config.apps]})
+
+    @blueprint.get("/models/<path:model>")
+    def get_model(model: str) -> Response:
+        return jsonify(_model(config, model))
+
+    @blueprint.post("/chat/completions")
+    def chat_completions() -> Response:
+        body = json_body(request, limits.request_bytes)
+        chat = parse_chat_request(body)
+        reading = turns.respond(request.headers, body, chat)
+        connection = connection_of(request.environ)
+        events = follow(runs, reading.run_id, reading.segment, connection, limits.keepalive_seconds)
+        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id}
+        if not chat.stream:
+            return jsonify_completion(chat, events, headers)
+        if reading.fresh:
+            wait_for_first(reading, limits.first_event_seconds)
+        include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
+        stream = stream_of(ChatStream(chat.model, include_usage), events)
+        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+
+    return blueprint
+
+
+def wait_for_first(reading: Reading, seconds: float) -> None:
+    """Give a run that fails at once the chance to do so with a proper status, before the stream is committed to 200."""
+    first = reading.segment.read(0, seconds)
+    if first and isinstance(first[0], Failure):
+        raise first[0].error
+
+
+def stream_of(stream: ChatStream, events: Iterator[Event | None]) -> Iterator[str]:
+    """Return the response's body."""
+    yield stream.begin()
+    try:
+        for event in events:
+            if event is None:
+                yield stream.keepalive()
+            else:
+                yield from stream.chunks(event)
+    except ClientGone:
+        log.info("the client went away")
+
+
+def jsonify_completion(chat: ChatRequest, events: Iterator[Event | None], headers: dict[str, str]) -> Response:
+    """Return the whole answer as one body."""
+    body = completion(chat.model, (event for event in events if event is not None))
+    return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
+
+
+def _model(config: Config, model: str) -> dict[str, object]:
+    app = config.app(model)
+    if app is None:
+        raise NotFound(f"there is no model {model!r}", code="model_not_found", param="model")
+    return {
+        "id": app.model,
+        "object": "model",
+        "created": 0,
+        "owned_by": "dify",
+        "description": app.description,
+        "context_window": app.context_window,
+        "max_output_tokens": app.max_output_tokens,
+    }

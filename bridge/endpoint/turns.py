@@ -1,0 +1,162 @@
+"""Which run and segment a request asks for.
+
+results of a known ticket at the end of the transcript  -> the segment after that ticket
+the same request as one that is under way               -> its first segment, from the beginning
+anything else                                           -> a new run
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.config import App
+from bridge.endpoint.chat_request import ChatRequest
+from bridge.errors import InvalidRequest, NotFound
+from bridge.requests import Reply, RunRequest
+from bridge.runs import Runs
+from bridge.segments import Segment
+from bridge.sessions import Session, Turn, auxiliary, identify, split_turn, transcript_keys, turn_key
+from bridge.store.rows import RunRow, SessionRow, TicketRow
+from bridge.tickets import Tickets
+from tools.fingerprint import text_digest
+from tools.results import Message, ToolResult, text_of
+
+log = logging.getLogger("clawback.endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a response tells: this segment of this run. `fresh` says that the run has only just begun."""
+
+    run_id: str
+    segment: Segment
+    fresh: bool = False
+
+
+class Turns:
+    """Finds or makes the run behind each request."""
+
+    def __init__(self, runs: Runs, tickets: Tickets) -> None:
+        self._runs = runs
+        self._tickets = tickets
+        self._store = runs.store
+
+    def respond(self, headers: Mapping[str, str], body: Mapping[str, Any], request: ChatRequest) -> Reading:
+        """Return what answers the request. Raises BridgeError."""
+        app = self._runs.app(request.model)
+        if app is None:
+            known = ", ".join(app.model for app in self._runs.config.apps) or "none: the configuration has no [[apps]]"
+            raise NotFound(
+                f"there is no model {request.model!r}; this bridge has {known}", code="model_not_found", param="model"
+            )
+        messages = [
+            message.model_dump(exclude_none=True, exclude={"reasoning_content"}) for message in request.messages
+        ]
+        turn = split_turn(messages)
+        asked = RunRequest(
+            messages=messages,
+            turn=turn.index,
+            query=turn.query,
+            tools=request.tools or [],
+            tool_choice=request.tool_choice,
+            parallel_tool_calls=request.parallel_tool_calls,
+            inputs=request.inputs or {},
+        )
+        with self._runs.lock:
+            continued = self._continue(app, asked, turn) if turn.is_follow_up else None
+            return continued or self._begin(app, asked, headers, body, messages)
+
+    # A follow-up
+
+    def _continue(self, app: App, asked: RunRequest, turn: Turn) -> Reading | None:
+        ticket, run = self._ticket_of(app, turn)
+        if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
+            # The transcript is the truth: a new run goes on from the results that it holds.
+            return None
+        reply = Reply(messages=turn.after_results, tools=asked.tools, tool_choice=asked.tool_choice)
+        own = {call.id for call in ticket.calls}
+        results = [
+            ToolResult(tool_call_id=call_id, output=text_of(content))
+            for call_id, content in turn.results
+            if call_id in own
+        ]
+        ticket = self._tickets.add_results(ticket.id, results, reply)
+        if ticket.missing():
+            raise InvalidRequest(
+                "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
+                f"missing: {', '.join(ticket.missing())}. The results that came are kept",
+                code="missing_tool_results",
+                param="messages",
+            )
+        return self._segment_after(app, run, ticket, asked)
+
+    def _ticket_of(self, app: App, turn: Turn) -> tuple[TicketRow | None, RunRow | None]:
+        tickets = self._store.tickets_of_calls([call_id for call_id, _ in turn.results])
+        if not tickets:
+            return None, None
+        run = self._store.run(tickets[-1].run_id)
+        return (tickets[-1], run) if run and run.model == app.model else (None, None)
+
+    def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
+        number = (ticket.segment if ticket.segment is not None else -1) + 1
+        live = self._runs.live(run.id)
+        segment = live.segment(number) if live else None
+        segment = segment or self._runs.told(run.id, number)
+        if segment and not segment.failed:
+            return Reading(run.id, segment)
+        if run.state == "finished":
+            return None
+        resumed = self._runs.resume(run, app, asked)
+        return Reading(run.id, resumed.current)
+
+    # A new turn
+
+    def _begin(
+        self,
+        app: App,
+        asked: RunRequest,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any],
+        messages: Sequence[Message],
+    ) -> Reading:
+        if asked.turn is None:
+            raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
+        session = identify(headers, messages, body)
+        key = turn_key(session.key, app.model, messages)
+        joined = self._join(session, key)
+        if joined:
+            return joined
+        kind = auxiliary(headers, body)
+        row = self._session_row(app, session, messages)
+        if kind is None:
+            self._supersede(row)
+        live = self._runs.start(app, asked, row, key, kind)
+        return Reading(live.run_id, live.current, fresh=True)
+
+    def _join(self, session: Session, key: str) -> Reading | None:
+        run = self._store.latest_run_of_turn(key)
+        live = self._runs.live(run.id) if run else None
+        if run is None or live is None or run.state != "running":
+            return None
+        segment = live.segment(0) or self._runs.told(run.id, 0)
+        if segment is None or segment.failed or not (session.key or segment.abandoned):
+            return None
+        return Reading(run.id, segment)
+
+    def _session_row(self, app: App, session: Session, messages: Sequence[Message]) -> SessionRow:
+        if session.key:
+            key = text_digest(f"{app.model}\n{session.key}")
+            known = self._store.session(key)
+        else:
+            digests = [f"{app.model}:{digest}" for digest in transcript_keys(messages)]
+            known = self._store.session_of_transcript(digests)
+        return known or SessionRow(key=key, model=app.model, dify_user=f"clawback-{key}", conversation_id="")
+
+    def _supersede(self, session: SessionRow) -> None:
+        """A new turn takes the place of runs of its session that only wait for results which are not coming."""
+        for run in self._store.unfinished_runs_of_session(session.key):
+            live = self._runs.live(run.id)
+            waits = run.auxiliary is None and bool(self._store.tickets_of_run(run.id, "open"))
+            if waits and (live is None or not live.current.readers):
+                self._runs.cancel(run.id, "the client began a new turn instead of sending the results")

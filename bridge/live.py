@@ -1,0 +1,192 @@
+"""A run that is under way: what Dify and the plugin report goes in, segments come out. No I/O of its own."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bridge.errors import BridgeError
+from bridge.requests import RunRequest
+from bridge.segments import Calls, End, Failure, Reasoning, Segment, Text
+from bridge.store.rows import SegmentRow, TicketRow
+from tools.openclaw_text.guard import TextGuard
+from tools.wire import Usage
+
+KEPT_SEGMENTS = 2
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the current segment holds so far, as Dify streamed it."""
+
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+
+
+class LiveRun:
+    """One attempt after the other of one run.
+
+    `on_segment` is called with every completed segment before its reader learns that it is complete: what it writes is
+    what survives. `guard` makes the text guard of a segment, or is None where the app's text needs none.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        told: list[SegmentRow],
+        on_segment: Callable[[SegmentRow], None],
+        guard: Callable[[], TextGuard] | None,
+        estimate: Callable[[str], Usage],
+    ) -> None:
+        self.run_id = run_id
+        self.attempt = 0
+        self.started = False
+        self.over = False
+        self.latest: RunRequest | None = None
+        self.finish_reason = "stop"
+        self.touched_at = time.monotonic()
+        self._on_segment = on_segment
+        self._make_guard = guard
+        self._estimate = estimate
+        self._lock = threading.RLock()
+        self._segments: dict[int, Segment] = {}
+        self._replayed = "".join(row.text for row in told)
+        self._skip: str = ""
+        self._pending: list[TicketRow] = []
+        self._total: Usage | None = None
+        self._open_segment(told[-1].number + 1 if told else 0)
+
+    def _open_segment(self, number: int) -> None:
+        self._current = Segment(number)
+        self._segments[number] = self._current
+        self._segments.pop(number - KEPT_SEGMENTS, None)
+        self._told = _Told()
+        self._guard = self._make_guard() if self._make_guard else None
+
+    @property
+    def current(self) -> Segment:
+        """The segment that is being told."""
+        return self._current
+
+    def segment(self, number: int) -> Segment | None:
+        """Return the segment with this number while it is held in memory."""
+        with self._lock:
+            return self._segments.get(number)
+
+    def begin(self, attempt: int) -> None:
+        """A Dify workflow run starts. What an earlier attempt told already is left out when it is told again."""
+        with self._lock:
+            if self._current.closed:
+                self._open_segment(self._current.number + 1)
+            self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
+            self.attempt = attempt
+            self.started = False
+            self.over = False
+            self.finish_reason = "stop"
+
+    def text(self, piece: str) -> None:
+        """Dify streamed a piece of the answer; an empty one says that the text before a ticket has all arrived."""
+        with self._lock:
+            if not piece:
+                self.deliver_pending()
+                return
+            piece = self._untold(piece)
+            if not piece:
+                return
+            self._told.text.append(piece)
+            shown = self._guard.feed(piece) if self._guard else piece
+            if shown:
+                self._current.add(Text(shown))
+
+    def _untold(self, piece: str) -> str:
+        if not self._skip:
+            return piece
+        common = 0
+        while common < min(len(piece), len(self._skip)) and piece[common] == self._skip[common]:
+            common += 1
+        self._skip = self._skip[common:] if common == len(piece) else ""
+        return piece[common:]
+
+    def reasoning(self, piece: str) -> None:
+        """Dify streamed a piece of a node's reasoning."""
+        with self._lock:
+            if piece:
+                self._told.reasoning.append(piece)
+                self._current.add(Reasoning(piece))
+
+    def replace(self, answer: str) -> None:
+        """Dify replaced the answer. What is on its way cannot be taken back, so only an unsaid answer changes."""
+        with self._lock:
+            if not self._told.text:
+                self.text(answer)
+
+    def used(self, usage: Usage) -> None:
+        """The plugin reported an upstream call: a client's context is as full as the largest prompt."""
+        with self._lock:
+            so_far = self._told.usage or Usage()
+            self._told.usage = Usage(
+                prompt_tokens=max(so_far.prompt_tokens, usage.prompt_tokens),
+                completion_tokens=so_far.completion_tokens + usage.completion_tokens,
+            )
+
+    def total(self, usage: Usage | None) -> None:
+        """Dify reported the usage of the whole run."""
+        self._total = usage or self._total
+
+    def hold_ticket(self, ticket: TicketRow) -> None:
+        """Deliver this ticket once the text before its calls has arrived."""
+        with self._lock:
+            self._pending.append(ticket)
+
+    def deliver_pending(self) -> None:
+        """Deliver the tickets that wait for their text."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+            for ticket in pending:
+                self.deliver(ticket)
+
+    def deliver(self, ticket: TicketRow) -> None:
+        """End the response with the ticket's calls; what comes after belongs to the next one."""
+        with self._lock:
+            if not self.over:
+                self._close("tool_calls", ticket)
+                self._open_segment(self._current.number + 1)
+
+    def finish(self) -> None:
+        """The chatflow answered."""
+        with self._lock:
+            self.deliver_pending()
+            self.over = True
+            self._close(self.finish_reason, None)
+
+    def fail(self, error: BridgeError) -> None:
+        """The run ended without an answer."""
+        with self._lock:
+            self.over = True
+            self._pending.clear()
+            self._current.add(Failure(error))
+
+    def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
+        rest = self._guard.close() if self._guard else ""
+        text = "".join(self._told.text)
+        self._replayed += text
+        usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
+        self._on_segment(
+            SegmentRow(
+                run_id=self.run_id,
+                number=self._current.number,
+                text=text,
+                reasoning="".join(self._told.reasoning),
+                ticket_id=ticket.id if ticket else None,
+                finish_reason=finish_reason,
+                usage=usage.model_dump_json(),
+            )
+        )
+        calls = [Calls(tuple(call.call() for call in ticket.calls))] if ticket else []
+        self._current.add(*([Text(rest)] if rest else []), *calls, End(finish_reason, usage))
+
+    @property
+    def silent(self) -> bool:
+        """Whether the current segment has told nothing so far."""
+        return not self._told.text

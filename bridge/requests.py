@@ -1,0 +1,32 @@
+"""What a client asked for, as the rest of the bridge sees it and as a run keeps it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from tools.choices import ToolChoice
+from tools.definitions import ToolDefinition
+from tools.results import Message
+
+
+class RunRequest(BaseModel):
+    """The request that starts a run; stored with it, since every attempt of the run begins from it.
+
+    `messages[turn]` is the user message whose cleaned text is `query`.
+    """
+
+    messages: list[Message]
+    turn: int | None
+    query: str
+    tools: list[ToolDefinition] = Field(default_factory=list)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    inputs: dict[str, Any] = Field(default_factory=dict)
+
+
+class Reply(BaseModel):
+    """What a follow-up said besides its tool results."""
+
+    messages: list[Message] = Field(default_factory=list)
+    tools: list[ToolDefinition] | None = None
+    tool_choice: ToolChoice | None = None

@@ -1,0 +1,319 @@
+"""Runs under way: started, resumed, cancelled; one Dify workflow run an attempt."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from bridge.config import App, Config
+from bridge.dify import DifyClient, DifyError, events
+from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
+from bridge.failures import client_error
+from bridge.live import LiveRun
+from bridge.requests import RunRequest
+from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
+from bridge.store import Store
+from bridge.store.rows import RunRow, SegmentRow, SessionRow
+from bridge.usage import estimate_completion
+from bridge.wakeups import Wakeups
+from tools.fingerprint import text_digest
+from tools.ids import random_name
+from tools.marker import marker_for
+from tools.openclaw_text.guard import TextGuard
+from tools.wire import Usage
+
+log = logging.getLogger("clawback.runs")
+
+MAX_ATTEMPTS = 25
+
+
+class Runs:
+    """The runs that this process drives. `lock` makes a decision about runs and tickets one step."""
+
+    def __init__(self, config: Config, store: Store, wakeups: Wakeups) -> None:
+        self.config = config
+        self.store = store
+        self.wakeups = wakeups
+        self.lock = threading.RLock()
+        self.unmatched: deque[tuple[float, str]] = deque(maxlen=50)
+        self._live: dict[str, LiveRun] = {}
+        self._clients = {app.model: DifyClient(app.base_url, app.api_key.get_secret_value()) for app in config.apps}
+
+    def live(self, run_id: str) -> LiveRun | None:
+        """Return the run if this process drives it now."""
+        return self._live.get(run_id)
+
+    def client(self, model: str) -> DifyClient:
+        """Return the service API client of the app that is shown as `model`."""
+        return self._clients[model]
+
+    def app(self, model: str) -> App | None:
+        """Return the app that is shown as `model`."""
+        return self.config.app(model)
+
+    # Starting
+
+    def start(
+        self, app: App, request: RunRequest, session: SessionRow, turn_key: str, auxiliary: str | None
+    ) -> LiveRun:
+        """Start a run. A session that has a run under way gets a Dify user of its own for this one."""
+        now = time.time()
+        run_id = random_name()
+        with self.lock:
+            apart = auxiliary is not None or self.store.active_run_of_user(session.dify_user) is not None
+            run = RunRow(
+                id=run_id,
+                model=app.model,
+                session_key=session.key,
+                turn_key=turn_key,
+                dify_user=f"clawback-{run_id}" if apart else session.dify_user,
+                conversation_id="" if apart else session.conversation_id,
+                query_digest=text_digest(request.query),
+                auxiliary=auxiliary,
+                state="running",
+                attempt=1,
+                task_id="",
+                workflow_run_id="",
+                request=request.model_dump_json(exclude_none=True),
+                error=None,
+                created_at=now,
+                updated_at=now,
+                expires_at=now + self.config.limits.run_seconds,
+            )
+            self.store.insert_run(run)
+            live = self._make_live(run, app, request)
+            self._drive(run, app, request, live, None if apart else session)
+        log.info("run started", extra={"run": run.id, "model": run.model, "apart": apart})
+        return live
+
+    def resume(self, run: RunRow, app: App, latest: RunRequest | None = None) -> LiveRun:
+        """Run the workflow again: finished rounds are replayed, and what the client was told is not told again.
+
+        `latest` is the request that brought the results. Its transcript holds the finished rounds too, for a node
+        whose prompt is no longer the same, so that its rounds cannot be found again.
+        """
+        request = RunRequest.model_validate_json(run.request)
+        with self.lock:
+            if run.attempt >= MAX_ATTEMPTS:
+                raise UnprocessableRun(
+                    f"run {run.id} was tried {run.attempt} times and never came to an end; begin a new turn"
+                )
+            self._in_background(self._stop_task, run)
+            attempt = run.attempt + 1
+            self.store.update_run(run.id, state="running", attempt=attempt, task_id="", error=None)
+            live = self._make_live(run, app, request)
+            live.latest = latest
+            resumed = self.store.run(run.id) or run
+            session = None if run.dify_user == f"clawback-{run.id}" else self.store.session(run.session_key)
+            self._drive(resumed, app, request, live, session)
+        log.info("run resumed", extra={"run": run.id, "attempt": attempt})
+        return live
+
+    def _make_live(self, run: RunRow, app: App, request: RunRequest) -> LiveRun:
+        names = [tool.name for tool in request.tools]
+        guard: Callable[[], TextGuard] | None = (lambda: TextGuard(names)) if app.guard_text else None
+        prompt = run.request
+        return LiveRun(
+            run.id,
+            self.store.segments(run.id),
+            self.store.save_segment,
+            guard,
+            lambda text: estimate_completion(prompt, text),
+        )
+
+    def _drive(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
+        live.begin(run.attempt)
+        self._live[run.id] = live
+        self._in_background(self._pump, run, app, request, live, session)
+
+    @staticmethod
+    def _in_background(work: Callable[..., None], *arguments: object) -> None:
+        threading.Thread(target=work, args=arguments, daemon=True, name=f"clawback-{work.__name__}").start()
+
+    # What Dify streams
+
+    def _pump(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
+        query, inputs = self._with_marker(app, run, request)
+        try:
+            with self.client(app.model).chat(
+                query=query, inputs=inputs, user=run.dify_user, conversation_id=run.conversation_id or ""
+            ) as stream:
+                for event in stream:
+                    if live.attempt != run.attempt or self._live.get(run.id) is not live:
+                        return
+                    self._take(run, live, session, event)
+            if not live.over:
+                raise Internal("Dify's stream ended before the workflow did")
+        except BridgeError as error:
+            self.fail(run, live, error)
+        except DifyError as error:
+            self.fail(run, live, client_error(error))
+        except Exception:
+            log.exception("a run's stream failed", extra={"run": run.id})
+            self.fail(run, live, Internal("the bridge failed while it read Dify's stream; its log says more"))
+
+    def _with_marker(self, app: App, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
+        inputs = {**app.inputs, **request.inputs}
+        query = request.query or "(no text)"
+        if app.find_run != "marker":
+            return query, inputs
+        if app.marker_input:
+            return query, {**inputs, app.marker_input: marker_for(run.id)}
+        return f"{query} {marker_for(run.id)}", inputs
+
+    def _take(self, run: RunRow, live: LiveRun, session: SessionRow | None, event: events.Event) -> None:
+        live.touched_at = time.monotonic()
+        match event:
+            case events.WorkflowStarted():
+                live.started = True
+                self.store.update_run(
+                    run.id,
+                    task_id=event.task_id,
+                    workflow_run_id=event.workflow_run_id,
+                    conversation_id=event.conversation_id,
+                )
+                if session and session.conversation_id != event.conversation_id:
+                    self.store.save_session(
+                        SessionRow(session.key, session.model, session.dify_user, event.conversation_id)
+                    )
+            case events.Message():
+                live.text(event.answer)
+            case events.ReasoningChunk():
+                live.reasoning(event.text)
+            case events.MessageReplace():
+                live.replace(event.answer)
+            case events.MessageEnd():
+                live.total(event.usage)
+            case events.WorkflowFinished():
+                self._finished(run, live, event)
+            case events.ErrorEvent():
+                raise client_error(events.failure_of(event))
+            case _:
+                pass
+
+    def _finished(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
+        if live.over:
+            return
+        if event.status == "stopped":
+            raise Gone(
+                "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
+                code="run_stopped",
+            )
+        if event.status not in {"succeeded", "partial-succeeded"}:
+            raise client_error(events.failure_of(event))
+        if live.silent and not live.current.number and (problem := self.diagnose(run)):
+            raise UnprocessableRun(problem, code="empty_answer")
+        with self.lock:
+            self.cancel_tickets(run.id, "the workflow run ended")
+            self.store.end_run(run.id, "finished")
+            live.finish()
+        log.info("run finished", extra={"run": run.id})
+
+    def diagnose(self, run: RunRow) -> str | None:
+        """Say why no node of the run asked the bridge for tools, or None where one did."""
+        if self.store.has_invocations(run.id):
+            return None
+        missed = [reason for when, reason in self.unmatched if when >= run.created_at]
+        if missed:
+            return f"the chatflow answered nothing, and an LLM node asked the bridge but found no run: {missed[-1]}"
+        return (
+            "the chatflow answered nothing, and none of its LLM nodes asked the bridge for tools. In the app, choose "
+            "the Clawback provider in the LLM node, switch external_tool_callback_enabled on, publish the app, and see "
+            "that the provider's bridge URL is one that Dify's plugin daemon can reach"
+        )
+
+    # Ending
+
+    def fail(self, run: RunRow, live: LiveRun, error: BridgeError) -> None:
+        """The attempt ended without an answer. A suspended run has only let go of its workflow."""
+        with self.lock:
+            if self._live.get(run.id) is not live or live.attempt != run.attempt:
+                return
+            stored = self.store.run(run.id)
+            if stored and stored.state == "suspended":
+                del self._live[run.id]
+                return
+            self.cancel_tickets(run.id, f"the workflow run failed: {error.message}")
+            self.store.end_run(run.id, "failed", error.message)
+            live.fail(error)
+        log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
+
+    def cancel(self, run_id: str, reason: str) -> None:
+        """End a run that nobody waits for any more, and free Dify's worker."""
+        with self.lock:
+            run = self.store.run(run_id)
+            if run is None or not self.store.end_run(run_id, "cancelled", reason):
+                return
+            self.cancel_tickets(run_id, reason)
+            live = self._live.pop(run_id, None)
+            if live:
+                live.fail(Gone(reason, code="run_cancelled"))
+        self._in_background(self._stop_task, run)
+        log.info("run cancelled", extra={"run": run_id, "reason": reason})
+
+    def cancel_tickets(self, run_id: str, reason: str) -> None:
+        """Cancel the run's open tickets and wake who waits for them."""
+        for ticket in self.store.tickets_of_run(run_id, "open"):
+            self.store.close_ticket(ticket.id, "cancelled", reason)
+            self.wakeups.wake(ticket.id)
+
+    def _stop_task(self, run: RunRow) -> None:
+        if not run.task_id:
+            return
+        try:
+            self.client(run.model).stop(run.task_id, run.dify_user)
+        except DifyError as error:
+            log.info("Dify did not stop a task", extra={"run": run.id, "error": str(error)})
+
+    def suspend(self, run_id: str) -> None:
+        """The plugin lets go of the workflow; the run waits for its results without one."""
+        self.store.update_run(run_id, state="suspended")
+
+    # Reading
+
+    def enter(self, segment: Segment) -> None:
+        """A client begins to read."""
+        with self.lock:
+            segment.readers += 1
+            segment.abandoned = False
+
+    def leave(self, run_id: str, segment: Segment) -> None:
+        """A client stopped reading; one that went before the end may come back within the grace time."""
+        with self.lock:
+            segment.readers -= 1
+            if segment.readers or segment.closed:
+                return
+            segment.abandoned = True
+        timer = threading.Timer(self.config.limits.grace_seconds, self._abandon, (run_id, segment))
+        timer.daemon = True
+        timer.start()
+
+    def _abandon(self, run_id: str, segment: Segment) -> None:
+        if segment.abandoned and not segment.closed:
+            self.cancel(run_id, "the client went away and did not come back")
+
+    def told(self, run_id: str, number: int) -> Segment | None:
+        """Return a complete segment from the store, as it was told."""
+        rows = {row.number: row for row in self.store.segments(run_id)}
+        row = rows.get(number)
+        if row is None:
+            return None
+        run = self.store.run(run_id)
+        app = self.app(run.model) if run else None
+        segment = Segment(number)
+        segment.add(*self._events_of(row, app))
+        return segment
+
+    def _events_of(self, row: SegmentRow, app: App | None) -> list[Event]:
+        told: list[Event] = [Reasoning(row.reasoning)] if row.reasoning else []
+        text = row.text
+        if text and (app is None or app.guard_text):
+            guard = TextGuard()
+            text = guard.feed(text) + guard.close()
+        if text:
+            told.append(Text(text))
+        ticket = self.store.ticket(row.ticket_id) if row.ticket_id else None
+        if ticket:
+            told.append(Calls(tuple(call.call() for call in ticket.calls)))
+        return [*told, End(row.finish_reason, Usage.model_validate_json(row.usage))]

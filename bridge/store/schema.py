@@ -1,0 +1,125 @@
+"""The tables. Times are seconds since the epoch, JSON is text.
+
+sessions ──< runs ──< segments          what a client is told, one segment per HTTP response
+              │
+              └──< invocations ──< tickets ──< calls
+"""
+
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("key", String(64), primary_key=True, doc="digest of the model and what identifies the client's session"),
+    Column("model", String(128), nullable=False),
+    Column("dify_user", String(64), nullable=False),
+    Column("conversation_id", String(64), nullable=False, default=""),
+    Column("updated_at", Float, nullable=False),
+)
+
+# A client without a session identity is recognised by its transcript: a digest of it leads to the session.
+transcripts = Table(
+    "transcripts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("session_key", String(64), nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+# Dify passes a model plugin the UUID of the EndUser row; the service API says which `user` that is.
+end_users = Table(
+    "end_users",
+    metadata,
+    Column("uuid", String(64), primary_key=True),
+    Column("dify_user", String(64), nullable=False),
+    Column("updated_at", Float, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("model", String(128), nullable=False),
+    Column("session_key", String(64), nullable=False),
+    Column("turn_key", String(64), nullable=False),
+    Column("dify_user", String(64), nullable=False),
+    Column("conversation_id", String(64), nullable=False, default=""),
+    Column("query_digest", String(16), nullable=False),
+    Column("auxiliary", String(32), nullable=True),
+    Column("state", String(16), nullable=False, doc="running, suspended, finished, failed, cancelled"),
+    Column("attempt", Integer, nullable=False, default=1, doc="how many Dify workflow runs this run has had"),
+    Column("task_id", String(64), nullable=False, default=""),
+    Column("workflow_run_id", String(64), nullable=False, default=""),
+    Column("request", Text, nullable=False, doc="the request that started the run, as runs.RunRequest"),
+    Column("error", Text, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index("runs_by_user", "dify_user", "state"),
+    Index("runs_by_turn", "turn_key"),
+    Index("runs_by_conversation", "conversation_id"),
+    Index("runs_by_session", "session_key", "created_at"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("run_id", ForeignKey("runs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("text", Text, nullable=False, doc="as Dify streamed it, before the text guard"),
+    Column("reasoning", Text, nullable=False, default=""),
+    Column("ticket_id", String(64), nullable=True, doc="the ticket whose calls ended it"),
+    Column("finish_reason", String(32), nullable=False),
+    Column("usage", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+invocations = Table(
+    "invocations",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("successor", String(64), nullable=True, doc="the invocation of a later try that took over its rounds"),
+    Column("state", String(16), nullable=False, doc="running, answered, failed"),
+    Column("answer", Text, nullable=True),
+    Column("error", Text, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Index("invocations_by_run", "run_id", "created_at"),
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("invocation_id", ForeignKey("invocations.id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("state", String(16), nullable=False, doc="open, resolved, expired, cancelled"),
+    Column("content", Text, nullable=True),
+    Column("segment", Integer, nullable=True, doc="the segment that delivered it to the client"),
+    Column("reply", Text, nullable=True, doc="what the client's follow-up said besides the results"),
+    Column("reason", Text, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index("tickets_by_run", "run_id", "created_at"),
+    Index("tickets_by_state", "state", "expires_at"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String(40), primary_key=True, doc="the tool_call_id"),
+    Column("ticket_id", ForeignKey("tickets.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("output", Text, nullable=True),
+    Column("is_error", Boolean, nullable=True),
+    Column("resolved_at", Float, nullable=True),
+    Index("calls_by_ticket", "ticket_id", "position"),
+)

@@ -1,0 +1,418 @@
+"""Every statement of the bridge, each with a sentence above it."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import StaticPool
+
+from bridge.store import schema as t
+from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow, SessionRow, TicketRow
+from tools.calls import ToolCall
+from tools.results import ToolResult
+
+
+class Store:
+    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
+        self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
+        t.metadata.create_all(self._engine)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        if self._lock is None:
+            with self._engine.begin() as connection:
+                yield connection
+        else:
+            with self._lock, self._engine.begin() as connection:
+                yield connection
+
+    # Sessions
+
+    def session(self, key: str) -> SessionRow | None:
+        """Find the session with this key."""
+        with self._transaction() as connection:
+            row = connection.execute(select(*_columns(t.sessions, SessionRow)).where(t.sessions.c.key == key)).first()
+            return SessionRow(**row._mapping) if row else None
+
+    def session_of_transcript(self, digests: Sequence[str]) -> SessionRow | None:
+        """Find the session that the first known of these transcript digests leads to."""
+        with self._transaction() as connection:
+            found = dict(
+                connection.execute(
+                    select(t.transcripts.c.digest, t.transcripts.c.session_key).where(
+                        t.transcripts.c.digest.in_(digests)
+                    )
+                ).tuples()
+            )
+        key = next((found[digest] for digest in digests if digest in found), None)
+        return self.session(key) if key else None
+
+    def save_session(self, session: SessionRow) -> None:
+        """Write the session, whether it is new or not."""
+        values = {"key": session.key, "model": session.model, "dify_user": session.dify_user}
+        self._upsert(t.sessions, "key", values | {"conversation_id": session.conversation_id})
+
+    def remember_transcript(self, digest: str, session_key: str) -> None:
+        """Let this transcript lead to the session."""
+        self._upsert(t.transcripts, "digest", {"digest": digest, "session_key": session_key})
+
+    # End users
+
+    def end_user(self, uuid: str) -> str | None:
+        """Find the Dify user that an EndUser UUID stands for."""
+        with self._transaction() as connection:
+            return connection.execute(
+                select(t.end_users.c.dify_user).where(t.end_users.c.uuid == uuid)
+            ).scalar_one_or_none()
+
+    def save_end_user(self, uuid: str, dify_user: str) -> None:
+        """Remember which Dify user an EndUser UUID stands for."""
+        self._upsert(t.end_users, "uuid", {"uuid": uuid, "dify_user": dify_user})
+
+    # Runs
+
+    def insert_run(self, run: RunRow) -> None:
+        """Write a new run."""
+        with self._transaction() as connection:
+            connection.execute(insert(t.runs).values(**{name: getattr(run, name) for name in RunRow.__slots__}))
+
+    def run(self, run_id: str) -> RunRow | None:
+        """Find the run with this id."""
+        return self._one_run(t.runs.c.id == run_id)
+
+    def active_run_of_user(self, dify_user: str) -> RunRow | None:
+        """Find the run that this Dify user is being driven for."""
+        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
+
+    def latest_run_of_turn(self, turn_key: str) -> RunRow | None:
+        """Find the newest run that answers the same request."""
+        return self._one_run(t.runs.c.turn_key == turn_key)
+
+    def unfinished_runs_of_session(self, session_key: str) -> list[RunRow]:
+        """List the session's runs that still run or are suspended, newest first."""
+        return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(("running", "suspended")))
+
+    def overdue_runs(self, now: float) -> list[RunRow]:
+        """List the unfinished runs whose time is up."""
+        return self._runs(t.runs.c.state.in_(("running", "suspended")), t.runs.c.expires_at < now)
+
+    def update_run(self, run_id: str, **values: Any) -> None:
+        """Change some columns of a run."""
+        with self._transaction() as connection:
+            connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=time.time(), **values))
+
+    def end_run(self, run_id: str, state: str, error: str | None = None) -> bool:
+        """Bring an unfinished run to its end and say whether it was still unfinished."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                update(t.runs)
+                .where(t.runs.c.id == run_id, t.runs.c.state.in_(("running", "suspended")))
+                .values(state=state, error=error, updated_at=time.time())
+            )
+            return changed.rowcount == 1
+
+    def past_queries(self, conversation_id: str, before: str) -> list[str]:
+        """List the digests of the queries that this Dify conversation has had, the run `before` aside."""
+        if not conversation_id:
+            return []
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(t.runs.c.query_digest)
+                .where(t.runs.c.conversation_id == conversation_id, t.runs.c.id != before)
+                .distinct()
+            )
+            return [row.query_digest for row in rows]
+
+    # Segments
+
+    def save_segment(self, segment: SegmentRow) -> None:
+        """Write what a response told its client, before the client is told that it is complete."""
+        values = {name: getattr(segment, name) for name in SegmentRow.__slots__}
+        with self._transaction() as connection:
+            connection.execute(
+                delete(t.segments).where(t.segments.c.run_id == segment.run_id, t.segments.c.number == segment.number)
+            )
+            connection.execute(insert(t.segments).values(created_at=time.time(), **values))
+            if segment.ticket_id:
+                connection.execute(
+                    update(t.tickets).where(t.tickets.c.id == segment.ticket_id).values(segment=segment.number)
+                )
+
+    def segments(self, run_id: str) -> list[SegmentRow]:
+        """List what the run has told its client so far, in order."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(*_columns(t.segments, SegmentRow))
+                .where(t.segments.c.run_id == run_id)
+                .order_by(t.segments.c.number)
+            )
+            return [SegmentRow(**row._mapping) for row in rows]
+
+    # Invocations
+
+    def attach_invocation(self, invocation_id: str, run_id: str, attempt: int, fingerprint: str) -> InvocationRow:
+        """Write an invocation; it takes over the rounds and the answer of an earlier try of the same node.
+
+        An earlier try is one with the same fingerprint that belongs to a former attempt, or that failed in this one
+        (Dify retried the node).
+        """
+        with self._transaction() as connection:
+            known = self._invocation(connection, t.invocations.c.id == invocation_id)
+            if known:
+                return known
+            former = self._invocation(
+                connection,
+                t.invocations.c.run_id == run_id,
+                t.invocations.c.fingerprint == fingerprint,
+                t.invocations.c.successor.is_(None),
+                (t.invocations.c.attempt < attempt) | (t.invocations.c.state == "failed"),
+            )
+            row = InvocationRow(
+                id=invocation_id,
+                run_id=run_id,
+                attempt=attempt,
+                fingerprint=fingerprint,
+                successor=None,
+                state="answered" if former and former.answer else "running",
+                answer=former.answer if former else None,
+                error=None,
+            )
+            values = {name: getattr(row, name) for name in InvocationRow.__slots__}
+            connection.execute(insert(t.invocations).values(created_at=time.time(), **values))
+            if former:
+                connection.execute(
+                    update(t.invocations).where(t.invocations.c.id == former.id).values(successor=invocation_id)
+                )
+                connection.execute(
+                    update(t.tickets).where(t.tickets.c.invocation_id == former.id).values(invocation_id=invocation_id)
+                )
+            return row
+
+    def invocation(self, invocation_id: str) -> InvocationRow | None:
+        """Find the invocation with this id."""
+        with self._transaction() as connection:
+            return self._invocation(connection, t.invocations.c.id == invocation_id)
+
+    def untaken_invocations(self, run_id: str, before_attempt: int) -> int:
+        """Count the invocations of former attempts that opened a ticket and that no later try took over."""
+        with self._transaction() as connection:
+            return connection.execute(
+                select(func.count(func.distinct(t.invocations.c.id)))
+                .join(t.tickets, t.tickets.c.invocation_id == t.invocations.c.id)
+                .where(
+                    t.invocations.c.run_id == run_id,
+                    t.invocations.c.attempt < before_attempt,
+                    t.invocations.c.successor.is_(None),
+                )
+            ).scalar_one()
+
+    def has_invocations(self, run_id: str) -> bool:
+        """Say whether any node of the run has attached."""
+        with self._transaction() as connection:
+            return (
+                connection.execute(select(t.invocations.c.id).where(t.invocations.c.run_id == run_id).limit(1)).first()
+                is not None
+            )
+
+    def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
+        """Write how an invocation ended."""
+        with self._transaction() as connection:
+            connection.execute(
+                update(t.invocations)
+                .where(t.invocations.c.id == invocation_id)
+                .values(state=state, answer=answer, error=error)
+            )
+
+    # Tickets
+
+    def open_ticket(self, ticket: TicketRow, calls: Sequence[ToolCall]) -> TicketRow:
+        """Write a ticket and its calls; one that is there already stays as it is."""
+        with self._transaction() as connection:
+            known = self._ticket(connection, ticket.id)
+            if known:
+                return known
+            values = {name: getattr(ticket, name) for name in TicketRow.__slots__ if name != "calls"}
+            connection.execute(insert(t.tickets).values(updated_at=ticket.created_at, **values))
+            connection.execute(
+                insert(t.calls),
+                [
+                    {
+                        "id": call.id,
+                        "ticket_id": ticket.id,
+                        "position": position,
+                        "name": call.name,
+                        "arguments": call.arguments,
+                    }
+                    for position, call in enumerate(calls)
+                ],
+            )
+            opened = self._ticket(connection, ticket.id)
+            assert opened is not None  # noqa: S101 - it was written two statements ago
+            return opened
+
+    def ticket(self, ticket_id: str) -> TicketRow | None:
+        """Find a ticket with its calls."""
+        with self._transaction() as connection:
+            return self._ticket(connection, ticket_id)
+
+    def tickets_of_calls(self, call_ids: Sequence[str]) -> list[TicketRow]:
+        """List the tickets that these tool_call_ids belong to, oldest first."""
+        with self._transaction() as connection:
+            ids = connection.execute(select(t.calls.c.ticket_id).where(t.calls.c.id.in_(call_ids)).distinct())
+            found = [self._ticket(connection, row.ticket_id) for row in ids]
+        return sorted((ticket for ticket in found if ticket), key=lambda ticket: ticket.created_at)
+
+    def tickets_of_run(self, run_id: str, *states: str) -> list[TicketRow]:
+        """List the run's tickets, oldest first; all of them, or those in one of `states`."""
+        return self._tickets(t.tickets.c.run_id == run_id, *([t.tickets.c.state.in_(states)] if states else []))
+
+    def tickets_of_invocation(self, invocation_id: str) -> list[TicketRow]:
+        """List the invocation's tickets, oldest first."""
+        return self._tickets(t.tickets.c.invocation_id == invocation_id)
+
+    def count_calls(self, run_id: str) -> int:
+        """Count the calls that the run has made so far."""
+        with self._transaction() as connection:
+            return connection.execute(
+                select(func.count()).select_from(t.calls).join(t.tickets).where(t.tickets.c.run_id == run_id)
+            ).scalar_one()
+
+    def expired_tickets(self, now: float) -> list[TicketRow]:
+        """List the open tickets whose time is up."""
+        return self._tickets(t.tickets.c.state == "open", t.tickets.c.expires_at < now)
+
+    def add_results(self, ticket_id: str, results: Sequence[ToolResult], reply: str | None) -> TicketRow:
+        """Write results of an open ticket's calls; the ticket resolves when the last one is in.
+
+        The caller has checked that each belongs to the ticket and has no result yet.
+        """
+        now = time.time()
+        with self._transaction() as connection:
+            for result in results:
+                connection.execute(
+                    update(t.calls)
+                    .where(t.calls.c.id == result.tool_call_id, t.calls.c.output.is_(None))
+                    .values(output=result.output, is_error=result.is_error, resolved_at=now)
+                )
+            waiting = connection.execute(
+                select(func.count())
+                .select_from(t.calls)
+                .where(t.calls.c.ticket_id == ticket_id, t.calls.c.output.is_(None))
+            ).scalar_one()
+            values: dict[str, Any] = {"updated_at": now} | ({} if waiting else {"state": "resolved"})
+            if reply is not None:
+                values["reply"] = reply
+            connection.execute(
+                update(t.tickets).where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open").values(**values)
+            )
+            changed = self._ticket(connection, ticket_id)
+            assert changed is not None  # noqa: S101 - the caller holds it
+            return changed
+
+    def close_ticket(self, ticket_id: str, state: str, reason: str) -> bool:
+        """Bring an open ticket to an end without results and say whether it was open."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                update(t.tickets)
+                .where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open")
+                .values(state=state, reason=reason, updated_at=time.time())
+            )
+            return changed.rowcount == 1
+
+    # Housekeeping
+
+    def forget_before(self, cutoff: float) -> int:
+        """Delete what ended before `cutoff`, and say how many runs that were."""
+        with self._transaction() as connection:
+            old = select(t.runs.c.id).where(
+                t.runs.c.state.not_in(("running", "suspended")), t.runs.c.updated_at < cutoff
+            )
+            old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
+            connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
+            for table in (t.tickets, t.invocations, t.segments):
+                connection.execute(delete(table).where(table.c.run_id.in_(old)))
+            for table in (t.transcripts, t.end_users, t.sessions):
+                connection.execute(delete(table).where(table.c.updated_at < cutoff))
+            return connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
+
+    # Pieces
+
+    def _upsert(self, table: Table, key: str, values: dict[str, Any]) -> None:
+        values = values | {"updated_at": time.time()}
+        with self._transaction() as connection:
+            changed = connection.execute(update(table).where(table.c[key] == values[key]).values(**values))
+            if not changed.rowcount:
+                connection.execute(insert(table).values(**values))
+
+    def _one_run(self, *conditions: Any) -> RunRow | None:
+        return next(iter(self._runs(*conditions)), None)
+
+    def _runs(self, *conditions: Any) -> list[RunRow]:
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(*_columns(t.runs, RunRow)).where(*conditions).order_by(t.runs.c.created_at.desc())
+            )
+            return [RunRow(**row._mapping) for row in rows]
+
+    def _invocation(self, connection: Connection, *conditions: Any) -> InvocationRow | None:
+        row = connection.execute(
+            select(*_columns(t.invocations, InvocationRow)).where(*conditions).order_by(t.invocations.c.created_at)
+        ).first()
+        return InvocationRow(**row._mapping) if row else None
+
+    def _ticket(self, connection: Connection, ticket_id: str) -> TicketRow | None:
+        return next(iter(self._tickets_in(connection, t.tickets.c.id == ticket_id)), None)
+
+    def _tickets(self, *conditions: Any) -> list[TicketRow]:
+        with self._transaction() as connection:
+            return self._tickets_in(connection, *conditions)
+
+    def _tickets_in(self, connection: Connection, *conditions: Any) -> list[TicketRow]:
+        rows = connection.execute(
+            select(*(column for column in t.tickets.c if column.name != "updated_at"))
+            .where(*conditions)
+            .order_by(t.tickets.c.created_at, t.tickets.c.round)
+        ).all()
+        by_id = {row.id: TicketRow(**row._mapping) for row in rows}
+        found = connection.execute(
+            select(*_columns(t.calls, CallRow))
+            .where(t.calls.c.ticket_id.in_(list(by_id)))
+            .order_by(t.calls.c.ticket_id, t.calls.c.position)
+        )
+        for row in found:
+            by_id[row.ticket_id].calls.append(CallRow(**row._mapping))
+        return list(by_id.values())
+
+
+def _columns(table: Table, row: type) -> list[Any]:
+    return [table.c[name] for name in row.__slots__]  # type: ignore[attr-defined]
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        # In WAL mode NORMAL survives the death of the process, which is the promise; FULL would add an fsync a commit.
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA busy_timeout=5000")
+        cursor.close()
+
+    return engine

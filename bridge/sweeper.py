@@ -1,0 +1,48 @@
+"""Every wait has an end: expires tickets and runs whose time is up, and forgets what is old."""
+
+import logging
+import threading
+import time
+
+from bridge.runs import Runs
+
+log = logging.getLogger("clawback.sweeper")
+
+DAY_SECONDS = 86_400
+
+
+class Sweeper:
+    """Looks after what is pending, every `interval` seconds, in the background."""
+
+    def __init__(self, runs: Runs, interval: float = 5.0) -> None:
+        self._runs = runs
+        self._interval = interval
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._loop, daemon=True, name="clawback-sweeper").start()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stop.set()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self.sweep(time.time())
+            except Exception:
+                log.exception("a sweep failed; the next one tries again")
+
+    def sweep(self, now: float) -> None:
+        """Do it once."""
+        store = self._runs.store
+        for ticket in store.expired_tickets(now):
+            if store.close_ticket(ticket.id, "expired", "nobody answered in time (limits.ticket_seconds)"):
+                self._runs.wakeups.wake(ticket.id)
+                log.info("ticket expired", extra={"run": ticket.run_id, "ticket": ticket.id})
+            if self._runs.live(ticket.run_id) is None:
+                self._runs.cancel(ticket.run_id, "its tool results did not come in time")
+        for run in store.overdue_runs(now):
+            self._runs.cancel(run.id, "its time is up (limits.run_seconds)")
+        store.forget_before(now - self._runs.config.limits.keep_days * DAY_SECONDS)
