@@ -3,7 +3,7 @@
 import logging
 import time
 
-from bridge.dify import DifyError
+from bridge.dify.errors import DifyError
 from bridge.errors import InvalidRequest
 from bridge.requests import Reply, RunRequest
 from bridge.runs import Runs

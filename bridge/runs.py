@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 
 from bridge.config import App, Config
-from bridge.dify import DifyClient, DifyError, events
+from bridge.dify import DifyClient, events
+from bridge.dify.errors import DifyError, failed, run_failed
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
 from bridge.live import LiveRun
@@ -180,7 +181,7 @@ class Runs:
             case events.Message():
                 live.text(event.answer)
             case events.ReasoningChunk():
-                live.reasoning(event.text)
+                live.reasoning(event.reasoning)
             case events.MessageReplace():
                 live.replace(event.answer)
             case events.MessageEnd():
@@ -188,7 +189,7 @@ class Runs:
             case events.WorkflowFinished():
                 self._finished(run, live, event)
             case events.ErrorEvent():
-                raise client_error(events.failure_of(event))
+                raise failed(event.status, event.code, event.message)
             case _:
                 pass
 
@@ -200,8 +201,8 @@ class Runs:
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
                 code="run_stopped",
             )
-        if event.status not in {"succeeded", "partial-succeeded"}:
-            raise client_error(events.failure_of(event))
+        if not event.succeeded:
+            raise run_failed(event.error)
         if live.silent and not live.current.number and (problem := self.diagnose(run)):
             raise UnprocessableRun(problem, code="empty_answer")
         with self.lock:
