@@ -1,0 +1,39 @@
+"""Which files belong in the plugin's package, and under what names."""
+
+from pathlib import Path
+
+from package.errors import PackageError
+
+# A folder's files are named by kind, so that caches, editors' leavings and the like never get in.
+PATTERNS = (
+    "manifest.yaml",
+    "main.py",
+    "LICENSE",
+    "PRIVACY.md",
+    "README.md",
+    "_assets/*.svg",
+    "provider/**/*.py",
+    "provider/**/*.yaml",
+    "tools/**/*.py",
+)
+
+# Translations of README.md; a package is complete without them.
+OPTIONAL_PATTERNS = ("readme/README_*.md",)
+
+# What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
+PROJECT_FOLDER = Path("package/plugin")
+PROJECT_FILES = ("pyproject.toml", "requirements.txt", "uv.lock")
+
+
+def package_contents(root: Path) -> dict[str, Path]:
+    """The package's files: their names in it and where they are under `root`, a checkout.
+
+    Raises PackageError where something that every package needs is missing.
+    """
+    contents = {name: root / PROJECT_FOLDER / name for name in PROJECT_FILES}
+    for pattern in (*PATTERNS, *OPTIONAL_PATTERNS):
+        found = {path.relative_to(root).as_posix(): path for path in root.glob(pattern) if path.is_file()}
+        if not found and pattern not in OPTIONAL_PATTERNS:
+            raise PackageError(f"{root} has no {pattern}. Run this in a checkout of Clawback.")
+        contents |= found
+    return contents
