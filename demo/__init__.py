@@ -1,1 +1,12 @@
-"""The main job, played on real parts and told live."""
+"""The main job, played on real parts and told live.
+
+stack        starts the parts: scripted upstream, Dify in a box with the plugin, bridge
+service      one part: a process that says when it is ready
+local_tools  tools that run on this machine, in the demo's own folder
+client       a small client of the bridge that runs them
+openclaw     the real OpenClaw instead of it
+task         what is asked for
+story        tells who sends what to whom, as it happens
+report       what happened, read from the bridge's store
+command      `clawback demo`
+"""

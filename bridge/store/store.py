@@ -92,6 +92,11 @@ class Store:
         """Find the run with this id."""
         return self._one_run(t.runs.c.id == run_id)
 
+    def run_ids(self) -> list[str]:
+        """List all runs, oldest first."""
+        with self._transaction() as connection:
+            return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
+
     def active_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the run that this Dify user is being driven for."""
         return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")

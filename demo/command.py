@@ -1,0 +1,114 @@
+"""`clawback demo`: the main job, end to end, on this machine."""
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from demo import openclaw, task
+from demo.client import Client, ClientError
+from demo.local_tools import LocalTools
+from demo.report import report
+from demo.service import ServiceFailed
+from demo.stack import EXAMPLES, Stack, Upstream
+from demo.story import Story
+
+
+@click.command()
+@click.option(
+    "--client", type=click.Choice(["builtin", "openclaw"]), default="builtin", help="Who asks and runs tools."
+)
+@click.option("--app", type=click.Choice(EXAMPLES), default="minimal", help="The example app that answers.")
+@click.option("--upstream", metavar="URL", help="A real OpenAI-compatible upstream instead of the scripted one.")
+@click.option("--model", metavar="NAME", help="The upstream's model (with --upstream; or one of the scripted models).")
+@click.option("--api-key", envvar="UPSTREAM_API_KEY", default="", help="The upstream's key [env: UPSTREAM_API_KEY].")
+@click.option("--keep", is_flag=True, help="Play nothing: keep everything running until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of the story.")
+def demo(
+    client: str, app: str, upstream: str | None, model: str | None, api_key: str, keep: bool, as_json: bool
+) -> None:
+    """Play the main job: a client, the bridge, a Dify chatflow, the plugin, a model, and tools on this machine."""
+    if upstream and not model:
+        raise click.UsageError("--upstream needs --model: the name of the model to ask there")
+    real = Upstream(upstream, api_key, str(model), str(model)) if upstream else None
+    console = Console(quiet=as_json or keep, stderr=False)
+    try:
+        with _folder() as folder:
+            console.print("Starting the upstream, the bridge, and Dify in a box with the plugin …")
+            apps = list(EXAMPLES) if keep else [app]
+            with Stack(folder, apps=apps, upstream=real, upstream_model=model or "scripted") as stack:
+                if keep:
+                    _keep(stack)
+                    return
+                result = _play(stack, console, client, app)
+    except (ServiceFailed, ClientError, openclaw.OpenClawMissing) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        _conclude(console, result)
+    if not result["ok"]:
+        raise SystemExit(1)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="clawback-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(stack: Stack) -> None:
+    click.echo(json.dumps(stack.summary()))
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        click.echo("Stopping.", err=True)
+
+
+def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, Any]:
+    workspace = stack.folder / "workspace"
+    task.prepare(workspace)
+    prompt = task.scripted_request() if stack.scripted else task.REQUEST
+    console.print(
+        f"The engine is {stack.box.ready['engine']}; the plugin runs as process {stack.box.ready['plugin']['pid']}."
+    )
+    console.print(f"The task: “{task.REQUEST}”\n")
+    began = time.monotonic()
+    requests = 0
+    with Story(console, stack) as story:
+        if client == "openclaw":
+            story.say("person", "OpenClaw", prompt.splitlines()[0])
+            envelope = openclaw.turn(
+                stack.folder / "openclaw", workspace, stack.base_url, stack.client_token, app, prompt
+            )
+            story.say("OpenClaw", "person", str(envelope.get("final")))
+        else:
+            asking = Client(
+                stack.base_url, stack.client_token, app, LocalTools(workspace), session="demo", tell=story.client
+            )
+            try:
+                requests = asking.ask(prompt).http_requests
+            finally:
+                asking.close()
+    return report(stack, client, requests, time.monotonic() - began)
+
+
+def _conclude(console: Console, result: dict[str, Any]) -> None:
+    for run in result["runs"]:
+        console.print(f"\nThe answer:\n\n{run['answer'].strip()}\n", highlight=False)
+        console.print(
+            f"{result['http_requests']} HTTP requests, {run['rounds']} rounds, {len(run['tool_calls'])} tool calls on "
+            f"this machine, {run['workflow_runs']} Dify workflow run, {result['seconds']} s.",
+            highlight=False,
+        )

@@ -1,0 +1,182 @@
+"""Starts the parts on free loopback ports: scripted upstream, bridge, Dify in a box with the plugin process."""
+
+import json
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.store import Store
+from bridge.tokens import hash_token, new_token
+from demo.service import Service
+from tools.ids import random_name
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ("minimal", "router", "pipeline")
+PROVIDER = "clawback/clawback/clawback"
+
+
+@dataclass
+class Upstream:
+    """A real OpenAI-compatible upstream instead of the scripted one."""
+
+    base_url: str
+    api_key: str = field(default="", repr=False)
+    model: str = "scripted"
+    light_model: str = "scripted-light"
+
+
+class Stack:
+    """All parts, running in `folder`. A context manager; leaving it ends them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        apps: Sequence[str] = EXAMPLES,
+        upstream: Upstream | None = None,
+        upstream_model: str = "scripted",
+        box_options: Sequence[str] = (),
+        bridge_settings: Mapping[str, Any] | None = None,
+        app_settings: Mapping[str, Any] | None = None,
+        plugin_folder: Path = ROOT,
+        credentials: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.client_token = new_token("client")
+        self.plugin_token = new_token("plugin")
+        self.executor_token = new_token("executor")
+        self.apps = list(apps)
+        self._keys = {app: f"app-{random_name(24)}" for app in apps}
+        self._bridge_port, self._box_port = free_port(), free_port()
+        self._parts: list[Service] = []
+        self.scripted: Service | None = None
+        try:
+            self.upstream = upstream or self._start_scripted(upstream_model)
+            self._write_config(bridge_settings or {}, app_settings or {})
+            self.bridge = self._start_bridge()
+            self._write_credentials(credentials or {})
+            self.box = self._start_box(plugin_folder, box_options)
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> "Stack":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def bridge_url(self) -> str:
+        """The bridge's address."""
+        return f"http://127.0.0.1:{self._bridge_port}"
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes as its base URL."""
+        return f"{self.bridge_url}/v1"
+
+    @property
+    def dify_url(self) -> str:
+        """The service API's address, up to /v1."""
+        return f"http://127.0.0.1:{self._box_port}/v1"
+
+    @property
+    def log_url(self) -> str:
+        """Where the scripted upstream shows what it was asked."""
+        return str(self.scripted.ready["log_url"]) if self.scripted else ""
+
+    @property
+    def box_url(self) -> str:
+        """The box's own address, for its state."""
+        return f"http://127.0.0.1:{self._box_port}"
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy URL of the bridge's store."""
+        return f"sqlite:///{self.folder / 'bridge' / 'bridge.sqlite3'}"
+
+    def store(self) -> Store:
+        """Open the bridge's store, to read what happened."""
+        return Store(self.store_url)
+
+    def stop(self) -> None:
+        """End all parts, the last started first."""
+        while self._parts:
+            self._parts.pop().stop()
+
+    def _start(self, name: str, command: Sequence[str]) -> Service:
+        service = Service(name, [sys.executable, *command], self.folder / f"{name}.log")
+        self._parts.append(service)
+        return service
+
+    def _start_scripted(self, model: str) -> Upstream:
+        api_key = f"sk-{random_name(32)}"
+        self.scripted = self._start("scripted", ["-m", "scripted", "--port", "0", "--api-key", api_key])
+        return Upstream(self.scripted.ready["base_url"], api_key, model)
+
+    def _write_config(self, settings: Mapping[str, Any], app_settings: Mapping[str, Any]) -> None:
+        tokens = {
+            "client": hash_token(self.client_token),
+            "plugin": hash_token(self.plugin_token),
+            "executor": hash_token(self.executor_token),
+        }
+        lines = [f"port = {self._bridge_port}", f"data_dir = {json.dumps(str(self.folder / 'bridge'))}"]
+        limits = dict(settings)
+        lines += ["[tokens]", *(f"{name} = {json.dumps(value)}" for name, value in tokens.items())]
+        lines += ["[limits]", *(f"{name} = {json.dumps(value)}" for name, value in limits.items())]
+        for app, key in self._keys.items():
+            values = {"model": app, "base_url": self.dify_url, "api_key": key, **app_settings}
+            lines += ["[[apps]]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+        path = self.folder / "clawback.toml"
+        path.touch(mode=0o600)
+        path.write_text("\n".join(lines) + "\n")
+
+    def _start_bridge(self) -> Service:
+        return self._start(
+            "bridge", ["-m", "bridge.cli", "serve", "--json", "--config", str(self.folder / "clawback.toml")]
+        )
+
+    def _write_credentials(self, more: Mapping[str, str]) -> None:
+        values = {
+            "upstream_base_url": self.upstream.base_url,
+            "upstream_api_key": self.upstream.api_key,
+            "upstream_model": self.upstream.model,
+            "upstream_model_light": self.upstream.light_model,
+            "context_size": "128000",
+            "bridge_url": self.bridge_url,
+            "bridge_token": self.plugin_token,
+            **more,
+        }
+        path = self.folder / "credentials.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({PROVIDER: values}))
+
+    def _start_box(self, plugin_folder: Path, options: Sequence[str]) -> Service:
+        apps = [f"--app={ROOT / 'examples' / f'{app}.yml'}:{key}" for app, key in self._keys.items()]
+        command = ["-m", "box", "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
+        return self._start("box", [*command, "--credentials", str(self.folder / "credentials.json"), *options])
+
+    def summary(self) -> dict[str, Any]:
+        """Return what any OpenAI client needs to talk to this stack."""
+        return {
+            "base_url": self.base_url,
+            "api_key": self.client_token,
+            "models": self.apps,
+            "bridge_url": self.bridge_url,
+            "dify_url": self.dify_url,
+            "upstream_url": self.upstream.base_url,
+        }
+
+
+def free_port() -> int:
+    """Return a loopback port that was free a moment ago.
+
+    The bridge and the box must know each other's address before either runs.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

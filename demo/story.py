@@ -1,0 +1,120 @@
+"""Tells who sends what to whom, as it happens: from the client's own steps, the bridge's log and the upstream's."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.text import Text
+
+from demo.stack import Stack
+
+LOOK_SECONDS = 0.05
+WIDTH = 100
+
+
+class Story:
+    """Prints one line a step. A context manager: it listens to the stack's logs while it is open."""
+
+    def __init__(self, console: Console, stack: Stack) -> None:
+        self._console = console
+        self._stack = stack
+        self._began = time.monotonic()
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._listeners = [
+            threading.Thread(target=self._listen, args=(self._bridge_lines(), self._bridge), daemon=True),
+            threading.Thread(target=self._listen, args=(self._upstream_lines(), self._upstream), daemon=True),
+        ]
+
+    def __enter__(self) -> "Story":
+        for listener in self._listeners:
+            listener.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(3 * LOOK_SECONDS)
+        self._over.set()
+        for listener in self._listeners:
+            listener.join()
+
+    def say(self, who: str, whom: str, what: str) -> None:
+        """Print a step."""
+        with self._lock:
+            line = Text(f"{time.monotonic() - self._began:6.2f} s  ", style="dim")
+            line.append(f"{who:>8} ", style="bold cyan")
+            line.append(f"→ {whom:<9} " if whom else " " * 12, style="cyan")
+            line.append(_short(what))
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def client(self, kind: str, detail: Any) -> None:
+        """Tell a step of the built-in client."""
+        match kind:
+            case "request" if detail["role"] == "user":
+                self.say("client", "bridge", f"POST /v1/chat/completions  “{detail['content'].splitlines()[0]}”")
+            case "request":
+                self.say("client", "bridge", "POST /v1/chat/completions  with the results")
+            case "calls":
+                self.say("bridge", "client", f"finish_reason tool_calls: {', '.join(map(_call, detail))}")
+            case "result":
+                call, output = detail
+                self.say("client", "", f"ran {call['function']['name']} here: {output}")
+
+    def _listen(self, lines: Iterator[dict[str, Any]], tell: Callable[[dict[str, Any]], None]) -> None:
+        for line in lines:
+            tell(line)
+
+    def _bridge_lines(self) -> Iterator[dict[str, Any]]:
+        with Path(self._stack.bridge.log).open() as log:
+            log.seek(0, 2)
+            while not self._over.is_set():
+                line = log.readline()
+                if line.startswith("{"):
+                    yield json.loads(line)
+                elif not line:
+                    self._over.wait(LOOK_SECONDS)
+
+    def _bridge(self, line: dict[str, Any]) -> None:
+        run = line.get("run", "")
+        told = {
+            "run started": ("bridge", "Dify", f"POST /v1/chat-messages  run {run} of the app “{line.get('model')}”"),
+            "run resumed": ("bridge", "Dify", f"runs the workflow of {run} again and replays what was done"),
+            "invocation attached": ("plugin", "bridge", f"attach: an LLM node serves run {run}"),
+            "ticket opened": ("plugin", "bridge", f"ticket {line.get('ticket')}: {', '.join(line.get('tools', []))}"),
+            "ticket resolved": ("bridge", "plugin", f"ticket {line.get('ticket')} is resolved, the model goes on"),
+            "run finished": ("Dify", "bridge", f"the workflow run of {run} has finished"),
+            "run failed": ("Dify", "bridge", f"run {run} failed: {line.get('error')}"),
+        }.get(line["message"])
+        if told:
+            self.say(*told)
+
+    def _upstream_lines(self) -> Iterator[dict[str, Any]]:
+        url, key = self._stack.log_url, self._stack.upstream.api_key
+        seen = 0
+        while url and not self._over.is_set():
+            entries = httpx.get(url, headers={"Authorization": f"Bearer {key}"}).json()
+            yield from entries[seen:]
+            seen = len(entries)
+            self._over.wait(4 * LOOK_SECONDS)
+
+    def _upstream(self, entry: dict[str, Any]) -> None:
+        if entry["path"].endswith("/chat/completions"):
+            asked = entry["request"]
+            self.say(
+                "plugin",
+                "upstream",
+                f"{asked['model']}: {len(asked['messages'])} messages, {len(asked.get('tools', []))} tools",
+            )
+
+
+def _call(call: dict[str, Any]) -> str:
+    return f"{call['function']['name']}({call['function']['arguments']})"
+
+
+def _short(text: str) -> str:
+    line = " ⏎ ".join(text.strip().splitlines())
+    return line if len(line) <= WIDTH else f"{line[:WIDTH]}…"
