@@ -21,12 +21,15 @@ class ResultForm:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Models that share a form. `call_format` is the name of a call format; `results` is how results come back."""
+    """Models that share a form. `call_format` is the name of a call format; `results` is how results come back.
+
+    `arguments`: one JSON object, plain text whose type the schema tells, or plain text marked as text or JSON.
+    """
 
     name: str
     call_format: str
     results: ResultForm
-    arguments: Literal["json", "plain"] = "json"
+    arguments: Literal["json", "plain", "marked"] = "json"
 
 
 _TAGS = ResultForm('<tool_response name="{name}">\n{output}\n</tool_response>', "</tool_response>")
@@ -46,7 +49,7 @@ LLAMA = Family("llama", "bare_json", _TAGS)
 MISTRAL = Family("mistral", "mistral", _MISTRAL)
 DEEPSEEK_V3 = Family("deepseek_v3", "deepseek_v3", _DEEPSEEK)
 DEEPSEEK_V31 = Family("deepseek_v31", "deepseek_v31", _DEEPSEEK)
-DEEPSEEK = Family("deepseek", "deepseek_dsml", _DSML, "plain")
+DEEPSEEK = Family("deepseek", "deepseek_dsml", _DSML, "marked")
 GLM = Family("glm", "glm_xml", _TAGS, "plain")
 KIMI = Family("kimi", "kimi_k2", _KIMI)
 GENERIC = Family("generic", "hermes_json", _TAGS)
@@ -72,8 +75,9 @@ FAMILIES: dict[str, Family] = {
 # bases, and what was tuned without any tool format stands first of all.
 # Source: the chat templates and model cards published with these models.
 _NAMES: tuple[tuple[str, Family], ...] = (
-    (r"distill|deepseek-r1:[\d.]+b|deepseek-coder(?!-?v2)|chatglm|glm-?4v|glm-?4-(?!\d+-)", GENERIC),
-    (r"hermes|nous", HERMES),
+    (r"distill|deepseek-r1:[\d.]+b|deepseek-(llm|coder(?!-?v2))", GENERIC),
+    (r"chatglm|glm-?[23]|glm-?4(v|:|$|-(?![5-9](-|$)))", GENERIC),
+    (r"hermes", HERMES),
     (r"qwen-?3[.-]?[5-9]|qwen-?3-?coder|nemotron-?3|step-?3[.p]5|mimo|seed-?oss", QWEN_CODER),
     (r"qwen|qwq|ernie-?4[.p]5|smollm-?3", HERMES),
     (r"mistral|mixtral|ministral|devstral|magistral|codestral|pixtral|voxtral", MISTRAL),
