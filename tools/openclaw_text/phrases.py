@@ -94,7 +94,8 @@ _CHINESE = Phrases(
         "json": "参数必须是合法的 JSON：使用英文双引号，字符串中的换行写成 \\n。",
         "plain": "文本值原样书写，不加引号，不转义。数字、true、false、列表和对象写成 JSON。",
         "marked": (
-            '文本值原样书写，不加引号，不转义，并标 string="true"。数字、true、false、列表和对象写成 JSON，并标 string="false"。'
+            '文本值原样书写，不加引号，不转义，并标 string="true"。'
+            '数字、true、false、列表和对象写成 JSON，并标 string="false"。'
         ),
     },
     declared_only="只能使用上面列出的工具，名称必须完全一致。不带 `?` 的参数必须给出；其余参数不需要时就省略。",
