@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from socket import IPPROTO_TCP, MSG_PEEK, TCP_NODELAY
 from typing import Any
 
 import gevent
@@ -118,7 +119,11 @@ class App:
 
 
 class _Handler(WSGIHandler):
-    """Lets the application see when the client has closed its end."""
+    """Sends each delta at once, and lets the application see when the client has closed its end."""
+
+    def handle(self) -> None:
+        self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        super().handle()
 
     def get_environ(self) -> Environ:
         environ: Environ = super().get_environ()
@@ -158,7 +163,7 @@ def _wait(seconds: float, environ: Environ) -> None:
         wait_read(socket.fileno(), timeout=seconds, timeout_exc=TimeoutError())
     except TimeoutError:
         return
-    if not socket.recv(1, 2):  # MSG_PEEK
+    if not socket.recv(1, MSG_PEEK):
         raise _ClientGoneError
     gevent.sleep(max(0.0, deadline - time.monotonic()))
 

@@ -72,12 +72,13 @@ def last_results(request: Request, place: Place) -> list[Result]:
 
 def may_call(request: Request, place: Place) -> bool:
     """Whether the request offers tools at all: as a field, or, to a model that only writes text, in the prompt."""
-    if request.model.text_format is None:
+    format_ = request.model.text_format
+    if format_ is None:
         return bool(request.tools) and request.tool_choice != "none"
     prompts = [m for i, m in enumerate(request.messages) if m["role"] != "assistant" and i <= place.index]
     prompt = "\n".join(without_directives(text_of(message)) for message in prompts)
     names = {call.name for round_ in place.script.rounds for call in round_.calls}
-    return holds_call(prompt) or any(shows_tool(prompt, name) for name in names)
+    return format_.is_in(prompt) or any(shows_tool(prompt, name) for name in names)
 
 
 def _asks_for_tools(request: Request, message: Message) -> bool:

@@ -16,13 +16,13 @@ KEY = "sk-scripted-0123456789"
 
 
 @contextmanager
-def started(*options: str) -> Iterator[dict[str, Any]]:
-    """The real server in its own process; yields its ready line, ends it with SIGTERM."""
+def started(*options: str, wait: bool = True) -> Iterator[dict[str, Any]]:
+    """The real server in its own process; yields its ready line (if it waits for it), ends it with SIGTERM."""
     command = [sys.executable, "-m", "scripted", *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
-            yield json.loads(process.stdout.readline())
+            yield json.loads(process.stdout.readline()) if wait else {}
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=10) == 0
