@@ -1,4 +1,4 @@
-"""The plugin's own pyproject.toml, derived from the repository's: what the daemon installs and nothing of the bridge."""
+"""The plugin's own pyproject.toml, derived from the repository's: what the daemon installs, nothing of the bridge."""
 
 import json
 import tomllib
