@@ -11,8 +11,8 @@ Language = Literal["en", "zh"]
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _LATIN = re.compile(r"[A-Za-z]")
-#: What one Han character says takes about this many Latin letters.
-_LETTERS_PER_HAN = 3
+#: Names and paths stay Latin in a Chinese text, but few English texts have any Han character.
+_LETTERS_PER_HAN = 5
 _ENOUGH = 4
 
 

@@ -20,12 +20,15 @@ type Schema = Mapping[str, Any]
 
 #: What might begin a special token or end a call. JSON can write it another way that reads back the same.
 _SPECIAL = re.compile(r"<(?=[|｜]|/?tool_call|/?function)")
-#: The tags of the forms that give values as plain text.
-_TAG = re.compile(r"</?(?:tool_call|function|parameter|arg_key|arg_value)|[<＜]\s*/?\s*[|｜]|<think>|</think>")
+#: What could be taken for a tag of the forms that give values as plain text.
+_TAG = re.compile(
+    r"</?(?:\w{1,20}:)?(?:parameter|param|arg|function|invoke|call|tool|think)|<\s*/?\s*[|｜]", re.IGNORECASE
+)
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
 #: What reads as JSON or as a Python literal, or begins to.
 _LOOKS_TYPED = re.compile(r"""\s*(?:[\d.+\-"'\[({]|(?:true|false|null|none|nan|infinity)\s*$)""", re.IGNORECASE)
-_ENTITY = re.compile(r"&#?\w+;")
+#: What a reader may decode or take for layout, and what has no bytes of its own.
+_CHANGED = re.compile(r"&#?\w+;|\r\Z|[\ud800-\udfff]")
 
 
 def write_calls(calls: Sequence[Call], family: Family, tools: Sequence[Schema] = (), first: int = 0) -> str:
@@ -172,7 +175,7 @@ def _as_plain(given: Arguments, declared: Mapping[str, Schema] | None) -> dict[s
 
 
 def _stands_plain(text: str) -> bool:
-    return not (_TAG.search(text) or _ENTITY.search(text) or text.endswith("\r"))
+    return not (_TAG.search(text) or _CHANGED.search(text))
 
 
 def _typed_alike(value: object, schema: Schema | None) -> bool:
