@@ -239,6 +239,6 @@ def holds_call(text: str) -> bool:
 
 
 def shows_tool(prompt: str, name: str) -> bool:
-    """Whether a prompt defines the tool: its name quoted, in a tag, or with a signature after it."""
+    """Whether a prompt defines the tool: its name quoted, in a tag, with a signature after it, or as a heading."""
     name = re.escape(name)
-    return re.search(rf"""["'`<]{name}["'`>]|\b{name}\(""", prompt) is not None
+    return re.search(rf"""["'`<]{name}["'`>]|\b{name}\(|^#+ +`?{name}\b""", prompt, re.MULTILINE) is not None

@@ -124,6 +124,15 @@ def test_without_tools_in_the_prompt_it_only_plans(http: httpx.Client) -> None:
     assert ask(http, "hermes_json", [prompt, SCRIPT]).startswith("No tools are offered here")
 
 
+@pytest.mark.parametrize(
+    "definition",
+    ["list(path: string)", "## list\nLists.", '{"name": "list"}', "<list></list>", "Write <tool_call>\n{...} to call."],
+)
+def test_many_ways_to_tell_it_of_a_tool(http: httpx.Client, definition: str) -> None:
+    prompt = {"role": "system", "content": f"# Tools\n\n{definition}"}
+    assert "<tool_call>" in ask(http, "hermes_json", [prompt, user("!call list")])
+
+
 def test_an_unknown_format_is_an_unknown_model(http: httpx.Client) -> None:
     answer = http.post("/chat/completions", json={"model": "scripted-text-morse", "messages": [user("x")]})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
