@@ -1,0 +1,41 @@
+"""Which credentials a model call carries: what Dify keeps in its provider settings, read from a file.
+
+    {"author/plugin/provider": {"upstream_base_url": "...", "models": {"NAME": {"upstream_base_url": "..."}}}}
+
+A model named under `models` gets those credentials alone, as Dify's customizable models do; any other gets the
+provider's.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from box.errors import ProviderTokenNotInitError
+
+_MODELS = "models"
+
+
+class Credentials:
+    """Provider and model credentials. Their values never show in a repr."""
+
+    def __init__(self, providers: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._providers = {name: dict(values) for name, values in (providers or {}).items()}
+
+    @classmethod
+    def from_file(cls, path: Path | None) -> Self:
+        """Read the file; no file means no provider is set up. Raises ValueError when it has another shape."""
+        if path is None:
+            return cls()
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
+            raise ValueError(f"{path} must be a JSON object that maps each provider to an object of credentials")
+        return cls(content)
+
+    def of(self, provider: str, model: str) -> dict[str, Any]:
+        """The credentials of a provider's model. Raises as Dify does when there are none."""
+        values = self._providers.get(provider)
+        if values is None:
+            raise ProviderTokenNotInitError(f"Model {model} credentials is not initialized.")
+        own = values.get(_MODELS, {}).get(model)
+        return dict(own) if own is not None else {key: value for key, value in values.items() if key != _MODELS}
