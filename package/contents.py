@@ -4,6 +4,9 @@ from pathlib import Path
 
 from package.errors import PackageError
 
+# What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
+PROJECT_FOLDER = "package/plugin/"
+
 # A folder's files are named by kind, so that caches, editors' leavings and the like never get in.
 PATTERNS = (
     "manifest.yaml",
@@ -15,14 +18,13 @@ PATTERNS = (
     "provider/**/*.py",
     "provider/**/*.yaml",
     "tools/**/*.py",
+    f"{PROJECT_FOLDER}pyproject.toml",
+    f"{PROJECT_FOLDER}requirements.txt",
+    f"{PROJECT_FOLDER}uv.lock",
 )
 
 # Translations of README.md; a package is complete without them.
 OPTIONAL_PATTERNS = ("readme/README_*.md",)
-
-# What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
-PROJECT_FOLDER = Path("package/plugin")
-PROJECT_FILES = ("pyproject.toml", "requirements.txt", "uv.lock")
 
 
 def package_contents(root: Path) -> dict[str, Path]:
@@ -30,10 +32,10 @@ def package_contents(root: Path) -> dict[str, Path]:
 
     Raises PackageError where something that every package needs is missing.
     """
-    contents = {name: root / PROJECT_FOLDER / name for name in PROJECT_FILES}
+    contents: dict[str, Path] = {}
     for pattern in (*PATTERNS, *OPTIONAL_PATTERNS):
-        found = {path.relative_to(root).as_posix(): path for path in root.glob(pattern) if path.is_file()}
+        found = [path for path in root.glob(pattern) if path.is_file()]
         if not found and pattern not in OPTIONAL_PATTERNS:
             raise PackageError(f"{root} has no {pattern}. Run this in a checkout of Clawback.")
-        contents |= found
+        contents |= {path.relative_to(root).as_posix().removeprefix(PROJECT_FOLDER): path for path in found}
     return contents

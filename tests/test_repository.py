@@ -1,0 +1,44 @@
+"""What the repository promises about itself."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bridge.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_place_that_only_this_machine_has() -> None:
+    places = [str(place).encode() for place in (ROOT, Path.home()) if place != Path("/")]
+    named = [path.relative_to(ROOT).as_posix() for path in tracked() if any(p in path.read_bytes() for p in places)]
+    assert named == []
+
+
+def test_openclaw_s_lock_leaves_open_which_registry_serves_it() -> None:
+    packages = json.loads((ROOT / "scripts/openclaw/package-lock.json").read_text())["packages"]
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## .*?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == PROJECT["version"]
+
+
+@pytest.mark.parametrize("page", tracked("*.md"), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_only_commands_that_exist(page: Path) -> None:
+    code = "\n".join(re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(), re.MULTILINE | re.DOTALL))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:^|[`\n ])make ([a-z][a-z-]*)", code)) <= set(targets)
+    assert {name for name in re.findall(r"(?:^|[`\n ])(scripts/[\w/-]+)", code) if not (ROOT / name).exists()} == set()
+    assert set(re.findall(r"(?:^|[`\n$] ?)clawback ([a-z][a-z-]*)", code)) <= set(main.commands)
