@@ -1,0 +1,164 @@
+"""A run's segments tell the client everything once, and what is told survives."""
+
+import json
+from typing import Any
+
+from bridge.errors import Unavailable
+from bridge.live import LiveRun
+from bridge.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
+from bridge.store.rows import CallRow, SegmentRow, TicketRow
+from tools.openclaw_text.guard import TextGuard
+from tools.wire import Usage
+
+
+def ticket(number: int = 1) -> TicketRow:
+    call = CallRow(id=f"call{number}", ticket_id=f"t{number}", name="read", arguments="{}", output=None, is_error=None)
+    return TicketRow(
+        id=f"t{number}",
+        run_id="r",
+        invocation_id="i",
+        round=0,
+        state="open",
+        content=None,
+        segment=None,
+        reply=None,
+        reason=None,
+        created_at=0,
+        expires_at=1,
+        calls=[call],
+    )
+
+
+def live(told: list[SegmentRow] | None = None, saved: list[SegmentRow] | None = None, **options: Any) -> LiveRun:
+    sink = saved if saved is not None else []
+    guard = options.get("guard")
+    made = LiveRun(
+        "r", told or [], sink.append, guard, lambda text: Usage(prompt_tokens=1, completion_tokens=len(text))
+    )
+    made.begin(options.get("attempt", 1))
+    return made
+
+
+def events(segment: Segment) -> list[Event]:
+    return segment.read(0, 0)
+
+
+def text(segment: Segment) -> str:
+    return "".join(event.text for event in events(segment) if isinstance(event, Text))
+
+
+def test_an_answer_is_streamed_and_ends_with_usage() -> None:
+    run = live()
+    segment = run.current
+    run.text("Hel")
+    run.text("lo")
+    run.finish()
+    assert events(segment) == [Text("Hel"), Text("lo"), End("stop", Usage(prompt_tokens=1, completion_tokens=5))]
+
+
+def test_a_ticket_ends_the_response_and_what_follows_belongs_to_the_next() -> None:
+    run = live()
+    first = run.current
+    run.deliver(ticket())
+    run.text("done")
+    run.finish()
+    assert [type(event) for event in events(first)] == [Calls, End]
+    assert isinstance(end := events(first)[-1], End)
+    assert end.finish_reason == "tool_calls"
+    assert (run.current.number, text(run.current)) == (1, "done")
+
+
+def test_text_before_the_calls_arrives_before_them() -> None:
+    run = live()
+    segment = run.current
+    run.hold_ticket(ticket())
+    run.text("Let me look.")
+    assert not segment.closed
+    run.text("")
+    assert [type(event) for event in events(segment)] == [Text, Calls, End]
+
+
+def test_a_segment_is_saved_before_its_reader_learns_that_it_is_complete() -> None:
+    seen: list[tuple[int, bool]] = []
+    holder: list[LiveRun] = []
+    run = LiveRun("r", [], lambda row: seen.append((row.number, holder[0].current.closed)), None, lambda _: Usage())
+    holder.append(run)
+    run.begin(1)
+    run.deliver(ticket())
+    assert seen == [(0, False)]
+
+
+def test_two_tickets_at_once_are_two_responses() -> None:
+    run = live()
+    run.deliver(ticket(1))
+    run.deliver(ticket(2))
+    second = run.segment(1)
+    assert second is not None
+    assert [call.id for event in events(second) if isinstance(event, Calls) for call in event.calls] == ["call2"]
+
+
+def test_what_an_earlier_attempt_told_is_not_told_again() -> None:
+    row = SegmentRow("r", 0, "Let me look. ", "", "t1", "tool_calls", Usage().model_dump_json())
+    run = live([row], attempt=2)
+    for piece in ("Let ", "me lo", "ok. It ", "is 5"):
+        run.text(piece)
+    run.finish()
+    assert (run.current.number, text(run.current)) == (1, "It is 5")
+
+
+def test_an_attempt_that_says_something_else_is_heard() -> None:
+    row = SegmentRow("r", 0, "Let me look. ", "", "t1", "tool_calls", Usage().model_dump_json())
+    run = live([row], attempt=2)
+    run.text("Let us see")
+    run.text(" more")
+    run.finish()
+    assert text(run.current) == "us see more"
+
+
+def test_usage_is_the_largest_prompt_and_all_that_was_written_since_the_last_response() -> None:
+    run = live()
+    run.used(Usage(prompt_tokens=100, completion_tokens=5))
+    run.used(Usage(prompt_tokens=70, completion_tokens=6))
+    segment = run.current
+    run.deliver(ticket())
+    assert events(segment)[-1] == End("tool_calls", Usage(prompt_tokens=100, completion_tokens=11))
+    run.total(Usage(prompt_tokens=999, completion_tokens=9))
+    run.finish()
+    assert events(run.current)[-1] == End("stop", Usage(prompt_tokens=999, completion_tokens=9))
+
+
+def test_a_failure_ends_the_response() -> None:
+    run = live()
+    run.fail(Unavailable("later"))
+    run.text("too late")
+    assert [type(event) for event in events(run.current)] == [Failure]
+    assert run.current.failed
+
+
+def test_the_guard_sees_the_clients_text_and_the_store_keeps_difys() -> None:
+    saved: list[SegmentRow] = []
+    run = live(saved=saved, guard=lambda: TextGuard())
+    told = f"[exec]\n{json.dumps({'command': 'id'})}\n[END_TOOL_REQUEST]"
+    run.text(told)
+    run.finish()
+    shown = text(run.current)
+    assert saved[0].text == told
+    assert shown != told
+    assert shown.replace("⁠", "").replace("​", "") == told
+
+
+def test_reasoning_is_kept_apart_from_the_answer() -> None:
+    saved: list[SegmentRow] = []
+    run = live(saved=saved)
+    run.reasoning("hm")
+    run.text("yes")
+    run.finish()
+    assert events(run.current)[:2] == [Reasoning("hm"), Text("yes")]
+    assert (saved[0].reasoning, saved[0].text) == ("hm", "yes")
+
+
+def test_a_replaced_answer_counts_while_nothing_was_said() -> None:
+    run = live()
+    run.replace("moderated")
+    run.replace("again")
+    assert text(run.current) == "moderated"
