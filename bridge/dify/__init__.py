@@ -1,0 +1,11 @@
+"""The client of Dify's service API.
+
+sse      a byte stream as server-sent events
+events   server-sent events as what happened in a workflow run
+errors   everything that can go wrong, and what to change
+client   the requests
+"""
+
+from bridge.dify.client import AppInfo, AppParameters, DifyClient, InputField, Timeouts
+
+__all__ = ["AppInfo", "AppParameters", "DifyClient", "InputField", "Timeouts"]

@@ -1,0 +1,322 @@
+"""Server-sent events of Dify's service API as what happened in a workflow run.
+
+Source of names and fields: `core/app/entities/task_entities.py` of Dify 1.16; every reader below also takes what
+1.4.2 sends. Events that the bridge has no use for (iterations, audio, files, agent logs) are read as None.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.dify.sse import Oversized, ServerSentEvent
+from tools.wire import Usage
+
+Payload = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What Dify says with every event. Fields that an event lacks are empty."""
+
+    task_id: str = ""
+    """By which the run is stopped."""
+    conversation_id: str = ""
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping(Event):
+    """Nothing happened for 10 s, and the connection is alive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowStarted(Event):
+    """The run has begun. `reason` is `initial` or `resumption` (after a pause)."""
+
+    workflow_run_id: str
+    reason: str = "initial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStarted(Event):
+    """A node has begun. `node_type` is Dify's word: llm, answer, if-else, ..."""
+
+    node_id: str
+    title: str
+    node_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFinished(Event):
+    """A node has ended. `status` is succeeded, failed, exception (failed, and the flow goes on) or stopped."""
+
+    node_id: str
+    title: str
+    node_type: str
+    status: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRetry(Event):
+    """A node failed and runs again; the text it wrote before stays in the answer."""
+
+    node_id: str
+    title: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(Event):
+    """A piece of the answer. `node_id` is the node that wrote it, empty where Dify does not say."""
+
+    answer: str
+    node_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentMessage(Event):
+    """A piece of an agent app's answer."""
+
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentThought(Event):
+    """A step of an agent app. `tool` is what it called, with `tool_input`, and what came back is `observation`."""
+
+    thought: str = ""
+    tool: str = ""
+    tool_input: str = ""
+    observation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningChunk(Event):
+    """A piece of a model's reasoning, where the node keeps it out of the answer."""
+
+    reasoning: str
+    node_id: str = ""
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageReplace(Event):
+    """The whole answer so far is replaced, by output moderation (`reason`) for one."""
+
+    answer: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageEnd(Event):
+    """The answer is complete. `usage` is that of all model calls of the run, None where Dify counted nothing."""
+
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowPaused(Event):
+    """The run waits for a person (a Human Input node), and the stream ends here."""
+
+    node_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowFinished(Event):
+    """The run has ended. `status` is succeeded, partial-succeeded, failed or stopped."""
+
+    workflow_run_id: str
+    status: str
+    error: str | None
+    outputs: dict[str, Any]
+    total_tokens: int
+
+    @property
+    def succeeded(self) -> bool:
+        """Say whether there is an answer."""
+        return self.status in {"succeeded", "partial-succeeded"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorEvent(Event):
+    """The run failed; nothing follows. `status` and `code` are those of Dify's HTTP errors."""
+
+    status: int
+    code: str
+    message: str
+
+
+class Unreadable(Exception):
+    """What Dify sent is not what its service API speaks."""
+
+
+def read(sent: ServerSentEvent | Oversized) -> Event | None:
+    """Return what `sent` says, or None where the bridge has no use for it. Raises Unreadable."""
+    if isinstance(sent, Oversized):
+        _check_oversized(sent)
+        return None
+    if not sent.data:
+        return Ping() if sent.name == "ping" else None
+    try:
+        payload = json.loads(sent.data)
+    except ValueError:
+        raise Unreadable("an event is not JSON") from None
+    if not isinstance(payload, dict):
+        raise Unreadable("an event is not a JSON object")
+    return read_payload(payload)
+
+
+def read_payload(payload: Payload) -> Event | None:
+    """Return what the JSON object of an event says, or None where the bridge has no use for it."""
+    reader = _READERS.get(_text(payload, "event"))
+    if reader is None:
+        return None
+    envelope = {name: _text(payload, name) for name in ("task_id", "conversation_id", "message_id")}
+    data = payload.get("data")
+    return reader(payload, data if isinstance(data, dict) else {}, envelope)
+
+
+_INDISPENSABLE = {"message", "agent_message", "message_replace", "workflow_started", "workflow_finished", "error"}
+
+
+def _check_oversized(sent: Oversized) -> None:
+    named = re.search(r'"event"\s*:\s*"(\w+)"', sent.head)
+    name = named.group(1) if named else "unknown"
+    if named is None or name in _INDISPENSABLE:
+        raise Unreadable(f"an event ({name}) is too large")
+
+
+def _text(source: Payload, name: str) -> str:
+    value = source.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _error(source: Payload) -> str | None:
+    value = source.get("error")
+    return None if value is None or value == "" else str(value)
+
+
+def _whole(source: Payload, name: str) -> int:
+    value = source.get(name)
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _usage(payload: Payload) -> Usage | None:
+    metadata = payload.get("metadata")
+    usage = metadata.get("usage") if isinstance(metadata, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    counted = Usage(prompt_tokens=_whole(usage, "prompt_tokens"), completion_tokens=_whole(usage, "completion_tokens"))
+    return counted if counted.total_tokens else None
+
+
+def _ping(_payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    return Ping(**envelope)
+
+
+def _workflow_started(payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    run_id = _text(payload, "workflow_run_id") or _text(data, "id")
+    return WorkflowStarted(workflow_run_id=run_id, reason=_text(data, "reason") or "initial", **envelope)
+
+
+def _node_started(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    return NodeStarted(
+        node_id=_text(data, "node_id"), title=_text(data, "title"), node_type=_text(data, "node_type"), **envelope
+    )
+
+
+def _node_finished(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    return NodeFinished(
+        node_id=_text(data, "node_id"),
+        title=_text(data, "title"),
+        node_type=_text(data, "node_type"),
+        status=_text(data, "status"),
+        error=_error(data),
+        **envelope,
+    )
+
+
+def _node_retry(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    return NodeRetry(node_id=_text(data, "node_id"), title=_text(data, "title"), error=_error(data), **envelope)
+
+
+def _message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    selector = payload.get("from_variable_selector")
+    node_id = selector[0] if isinstance(selector, list) and selector and isinstance(selector[0], str) else ""
+    return Message(answer=_text(payload, "answer"), node_id=node_id, **envelope)
+
+
+def _agent_message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    return AgentMessage(answer=_text(payload, "answer"), **envelope)
+
+
+def _agent_thought(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    names = ("thought", "tool", "tool_input", "observation")
+    return AgentThought(**{name: _text(payload, name) for name in names}, **envelope)
+
+
+def _reasoning_chunk(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    envelope["message_id"] = envelope["message_id"] or _text(data, "message_id")
+    return ReasoningChunk(
+        reasoning=_text(data, "reasoning"),
+        node_id=_text(data, "node_id"),
+        is_final=data.get("is_final") is True,
+        **envelope,
+    )
+
+
+def _message_replace(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    return MessageReplace(answer=_text(payload, "answer"), reason=_text(payload, "reason"), **envelope)
+
+
+def _message_end(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    envelope["message_id"] = envelope["message_id"] or _text(payload, "id")
+    return MessageEnd(usage=_usage(payload), **envelope)
+
+
+def _workflow_paused(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    nodes = data.get("paused_nodes")
+    names = tuple(str(node) for node in nodes) if isinstance(nodes, list) else ()
+    return WorkflowPaused(node_ids=names, **envelope)
+
+
+def _workflow_finished(payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    outputs = data.get("outputs")
+    return WorkflowFinished(
+        workflow_run_id=_text(payload, "workflow_run_id") or _text(data, "id"),
+        status=_text(data, "status"),
+        error=_error(data),
+        outputs=dict(outputs) if isinstance(outputs, dict) else {},
+        total_tokens=_whole(data, "total_tokens"),
+        **envelope,
+    )
+
+
+def _error_event(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
+    return ErrorEvent(
+        status=_whole(payload, "status") or 500,
+        code=_text(payload, "code"),
+        message=_text(payload, "message"),
+        **envelope,
+    )
+
+
+_READERS: Mapping[str, Callable[[Payload, Payload, dict[str, str]], Event]] = {
+    "ping": _ping,
+    "workflow_started": _workflow_started,
+    "workflow_paused": _workflow_paused,
+    "workflow_finished": _workflow_finished,
+    "node_started": _node_started,
+    "node_finished": _node_finished,
+    "node_retry": _node_retry,
+    "message": _message,
+    "message_replace": _message_replace,
+    "message_end": _message_end,
+    "agent_message": _agent_message,
+    "agent_thought": _agent_thought,
+    "reasoning_chunk": _reasoning_chunk,
+    "error": _error_event,
+}
