@@ -1,0 +1,179 @@
+"""The bridge over HTTP: each exchange is one request, and its outcome one event. Nothing here tries again."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from provider import connections
+from provider.credentials import Credentials, advice_for_host
+from provider.errors import ProviderError, Refused, Unauthorized, Unavailable, Unreachable, clean
+from provider.events import (
+    Attach,
+    Attached,
+    BridgeFailed,
+    CancelTicket,
+    OpenTicket,
+    PollTicket,
+    Record,
+    Recorded,
+    SuspendTicket,
+    TicketReported,
+)
+from tools.wire import PROTOCOL, AttachResponse, CancelRequest, PingResponse, TicketStatus
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 15.0
+_CONNECT_SECONDS = 5.0
+_PARTING_SECONDS = 5.0
+
+
+class BridgeClient:
+    """One bridge, and the token that it knows the plugin by."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._url = credentials.bridge_url
+        self._secrets = credentials.secrets
+        self._headers = {"Authorization": f"Bearer {credentials.bridge_token.get_secret_value()}"}
+
+    def attach(self, exchange: Attach) -> Attached | BridgeFailed:
+        """Ask which run an invocation serves."""
+        outcome = self._ask(AttachResponse, "POST", "attach", exchange.request)
+        return outcome if isinstance(outcome, BridgeFailed) else Attached(outcome)
+
+    def open_ticket(self, exchange: OpenTicket) -> TicketReported | BridgeFailed:
+        """Hand over calls. Asked again with the same ticket, the bridge gives the same answer."""
+        return self._status("PUT", f"tickets/{exchange.ticket_id}", exchange.request)
+
+    def poll_ticket(self, exchange: PollTicket) -> TicketReported | BridgeFailed:
+        """Wait for a ticket to change."""
+        return self._status(
+            "GET",
+            f"tickets/{exchange.ticket_id}",
+            params={"wait": f"{exchange.seconds:.1f}", "invocation_id": exchange.invocation_id},
+            seconds=exchange.seconds + _GRACE_SECONDS,
+        )
+
+    def suspend_ticket(self, exchange: SuspendTicket) -> TicketReported | BridgeFailed:
+        """Let go of a ticket."""
+        return self._status("POST", f"tickets/{exchange.ticket_id}/suspend")
+
+    def cancel_ticket(self, exchange: CancelTicket) -> None:
+        """Say that nobody waits any more. That it cannot be said is only logged."""
+        request = CancelRequest(reason=exchange.reason)
+        outcome = self._ask(
+            TicketStatus, "POST", f"tickets/{exchange.ticket_id}/cancel", request, seconds=_PARTING_SECONDS
+        )
+        if isinstance(outcome, BridgeFailed):
+            log.warning("a ticket could not be cancelled: %s", outcome.error)
+
+    def record(self, exchange: Record) -> Recorded:
+        """Note how an invocation ended. A second try is enough: it costs the bridge only a replay."""
+        path = f"invocations/{exchange.invocation_id}/record"
+        problem: BridgeFailed | None = None
+        for _ in range(2):
+            outcome = self._send("POST", path, exchange.request, seconds=_PARTING_SECONDS)
+            if not isinstance(outcome, BridgeFailed):
+                return Recorded()
+            problem = outcome
+        if problem:
+            log.warning("the end of an invocation could not be recorded: %s", problem.error)
+        return Recorded()
+
+    def ping(self) -> ProviderError | None:
+        """Return what is wrong with the bridge's address or token, if anything is."""
+        outcome = self._ask(PingResponse, "GET", "ping")
+        if isinstance(outcome, BridgeFailed):
+            return outcome.error
+        if outcome.protocol != PROTOCOL:
+            return Refused(
+                f"The bridge speaks protocol {outcome.protocol} and this plugin {PROTOCOL}: "
+                "install the same version of both"
+            )
+        return None
+
+    def _status(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        params: Mapping[str, str] | None = None,
+        seconds: float = _GRACE_SECONDS,
+    ) -> TicketReported | BridgeFailed:
+        outcome = self._ask(TicketStatus, method, path, body, params, seconds)
+        return outcome if isinstance(outcome, BridgeFailed) else TicketReported(outcome)
+
+    def _ask[T: BaseModel](
+        self,
+        answer: type[T],
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        params: Mapping[str, str] | None = None,
+        seconds: float = _GRACE_SECONDS,
+    ) -> T | BridgeFailed:
+        response = self._send(method, path, body, params, seconds)
+        if isinstance(response, BridgeFailed):
+            return response
+        try:
+            return answer.model_validate_json(response.content)
+        except ValidationError:
+            return BridgeFailed(
+                Refused(f"{clean(self._url)} does not answer as the bridge does. Check bridge_url; it has no path")
+            )
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | None = None,
+        params: Mapping[str, str] | None = None,
+        seconds: float = _GRACE_SECONDS,
+    ) -> httpx.Response | BridgeFailed:
+        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        try:
+            response = connections.bridges().request(
+                method,
+                f"{self._url}/plugin/v1/{path}",
+                content=body.model_dump_json() if body else None,
+                params=dict(params or {}),
+                headers=headers,
+                timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
+            )
+        except httpx.HTTPError as error:
+            return BridgeFailed(self._unreachable(error), transient=True)
+        except (httpx.InvalidURL, ValueError) as error:
+            return BridgeFailed(Refused(f"The bridge cannot be asked: {clean(str(error), self._secrets)}"))
+        return response if response.is_success else self._failed(response)
+
+    def _failed(self, response: httpx.Response) -> BridgeFailed:
+        status = response.status_code
+        said = clean(_message(response), self._secrets)
+        if status in {401, 403}:
+            return BridgeFailed(Unauthorized(f"The bridge does not know this token: {said} Check bridge_token"))
+        if status == 429 or status >= 500:
+            return BridgeFailed(Unavailable(f"The bridge answered {status}: {said}"), transient=True)
+        advice = " Check bridge_url; it has no path." if status in {404, 405} and "json" not in _kind(response) else ""
+        return BridgeFailed(Refused(f"The bridge answered {status}: {said}.{advice}"))
+
+    def _unreachable(self, error: httpx.HTTPError) -> ProviderError:
+        said = clean(str(error), self._secrets) or type(error).__name__
+        return Unreachable(
+            f"The bridge cannot be reached at {clean(self._url)} ({said}). Is it running? Check bridge_url."
+            f"{advice_for_host(self._url)}"
+        )
+
+
+def _kind(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", ""))
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        body: Any = response.json()
+        return str(body["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason_phrase

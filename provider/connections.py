@@ -1,0 +1,35 @@
+"""The connections that all invocations of this process share: opened when first needed, kept for the next."""
+
+import logging
+import random
+from functools import cache
+
+import httpx
+
+CONNECT_SECONDS = 10.0
+_KEPT = 100
+
+# It logs every request's address, once for each poll.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@cache
+def upstreams() -> httpx.Client:
+    """The client for all upstreams. Keys are in the requests, never in the client."""
+    return _client()
+
+
+@cache
+def bridges() -> httpx.Client:
+    """The client for the bridge: apart, since its connections wait most of the time."""
+    return _client()
+
+
+def _client() -> httpx.Client:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
+    return httpx.Client(limits=limits, timeout=httpx.Timeout(30, connect=CONNECT_SECONDS), follow_redirects=False)
+
+
+def spread(seconds: float) -> float:
+    """Return a pause a little longer than asked for, so that those who failed together do not come back together."""
+    return seconds * random.uniform(1.0, 1.25)  # noqa: S311 - no secret

@@ -1,0 +1,526 @@
+"""One invocation as a state machine without I/O: events in, actions out, in the style of h11.
+
+    START ──┬─ callbacks off ──────────────────────────────> CALLING ──> answer: END
+            └─ callbacks on ──> ATTACHING ──> replay, then ──> CALLING ──> calls: OPENING ──> WAITING
+                                                                 ^                              │  │
+                                                                 └────── resolved, expired ─────┘  │ time is up
+                                                                 └────── resolved after all ── SUSPENDING ──> END
+
+An answer, and a failure while a run is attached, pass through RECORDING before the END. Which event is handled how in
+which phase is the table `_HANDLERS`; anything else is a fault of the caller.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from provider.errors import Cancelled, ProviderError, Suspended, Unavailable, Unreachable
+from provider.events import (
+    Action,
+    Attach,
+    Attached,
+    BridgeFailed,
+    CallUpstream,
+    CancelTicket,
+    Completed,
+    Delta,
+    Event,
+    Exchange,
+    Fail,
+    Finish,
+    Heartbeat,
+    OpenTicket,
+    Pause,
+    PollTicket,
+    Record,
+    Recorded,
+    Say,
+    Started,
+    SuspendTicket,
+    TicketReported,
+    UpstreamFailed,
+    Woke,
+)
+from provider.modes import Mode, Prompt, Reply
+from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
+from provider.rounds import OpenRound, of_ticket, sort_out
+from provider.settings import NodeSettings
+from provider.thinking import ThinkBlock
+from provider.tokens import estimate_prompt, estimate_text
+from tools.choices import after_round, resolve
+from tools.definitions import ToolDefinition, allow, names_of
+from tools.fingerprint import invocation_fingerprint
+from tools.results import Message
+from tools.transcript import merge, repair
+from tools.wire import AttachRequest, AttachResponse, RecordRequest, TicketRequest, TicketStatus, Usage
+
+POLL_SECONDS = 10.0
+HEARTBEAT_SECONDS = 9.5
+"""A little less than a poll, so that each poll that brought nothing is followed by a heartbeat."""
+
+ATTACH_PATIENCE = 30.0
+SUSPEND_ATTEMPTS = 4
+
+LIMIT_NOTE = "(The limit of {limit} tool call rounds is reached. Answer now with what is known, without calling tools.)"
+EXPIRED_NOTE = "(The tools did not answer in time. Answer now with what is known, without calling tools.)"
+EXPIRED_RESULT = "Error: this call expired before its tool answered"
+NO_ANSWER = "(The model asked for more tools, which this node does not allow any more, instead of an answer.)"
+
+
+class Phase(Enum):
+    """What the engine waits for."""
+
+    START = auto()
+    ATTACHING = auto()
+    CALLING = auto()
+    OPENING = auto()
+    WAITING = auto()
+    SUSPENDING = auto()
+    RECORDING = auto()
+    END = auto()
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What one call of a node brings along. Times are seconds of the driver's clock.
+
+    `messages` is the node's prompt without markers, `request` the fields of every upstream call, `tools` those that
+    Dify itself passes. `time_limit` is how long Dify lets the invocation live; it must be over by `deadline`, and waits
+    for tools until `hold_until` at most, so that time is left to say why.
+    """
+
+    invocation_id: str
+    model: str
+    messages: Sequence[Message]
+    settings: NodeSettings
+    request: dict[str, Any] = field(repr=False)
+    hold_until: float
+    deadline: float
+    time_limit: float = 600
+    stream: bool = True
+    callbacks: bool = False
+    tools: Sequence[ToolDefinition] = ()
+    user: str | None = None
+    app_id: str | None = None
+    marker: str | None = None
+
+
+class Engine:
+    """Decides what one invocation does next."""
+
+    def __init__(self, invocation: Invocation, mode: Mode) -> None:
+        self._given = invocation
+        self._settings = invocation.settings
+        self._mode = mode
+        self._phase = Phase.START
+        self._now = 0.0
+        self._last_output = 0.0
+        self._retry: Exchange = Pause(0)
+        self._backoff = Backoff()
+
+        self._run_id: str | None = None
+        self._messages: list[Message] = list(invocation.messages)
+        self._offered: Sequence[ToolDefinition] = invocation.tools
+        self._choice = resolve(self._settings.tool_choice, None, names_of(invocation.tools))
+        self._parallel: bool | None = None
+        self._rounds = 0
+        self._note: str | None = None
+        self._final = False
+
+        self._response = _Response(mode, Prompt(()))
+        self._usage = Usage()
+        self._total = Usage()
+
+        self._round = OpenRound("", ())
+        self._ticket_id = ""
+        self._wait_until = 0.0
+        self._last: list[Action] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self._phase is Phase.END
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take an event at the time `now` and return what is to be done: outputs, and at most one exchange."""
+        if self._last_output == 0.0:
+            self._last_output = now
+        self._now = now
+        actions = _HANDLERS[self._phase, type(event)](self, event)
+        if any(isinstance(action, Say | Heartbeat) for action in actions):
+            self._last_output = now
+        return actions
+
+    def close(self) -> CancelTicket | None:
+        """Nobody takes the outputs any more. Return what the bridge should hear about it."""
+        holds_ticket = self._phase in {Phase.OPENING, Phase.WAITING, Phase.SUSPENDING}
+        self._phase = Phase.END
+        return CancelTicket(self._ticket_id, "Dify closed the invocation") if holds_ticket else None
+
+    # Attaching
+
+    def _start(self, _: Started) -> list[Action]:
+        if not self._given.callbacks:
+            return self._call()
+        given = self._given
+        self._phase = Phase.ATTACHING
+        request = AttachRequest(
+            invocation_id=given.invocation_id,
+            fingerprint=invocation_fingerprint(given.model, given.messages, self._settings.identity()),
+            model=given.model,
+            user=given.user,
+            app_id=given.app_id,
+            callback_key=self._settings.callback_key or None,
+            marker=given.marker,
+        )
+        self._wait_until = min(self._now + ATTACH_PATIENCE, given.hold_until)
+        return self._exchange(Attach(request))
+
+    def _attached(self, event: Attached) -> list[Action]:
+        response = event.response
+        self._backoff.reset()
+        if response.run_id is None:
+            return self._call()
+        self._run_id = response.run_id
+        self._messages = repair(
+            merge(self._given.messages, response.messages, response.turn, response.query, response.past_queries)
+        )
+        self._offered = allow(response.tools, self._settings.allowed_tools)
+        self._choice = resolve(self._settings.tool_choice, response.tool_choice, names_of(self._offered))
+        self._parallel = response.parallel_tool_calls
+        return self._replay(response)
+
+    def _replay(self, response: AttachResponse) -> list[Action]:
+        """Go through what an earlier try of this invocation has done already."""
+        if response.answer:
+            answer = response.answer
+            self._phase = Phase.END
+            return [*_said(answer.text), Finish(answer.finish_reason, answer.usage)]
+        for done in response.rounds:
+            self._append(OpenRound(done.content or "", done.calls).messages(done.results, done.messages))
+            self._choice = after_round(self._choice)
+        if response.open_ticket:
+            self._round = of_ticket(response.open_ticket)
+            self._ticket_id = response.open_ticket.ticket_id
+            return self._wait()
+        return self._call()
+
+    def _attach_failed(self, event: BridgeFailed) -> list[Action]:
+        return self._try_again(event) or self._end(Fail(event.error))
+
+    # Calling the upstream
+
+    def _call(self) -> list[Action]:
+        """Ask the upstream for the next response."""
+        self._backoff.reset()
+        self._phase = Phase.CALLING
+        self._response = _Response(self._mode, self._prompt())
+        return [self._upstream_call()]
+
+    def _prompt(self) -> Prompt:
+        limit = self._settings.max_tool_call_rounds
+        self._final = self._note is not None or self._rounds >= limit
+        if not self._final:
+            return Prompt(self._messages, self._offered, self._choice, self._parallel)
+        note = self._note or LIMIT_NOTE.format(limit=limit)
+        return Prompt([*self._messages, {"role": "user", "content": note}])
+
+    def _upstream_call(self) -> CallUpstream:
+        body = self._given.request | self._mode.encode(self._response.prompt)
+        return CallUpstream(body, max(1.0, self._given.deadline - self._now))
+
+    def _delta(self, event: Delta) -> list[Action]:
+        if self._now > self._given.deadline:
+            return self._fail(_out_of_time(self._given.time_limit))
+        shown = self._response.feed(event)
+        return _said(shown) if self._given.stream else []
+
+    def _upstream_failed(self, event: UpstreamFailed) -> list[Action]:
+        pause = self._backoff.pause(event.retry_after)
+        spoken = self._given.stream and bool(self._response.shown)
+        worth_it = event.transient and self._backoff.failures < UPSTREAM_ATTEMPTS and pause <= LONGEST_PAUSE
+        if spoken and event.transient:
+            return self._fail(
+                Unreachable(f"{event.error} The answer had begun already, so it was not asked for again.")
+            )
+        if worth_it and self._now + pause < self._given.deadline:
+            return [Pause(pause)]
+        return self._fail(event.error)
+
+    def _call_again(self, _: Woke) -> list[Action]:
+        self._response = _Response(self._mode, self._response.prompt)
+        return [*self._heartbeat(), self._upstream_call()]
+
+    def _completed(self, event: Completed) -> list[Action]:
+        response = self._response
+        reply = response.close()
+        said = _said(response.tail if self._given.stream else response.shown)
+        self._usage = event.usage or response.estimate()
+        self._total += self._usage
+        if not reply.calls:
+            return [*said, *self._answer(event.finish_reason)]
+        if self._given.tools:
+            return [*said, *self._end(Finish("tool_calls", self._total, reply.calls))]
+        if self._final:
+            missing = "" if response.shown else response.add(NO_ANSWER)
+            return [*said, *_said(missing), *self._answer("stop")]
+        return [*said, *self._ask_for_tools(reply, cut_off=event.finish_reason == "length")]
+
+    def _answer(self, finish_reason: str) -> list[Action]:
+        if finish_reason in {"tool_calls", "function_call"}:
+            finish_reason = "stop"
+        return self._record(Finish(finish_reason, self._total), finish_reason)
+
+    # A round
+
+    def _ask_for_tools(self, reply: Reply, *, cut_off: bool) -> list[Action]:
+        offered = [] if self._response.prompt.choice == "none" else names_of(self._response.prompt.tools)
+        self._round = sort_out(
+            self._response.content, reply, offered, cut_off=cut_off, reasoning=self._response.reasoning
+        )
+        if not self._round.runnable or self._run_id is None:
+            self._append(self._round.messages(()))
+            return self._call()
+        self._ticket_id = f"{self._given.invocation_id}r{self._rounds}"
+        self._phase = Phase.OPENING
+        self._hold()
+        request = TicketRequest(
+            run_id=self._run_id,
+            invocation_id=self._given.invocation_id,
+            round=self._rounds,
+            content=self._round.content or None,
+            calls=self._round.runnable,
+            usage=self._usage,
+            streamed_text=self._given.stream and bool(self._response.shown),
+            wait_seconds=max(0.0, self._wait_until - self._now),
+        )
+        return self._exchange(OpenTicket(self._ticket_id, request))
+
+    def _hold(self) -> None:
+        self._wait_until = min(self._now + self._settings.callback_wait_seconds, self._given.hold_until)
+
+    def _opened(self, event: TicketReported) -> list[Action]:
+        """The ticket is open. The empty chunk tells the bridge that the text before the calls is complete."""
+        boundary = [Heartbeat()] if self._given.stream and self._response.shown else []
+        return [*boundary, *self._reported(event)]
+
+    def _open_failed(self, event: BridgeFailed) -> list[Action]:
+        return self._try_again(event) or self._end(Fail(event.error))
+
+    def _wait(self) -> list[Action]:
+        self._hold()
+        return self._poll()
+
+    def _poll(self) -> list[Action]:
+        self._phase = Phase.WAITING
+        left = self._wait_until - self._now
+        if left <= 0:
+            return self._suspend()
+        poll = PollTicket(self._ticket_id, self._given.invocation_id, min(POLL_SECONDS, left))
+        return [*self._heartbeat(), *self._exchange(poll)]
+
+    def _reported(self, event: TicketReported) -> list[Action]:
+        self._backoff.reset()
+        status = event.status
+        match status.state:
+            case "open" if self._phase is Phase.SUSPENDING:
+                return self._fail(_suspended(self._settings, self._given.time_limit))
+            case "open":
+                return self._poll()
+            case "resolved":
+                return self._resolved(status)
+            case "expired":
+                self._note = EXPIRED_NOTE
+                self._append(self._round.failed(f"{EXPIRED_RESULT}. {status.reason or ''}".strip()))
+                return self._call()
+            case "cancelled":
+                return self._fail(Cancelled(f"The run was cancelled: {status.reason or 'its client went away'}"))
+
+    def _resolved(self, status: TicketStatus) -> list[Action]:
+        self._append(self._round.messages(status.results, status.messages))
+        if status.tools is not None:
+            self._offered = allow(status.tools, self._settings.allowed_tools)
+        self._choice = after_round(self._choice)
+        if status.tool_choice is not None and self._settings.tool_choice == "client":
+            self._choice = status.tool_choice
+        self._choice = resolve("client", self._choice, names_of(self._offered))
+        return self._call()
+
+    def _append(self, messages: Sequence[Message]) -> None:
+        self._messages = [*self._messages, *messages]
+        self._rounds += 1
+
+    def _poll_failed(self, event: BridgeFailed) -> list[Action]:
+        if not event.transient:
+            return self._end(Fail(event.error))
+        pause = min(self._backoff.pause(), max(0.1, self._wait_until - self._now))
+        return [*self._heartbeat(), Pause(pause)]
+
+    # Letting go
+
+    def _suspend(self) -> list[Action]:
+        self._phase = Phase.SUSPENDING
+        return self._exchange(SuspendTicket(self._ticket_id))
+
+    def _suspend_failed(self, event: BridgeFailed) -> list[Action]:
+        pause = self._backoff.pause()
+        if event.transient and self._backoff.failures < SUSPEND_ATTEMPTS:
+            return [Pause(pause)]
+        return self._end(Fail(event.error))
+
+    # The end
+
+    def _fail(self, error: ProviderError) -> list[Action]:
+        return self._record(Fail(error), "error", str(error))
+
+    def _record(self, last: Finish | Fail, finish_reason: str, error: str | None = None) -> list[Action]:
+        if self._run_id is None:
+            return self._end(last)
+        self._phase = Phase.RECORDING
+        self._last = [last]
+        request = RecordRequest(
+            run_id=self._run_id,
+            text="" if error else self._response.shown,
+            finish_reason=finish_reason,
+            usage=self._usage,
+            total_usage=self._total,
+            rounds=self._rounds,
+            error=error,
+        )
+        return [Record(self._given.invocation_id, request)]
+
+    def _recorded(self, _: Recorded) -> list[Action]:
+        self._phase = Phase.END
+        return self._last
+
+    def _end(self, last: Finish | Fail) -> list[Action]:
+        self._phase = Phase.END
+        return [last]
+
+    # Pieces
+
+    def _exchange(self, exchange: Exchange) -> list[Action]:
+        self._retry = exchange
+        return [exchange]
+
+    def _try_again(self, event: BridgeFailed) -> list[Action]:
+        pause = self._backoff.pause()
+        if not event.transient or self._now + pause >= self._wait_until:
+            return []
+        return [*self._heartbeat(), Pause(pause)]
+
+    def _again(self, _: Woke) -> list[Action]:
+        return [*self._heartbeat(), self._retry]
+
+    def _poll_again(self, _: Woke) -> list[Action]:
+        return self._poll()
+
+    def _heartbeat(self) -> list[Action]:
+        due = self._given.stream and self._now - self._last_output >= HEARTBEAT_SECONDS
+        return [Heartbeat()] if due else []
+
+
+class _Response:
+    """What the upstream has said so far in answer to one prompt."""
+
+    def __init__(self, mode: Mode, prompt: Prompt) -> None:
+        self.prompt = prompt
+        self.tail = ""
+        self._decoder = mode.decoder(prompt)
+        self._think = ThinkBlock()
+        self._content: list[str] = []
+        self._shown: list[str] = []
+        self._reasoning: list[str] = []
+        self._reasoning_field = ""
+        self._arguments = 0
+
+    @property
+    def content(self) -> str:
+        """The text, without the reasoning."""
+        return "".join(self._content)
+
+    @property
+    def shown(self) -> str:
+        """What Dify shows: the reasoning in tags, and the text."""
+        return "".join(self._shown)
+
+    @property
+    def reasoning(self) -> Message:
+        """The reasoning alone, in the upstream's own field."""
+        return {self._reasoning_field: "".join(self._reasoning)} if self._reasoning_field else {}
+
+    def feed(self, delta: Delta) -> str:
+        """Take a delta and return the text to show."""
+        self._reasoning.append(delta.reasoning)
+        self._reasoning_field = self._reasoning_field or delta.reasoning_field
+        return self._show(delta.reasoning, self._decoder.feed(delta))
+
+    def close(self) -> Reply:
+        """End the response; `tail` is the text that only now can be shown."""
+        reply = self._decoder.close()
+        self.tail = self._show("", reply.text)
+        self.tail += self.add(self._think.close())
+        self._arguments = sum(estimate_text(call.name + call.arguments) for call in reply.calls)
+        return reply
+
+    def add(self, text: str) -> str:
+        """Show text that the model did not say."""
+        self._shown.append(text)
+        return text
+
+    def _show(self, reasoning: str, text: str) -> str:
+        self._content.append(text)
+        shown = self._think.feed(reasoning, text)
+        self._shown.append(shown)
+        return shown
+
+    def estimate(self) -> Usage:
+        """Return about what the upstream would have counted."""
+        return Usage(
+            prompt_tokens=estimate_prompt(self.prompt.messages, (tool.to_openai() for tool in self.prompt.tools)),
+            completion_tokens=estimate_text(self.shown) + self._arguments,
+        )
+
+
+def _said(text: str) -> list[Action]:
+    return [Say(text)] if text else []
+
+
+def _out_of_time(limit: float) -> Unavailable:
+    return Unavailable(
+        f"The answer was not finished within {limit:.0f} s, the time that Dify gives a model. To allow more, raise "
+        "PLUGIN_MAX_EXECUTION_TIMEOUT and PLUGIN_DAEMON_TIMEOUT, and with them APP_MAX_EXECUTION_TIME and "
+        "WORKFLOW_MAX_EXECUTION_TIME"
+    )
+
+
+def _suspended(settings: NodeSettings, limit: float) -> Suspended:
+    return Suspended(
+        "The run is suspended: its tools have not answered yet. The bridge runs this workflow again when the results "
+        "arrive, and goes on from here. To wait longer inside the workflow, raise this node's callback_wait_seconds "
+        f"(now {settings.callback_wait_seconds}) and, beyond {limit:.0f} s, Dify's PLUGIN_MAX_EXECUTION_TIMEOUT, "
+        "APP_MAX_EXECUTION_TIME and WORKFLOW_MAX_EXECUTION_TIME"
+    )
+
+
+_HANDLERS: dict[tuple[Phase, type[Event]], Callable[[Engine, Any], list[Action]]] = {
+    (Phase.START, Started): Engine._start,
+    (Phase.ATTACHING, Attached): Engine._attached,
+    (Phase.ATTACHING, BridgeFailed): Engine._attach_failed,
+    (Phase.ATTACHING, Woke): Engine._again,
+    (Phase.CALLING, Delta): Engine._delta,
+    (Phase.CALLING, Completed): Engine._completed,
+    (Phase.CALLING, UpstreamFailed): Engine._upstream_failed,
+    (Phase.CALLING, Woke): Engine._call_again,
+    (Phase.OPENING, TicketReported): Engine._opened,
+    (Phase.OPENING, BridgeFailed): Engine._open_failed,
+    (Phase.OPENING, Woke): Engine._again,
+    (Phase.WAITING, TicketReported): Engine._reported,
+    (Phase.WAITING, BridgeFailed): Engine._poll_failed,
+    (Phase.WAITING, Woke): Engine._poll_again,
+    (Phase.SUSPENDING, TicketReported): Engine._reported,
+    (Phase.SUSPENDING, BridgeFailed): Engine._suspend_failed,
+    (Phase.SUSPENDING, Woke): Engine._again,
+    (Phase.RECORDING, Recorded): Engine._recorded,
+}

@@ -1,0 +1,67 @@
+"""Every error that an invocation can end with, and how secrets stay out of its text.
+
+ProviderError
+├── Unreachable     InvokeConnectionError          no connection, or it broke off
+├── Unavailable     InvokeServerUnavailableError   the other side cannot serve now
+│   └── Suspended                                  the run goes on later, when its results are there
+├── RateLimited     InvokeRateLimitError           too many requests or no quota left
+├── Unauthorized    InvokeAuthorizationError       a key or token is wrong
+└── Refused         InvokeBadRequestError          the request cannot work; sending it again does not help
+    ├── ContextTooLong                             the prompt does not fit; the text says context_length_exceeded
+    └── Cancelled                                  the bridge ended the run
+
+On the right are the SDK's five typed errors: Dify understands no others.
+"""
+
+import re
+from collections.abc import Iterable
+
+_LONGEST = 600
+_SECRET = re.compile(r"\b(sk-|Bearer\s+)[\w.*+/=-]{6,}", re.IGNORECASE)
+_USER_INFO = re.compile(r"(://)[^/\s@]+@")
+
+
+class ProviderError(Exception):
+    """An invocation cannot go on. The text says what to change, and holds no secret."""
+
+
+class Unreachable(ProviderError):
+    """No connection to the upstream or the bridge, or it broke off."""
+
+
+class Unavailable(ProviderError):
+    """The other side cannot serve now."""
+
+
+class Suspended(Unavailable):
+    """The invocation let go of its workflow; the bridge runs it again when the results are there."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests, or no quota left."""
+
+
+class Unauthorized(ProviderError):
+    """A key or token is wrong."""
+
+
+class Refused(ProviderError):
+    """The request cannot work."""
+
+
+class ContextTooLong(Refused):
+    """The prompt does not fit the upstream's context."""
+
+
+class Cancelled(Refused):
+    """The bridge ended the run."""
+
+
+def clean(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return foreign `text` on one line, shortened, and without `secrets` or anything that looks like one."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    text = _USER_INFO.sub(r"\1***@", _SECRET.sub(r"\1***", text))
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

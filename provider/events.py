@@ -1,0 +1,187 @@
+"""What happens to the engine, and what it wants done.
+
+An event that begins an exchange is answered by at most one `Exchange`; its outcome comes back as events. Everything
+else that the engine returns is an `Output` for Dify.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from provider.errors import ProviderError
+from tools.calls import ToolCall
+from tools.wire import AttachRequest, AttachResponse, RecordRequest, TicketRequest, TicketStatus, Usage
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The invocation begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The bridge says which run this is."""
+
+    response: AttachResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of what the upstream's model says. `tool_calls` are entries of a chunk's `delta.tool_calls`.
+
+    `reasoning_field` is what the upstream calls its reasoning.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    reasoning_field: str = ""
+    tool_calls: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The upstream's answer is whole. `usage` is None where the upstream does not count."""
+
+    finish_reason: str = "stop"
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFailed:
+    """The upstream did not answer, or broke off. `retry_after` is what it asked for, in seconds."""
+
+    error: ProviderError
+    transient: bool = False
+    retry_after: float | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TicketReported:
+    """The bridge says how a ticket stands."""
+
+    status: TicketStatus
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeFailed:
+    """The bridge did not do what it was asked. A transient failure is worth another try."""
+
+    error: ProviderError
+    transient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The bridge has noted how the invocation ended, or could not: that is no reason to fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """A pause is over."""
+
+
+Event = Started | Attached | Delta | Completed | UpstreamFailed | TicketReported | BridgeFailed | Recorded | Woke
+
+# Exchanges: each leads to one event or more
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Ask the bridge which run this is."""
+
+    request: AttachRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CallUpstream:
+    """Ask the upstream, within `seconds`."""
+
+    body: dict[str, Any] = field(repr=False)
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTicket:
+    """Hand calls to the bridge."""
+
+    ticket_id: str
+    request: TicketRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PollTicket:
+    """Ask how a ticket stands, and wait at most `seconds` for it to change."""
+
+    ticket_id: str
+    invocation_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendTicket:
+    """Let go of the ticket, unless its results are there."""
+
+    ticket_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTicket:
+    """Tell the bridge that nobody waits any more."""
+
+    ticket_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Tell the bridge how the invocation ended."""
+
+    invocation_id: str
+    request: RecordRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for `seconds`."""
+
+    seconds: float
+
+
+Exchange = Attach | CallUpstream | OpenTicket | PollTicket | SuspendTicket | CancelTicket | Record | Pause
+
+# Outputs: for Dify
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """An empty chunk: the invocation is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end. `calls` are for Dify itself, which passed the tools."""
+
+    finish_reason: str
+    usage: Usage
+    calls: Sequence[ToolCall] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The end, with an error."""
+
+    error: ProviderError
+
+
+Output = Say | Heartbeat | Finish | Fail
+Action = Exchange | Output

@@ -1,0 +1,135 @@
+"""Runs the engine: does what it asks for, tells it what came of it, and passes on what is for Dify."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Protocol
+
+from provider import connections
+from provider.bridge_client import BridgeClient
+from provider.engine import Engine
+from provider.events import (
+    Attach,
+    CallUpstream,
+    CancelTicket,
+    Event,
+    Exchange,
+    Fail,
+    Finish,
+    Heartbeat,
+    OpenTicket,
+    Output,
+    Pause,
+    PollTicket,
+    Record,
+    Say,
+    Started,
+    SuspendTicket,
+    Woke,
+)
+from provider.upstream import Upstream
+
+DEFAULT_TIME_LIMIT = 600.0
+_MARGIN = 30.0
+_LAST_MOMENT = 3.0
+
+
+class Clock(Protocol):
+    """Tells the time in seconds and lets it pass."""
+
+    def now(self) -> float:
+        """Return the time."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+class RealClock:
+    """The machine's own time; greenlets let each other run while they sleep."""
+
+    def now(self) -> float:
+        """Return seconds since some moment."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep a little longer than asked for."""
+        time.sleep(connections.spread(seconds))
+
+
+def time_limit(environment: "os._Environ[str] | dict[str, str]" = os.environ) -> float:
+    """Return how many seconds Dify's daemon lets an invocation live. The plugin inherits the daemon's environment."""
+    try:
+        limit = float(environment.get("PLUGIN_MAX_EXECUTION_TIMEOUT") or DEFAULT_TIME_LIMIT)
+    except ValueError:
+        return DEFAULT_TIME_LIMIT
+    return limit if limit > 0 else DEFAULT_TIME_LIMIT
+
+
+def hold_until(started: float, limit: float) -> float:
+    """Return until when an invocation may wait for tools: 30 s before its end, or less where the limit is short."""
+    return started + limit - min(_MARGIN, limit * 0.2)
+
+
+def deadline(started: float, limit: float) -> float:
+    """Return when an invocation must be over, so that Dify hears why from the plugin and not from the daemon."""
+    return started + limit - min(_LAST_MOMENT, limit * 0.1)
+
+
+def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock | None = None) -> Iterator[Output]:
+    """Run one invocation to its end. The last output is a `Finish` or a `Fail`.
+
+    When the caller closes the iterator first, a ticket that is open is cancelled.
+    """
+    clock = clock or RealClock()
+    exchanges = _Exchanges(upstream, bridge, clock)
+    events: Iterator[Event] = iter((Started(),))
+    try:
+        while not engine.ended:
+            for action in engine.handle(next(events), clock.now()):
+                if isinstance(action, Say | Heartbeat | Finish | Fail):
+                    yield action
+                else:
+                    _close(events)
+                    events = exchanges.events_of(action)
+    finally:
+        _close(events)
+        parting = engine.close()
+        if parting:
+            bridge.cancel_ticket(parting)
+
+
+def _close(events: Iterator[Event]) -> None:
+    close: Callable[[], None] | None = getattr(events, "close", None)
+    if close:
+        close()
+
+
+class _Exchanges:
+    """Does what the engine asks for, and returns what came of it as events."""
+
+    def __init__(self, upstream: Upstream, bridge: BridgeClient, clock: Clock) -> None:
+        self._upstream = upstream
+        self._bridge = bridge
+        self._clock = clock
+
+    def events_of(self, exchange: Exchange) -> Iterator[Event]:
+        match exchange:
+            case CallUpstream(body, seconds):
+                with closing(self._upstream.complete(body, seconds)) as events:  # type: ignore[type-var]
+                    yield from events
+            case Pause(seconds):
+                self._clock.sleep(seconds)
+                yield Woke()
+            case Attach():
+                yield self._bridge.attach(exchange)
+            case OpenTicket():
+                yield self._bridge.open_ticket(exchange)
+            case PollTicket():
+                yield self._bridge.poll_ticket(exchange)
+            case SuspendTicket():
+                yield self._bridge.suspend_ticket(exchange)
+            case Record():
+                yield self._bridge.record(exchange)
+            case CancelTicket():
+                self._bridge.cancel_ticket(exchange)

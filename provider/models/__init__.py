@@ -1,0 +1,1 @@
+"""The model types that the provider offers."""

@@ -1,0 +1,221 @@
+"""The language model as Dify knows it: a thin shell around the engine."""
+
+import logging
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from dify_plugin import LargeLanguageModel, get_current_session  # type: ignore[import-untyped]
+from dify_plugin.entities.model import AIModelEntity, FetchFrom, ModelPropertyKey, ParameterType  # type: ignore[import-untyped]
+from dify_plugin.entities.model.llm import LLMResult, LLMResultChunk, LLMResultChunkDelta, LLMUsage  # type: ignore[import-untyped]
+from dify_plugin.entities.model.message import AssistantPromptMessage, PromptMessage, PromptMessageTool  # type: ignore[import-untyped]
+from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeBadRequestError, InvokeError  # type: ignore[import-untyped]
+
+from provider import invocation, sdk_errors
+from provider.bridge_client import BridgeClient
+from provider.credentials import MAIN, Credentials
+from provider.engine import Engine, Invocation
+from provider.errors import ProviderError, Refused
+from provider.events import Fail, Finish, Output, Say
+from provider.modes import Structured
+from provider.prompt import take_markers, to_definitions, to_openai
+from provider.request import base_request
+from provider.settings import NodeSettings
+from provider.tokens import estimate_prompt
+from provider.upstream import Upstream
+from provider.validation import problems_of
+from tools.calls import ToolCall
+from tools.ids import random_name
+from tools.wire import Usage
+
+log = logging.getLogger(__name__)
+
+NO_BRIDGE = (
+    "external_tool_callback_enabled is on in this node, but the credentials name no bridge: set bridge_url and "
+    "bridge_token in the provider's settings, or switch the parameter off"
+)
+
+
+class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
+    """Any model of an OpenAI-compatible upstream, with or without callbacks."""
+
+    def _invoke(
+        self,
+        model: str,
+        credentials: dict[str, Any],
+        prompt_messages: list[PromptMessage],
+        model_parameters: dict[str, Any],
+        tools: list[PromptMessageTool] | None = None,
+        stop: list[str] | None = None,
+        stream: bool = True,
+        user: str | None = None,
+    ) -> LLMResult | Generator[LLMResultChunk, None, None]:
+        try:
+            form = Credentials.read(credentials)
+            given = self._invocation(
+                model, form, prompt_messages, model_parameters, tools or [], stop, stream=stream, user=user
+            )
+        except ProviderError as error:
+            raise sdk_errors.typed(error) from None
+        outputs = invocation.run(Engine(given, Structured()), Upstream(form), BridgeClient(form))
+        chunks = self._chunks(model, credentials, outputs)
+        return chunks if stream else self._whole(model, chunks)
+
+    def _invocation(
+        self,
+        model: str,
+        form: Credentials,
+        prompt_messages: list[PromptMessage],
+        parameters: dict[str, Any],
+        tools: list[PromptMessageTool],
+        stop: list[str] | None,
+        *,
+        stream: bool,
+        user: str | None,
+    ) -> Invocation:
+        settings = NodeSettings.read(parameters)
+        # An Agent node brings its own tools and runs them itself.
+        callbacks = settings.external_tool_callback_enabled and not tools
+        if callbacks and not form.has_bridge:
+            raise Refused(NO_BRIDGE)
+        messages, marker = take_markers(to_openai(message.model_dump(mode="json") for message in prompt_messages))
+        session = get_current_session()
+        started, limit = invocation.RealClock().now(), invocation.time_limit()
+        return Invocation(
+            invocation_id=random_name(),
+            model=model,
+            messages=messages,
+            settings=settings,
+            request=base_request(form.upstream_name(model), settings, stop),
+            hold_until=invocation.hold_until(started, limit),
+            deadline=invocation.deadline(started, limit),
+            time_limit=limit,
+            stream=stream,
+            callbacks=callbacks,
+            tools=to_definitions(tool.model_dump(mode="json") for tool in tools),
+            user=user,
+            app_id=session.app_id if session else None,
+            marker=marker,
+        )
+
+    def _chunks(
+        self, model: str, credentials: dict[str, Any], outputs: Iterator[Output]
+    ) -> Generator[LLMResultChunk, None, None]:
+        for index, output in enumerate(outputs):
+            match output:
+                case Fail(error):
+                    raise sdk_errors.typed(error) from None
+                case Finish(finish_reason, usage, calls):
+                    message = AssistantPromptMessage(content="", tool_calls=[_tool_call(call) for call in calls])
+                    yield _chunk(model, index, message, self._counted(model, credentials, usage), finish_reason)
+                case Say(text):
+                    yield _chunk(model, index, AssistantPromptMessage(content=text))
+                case _:
+                    yield _chunk(model, index, AssistantPromptMessage(content=""))
+
+    def _whole(self, model: str, chunks: Iterator[LLMResultChunk]) -> LLMResult:
+        text: list[str] = []
+        usage, calls = LLMUsage.empty_usage(), []
+        for chunk in chunks:
+            text.append(str(chunk.delta.message.content or ""))
+            calls += chunk.delta.message.tool_calls
+            usage = chunk.delta.usage or usage
+        message = AssistantPromptMessage(content="".join(text), tool_calls=calls)
+        return LLMResult(model=model, message=message, usage=usage)
+
+    def _counted(self, model: str, credentials: dict[str, Any], usage: Usage) -> LLMUsage:
+        return self._calc_response_usage(model, credentials, usage.prompt_tokens, usage.completion_tokens)
+
+    def get_num_tokens(
+        self,
+        model: str,
+        credentials: dict[str, Any],
+        prompt_messages: list[PromptMessage],
+        tools: list[PromptMessageTool] | None = None,
+    ) -> int:
+        """Estimate: the upstream's tokenizer is not known, and downloading one is not ours to do."""
+        messages = to_openai(message.model_dump(mode="json") for message in prompt_messages)
+        definitions = to_definitions(tool.model_dump(mode="json") for tool in tools or [])
+        return estimate_prompt(messages, (definition.to_openai() for definition in definitions))
+
+    def validate_credentials(self, model: str, credentials: Mapping[str, Any]) -> None:
+        """Ask the upstream for the model and the bridge whether it knows us."""
+        try:
+            problems = problems_of(Credentials.read(credentials), [model])
+        except Refused as refused:
+            raise CredentialsValidateFailedError(str(refused)) from None
+        if problems:
+            raise CredentialsValidateFailedError(" | ".join(problems))
+
+    @property
+    def _invoke_error_mapping(self) -> dict[type[InvokeError], list[type[Exception]]]:
+        return sdk_errors.TYPED
+
+    # What the model can do
+
+    def get_model_schema(self, model: str, credentials: Mapping[str, Any] | None = None) -> AIModelEntity | None:
+        """Return the schema of `main` or `light` with the form's context size, or a typed model's."""
+        schema = super().get_model_schema(model, credentials)
+        return _with_context_size(schema, credentials) if schema and credentials else schema
+
+    def get_customizable_model_schema(self, model: str, credentials: Mapping[str, Any]) -> AIModelEntity | None:
+        """Return the schema of a model whose name the user typed: the one of `main`, under that name."""
+        schema = next(schema for schema in self.model_schemas if schema.model == MAIN).model_copy(deep=True)
+        schema.model = model
+        schema.label.en_us = schema.label.zh_hans = schema.label.pt_br = schema.label.ja_jp = model
+        schema.fetch_from = FetchFrom.CUSTOMIZABLE_MODEL
+        return schema
+
+    def _validate_and_filter_model_parameters(
+        self, model: str, model_parameters: dict[str, Any], credentials: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Check parameters as the SDK does, but take `"5"` for 5 and tell what is wrong with one of the five errors.
+
+        Dify turns a parameter's text that looks like a number or a truth value into one, variables included.
+        """
+        fitted = {
+            rule.name: _fitting(rule.type, model_parameters[rule.name])
+            for rule in self.get_parameter_rules(model, credentials)
+            if model_parameters.get(rule.name) is not None
+        }
+        try:
+            filtered: dict[str, Any] = super()._validate_and_filter_model_parameters(model, fitted, credentials)
+        except ValueError as error:
+            raise InvokeBadRequestError(f"The node's settings cannot be used. {error}") from None
+        return filtered
+
+
+def _fitting(kind: ParameterType, value: Any) -> Any:
+    if kind in {ParameterType.STRING, ParameterType.TEXT} and isinstance(value, int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    if kind is ParameterType.INT and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _with_context_size(schema: AIModelEntity, credentials: Mapping[str, Any]) -> AIModelEntity:
+    try:
+        size = Credentials.read(credentials).context_size
+    except Refused:
+        return schema
+    return schema.model_copy(
+        update={"model_properties": schema.model_properties | {ModelPropertyKey.CONTEXT_SIZE: size}}
+    )
+
+
+def _chunk(
+    model: str,
+    index: int,
+    message: AssistantPromptMessage,
+    usage: LLMUsage | None = None,
+    finish_reason: str | None = None,
+) -> LLMResultChunk:
+    delta = LLMResultChunkDelta(index=index, message=message, usage=usage, finish_reason=finish_reason)
+    return LLMResultChunk(model=model, delta=delta)
+
+
+def _tool_call(call: ToolCall) -> AssistantPromptMessage.ToolCall:
+    return AssistantPromptMessage.ToolCall(
+        id=call.id,
+        type="function",
+        function=AssistantPromptMessage.ToolCall.ToolCallFunction(name=call.name, arguments=call.arguments),
+    )

@@ -1,0 +1,95 @@
+"""Dify's prompt messages in OpenAI's form.
+
+Source: the SDK's `entities/model/message.py`, as JSON.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tools.definitions import Function, ToolDefinition
+from tools.marker import find_marker, strip_markers
+from tools.results import Message, text_of
+
+
+def to_openai(messages: Iterable[Mapping[str, Any]]) -> list[Message]:
+    """Return Dify's `messages` as OpenAI's chat messages."""
+    return [_message(message) for message in messages]
+
+
+def _message(message: Mapping[str, Any]) -> Message:
+    role = message["role"]
+    converted: Message = {"role": role, "content": _content(message.get("content"))}
+    if message.get("name") and role != "tool":
+        converted["name"] = message["name"]
+    if role == "assistant" and message.get("tool_calls"):
+        converted["tool_calls"] = [_call(call) for call in message["tool_calls"]]
+        converted["content"] = converted["content"] or None
+    if role == "tool":
+        converted |= {"tool_call_id": message.get("tool_call_id", ""), "content": text_of(converted["content"])}
+    return converted
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    return {
+        "id": call["id"],
+        "type": "function",
+        "function": {"name": function["name"], "arguments": function.get("arguments") or "{}"},
+    }
+
+
+def _content(content: str | list[Mapping[str, Any]] | None) -> str | list[dict[str, Any]]:
+    if isinstance(content, list):
+        return [_part(part) for part in content]
+    return content or ""
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    if part["type"] == "text":
+        return {"type": "text", "text": part["data"]}
+    url = part.get("url") or f"data:{part['mime_type']};base64,{part.get('base64_data', '')}"
+    match part["type"]:
+        case "audio":
+            return {
+                "type": "input_audio",
+                "input_audio": {"data": part.get("base64_data", ""), "format": part["format"]},
+            }
+        case "video":
+            return {"type": "video_url", "video_url": {"url": url}}
+        case "document":
+            return {"type": "file", "file": {"filename": part.get("filename") or "document", "file_data": url}}
+        case _:
+            return {"type": "image_url", "image_url": {"url": url, "detail": part.get("detail") or "auto"}}
+
+
+def to_definitions(tools: Iterable[Mapping[str, Any]]) -> list[ToolDefinition]:
+    """Return the tools that Dify itself passes (to Agent nodes' models, say) as definitions."""
+    return [
+        ToolDefinition(
+            function=Function.model_construct(
+                name=tool["name"], description=tool.get("description") or None, parameters=tool.get("parameters")
+            )
+        )
+        for tool in tools
+    ]
+
+
+def take_markers(messages: Iterable[Message]) -> tuple[list[Message], str | None]:
+    """Return `messages` without markers, and the run that the last one named."""
+    found: str | None = None
+    cleaned: list[Message] = []
+    for message in messages:
+        content = message.get("content")
+        found = find_marker(text_of(content)) or found
+        cleaned.append(message | {"content": _without_markers(content)})
+    return cleaned, found
+
+
+def _without_markers(content: Any) -> Any:
+    if isinstance(content, str):
+        return strip_markers(content)
+    if isinstance(content, list):
+        return [
+            part | {"text": strip_markers(part["text"])} if part.get("type") == "text" else part for part in content
+        ]
+    return content

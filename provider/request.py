@@ -1,0 +1,52 @@
+"""The upstream request: a node's settings as fields of a chat completion."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from provider.errors import Refused
+from provider.settings import NodeSettings
+
+_PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort")
+
+# OpenAI's reasoning models refuse `max_tokens`: https://platform.openai.com/docs/api-reference/chat/create
+_COMPLETION_TOKENS = ("o1", "o3", "o4", "gpt-5")
+
+
+def base_request(model: str, settings: NodeSettings, stop: Sequence[str] | None) -> dict[str, Any]:
+    """Return the fields that every upstream call of the invocation has. Raises Refused.
+
+    The calls stream always, whatever Dify asked for: a stream shows that the upstream is alive.
+    """
+    body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
+    body |= {name: value for name in _PASSED_ON if (value := getattr(settings, name)) is not None}
+    if settings.max_tokens is not None:
+        body[token_field(model)] = settings.max_tokens
+    if stop:
+        body["stop"] = list(stop)
+    response_format = _response_format(settings)
+    if response_format:
+        body["response_format"] = response_format
+    return body
+
+
+def token_field(model: str) -> str:
+    """Return what the upstream's `model` calls the limit on its answer."""
+    bare = model.rpartition("/")[2].lower()
+    return "max_completion_tokens" if bare.startswith(_COMPLETION_TOKENS) else "max_tokens"
+
+
+def _response_format(settings: NodeSettings) -> dict[str, Any] | None:
+    if settings.response_format in {None, "text"}:
+        return None
+    if settings.response_format != "json_schema":
+        return {"type": settings.response_format}
+    try:
+        schema = json.loads(settings.json_schema or "")
+    except ValueError as error:
+        raise Refused(f"The node's json_schema is not valid JSON: {error}") from None
+    if not isinstance(schema, Mapping):
+        raise Refused("The node's json_schema must be a JSON object")
+    if isinstance(schema.get("schema"), Mapping):
+        return {"type": "json_schema", "json_schema": {"name": "answer"} | dict(schema)}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema)}}

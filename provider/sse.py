@@ -1,0 +1,53 @@
+"""Server-sent events from bytes, however these are cut.
+
+Source: the WHATWG's HTML standard, section 9.2.6.
+"""
+
+import codecs
+import re
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class EventDecoder:
+    """Collects bytes and returns the data of each event that is whole. Comments and other fields are dropped."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+        self._data: list[str] = []
+        self._begun = False
+
+    def feed(self, data: bytes) -> list[str]:
+        """Take bytes and return the data of the events that they complete."""
+        text = self._decoder.decode(data)
+        if text and not self._begun:
+            self._begun = True
+            text = text.removeprefix("\ufeff")
+        return self._take(self._rest + text, final=False)
+
+    def close(self) -> list[str]:
+        """End the stream. An event that lacks only the empty line counts: some servers do not send the last one."""
+        events = self._take(self._rest + self._decoder.decode(b"", final=True) + "\n\n", final=True)
+        self._rest = ""
+        return events
+
+    def _take(self, text: str, *, final: bool) -> list[str]:
+        events: list[str] = []
+        start = 0
+        for match in _LINE_END.finditer(text):
+            if match[0] == "\r" and match.end() == len(text) and not final:
+                break
+            self._line(text[start : match.start()], events)
+            start = match.end()
+        self._rest = text[start:]
+        return events
+
+    def _line(self, line: str, events: list[str]) -> None:
+        if line:
+            field, _, value = line.partition(":")
+            if field == "data":
+                self._data.append(value.removeprefix(" "))
+        elif self._data:
+            events.append("\n".join(self._data))
+            self._data = []
