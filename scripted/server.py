@@ -88,7 +88,7 @@ class App:
         except _CutError:
             entry.state = "cut"
             raise
-        except (_ClientGoneError, GeneratorExit):
+        except (ConnectionError, GeneratorExit):  # in a pause, or while sending
             entry.state = "client_gone"
             raise
         finally:

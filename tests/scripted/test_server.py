@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import socket
+import struct
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from openai import OpenAI
 
 from tests.scripted.conftest import KEY, started
@@ -50,15 +53,22 @@ def test_the_log_can_be_emptied(http: httpx.Client, log: Any, ready: dict[str, A
     assert http.post(ready["log_url"]).status_code == 405
 
 
-def test_the_log_tells_of_a_client_that_left_during_a_pause(http: httpx.Client, ready: dict[str, Any]) -> None:
-    body = {"model": "scripted", "messages": [user("!say one", "!sleep 60", "!say two")], "stream": True}
-    with http.stream("POST", "/chat/completions", json=body) as answer:
-        next(answer.iter_raw())
-    with httpx.Client() as other:
-        deadline = time.monotonic() + 10
-        while (state := other.get(ready["log_url"]).json()[-1]["state"]) == "answering":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_log_tells_of_a_client_that_left_during_a_pause(
+    http: httpx.Client, ready: dict[str, Any], log: Any, reset: bool
+) -> None:
+    body = json.dumps({"model": "scripted", "messages": [user("!say one", "!sleep 60", "!say two")], "stream": True})
+    address = httpx.URL(ready["base_url"])
+    with socket.create_connection((address.host, address.port)) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        assert connection.recv(1)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    deadline = time.monotonic() + 10
+    while (state := log()[-1]["state"]) == "answering":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert state == "client_gone"
 
 
