@@ -1,18 +1,16 @@
 """The part of a system message that teaches a model the tools and how to call them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tools.choices import ToolChoice, forced_name
 from tools.openclaw_text.example import example_call
 from tools.openclaw_text.families import Family
 from tools.openclaw_text.language import Language
 from tools.openclaw_text.phrases import PHRASES, Phrases
+from tools.openclaw_text.schema_parts import Schema, name_of
 from tools.openclaw_text.signatures import definitions
 from tools.openclaw_text.writer import kimi_id, write_calls, write_results
-
-type Schema = Mapping[str, Any]
 
 DEFAULT_BUDGET_TOKENS = 8000
 """What the definitions may cost where nobody says how much: a quarter of a context of 32,000 tokens."""
@@ -61,11 +59,6 @@ def forced_tool(tools: Sequence[Schema], tool_choice: ToolChoice | None) -> Sche
     """Return the tool that `tool_choice` names, if it names one of `tools`."""
     name = forced_name(tool_choice)
     return next((tool for tool in tools if name_of(tool) == name), None) if name is not None else None
-
-
-def name_of(tool: Schema) -> str:
-    """Return a tool's name."""
-    return str(tool.get("function", tool)["name"])
 
 
 def _form(tools: Sequence[Schema], family: Family, phrases: Phrases) -> Iterable[str]:

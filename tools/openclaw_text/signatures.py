@@ -5,9 +5,19 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-type Schema = Mapping[str, Any]
+from tools.openclaw_text.plain_schema import plain_schema
+from tools.openclaw_text.schema_parts import (
+    Schema,
+    as_schema,
+    function_of,
+    list_of,
+    number_of,
+    options_of,
+    properties_of,
+    required_of,
+    types_of,
+)
 
 _UNLIMITED = 1_000_000
 
@@ -59,7 +69,7 @@ class Definitions:
         if self.shortened:
             said.append(f"The descriptions of {_listed(self.shortened)} were shortened {within}.")
         if self.dropped:
-            tools = [f"{tool} ({', '.join(names)})" for tool, names in self.dropped.items()]
+            tools = [f"{tool} ({_listed(names, 4)})" for tool, names in self.dropped.items()]
             said.append(f"Optional parameters were left out {within}: {_listed(tools)}.")
         if budget_tokens is not None and estimated_tokens(self.text) > budget_tokens:
             tokens = estimated_tokens(self.text)
@@ -73,26 +83,34 @@ def definitions(tools: Sequence[Schema], budget_tokens: int | None = None) -> De
     Descriptions are shortened, the longest first, before optional parameters are left out. Tools and required
     parameters always stay, so that the text of very many tools may still be larger than the budget.
     """
-    full = _render(tools, _LADDER[0])
+    described = [_described(function_of(tool)) for tool in tools]
+    full = _render(described, _LADDER[0])
     needed = estimated_tokens(full.text)
     if budget_tokens is None or needed <= budget_tokens:
         return full
 
     def fits(step: int) -> bool:
-        return estimated_tokens(_render(tools, _LADDER[step]).text) <= budget_tokens
+        return estimated_tokens(_render(described, _LADDER[step]).text) <= budget_tokens
 
     step = bisect_left(range(len(_LADDER) - 1), True, key=fits)
-    found = _render(tools, _LADDER[step])
+    found = _render(described, _LADDER[step])
     found.tokens_needed = needed
     return found
 
 
-def _render(tools: Sequence[Schema], detail: Detail) -> Definitions:
+type _Described = tuple[str, str, Schema]
+
+
+def _described(function: Schema) -> _Described:
+    parameters = plain_schema(as_schema(function.get("parameters")))
+    return str(function["name"]), str(function.get("description") or ""), parameters
+
+
+def _render(tools: Sequence[_Described], detail: Detail) -> Definitions:
     found = Definitions("")
     blocks = []
     for tool in tools:
-        function = tool.get("function", tool)
-        signature = _Signature(function, detail)
+        signature = _Signature(*tool, detail)
         blocks.append(signature.text())
         if signature.shortened:
             found.shortened.append(signature.name)
@@ -105,19 +123,19 @@ def _render(tools: Sequence[Schema], detail: Detail) -> Definitions:
 class _Signature:
     """One tool as a heading, its description, and a line for each parameter."""
 
-    def __init__(self, function: Schema, detail: Detail) -> None:
-        self.name: str = function["name"]
+    def __init__(self, name: str, description: str, parameters: Schema, detail: Detail) -> None:
+        self.name = name
         self.shortened = False
         self.dropped: list[str] = []
         self._detail = detail
-        self._description = str(function.get("description") or "")
-        self._root: Schema = function.get("parameters") or {}
+        self._description = description
+        self._parameters = parameters
 
     def text(self) -> str:
         """Return the whole signature."""
         description = self._shorten(self._description, self._detail.tool_chars)
         lines = [f"## {self.name}", *([description] if description else [])]
-        return "\n".join([*lines, *self._property_lines(self._resolved(self._root), "", self._detail.optional)])
+        return "\n".join([*lines, *self._property_lines(self._parameters, "", self._detail.optional)])
 
     def _property_lines(self, schema: Schema, indent: str, optional: int) -> Iterable[str]:
         for name, part, required in self._kept(schema, optional):
@@ -125,15 +143,14 @@ class _Signature:
 
     def _kept(self, schema: Schema, optional: int) -> Iterable[tuple[str, Schema, bool]]:
         """Return the properties to show: all that are required and the first `optional` of the others."""
-        required = schema.get("required") or ()
-        properties = schema.get("properties") or {}
+        required, properties = required_of(schema), properties_of(schema)
         for name in [*properties, *(name for name in required if name not in properties)]:
             if name not in required:
                 if optional <= 0:
                     self.dropped.append(name)
                     continue
                 optional -= 1
-            yield name, self._resolved(properties.get(name)), name in required
+            yield name, as_schema(properties.get(name)), name in required
 
     def _lines(self, name: str, schema: Schema, required: bool, indent: str) -> Iterable[str]:
         inner = self._described_object(schema)
@@ -149,61 +166,44 @@ class _Signature:
         """Return the object inside `schema` whose properties need lines of their own, since they are described."""
         if self._detail.parameter_chars <= 0:
             return None
-        options = [self._resolved(option) for option in _options(schema) if option.get("type") != "null"]
+        options = [option for option in options_of(schema) if option.get("type") != "null"]
         if len(options) == 1:
             return self._described_object(options[0])
         if schema.get("items"):
-            return self._described_object(self._resolved(schema["items"]))
-        described = any(
-            self._resolved(part).get("description") or self._described_object(self._resolved(part))
-            for part in (schema.get("properties") or {}).values()
-        )
+            return self._described_object(as_schema(schema["items"]))
+        parts = [as_schema(part) for part in properties_of(schema).values()]
+        described = any(part.get("description") or self._described_object(part) for part in parts)
         return schema if described else None
 
     def _type(self, schema: Schema, spelled: bool = True) -> str:
         """Return a type such as `string`, `"a"|"b"`, `integer[]` or `{key: string}`; objects only if `spelled`."""
         if "const" in schema:
             return _json(schema["const"])
-        if schema.get("enum"):
-            return "|".join(_json(value) for value in schema["enum"])
-        if options := _options(schema):
-            return "|".join(dict.fromkeys(self._type(self._resolved(option), spelled) for option in options))
-        kind = schema.get("type") or ("object" if "properties" in schema else "array" if "items" in schema else "any")
-        if isinstance(kind, list):
-            return "|".join(self._type({**schema, "type": one}, spelled) for one in kind)
+        if values := list_of(schema, "enum"):
+            return "|".join(_json(value) for value in values)
+        if options := options_of(schema):
+            return "|".join(dict.fromkeys(self._type(option, spelled) for option in options))
+        kinds = types_of(schema)
+        if len(kinds) > 1:
+            return "|".join(self._type({**schema, "type": one}, spelled) for one in kinds)
+        kind = kinds[0] if kinds else "object" if "properties" in schema else "array" if "items" in schema else "any"
         if kind == "array" and isinstance(schema.get("items"), Mapping):
-            inner = self._type(self._resolved(schema["items"]), spelled)
+            inner = self._type(schema["items"], spelled)
             return f"({inner})[]" if "|" in inner and not inner.startswith("{") else f"{inner}[]"
         if kind == "object":
             return self._object(schema, spelled)
-        return str(kind)
+        return kind
 
     def _object(self, schema: Schema, spelled: bool) -> str:
-        if not schema.get("properties"):
-            values = next(iter((schema.get("patternProperties") or {}).values()), schema.get("additionalProperties"))
-            return f"{{any key: {self._type(self._resolved(values))}}}" if isinstance(values, Mapping) else "object"
+        if not properties_of(schema):
+            patterns = as_schema(schema.get("patternProperties"))
+            values = next(iter(patterns.values()), schema.get("additionalProperties"))
+            return f"{{any key: {self._type(values)}}}" if isinstance(values, Mapping) else "object"
         if not spelled:
             return "object"
         parts = self._kept(schema, self._detail.nested_optional)
         inner = ", ".join(f"{key}{'' if needed else '?'}: {self._type(part)}" for key, part, needed in parts)
         return f"{{{inner}}}" if inner else "object"
-
-    def _resolved(self, schema: object, seen: tuple[str, ...] = ()) -> Schema:
-        """Follow `$ref` and fold `allOf` into one schema. What refers to itself is any object."""
-        if not isinstance(schema, Mapping):
-            return {}
-        if isinstance(reference := schema.get("$ref"), str):
-            target = _pointed_at(self._root, reference)
-            if reference in seen or _mentions(target, reference):
-                return {"type": "object", "description": schema.get("description")}
-            return {**self._resolved(target, (*seen, reference)), **_without(schema, "$ref")}
-        if not schema.get("allOf"):
-            return schema
-        folded: dict[str, Any] = dict(_without(schema, "allOf"))
-        for part in (self._resolved(one, seen) for one in schema["allOf"]):
-            folded = {**part, **folded, "properties": {**part.get("properties", {}), **folded.get("properties", {})}}
-            folded["required"] = [*folded.get("required", ()), *part.get("required", ())]
-        return folded if folded["properties"] else _without(folded, "properties")
 
     def _shorten(self, text: str, limit: int) -> str:
         text = " ".join(text.split())
@@ -226,13 +226,16 @@ def shortened(text: str, limit: int) -> str:
 
 
 def _limits(schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    said = [_range(low, high), _range(schema.get("minLength"), schema.get("maxLength"), " characters", least=2)]
-    said.append(_range(schema.get("minItems"), schema.get("maxItems"), " items"))
-    if "exclusiveMinimum" in schema:
-        said.append(f"> {schema['exclusiveMinimum']}")
-    if "exclusiveMaximum" in schema:
-        said.append(f"< {schema['exclusiveMaximum']}")
+    said = [
+        _range(schema, "minimum", "maximum"),
+        _range(schema, "minLength", "maxLength", " characters", least=2),
+        _range(schema, "minItems", "maxItems", " items"),
+    ]
+    said += [
+        f"{sign} {limit}"
+        for sign, key in ((">", "exclusiveMinimum"), ("<", "exclusiveMaximum"))
+        if (limit := number_of(schema, key)) is not None
+    ]
     if isinstance(schema.get("format"), str):
         said.append(schema["format"])
     if isinstance(schema.get("pattern"), str) and len(schema["pattern"]) <= 60:
@@ -243,37 +246,15 @@ def _limits(schema: Schema) -> str:
     return f" ({', '.join(given)})" if given else ""
 
 
-def _range(low: Any, high: Any, unit: str = "", least: int | None = None) -> str:
-    if least is not None and low is not None and low < least:
+def _range(schema: Schema, lower: str, upper: str, unit: str = "", least: int = 0) -> str:
+    low, high = number_of(schema, lower), number_of(schema, upper)
+    if low is not None and unit and low < least:
         low = None
     if low is not None and high is not None:
         return f"{low} to {high}{unit}"
     if low is not None:
         return f">= {low}{unit}"
     return f"<= {high}{unit}" if high is not None else ""
-
-
-def _options(schema: Schema) -> Sequence[Schema]:
-    options = schema.get("anyOf") or schema.get("oneOf") or ()
-    return [option for option in options if isinstance(option, Mapping)]
-
-
-def _pointed_at(root: Schema, reference: str) -> Any:
-    target: Any = root
-    for step in reference.removeprefix("#").split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        target = target.get(step) if isinstance(target, Mapping) else None
-    return target
-
-
-def _mentions(schema: object, reference: str) -> bool:
-    if isinstance(schema, Mapping):
-        return schema.get("$ref") == reference or any(_mentions(part, reference) for part in schema.values())
-    return isinstance(schema, list) and any(_mentions(part, reference) for part in schema)
-
-
-def _without(schema: Schema, key: str) -> Schema:
-    return {name: value for name, value in schema.items() if name != key}
 
 
 def _json(value: object) -> str:

@@ -9,11 +9,10 @@ from tools.choices import ToolChoice
 from tools.openclaw_text.families import Family
 from tools.openclaw_text.language import Language, language_of
 from tools.openclaw_text.phrases import PHRASES
-from tools.openclaw_text.prompt import DEFAULT_BUDGET_TOKENS, forced_tool, name_of, system_text
+from tools.openclaw_text.prompt import DEFAULT_BUDGET_TOKENS, forced_tool, system_text
+from tools.openclaw_text.schema_parts import Schema, name_of
 from tools.openclaw_text.writer import Arguments, Result, kimi_id, write_calls, write_results
 from tools.results import Message, text_of
-
-type Schema = Mapping[str, Any]
 
 _SYSTEM = {"system", "developer"}
 _RESULT = {"tool", "function"}

@@ -10,13 +10,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tools.openclaw_text.families import Family
+from tools.openclaw_text.schema_parts import (
+    Schema,
+    as_schema,
+    name_of,
+    options_of,
+    parameters_of,
+    properties_of,
+    types_of,
+)
 
 type Arguments = Mapping[str, Any] | str
 """A call's arguments. A string stands for JSON text that a model wrote and that could not be read."""
 type Call = tuple[str, Arguments]
 type Result = tuple[str, str, str, bool]
 """A tool's name, the tool_call_id, the output and whether it is an error."""
-type Schema = Mapping[str, Any]
 
 #: What might begin a special token or end a call. JSON can write it another way that reads back the same.
 _SPECIAL = re.compile(r"<(?=[|｜]|/?tool_call|/?function)")
@@ -71,7 +79,7 @@ def _output(output: str, is_error: bool, closer: str) -> str:
     return text.replace(closer, f"{closer[0]}\\{closer[1:]}") if closer else text
 
 
-type _Properties = Mapping[str, Mapping[str, Schema]]
+type _Properties = Mapping[str, Schema]
 
 
 def _hermes_json(calls: Sequence[Call], _: _Properties, __: int) -> str:
@@ -159,7 +167,7 @@ def _plain_blocks(calls: Sequence[Call], properties: _Properties, body: Callable
     return "\n".join(f"<tool_call>\n{block}\n</tool_call>" for block in blocks)
 
 
-def _as_plain(given: Arguments, declared: Mapping[str, Schema] | None) -> dict[str, str] | None:
+def _as_plain(given: Arguments, declared: Schema | None) -> dict[str, str] | None:
     """Return the arguments as plain text, or None where one would not read back as it is: those go as JSON."""
     if isinstance(given, str):
         return None
@@ -168,7 +176,7 @@ def _as_plain(given: Arguments, declared: Mapping[str, Schema] | None) -> dict[s
         text = value if isinstance(value, str) else _json(value)
         if not _KEY.fullmatch(key) or not _stands_plain(text):
             return None
-        if declared is not None and not _typed_alike(value, declared.get(key)):
+        if declared is not None and not _typed_alike(value, as_schema(declared.get(key))):
             return None
         plain[key] = text
     return plain
@@ -178,7 +186,7 @@ def _stands_plain(text: str) -> bool:
     return not (_TAG.search(text) or _CHANGED.search(text))
 
 
-def _typed_alike(value: object, schema: Schema | None) -> bool:
+def _typed_alike(value: object, schema: Schema) -> bool:
     """Say whether a reader that goes by `schema` gives plain text the type that `value` has."""
     types = _types(schema)
     if isinstance(value, str):
@@ -186,15 +194,10 @@ def _typed_alike(value: object, schema: Schema | None) -> bool:
     return bool(types) and "string" not in types
 
 
-def _types(schema: Schema | None) -> set[str]:
+def _types(schema: Schema) -> set[str]:
     """Return the types that a schema names; none where it names none, or only by reference."""
-    if schema is None:
-        return set()
-    options = schema.get("anyOf") or schema.get("oneOf")
-    if isinstance(options, list):
-        return {one for option in options for one in _types(option)}
-    named = schema.get("type")
-    return set(named) if isinstance(named, list) else {named} if isinstance(named, str) else set()
+    options = options_of(schema)
+    return {one for option in options for one in _types(option)} if options else set(types_of(schema))
 
 
 def _object(call: Call, key: str = "arguments") -> str:
@@ -221,8 +224,7 @@ def _json(value: object) -> str:
 
 
 def _properties_of(tools: Sequence[Schema]) -> _Properties:
-    functions = (tool.get("function", tool) for tool in tools)
-    return {function["name"]: (function.get("parameters") or {}).get("properties") or {} for function in functions}
+    return {name_of(tool): properties_of(parameters_of(tool)) for tool in tools}
 
 
 _WRITERS: Mapping[str, Callable[[Sequence[Call], _Properties, int], str]] = {

@@ -15,7 +15,7 @@ NAMES = {
     "deepseek": ["deepseek-chat", "deepseek-reasoner", "DeepSeek-V3.2-Exp", "deepseek-v4"],
     "glm": ["zai-org/GLM-4.6", "glm-4.5-air", "glm-5", "zai-glm-4-7", "glm-4.7-flash"],
     "kimi": ["moonshotai/Kimi-K2-Instruct", "kimi-k2-thinking"],
-    "generic": ["gpt-4o", "gemma3:12b", "phi-4", "ollama/phi4", "", "llama-2-7b-chat", "deepseek-r1:7b", 
+    "generic": ["gpt-4o", "gemma3:12b", "phi-4", "ollama/phi4", "", "llama-2-7b-chat", "deepseek-r1:7b",
                 "glm-4-9b-chat", "DeepSeek-R1-Distill-Llama-8B", "chatglm3-6b"],
 }  # fmt: skip
 

@@ -122,6 +122,28 @@ def test_the_examples_arguments_are_valid(parts: dict[str, Any]) -> None:
     jsonschema.validate(example_call([given_tool])[1], given_tool["function"]["parameters"])
 
 
+KEYS = st.sampled_from(["type", "properties", "required", "items", "enum", "const", "anyOf", "allOf", "$ref", "a", "b"])
+TELLING = st.sampled_from(["description", "default", "minimum", "maxLength", "pattern"])
+ODD = st.sampled_from([None, True, -1, "object", "array", "#/properties/a", "#/properties/b", "#"])
+JSON = st.recursive(
+    ODD, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS | TELLING, inner, max_size=4))
+)
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=5), st.sampled_from(list(FAMILIES.values())), st.integers(1, 200))
+def test_no_schema_is_too_odd_to_be_told(schema: dict[str, Any], family: Family, budget: int) -> None:
+    odd = {"type": "function", "function": {"name": "odd", "parameters": schema}}
+    assert "## odd" in system_text([odd], "auto", family, budget_tokens=budget).text
+
+
+def test_schemas_that_refer_to_each_other_have_an_end() -> None:
+    names = [f"s{number}" for number in range(8)]
+    mutual = {"type": "object", "properties": {name: {"$ref": f"#/$defs/{name}"} for name in names}}
+    schema = mutual | {"$defs": dict.fromkeys(names, mutual)}
+    webbed = {"type": "function", "function": {"name": "web", "parameters": schema}}
+    assert len(system_text([webbed], "auto", HERMES, budget_tokens=None).text) < 200_000
+
+
 LANGUAGES = [
     ("zh", [("system", "你是一个有用的助手。"), ("user", "What is the weather?")]),
     ("en", [("system", "You are a helpful assistant."), ("user", "天气怎么样？")]),

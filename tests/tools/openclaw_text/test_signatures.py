@@ -32,7 +32,8 @@ TYPES: list[tuple[dict[str, Any], str]] = [
     ({"allOf": [{"type": "object", "properties": {"x": {"type": "string"}}}, {"required": ["x"]}]}, "{x: string}"),
     ({"allOf": [{"type": "string"}], "maxLength": 3}, "string (<= 3 characters)"),
     ({"$ref": "#/$defs/day"}, '"mon"|"tue"'),
-    ({"$ref": "#/$defs/tree"}, "object"),
+    ({"$ref": "#/$defs/tree"}, "{left?: object}"),
+    ({"type": "object", "properties": {"definitions": {}, "$ref": {}}}, "{definitions?: any, $ref?: any}"),
     ({"$ref": "#/$defs/nowhere"}, "any"),
     ({"type": "integer", "minimum": 1, "maximum": 9}, "integer (1 to 9)"),
     ({"type": "integer", "minimum": 0, "default": 5}, "integer (>= 0, default 5)"),
@@ -107,7 +108,7 @@ def test_the_budget_is_kept_and_what_is_missing_is_said() -> None:
         assert "descriptions of tool_0" in said[0]
         assert f"into {budget} tokens" in said[0]
         assert "allowed_tools" in said[0]
-    assert "may_7" in definitions(tools, 400).warnings(400)[1]
+    assert "tool_0 (may_" in definitions(tools, 400).warnings(400)[1]
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:
