@@ -1,5 +1,7 @@
 """Our errors as the SDK's. Only for the classes that Dify loads."""
 
+import logging
+
 from dify_plugin.errors.model import (  # type: ignore[import-untyped]
     InvokeAuthorizationError,
     InvokeBadRequestError,
@@ -9,7 +11,9 @@ from dify_plugin.errors.model import (  # type: ignore[import-untyped]
     InvokeServerUnavailableError,
 )
 
-from provider.errors import ProviderError, RateLimited, Refused, Unauthorized, Unavailable, Unreachable
+from provider.errors import RateLimited, Refused, Unauthorized, Unavailable, Unreachable
+
+log = logging.getLogger(__name__)
 
 TYPED: dict[type[InvokeError], list[type[Exception]]] = {
     InvokeConnectionError: [Unreachable],
@@ -20,9 +24,14 @@ TYPED: dict[type[InvokeError], list[type[Exception]]] = {
 }
 
 
-def typed(error: ProviderError) -> InvokeError:
-    """Return the SDK's error for ours, with the same text."""
+def typed(error: Exception) -> InvokeError:
+    """Return the SDK's error for ours, with the same text. A fault of the plugin itself is named by its type alone."""
+    if isinstance(error, InvokeError):
+        return error
     for sdk, ours in TYPED.items():
         if isinstance(error, tuple(ours)):
             return sdk(str(error))
-    return InvokeServerUnavailableError(str(error))
+    log.exception("a fault of the plugin", exc_info=error)
+    return InvokeServerUnavailableError(
+        f"The plugin failed ({type(error).__name__}). This is a fault of Clawback; the plugin daemon's log says more"
+    )

@@ -1,6 +1,5 @@
 """The language model as Dify knows it: a thin shell around the engine."""
 
-import logging
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ from provider import invocation, sdk_errors
 from provider.bridge_client import BridgeClient
 from provider.credentials import MAIN, Credentials
 from provider.engine import Engine, Invocation
-from provider.errors import ProviderError, Refused
-from provider.events import Fail, Finish, Output, Say
+from provider.errors import Refused
+from provider.events import Fail, Finish, Heartbeat, Output, Say
 from provider.modes import Structured
 from provider.prompt import take_markers, to_definitions, to_openai
 from provider.request import base_request
@@ -25,9 +24,6 @@ from provider.upstream import Upstream
 from provider.validation import problems_of
 from tools.calls import ToolCall
 from tools.ids import random_name
-from tools.wire import Usage
-
-log = logging.getLogger(__name__)
 
 NO_BRIDGE = (
     "external_tool_callback_enabled is on in this node, but the credentials name no bridge: set bridge_url and "
@@ -49,13 +45,10 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         stream: bool = True,
         user: str | None = None,
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
-        try:
-            form = Credentials.read(credentials)
-            given = self._invocation(
-                model, form, prompt_messages, model_parameters, tools or [], stop, stream=stream, user=user
-            )
-        except ProviderError as error:
-            raise sdk_errors.typed(error) from None
+        form = Credentials.read(credentials)
+        given = self._invocation(
+            model, form, prompt_messages, model_parameters, tools or [], stop, stream=stream, user=user
+        )
         outputs = invocation.run(Engine(given, Structured()), Upstream(form), BridgeClient(form))
         chunks = self._chunks(model, credentials, outputs)
         return chunks if stream else self._whole(model, chunks)
@@ -100,17 +93,24 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
     def _chunks(
         self, model: str, credentials: dict[str, Any], outputs: Iterator[Output]
     ) -> Generator[LLMResultChunk, None, None]:
-        for index, output in enumerate(outputs):
-            match output:
-                case Fail(error):
-                    raise sdk_errors.typed(error) from None
-                case Finish(finish_reason, usage, calls):
-                    message = AssistantPromptMessage(content="", tool_calls=[_tool_call(call) for call in calls])
-                    yield _chunk(model, index, message, self._counted(model, credentials, usage), finish_reason)
-                case Say(text):
-                    yield _chunk(model, index, AssistantPromptMessage(content=text))
-                case _:
-                    yield _chunk(model, index, AssistantPromptMessage(content=""))
+        try:
+            for index, output in enumerate(outputs):
+                yield self._chunk(model, credentials, index, output)
+        except Exception as error:
+            raise sdk_errors.typed(error) from None
+
+    def _chunk(self, model: str, credentials: dict[str, Any], index: int, output: Output) -> LLMResultChunk:
+        match output:
+            case Fail(error):
+                raise error
+            case Finish(finish_reason, usage, calls):
+                message = AssistantPromptMessage(content="", tool_calls=[_tool_call(call) for call in calls])
+                counted = self._calc_response_usage(model, credentials, usage.prompt_tokens, usage.completion_tokens)
+                return _chunk(model, index, message, counted, finish_reason)
+            case Say(text):
+                return _chunk(model, index, AssistantPromptMessage(content=text))
+            case Heartbeat():
+                return _chunk(model, index, AssistantPromptMessage(content=""))
 
     def _whole(self, model: str, chunks: Iterator[LLMResultChunk]) -> LLMResult:
         text: list[str] = []
@@ -121,9 +121,6 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
             usage = chunk.delta.usage or usage
         message = AssistantPromptMessage(content="".join(text), tool_calls=calls)
         return LLMResult(model=model, message=message, usage=usage)
-
-    def _counted(self, model: str, credentials: dict[str, Any], usage: Usage) -> LLMUsage:
-        return self._calc_response_usage(model, credentials, usage.prompt_tokens, usage.completion_tokens)
 
     def get_num_tokens(
         self,
@@ -149,6 +146,9 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
     @property
     def _invoke_error_mapping(self) -> dict[type[InvokeError], list[type[Exception]]]:
         return sdk_errors.TYPED
+
+    def _transform_invoke_error(self, error: Exception) -> InvokeError:
+        return sdk_errors.typed(error)
 
     # What the model can do
 
