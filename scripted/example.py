@@ -5,6 +5,7 @@ from typing import Any
 
 _EMPTY: dict[str, Any] = {"string": "", "number": 0, "integer": 0, "boolean": False, "array": [], "null": None}
 _DEEPEST = 20
+_LONGEST = 100  # whatever a schema asks for
 
 
 def example_of(schema: Any, depth: int = 0) -> Any:
@@ -25,7 +26,7 @@ def example_of(schema: Any, depth: int = 0) -> Any:
         properties = schema.get("properties", {})
         return {name: example_of(properties.get(name, {}), depth + 1) for name in schema.get("required", ())}
     if kind == "array" and schema.get("minItems"):
-        return [example_of(schema.get("items"), depth + 1)] * schema["minItems"]
+        return [example_of(schema.get("items"), depth + 1)] * min(schema["minItems"], _LONGEST)
     if kind in ("number", "integer"):
         return schema.get("minimum", 0)
-    return "x" * schema.get("minLength", 0) if kind == "string" else _EMPTY[kind]
+    return "x" * min(schema.get("minLength", 0), _LONGEST) if kind == "string" else _EMPTY[kind]

@@ -28,6 +28,7 @@ _KEYWORDS = frozenset(
 _ONE_SCHEMA = {"items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else"}
 _SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
 _SCHEMA_MAPS = {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
+_COUNTS = {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
 _NOT_AT_THE_TOP = ("oneOf", "anyOf", "allOf", "enum", "not")
 
 
@@ -135,6 +136,9 @@ def _check_words(schema: dict[str, Any], path: str, known_keywords_only: bool) -
         raise _invalid(path, "'required' must be a list of strings")
     if len(set(required)) < len(required):
         raise _invalid(path, "'required' names a property twice")
+    for keyword in _COUNTS & schema.keys():
+        if type(schema[keyword]) is not int or schema[keyword] < 0:
+            raise _invalid(path, f"'{keyword}' must be a count")
     if not isinstance(schema.get("enum", [0]), list) or not schema.get("enum", [0]):
         raise _invalid(path, "'enum' must be a list of at least one value")
 

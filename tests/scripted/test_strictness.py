@@ -97,6 +97,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         "tools[0].function.parameters.properties.x",
         {"tools": schema(type="object", properties={"x": {"type": "text"}})},
     ),
+    "a count that is none": (
+        "tools[0].function.parameters.properties.x",
+        {"tools": schema(type="object", properties={"x": {"type": "string", "minLength": "3"}})},
+    ),
     "required not a list": ("tools[0].function.parameters", {"tools": schema(type="object", required=True)}),
     "tool_choice without tools": ("tool_choice", {"tool_choice": "auto"}),
     "tool_choice of an unknown tool": (
