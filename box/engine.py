@@ -27,6 +27,7 @@ from box.app_export import App
 from box.config import Limits
 from box.model import Caller, ModelCatalogue
 from box.node_factory import BoxNodeFactory
+from box.ready_queue import PatientReadyQueue
 from box.store import Message
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,9 @@ class Execution:
 
     def __init__(self, app: App, turn: Turn, models: ModelCatalogue, caller: Caller, limits: Limits) -> None:
         graph_config = deepcopy(app.graph)
-        self.state = GraphRuntimeState(variable_pool=_variables(app, turn), start_at=time.time())
+        self.state = GraphRuntimeState(
+            variable_pool=_variables(app, turn), start_at=time.time(), ready_queue=PatientReadyQueue()
+        )
         parameters = GraphInitParams(
             workflow_id=app.workflow_id, graph_config=graph_config, run_context={}, call_depth=0
         )
