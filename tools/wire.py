@@ -2,7 +2,9 @@
 
     POST /plugin/v1/attach                       AttachRequest -> AttachResponse
     PUT  /plugin/v1/tickets/{ticket_id}          TicketRequest -> TicketStatus; the same body again: the same answer
-    GET  /plugin/v1/tickets/{ticket_id}?wait=10  TicketStatus; a long poll of at most `wait` seconds
+    GET  /plugin/v1/tickets/{ticket_id}?wait=10&invocation_id=ID
+                                                 TicketStatus; a long poll of at most `wait` seconds. An invocation
+                                                 whose run was started again since hears that it is cancelled
     POST /plugin/v1/tickets/{ticket_id}/cancel   CancelRequest -> TicketStatus
     POST /plugin/v1/tickets/{ticket_id}/suspend  TicketStatus; still open: the plugin lets go; resolved: it goes on
     POST /plugin/v1/invocations/{id}/record      RecordRequest -> 204
