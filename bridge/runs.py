@@ -16,7 +16,7 @@ from bridge.requests import RunRequest
 from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
 from bridge.store import Store
 from bridge.store.rows import RunRow, SegmentRow, SessionRow
-from bridge.usage import estimate_completion
+from bridge.usage import estimate
 from bridge.wakeups import Wakeups
 from tools.fingerprint import text_digest
 from tools.ids import random_name
@@ -112,15 +112,13 @@ class Runs:
         return live
 
     def _make_live(self, run: RunRow, app: App, request: RunRequest) -> LiveRun:
-        names = [tool.name for tool in request.tools]
-        guard: Callable[[], TextGuard] | None = (lambda: TextGuard(names)) if app.guard_text else None
-        prompt = run.request
+        guard = TextGuard if app.guard_text else None
         return LiveRun(
             run.id,
             self.store.segments(run.id),
             self.store.save_segment,
             guard,
-            lambda text: estimate_completion(prompt, text),
+            lambda text: estimate(request.messages, request.tools, text),
         )
 
     def _drive(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:

@@ -15,7 +15,7 @@ GRACEFUL_SECONDS = 20
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """Serves the bridge until it is told to stop. `on_ready` gets the base URL once the port is open."""
+    """Serves the bridge until it is told to stop. `on_ready` gets the base URL once requests are answered."""
 
     def __init__(self, config: Config, on_ready: Callable[[str], None], log_level: str = "info") -> None:
         self._config = config
@@ -34,7 +34,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "timeout": 120,
             "keepalive": 75,
             "loglevel": self._log_level,
-            "when_ready": self._ready,
+            "post_worker_init": self._ready,
             # gunicorn's control interface would open a socket of its own; nothing here needs it.
             "control_socket_disable": True,
         }
@@ -48,6 +48,6 @@ class Server(BaseApplication):  # type: ignore[misc]
 
         return create_app(self._config)
 
-    def _ready(self, arbiter: Any) -> None:
-        host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
+    def _ready(self, worker: Any) -> None:
+        host, port = worker.sockets[0].getsockname()[:2]
         self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")

@@ -54,7 +54,7 @@ class Client:
         session: str | None = None,
         tell: Callable[[str, Any], None] = _silent,
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}", **({"session_id": session} if session else {})}
+        headers = {"Authorization": f"Bearer {api_key}", **({"X-Session-Affinity": session} if session else {})}
         self._http = httpx.Client(base_url=base_url, headers=headers, timeout=httpx.Timeout(10, read=120))
         self._model = model
         self._tools = tools

@@ -16,7 +16,7 @@ from rich.console import Console
 from demo import openclaw, task
 from demo.client import Client, ClientError
 from demo.local_tools import LocalTools
-from demo.report import report
+from demo.report import ENGINE, report
 from demo.service import ServiceFailed
 from demo.stack import EXAMPLES, Stack, Upstream
 from demo.story import Story
@@ -80,9 +80,7 @@ def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, An
     workspace = stack.folder / "workspace"
     task.prepare(workspace)
     prompt = task.scripted_request() if stack.scripted else task.REQUEST
-    console.print(
-        f"The engine is {stack.box.ready['engine']}; the plugin runs as process {stack.box.ready['plugin']['pid']}."
-    )
+    console.print(f"The engine is {ENGINE}; the plugin runs as process {stack.box.ready['plugin']['pid']}.")
     console.print(f"The task: “{task.REQUEST}”\n")
     began = time.monotonic()
     requests = 0

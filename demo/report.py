@@ -1,5 +1,6 @@
 """What happened, read from the bridge's store and the box's state, whoever the client was."""
 
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -7,6 +8,8 @@ import httpx
 from bridge.requests import RunRequest
 from demo.stack import Stack
 from tools.wire import Usage
+
+ENGINE = f"graphon {version('graphon')}"
 
 
 def report(stack: Stack, client: str, http_requests: int, seconds: float) -> dict[str, Any]:
@@ -16,7 +19,7 @@ def report(stack: Stack, client: str, http_requests: int, seconds: float) -> dic
     return {
         "ok": bool(runs) and all(run["finish_reason"] == "stop" for run in runs),
         "client": client,
-        "engine": stack.box.ready["engine"],
+        "engine": ENGINE,
         "plugin": stack.box.ready["plugin"],
         "http_requests": http_requests or sum(len(run["segments"]) for run in runs),
         "runs": [{key: value for key, value in run.items() if key != "segments"} for run in runs],

@@ -49,13 +49,10 @@ class Store:
     def session_of_transcript(self, digests: Sequence[str]) -> SessionRow | None:
         """Find the session that the first known of these transcript digests leads to."""
         with self._transaction() as connection:
-            found = dict(
-                connection.execute(
-                    select(t.transcripts.c.digest, t.transcripts.c.session_key).where(
-                        t.transcripts.c.digest.in_(digests)
-                    )
-                ).tuples()
+            rows = connection.execute(
+                select(t.transcripts.c.digest, t.transcripts.c.session_key).where(t.transcripts.c.digest.in_(digests))
             )
+            found = {row.digest: row.session_key for row in rows}
         key = next((found[digest] for digest in digests if digest in found), None)
         return self.session(key) if key else None
 
