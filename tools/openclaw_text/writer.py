@@ -128,14 +128,14 @@ def _dsml(calls: Sequence[Call], _: _Properties, __: int) -> str:
 
 
 def _dsml_parameters(given: Arguments) -> str:
-    if isinstance(given, str):
+    plain = _as_plain(given, None)
+    if plain is None or isinstance(given, str):
         return f"{_arguments(given)}\n"
-    lines = []
-    for key, value in given.items():
-        plain = isinstance(value, str) and _stands_plain(value)
-        text = value if plain else _inert(_json(value))
-        lines.append(f'<｜DSML｜parameter name="{key}" string="{_json(plain)}">{text}</｜DSML｜parameter>\n')
-    return "".join(lines)
+    marks = {key: _json(isinstance(value, str)) for key, value in given.items()}
+    return "".join(
+        f'<｜DSML｜parameter name="{key}" string="{marks[key]}">{_framed(value)}</｜DSML｜parameter>\n'
+        for key, value in plain.items()
+    )
 
 
 def _hermes_fn(calls: Sequence[Call], properties: _Properties, _: int) -> str:
