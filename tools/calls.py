@@ -10,11 +10,15 @@ from pydantic import BaseModel, Field
 from tools.ids import new_tool_call_id
 
 
+LONGEST_NAME = 128
+"""Longer than any tool's name may be: a model that writes more has lost its way, and the rest is cut off."""
+
+
 class ToolCall(BaseModel):
     """One call. `arguments` is JSON text, as OpenAI sends it; `{}` when there are none."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
-    name: str = Field(min_length=1, max_length=128)
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
     arguments: str = "{}"
 
     def to_openai(self) -> dict[str, Any]:
@@ -86,7 +90,11 @@ class ToolCallAssembler:
     def calls(self) -> list[ToolCall]:
         """Return the calls in the order in which they began, each under an id of our own."""
         return [
-            ToolCall(id=new_tool_call_id(), name=partial.name, arguments="".join(partial.arguments).strip() or "{}")
+            ToolCall(
+                id=new_tool_call_id(),
+                name=partial.name[:LONGEST_NAME],
+                arguments="".join(partial.arguments).strip() or "{}",
+            )
             for partial in self._calls
             if partial.name
         ]
