@@ -116,6 +116,16 @@ def test_arguments_that_are_no_json_object_are_shown_to_the_model_as_it_wrote_th
         assert wrong in to_text_messages(given_messages, [READ], "auto", HERMES).messages[2]["content"]
 
 
+def test_arguments_may_be_an_object_already() -> None:
+    def written(arguments: Any) -> Any:
+        asked = call("c1", "a") | {"function": {"name": "read", "arguments": arguments}}
+        assistant = {"role": "assistant", "content": None, "tool_calls": [asked]}
+        return to_text_messages([{"role": "user", "content": "Go"}, assistant], [READ], "required", HERMES).messages[1:]
+
+    assert written({"path": "a"}) == written('{"path": "a"}')
+    assert written({}) == written("") == written(None)
+
+
 def test_a_result_whose_call_is_gone_is_still_shown() -> None:
     orphan = [{"role": "user", "content": "Go"}, result("c9", "late") | {"name": "read"}, result("c8", "later")]
     content = to_text_messages(orphan, [], "auto", HERMES).messages[0]["content"]
