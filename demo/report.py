@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from bridge.requests import RunRequest
+from bridge.endpoint.chat_response import usage_body
 from demo.stack import Stack
 from tools.wire import Usage
 
@@ -44,7 +44,7 @@ def _run(stack: Stack, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
     if run is None:
         raise LookupError(run_id)
     last = segments[-1] if segments else None
-    workflow_runs = [row for row in state["runs"] if row["user"] == run.dify_user and _asks(row, run.request)]
+    workflow_runs = [row for row in state["runs"] if row["user"] == run.dify_user]
     return {
         "id": run_id,
         "workflow_runs": len(workflow_runs),
@@ -56,10 +56,6 @@ def _run(stack: Stack, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
         ],
         "answer": last.text if last else "",
         "finish_reason": last.finish_reason if last else run.state,
-        "usage": Usage.model_validate_json(last.usage).model_dump() if last else {},
+        "usage": usage_body(Usage.model_validate_json(last.usage)) if last else {},
         "segments": segments,
     }
-
-
-def _asks(row: dict[str, Any], request: str) -> bool:
-    return bool(row.get("query", "").startswith(RunRequest.model_validate_json(request).query[:200]))
