@@ -1,6 +1,25 @@
 """Tool calls as text: for models that only write text, and for clients that would execute text.
 
-formats    the one table of how calls are written, which all others go by
-guard      what keeps an answer from being taken for a call
-patterns   patterns that know when they have begun
+formats      the one table of how calls are written, which all others go by
+reader       what a model writes becomes text to show and calls of declared tools, as it comes
+events       what the reader says
+guard        what keeps an answer from being taken for a call
+parsing      the reader on a whole text
+
+Below the reader:
+tape         text that is still being written, for a grammar that waits for more of it
+patterns     patterns that know when they have begun
+openers      what may begin a call, compiled for a set of tools
+grammar      calls, each notation told by how it stands there
+fences       fenced code that is a call as a whole
+json_text    JSON as models write it
+python_text  calls in Python, read as literals
+tag_text     arguments as tags
+gemma_text   Gemma's own notation
+toolbox      the declared tools
+schema       arguments typed by a JSON schema and checked against it
 """
+
+from tools.openclaw_text.parsing import parse
+
+__all__ = ["parse"]

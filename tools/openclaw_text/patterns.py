@@ -28,7 +28,14 @@ class OneOf:
     choices: tuple[Pattern, ...]
 
 
-type Part = str | Run | OneOf
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A tool's name, captured as the pattern's only group."""
+
+
+_NAME_CHAR = r"[\w.:-]"
+
+type Part = str | Run | OneOf | Name
 type Pattern = Sequence[Part]
 
 
@@ -45,6 +52,8 @@ def begun(pattern: Pattern) -> str:
     first, rest = parts[0], begun(parts[1:])
     if isinstance(first, str):
         return _begun_literal(first, rest)
+    if isinstance(first, Name):
+        return rf"(?:({_NAME_CHAR}{{0,64}})\Z|{_whole_part(first)}{rest})"
     if isinstance(first, Run):
         return rf"(?:{first.chars}{{0,{first.most}}}\Z|{_whole_part(first)}{rest})"
     inside = "|".join(begun(choice) for choice in first.choices)
@@ -58,6 +67,8 @@ def _parts(pattern: Pattern) -> Sequence[Part]:
 def _whole_part(part: Part) -> str:
     if isinstance(part, str):
         return re.escape(part)
+    if isinstance(part, Name):
+        return f"({_NAME_CHAR}{{1,64}})"
     if isinstance(part, Run):
         return f"{part.chars}{{{part.least},{part.most}}}"
     return "(?:" + "|".join(whole(choice) for choice in part.choices) + ")"

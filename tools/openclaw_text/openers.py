@@ -1,0 +1,159 @@
+"""What may begin a call, compiled from the table of formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+
+from tools.openclaw_text import formats
+from tools.openclaw_text.patterns import Name, OneOf, Pattern, Run, begun, whole
+
+_SPACES = Run(r"\s", 0, 64)
+_BLANKS = Run(r"[ \t]", 0, 16)
+_GAP = Run(r"[ \t]", 1, 16)
+_NAME = Name()
+_QUOTE = OneOf(('"', "'", ""))
+_CALL_KEYS = (*formats.NAME_KEYS, *formats.ARGUMENT_KEYS, "type", "id", "index", "tool_calls", "tool_call_id")
+_KEY = (_SPACES, _QUOTE, OneOf(_CALL_KEYS), _QUOTE, _SPACES, ":")
+_PAYLOAD = OneOf(("{", "<parameter="))
+_PREFIX = OneOf(("functions.", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A token that stands in the text: its kind, its text and the tool's name in it, if it has one."""
+
+    kind: str
+    text: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Patterns of several kinds, and how they begin. Where one has a name, it is one of `names`."""
+
+    fixed: _Alternatives
+    named: tuple[_Alternatives, ...]
+    names: Collection[str] = ()
+
+    @classmethod
+    def of(cls, *patterns: Pattern) -> Token:
+        """Compile patterns; the longest of those that stand there should come first."""
+        return cls.kinds({"token": patterns})
+
+    @classmethod
+    def kinds(cls, kinds: dict[str, Iterable[Pattern]]) -> Token:
+        """Compile patterns of several kinds."""
+        listed = {kind: list(patterns) for kind, patterns in kinds.items()}
+        fixed = {kind: [pattern for pattern in patterns if not _named(pattern)] for kind, patterns in listed.items()}
+        named = [(kind, pattern) for kind, patterns in listed.items() for pattern in patterns if _named(pattern)]
+        return cls(_Alternatives.of(fixed), tuple(_Alternatives.of({kind: [pattern]}) for kind, pattern in named))
+
+    def at(self, text: str, position: int) -> Found | None:
+        """The token that stands at `position`."""
+        if match := self.fixed.whole.match(text, position):
+            return Found(match.lastgroup or "", match.group(), "")
+        for alternative in self.named:
+            match = alternative.whole.match(text, position)
+            if match and match.group(2) in self.names:
+                return Found(next(iter(match.groupdict())), match.group(), match.group(2))
+        return None
+
+    def may_stand(self, text: str, position: int) -> bool:
+        """Whether more text could make one stand at `position`."""
+        if self.fixed.begun.match(text, position):
+            return True
+        return any(self._may_be_named(alternative.begun.match(text, position)) for alternative in self.named)
+
+    def _may_be_named(self, match: re.Match[str] | None) -> bool:
+        if not match:
+            return False
+        unfinished, written = match.groups()
+        if written is not None:
+            return written in self.names
+        return unfinished is None or any(name.startswith(unfinished) for name in self.names)
+
+
+def _named(pattern: Pattern) -> bool:
+    return any(isinstance(part, Name) for part in pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alternatives:
+    whole: re.Pattern[str]
+    begun: re.Pattern[str]
+
+    @classmethod
+    def of(cls, kinds: dict[str, list[Pattern]]) -> _Alternatives:
+        groups = [f"(?P<{kind}>{'|'.join(map(whole, patterns))})" for kind, patterns in kinds.items() if patterns]
+        prefixes = [begun(pattern) for patterns in kinds.values() for pattern in patterns]
+        return cls(
+            re.compile("|".join(groups) or "(?!)", re.IGNORECASE),
+            re.compile("|".join(prefixes) or "(?!)", re.IGNORECASE),
+        )
+
+
+def tags(texts: Iterable[str]) -> list[Pattern]:
+    """The patterns of tags, the longest first."""
+    return [formats.tag(text) for text in sorted(texts, key=len, reverse=True)]
+
+
+_TAGS = Token.kinds(
+    {
+        "wrapper": tags(formats.WRAPPERS),
+        "function": tags(formats.FUNCTION_HEADS),
+        "thought": tags(text for text in formats.THOUGHTS if text.startswith("<")),
+        "channel": tags(("<|channel|>", "<|start|>")),
+        "frame": tags(formats.FRAMES),
+        "element": [("<", _NAME, Run(r"\s", 0, 4), OneOf((">", "/>")))],
+    }
+)
+_BRACKETS = Token.kinds(
+    {
+        "wrapper": tags(formats.BRACKET_WRAPPERS),
+        "thought": tags(text for text in formats.THOUGHTS if text.startswith("[")),
+        "array": [("[", _SPACES, "{", *_KEY)],
+        "python": [("[", _SPACES, _PREFIX, _NAME, Run(r"\s", 0, 2), "(")],
+        "pair": [("[", _BLANKS, _NAME, _BLANKS, ",", _SPACES, "{")],
+        "prefixed": [("[tool:", _NAME, "]", _SPACES, _PAYLOAD)],
+        "named": [("[", _NAME, "]", _BLANKS, OneOf(("\r\n", "\n")), _SPACES, _PAYLOAD)],
+    }
+)
+_BRACES = Token.kinds({"object": [("{", *_KEY)]})
+_HARMONY_MARK = (OneOf(((_GAP, OneOf(("code", "json"))),)), _SPACES, OneOf(("<|message|>", "")), _SPACES)
+_LINES = Token.kinds(
+    {
+        "fence": [("```",), ("~~~",)],
+        "functools": [("functools", _SPACES, "[")],
+        "harmony": [(OneOf(formats.LINE_WORDS), _GAP, "to=", _PREFIX, _NAME, *_HARMONY_MARK, "{")],
+        "action": [("Action:", _BLANKS, _NAME, _SPACES, "Action Input:")],
+        "call": [(_PREFIX, _NAME, Run(r"[ \t]", 0, 2), "(")],
+    }
+)
+_LINE_LETTERS = {word[0] for word in (*formats.LINE_WORDS, "functools", "functions.", "Action", "`", "~")}
+
+
+@dataclass(frozen=True, slots=True)
+class Openers:
+    """What may begin a call, by the character it begins with, and what may begin a line."""
+
+    by_char: dict[str, Token]
+    line: Token
+    #: Ends where an opener may begin: before a character, or behind a line's end and blanks.
+    candidate: re.Pattern[str]
+    #: The same at the beginning of a line whose end is gone already.
+    line_candidate: re.Pattern[str]
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> Openers:
+        """The openers for tools of these names."""
+        letters = sorted(_LINE_LETTERS | {name[0] for name in names})
+        first = "[" + "".join(re.escape(letter + letter.swapcase()) for letter in letters) + "]"
+        tokens = {"<": _TAGS, "[": _BRACKETS, "{": _BRACES}
+        return cls(
+            {char: replace(token, names=names) for char, token in tokens.items()},
+            replace(_LINES, names=names),
+            re.compile(rf"(?=[<\[{{])|(?<=\n)[ \t]*(?={first})"),
+            re.compile(rf"[ \t]*(?={first})"),
+        )

@@ -1,0 +1,535 @@
+"""Reads what a model writes: text to show, and calls of the declared tools in whatever notation they come."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from tools.openclaw_text import formats
+from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, Event, Text
+from tools.openclaw_text.fences import Fence, read_fence_head
+from tools.openclaw_text.grammar import Grammar
+from tools.openclaw_text.openers import Found, Openers, Token, tags
+from tools.openclaw_text.tape import Steps, Tape, TooLongError
+from tools.openclaw_text.toolbox import BrokenCallError, Call, Item, NotACallError, Toolbox
+
+#: The characters that a call may hold, as in OpenClaw.
+PAYLOAD_CAP = 256_000
+#: The characters that may be read a second time because what seemed to be a call was none.
+RESCAN_CAP = 1_000_000
+CALLS_CAP = 128
+SLICE = 4096
+_CONTEXT = 64
+
+_TRIGGER = re.compile(r"[<\[{\n]")
+_THOUGHT_TRIGGER = re.compile(r"[<\[◁]")
+_TAG_END = re.compile(r"[>\]▷]")
+_LINE_END = re.compile(r"\n")
+_AT_LINE = re.compile(r"(?:\A|\n)[ \t]*\Z")
+# What stands before a JSON value that is part of something larger, or quoted.
+_NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
+_QUOTED = re.compile(r"(?:^|[^`])`\Z")
+_NAME = re.compile(r"[\w.:-]+")
+_SEPARATOR = re.compile(r"[;,]\s*(?=[{\[<])")
+_CLOSER = Token.kinds(
+    {
+        "result": tags(formats.RESULTS),
+        "closer": [*tags(formats.CLOSERS)],
+    }
+)
+_EDGE = Token.kinds(
+    {
+        "closer": tags(formats.CLOSERS),
+        "opener": tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS, *formats.FUNCTION_HEADS)),
+    }
+)
+
+
+class Reader:
+    """Reads a model's text as it comes.
+
+    `tools` are tool definitions in OpenAI's form. Only their names can be called, each call's arguments are typed by
+    the tool's schema and checked against it. Nothing that a model writes raises an error, the events do not depend on
+    how the text is cut (but for where a `Text` is), and the time is linear in its length.
+    """
+
+    def __init__(self, tools: Iterable[Mapping[str, Any]]) -> None:
+        self._toolbox = Toolbox(tools)
+        self._openers = Openers.of(frozenset(self._toolbox.names))
+        self._tape = Tape(PAYLOAD_CAP)
+        self._grammar = Grammar(self._tape, self._toolbox)
+        self._events: list[Event] = []
+        self._calls = 0
+        self._rescanned = 0
+        #: The end of what was shown, for what must stand at the beginning of a line or outside a value.
+        self._last = ""
+        #: White space behind a call, which is shown only if text follows.
+        self._gap = ""
+        self._blank = True
+        self._passing = False
+        self._waiting: list[str] = []
+        self._waiting_size = 0
+        self._steps = self._text()
+        self._wake = next(self._steps)
+        self._closed = False
+        #: Whether the text ended inside a thought, and what calls were found there: where, and how they were written.
+        self._open_thought = False
+        self._rehearsed: list[tuple[int, str]] = []
+
+    def feed(self, delta: str) -> list[Event]:
+        """Take the next piece of text and return what is certain by now."""
+        wake = self._wake
+        if wake is not None and wake.search(delta) is None:
+            if self._passing:
+                self._last = (self._last + delta)[-_CONTEXT:]
+                return [Text(delta)] if delta else []
+            self._waiting.append(delta)
+            self._waiting_size += len(delta)
+            if self._waiting_size < SLICE:
+                return []
+            delta = ""
+        return self._advance(delta)
+
+    def close(self) -> list[Event]:
+        """End the text and return the rest."""
+        if self._closed:
+            return []
+        self._closed = True
+        events = self._advance("")
+        try:
+            while True:
+                self._steps.send(None)
+        except StopIteration:
+            return events + self._advance("")
+
+    def _advance(self, delta: str) -> list[Event]:
+        if self._waiting:
+            delta = "".join(self._waiting) + delta
+            self._waiting.clear()
+            self._waiting_size = 0
+        for start in range(0, len(delta), SLICE):
+            self._wake = self._steps.send(delta[start : start + SLICE])
+        events, self._events = self._events, []
+        return events
+
+    # showing
+
+    def _show(self, text: str) -> None:
+        if not text:
+            return
+        if self._gap:
+            text, self._gap = self._gap + text, ""
+        self._events.append(Text(text))
+        self._last = (self._last + text)[-_CONTEXT:]
+        if self._blank and not text.isspace():
+            self._blank = False
+
+    def _emit(self, items: Iterable[Item], raw: str) -> None:
+        if self._open_thought:
+            self._forget_rehearsal()
+            self._rehearsed.append((len(self._events), raw))
+        self._gap = ""
+        self._last = "\n"
+        for item in items:
+            if self._calls >= CALLS_CAP:
+                self._show(raw)
+                return
+            self._events += _events(self._calls, item, raw)
+            self._calls += 1
+
+    def _forget_rehearsal(self) -> None:
+        """Take calls for text behind which the thought went on."""
+        if not self._rehearsed:
+            return
+        start, _ = self._rehearsed[-1]
+        texts = [event for event in self._events[start:] if isinstance(event, Text)]
+        if any(text.text.strip() for text in texts):
+            first, raws = self._rehearsed[0][0], "".join(raw for _, raw in self._rehearsed)
+            self._calls = 0
+            self._events[first:] = [Text(raws), *texts]
+            self._rehearsed.clear()
+
+    # text
+
+    def _text(self) -> Steps[None]:
+        """Show text until the end, and read what begins with an opener."""
+        tape, openers = self._tape, self._openers
+        while True:
+            at_line = bool(_AT_LINE.search(self._last))
+            match = openers.line_candidate.match(tape.text, tape.at) if at_line else None
+            match = match or openers.candidate.search(tape.text, tape.at)
+            end = match.end() if match else len(tape.text)
+            self._show(tape.text[tape.at : end])
+            tape.at = end
+            if match:
+                yield from self._candidate()
+            elif not (yield from self._sleep(None if _AT_LINE.search(self._last) else _TRIGGER)):
+                return
+
+    def _sleep(self, wake: re.Pattern[str] | None) -> Steps[bool]:
+        """Wait for more text; what does not match `wake` is shown as it comes."""
+        self._passing = wake is not None and not self._gap
+        more = yield from self._tape.more(wake if self._passing else None)
+        self._passing = False
+        return more
+
+    def _candidate(self) -> Steps[None]:
+        """Read the opener that may stand here, or show its first character."""
+        tape = self._tape
+        token = self._openers.by_char.get(tape.text[tape.at], self._openers.line)
+        found = yield from tape.token(token)
+        if found:
+            read: Callable[[Found], Steps[None]] = getattr(self, f"_{found.kind}")
+            yield from read(found)
+        else:
+            self._show(tape.text[tape.at : tape.at + 1])
+            tape.at += 1
+
+    def _attempt(self, opener: str, read: Callable[[], Steps[list[Item]]], *, hard: bool = False) -> Steps[bool]:
+        """Read calls from behind `opener`, or go back and show it. True when calls were read."""
+        tape = self._tape
+        tape.at -= len(opener)
+        start = tape.hold()
+        tape.at += len(opener)
+        try:
+            try:
+                items = yield from read()
+            except BrokenCallError as error:
+                items = [error]
+                if hard:
+                    yield from self._skip_broken()
+            self._emit(items, tape.since(start))
+            return True
+        except NotACallError:
+            self._give_back(start)
+        except TooLongError:
+            tape.at = len(tape.text)
+            self._show(tape.since(start))
+        finally:
+            tape.release()
+        return False
+
+    def _give_back(self, start: int) -> None:
+        """Go back to what was no opener and show its first character."""
+        tape = self._tape
+        self._rescanned += tape.position - start
+        if self._rescanned > RESCAN_CAP:
+            self._show(tape.since(start))
+            return
+        tape.rewind(start)
+        self._show(tape.text[tape.at : tape.at + 1])
+        tape.at += 1
+
+    def _skip_broken(self) -> Steps[None]:
+        """Go to the end of a broken call: behind the next closer, or before the next opener."""
+        tape = self._tape
+        while True:
+            match = _TRIGGER.search(tape.text, tape.at)
+            tape.at = match.start() if match else len(tape.text)
+            if tape.at == len(tape.text):
+                if not (yield from tape.more(_TRIGGER)):
+                    return
+                continue
+            edge = yield from tape.token(_EDGE)
+            if edge:
+                tape.at -= len(edge.text) if edge.kind == "opener" else 0
+                return
+            tape.at += 1
+
+    # openers
+
+    def _wrapper(self, found: Found) -> Steps[None]:
+        if _QUOTED.search(self._last):
+            self._show(found.text)
+            return
+        if (yield from self._attempt(found.text, lambda: self._grammar.read(hard=True, wrapper=found.text), hard=True)):
+            yield from self._after(hard=True)
+
+    def _functools(self, found: Found) -> Steps[None]:
+        yield from self._unread("[", found.text, lambda: self._grammar.read(hard=False))
+
+    def _function(self, found: Found) -> Steps[None]:
+        if _QUOTED.search(self._last):
+            self._show(found.text)
+            return
+        yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=True), hard=True)
+
+    def _object(self, found: Found) -> Steps[None]:
+        yield from self._soft(found)
+
+    def _array(self, found: Found) -> Steps[None]:
+        yield from self._soft(found)
+
+    def _python(self, found: Found) -> Steps[None]:
+        yield from self._soft(found)
+
+    def _pair(self, found: Found) -> Steps[None]:
+        yield from self._soft(found)
+
+    def _soft(self, found: Found) -> Steps[None]:
+        """Read a call that nothing announced, unless it stands inside something else."""
+        if _NESTED.search(self._last):
+            self._show(found.text)
+            return
+        yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=False))
+
+    def _unread(
+        self, text: str, opener: str, read: Callable[[], Steps[list[Item]]], *, hard: bool = False
+    ) -> Steps[None]:
+        """Read calls of which `text`, the end of the opener, is part."""
+
+        def from_text() -> Steps[list[Item]]:
+            self._tape.at -= len(text)
+            return (yield from read())
+
+        if (yield from self._attempt(opener, from_text, hard=hard)):
+            yield from self._after(hard=hard)
+
+    def _named(self, found: Found) -> Steps[None]:
+        yield from self._bracketed(found, closed=True)
+
+    def _prefixed(self, found: Found) -> Steps[None]:
+        yield from self._bracketed(found, closed=False)
+
+    def _bracketed(self, found: Found, *, closed: bool) -> Steps[None]:
+        if not _AT_LINE.search(self._last):
+            self._show(found.text)
+            return
+        payload = "{" if found.text.endswith("{") else "<parameter="
+        yield from self._unread(payload, found.text, lambda: self._grammar.bracketed(found.name, closed=closed))
+
+    def _harmony(self, found: Found) -> Steps[None]:
+        yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name))
+
+    def _element(self, found: Found) -> Steps[None]:
+        if _QUOTED.search(self._last):
+            self._show(found.text)
+            return
+        read = self._grammar.empty_element if found.text.endswith("/>") else self._grammar.elements
+        if (yield from self._attempt(found.text, lambda: read(found.name))):
+            yield from self._after(hard=False)
+
+    def _action(self, found: Found) -> Steps[None]:
+        if (yield from self._attempt(found.text, lambda: self._grammar.action_input(found.name))):
+            yield from self._after(hard=False)
+
+    def _call(self, found: Found) -> Steps[None]:
+        if not self._blank:
+            self._show(found.text)
+            return
+        yield from self._unread(found.text, found.text, self._grammar.only_python)
+
+    def _frame(self, found: Found) -> Steps[None]:
+        self._last = "\n"
+        yield from ()
+
+    def _channel(self, found: Found) -> Steps[None]:
+        """Read the head of a harmony message, and its arguments if it is a call."""
+        tape = self._tape
+        tape.at -= len(found.text)
+        start = tape.hold()
+        try:
+            head = yield from self._grammar.channel_head()
+            tape.rewind(start if head is None else tape.position)
+        except TooLongError:
+            head = None
+        finally:
+            tape.release()
+        if head is None:
+            self._show(tape.text[tape.at : tape.at + 1])
+            tape.at += 1
+            return
+        name = self._toolbox.resolve(head.recipient)
+        if name and (yield from self._attempt(head.text, lambda: self._grammar.object_of(name), hard=True)):
+            yield from self._after(hard=True)
+        elif not name:
+            self._last = "\n"
+
+    # thoughts
+
+    def _thought(self, found: Found) -> Steps[None]:
+        """Show a thought. What is in it is no call, unless the thought never ends."""
+        closing = _thought_end(found.text.lower().replace("｜", "|").replace("▁", "_"))
+        self._show(found.text)
+        tape = self._tape
+        while True:
+            match = _THOUGHT_TRIGGER.search(tape.text, tape.at)
+            end = match.start() if match else len(tape.text)
+            self._show(tape.text[tape.at : end])
+            tape.at = end
+            if not match:
+                if not (yield from self._sleep(_THOUGHT_TRIGGER)):
+                    return
+                continue
+            token = yield from tape.token(closing)
+            if not token:
+                self._show(tape.text[tape.at : tape.at + 1])
+                tape.at += 1
+            elif token.kind == "closing":
+                self._show(token.text)
+                break
+            elif not (yield from self._quoted_in_thought(token.text, closing)):
+                return
+            else:
+                break
+        self._last, self._blank = "\n", True
+
+    def _quoted_in_thought(self, opener: str, closing: Token) -> Steps[bool]:
+        """Keep what follows a call's opener in a thought: text if the thought ends, else the call that ended it."""
+        tape = self._tape
+        tape.at -= len(opener)
+        start = tape.hold()
+        try:
+            while not (match := closing.fixed.whole.search(tape.text, tape.at)) or match.lastgroup != "closing":
+                last = match.end() if match else max(tape.at, len(tape.text) - _CONTEXT)
+                tape.at = last
+                if not match and not (yield from tape.more(_TAG_END)):
+                    tape.rewind(start)
+                    self._open_thought = True
+                    self._last = "\n"
+                    return False
+            tape.at = match.end()
+            self._show(tape.since(start))
+        except TooLongError:
+            tape.at = len(tape.text)
+            self._show(tape.since(start))
+            return False
+        finally:
+            tape.release()
+        return True
+
+    # fences
+
+    def _fence(self, found: Found) -> Steps[None]:
+        """Read a fence that is a call as a whole, or show it; nothing in it is a call then."""
+        tape = self._tape
+        tape.at -= len(found.text)
+        start = tape.hold()
+        fence: Fence | None = None
+        try:
+            fence = yield from read_fence_head(tape)
+            if fence:
+                self._emit((yield from fence.read(self._grammar)), tape.since(start))
+                fence = None
+                yield from self._after(hard=False)
+                return
+            tape.rewind(start)
+        except NotACallError:
+            tape.rewind(start)
+        except BrokenCallError as error:
+            yield from fence.skip(tape) if fence else ()
+            self._emit([error], tape.since(start))
+            return
+        except TooLongError:
+            tape.at = len(tape.text)
+            self._show(tape.since(start))
+            return
+        finally:
+            tape.release()
+        self._show(tape.text[tape.at : tape.at + len(found.text)])
+        tape.at += len(found.text)
+        if fence:
+            yield from self._fence_text(fence)
+
+    def _fence_text(self, fence: Fence) -> Steps[None]:
+        """Show what is in a fence, up to and with its end."""
+        tape = self._tape
+        while True:
+            end = tape.text.find("\n", tape.at) + 1
+            self._show(tape.text[tape.at : end or len(tape.text)])
+            tape.at = end or len(tape.text)
+            if not end:
+                if not (yield from self._sleep(_LINE_END)):
+                    return
+                continue
+            if closing := (yield from tape.token(fence.end)):
+                self._show(closing.text)
+                return
+
+    # behind a call
+
+    def _after(self, *, hard: bool) -> Steps[None]:
+        """Swallow what belongs to the calls that were read: closers, invented results, and further calls."""
+        tape, announced = self._tape, hard
+        while True:
+            gap = yield from self._space()
+            char = tape.text[tape.at : tape.at + 1]
+            token = yield from tape.token(_CLOSER)
+            if token and token.kind == "result":
+                yield from self._skip_result(formats.RESULTS[token.text.lower()])
+            elif token:
+                announced = False
+            elif self._grammar.fenced and char in "`~" and char:
+                yield from self._grammar.fence_end()
+            elif hard and not gap and char in "}]" and char:
+                tape.at += 1
+            elif (yield from self._separates()):
+                continue
+            elif announced and _begins_call(char):
+                self._gap = gap
+                if not (yield from self._attempt("", lambda: self._grammar.read(hard=True))):
+                    return
+            else:
+                self._gap = gap
+                return
+
+    def _space(self) -> Steps[str]:
+        tape = self._tape
+        start = tape.hold()
+        try:
+            yield from tape.peek()
+            return tape.since(start)
+        except TooLongError:
+            tape.at = len(tape.text)
+            return ""
+        finally:
+            tape.release()
+
+    def _separates(self) -> Steps[bool]:
+        """Read a separator between two calls."""
+        tape = self._tape
+        while tape.text[tape.at : tape.at + 1] in (",", ";"):
+            if match := _SEPARATOR.match(tape.text, tape.at):
+                tape.at = match.end()
+                return True
+            if tape.text[tape.at + 1 :].strip() or len(tape.text) - tape.at > _CONTEXT or not (yield from tape.more()):
+                break
+        return False
+
+    def _skip_result(self, closing: str) -> Steps[None]:
+        tape = self._tape
+        while (end := tape.text.find(closing, tape.at)) < 0:
+            tape.at = max(tape.at, len(tape.text) - len(closing))
+            if not (yield from tape.more(_TAG_END)):
+                tape.at = len(tape.text)
+                return
+        tape.at = end + len(closing)
+
+
+def _begins_call(char: str) -> bool:
+    return bool(char) and (char in "{[" or char.isidentifier())
+
+
+@lru_cache
+def _thought_end(opener: str) -> Token:
+    """What ends a thought, and the calls that may stand in it."""
+    ends = {begins.lower(): end for begins, end in formats.THOUGHTS.items()}
+    return Token.kinds(
+        {
+            "closing": tags([ends[opener]]),
+            "call": tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS, *formats.FUNCTION_HEADS)),
+        }
+    )
+
+
+def _events(index: int, item: Item, raw: str) -> list[Event]:
+    if not isinstance(item, Call):
+        return [BrokenCall(index, item.name, item.reason, raw, item.arguments)]
+    return [
+        CallStarted(index, item.name),
+        ArgumentsDelta(index, json.dumps(item.arguments, ensure_ascii=False)),
+        CallFinished(index, item.name, item.arguments),
+    ]

@@ -1,0 +1,267 @@
+"""Arguments are typed by the tool's JSON schema and checked against it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tools.openclaw_text.python_text import BadPythonError, literal
+
+DEPTH_CAP = 32
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+    "null": (type(None),),
+}
+_WORDS = {"true": True, "false": False, "null": None, "none": None}
+_INTEGER = re.compile(r"[-+]?\d{1,400}")
+_NUMBER = re.compile(r"[-+]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][-+]?\d{1,3})?")
+
+
+class NoValue:
+    """That a text cannot be read as the type that is wanted."""
+
+
+NO_VALUE = NoValue()
+
+
+class Schema:
+    """A tool's `parameters`, with its `$ref`s resolved as they are met."""
+
+    def __init__(self, parameters: Mapping[str, Any] | None) -> None:
+        self._root = parameters if isinstance(parameters, Mapping) else {}
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names in order."""
+        return list(self._properties(self._root))
+
+    @property
+    def required(self) -> list[str]:
+        """The names of the parameters that must be there."""
+        required = self._root.get("required")
+        return [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+
+    def of(self, name: str) -> Mapping[str, Any] | None:
+        """The schema of a parameter; None when nothing is said about it."""
+        return self.below(self._root, name)
+
+    def below(self, schema: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | None:
+        """The schema of a property of an object of this `schema`."""
+        for choice in self._choices(schema):
+            found = self._properties(choice).get(name)
+            if isinstance(found, Mapping):
+                return found
+        for choice in self._choices(schema):
+            additional = choice.get("additionalProperties")
+            if isinstance(additional, Mapping):
+                return additional
+        return None
+
+    def items(self, schema: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """The schema of an array's items."""
+        for choice in self._choices(schema):
+            found = choice.get("items")
+            if isinstance(found, Mapping):
+                return found
+        return None
+
+    def types(self, schema: Mapping[str, Any] | None) -> list[str]:
+        """The types a value of this `schema` may have, in its order; none when it may have any."""
+        found: list[str] = []
+        for choice in self._choices(schema):
+            stated = choice.get("type")
+            if stated is None:
+                stated = _implied(choice)
+            names = [name for name in stated if name in _TYPES] if isinstance(stated, list) else [stated]
+            found += [name for name in names if name in _TYPES and name not in found]
+        return found
+
+    def read(self, text: str, schema: Mapping[str, Any] | None, *, loose: bool) -> Any:
+        """Read a value that was written as bare text: a string stays one unless the schema wants something else.
+
+        Without a schema the text is a value if `loose` and it can be read as one, else a string.
+        """
+        types = self.types(schema)
+        if not types:
+            value = _literal(text.strip()) if loose else NO_VALUE
+            return text if isinstance(value, NoValue | str) else value
+        for wanted in sorted(types, key=_specific):
+            value = _as_type(text, wanted)
+            if not isinstance(value, NoValue):
+                return self.settle(value, schema)
+        return text
+
+    def settle(self, value: Any, schema: Mapping[str, Any] | None, depth: int = 0) -> Any:
+        """Give a value, and what is in it, the types of the `schema` where the meaning is the same."""
+        types = self.types(schema)
+        if depth > DEPTH_CAP:
+            return value
+        if isinstance(value, str) and types and "string" not in types:
+            value = self.read(value, {"type": types}, loose=False)
+        elif isinstance(value, float) and value.is_integer() and types == ["integer"]:
+            value = int(value)
+        if isinstance(value, dict):
+            return {name: self.settle(item, self.below(schema, name), depth + 1) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.settle(item, self.items(schema), depth + 1) for item in value]
+        return value
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Type a whole call's arguments."""
+        return {name: self.settle(value, self.of(name)) for name, value in values.items()}
+
+    def complaint(self, values: Mapping[str, Any]) -> str | None:
+        """Say what is wrong with typed arguments; None when nothing is."""
+        missing = [name for name in self.required if name not in values]
+        if missing:
+            return f"the parameter {missing[0]!r} is required"
+        for name, value in values.items():
+            # A null for a parameter that need not be there says that it is not.
+            absent = value is None and name not in self.required
+            if not absent and (complaint := self._complaint(value, self.of(name), 0)):
+                return f"the parameter {name!r} {complaint}"
+        return None
+
+    def _complaint(self, value: Any, schema: Mapping[str, Any] | None, depth: int) -> str | None:
+        if schema is None or depth > DEPTH_CAP:
+            return None
+        types = self.types(schema)
+        if types and not any(_is(value, name) for name in types):
+            return f"must be of type {' or '.join(types)}"
+        allowed = [item for choice in self._choices(schema) for item in _enum(choice)]
+        if allowed and all(_enum(choice) for choice in self._choices(schema)) and value not in allowed:
+            return f"must be one of {json.dumps(allowed, ensure_ascii=False)}"
+        if isinstance(value, dict):
+            return self._complaint_about_object(value, schema, depth)
+        if isinstance(value, list):
+            complaints = (self._complaint(item, self.items(schema), depth + 1) for item in value)
+            return next((f"has an item that {complaint}" for complaint in complaints if complaint), None)
+        return None
+
+    def _complaint_about_object(self, value: dict[str, Any], schema: Mapping[str, Any], depth: int) -> str | None:
+        choices = self._choices(schema)
+        required = choices[0].get("required") if len(choices) == 1 else None
+        missing = [name for name in required if name not in value] if isinstance(required, list) else []
+        if missing:
+            return f"lacks {missing[0]!r}"
+        for name, item in value.items():
+            if complaint := self._complaint(item, self.below(schema, name), depth + 1):
+                return f"has {name!r}, which {complaint}"
+        return None
+
+    def _choices(self, schema: Mapping[str, Any] | None, depth: int = 0) -> list[Mapping[str, Any]]:
+        """Every form that the schema offers: itself, or what its `anyOf` and `$ref` lead to."""
+        if schema is None or depth > DEPTH_CAP:
+            return []
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            return self._choices(self._resolve(reference), depth + 1)
+        for word in ("anyOf", "oneOf", "allOf"):
+            offered = schema.get(word)
+            if isinstance(offered, list) and "type" not in schema:
+                return [
+                    form for item in offered if isinstance(item, Mapping) for form in self._choices(item, depth + 1)
+                ]
+        return [schema]
+
+    def _resolve(self, reference: str) -> Mapping[str, Any] | None:
+        found: Any = self._root
+        for step in reference.removeprefix("#").strip("/").split("/"):
+            found = found.get(step) if isinstance(found, Mapping) else None
+        return found if isinstance(found, Mapping) else None
+
+    def _properties(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        properties = schema.get("properties")
+        return properties if isinstance(properties, Mapping) else {}
+
+
+def _implied(schema: Mapping[str, Any]) -> str | list[str] | None:
+    if "properties" in schema:
+        return "object"
+    if "items" in schema:
+        return "array"
+    values = _enum(schema)
+    return [name for name in _TYPES if any(_is(value, name) for value in values)]
+
+
+def _enum(schema: Mapping[str, Any]) -> list[Any]:
+    if "const" in schema:
+        return [schema["const"]]
+    values = schema.get("enum")
+    return values if isinstance(values, list) else []
+
+
+def _is(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    if isinstance(value, float) and name == "integer":
+        return value.is_integer()
+    return isinstance(value, _TYPES[name])
+
+
+def _specific(name: str) -> int:
+    return ["null", "boolean", "integer", "number", "array", "object", "string"].index(name)
+
+
+def _as_type(text: str, wanted: str) -> Any:
+    bare = text.strip()
+    if wanted == "string":
+        return text
+    if wanted in ("boolean", "null"):
+        value = _WORDS.get(bare.lower(), NO_VALUE)
+        return value if _is(value, wanted) else NO_VALUE
+    if wanted == "integer":
+        return _integer(bare)
+    if wanted == "number":
+        return _number(bare)
+    value = _literal(bare)
+    return value if isinstance(value, _TYPES[wanted]) else NO_VALUE
+
+
+def _integer(bare: str) -> int | NoValue:
+    if _INTEGER.fullmatch(bare):
+        return int(bare)
+    number = _number(bare)
+    return int(number) if isinstance(number, float) and number.is_integer() else NO_VALUE
+
+
+def _number(bare: str) -> int | float | NoValue:
+    if _INTEGER.fullmatch(bare):
+        return int(bare)
+    if not _NUMBER.fullmatch(bare):
+        return NO_VALUE
+    number = float(bare)
+    return number if number not in (float("inf"), float("-inf")) else NO_VALUE
+
+
+def _literal(bare: str) -> Any:
+    """Read JSON, or else a Python literal."""
+    if bare.lower() in _WORDS:
+        return _WORDS[bare.lower()]
+    if bare[:1] not in '{["-0123456789':
+        return NO_VALUE
+    try:
+        return json.loads(bare, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return _python_literal(bare)
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
+
+
+def _python_literal(bare: str) -> Any:
+    if bare[:1] not in "{[":
+        return NO_VALUE
+    try:
+        return literal(bare)
+    except BadPythonError:
+        return NO_VALUE

@@ -1,0 +1,267 @@
+"""Arguments as tags: `<parameter=city>Seoul</parameter>` and its relatives, with values that are not escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tools.openclaw_text.schema import Schema
+from tools.openclaw_text.tape import Steps, Tape
+
+TAG_CAP = 300
+
+
+class BadTagsError(Exception):
+    """These tags hold no arguments."""
+
+
+_FAMILY = r"(?:[|｜]\s{0,2}DSML\s{0,2}[|｜]\s{0,2})?(?:[A-Za-z_]{1,20}:)?"
+_NAMED = r"(?:\s*=\s*|\s+name\s*=\s*)[\"']?"
+
+#: The head of a call: `<function=f>`, `<invoke name="f">` and the like. Groups: name, `/` when it closes itself.
+FUNCTION_HEAD = re.compile(
+    rf"<{_FAMILY}(?:function|invoke|call|tool){_NAMED}(?:<function=)?([^\"'<>]{{1,120}}?)[\"']?\s*(/?)>{{1,2}}",
+    re.IGNORECASE,
+)
+FUNCTION_END = re.compile(rf"</{_FAMILY}(?:function|invoke|call|tool)\s*>", re.IGNORECASE)
+
+_PARAMETER = rf"<{_FAMILY}(?:parameter|param|arg)"
+# Groups: the name, as it was written behind `=`, in quotes or as a key of its own; attributes.
+_PARAMETER_HEAD = re.compile(
+    rf"{_PARAMETER}\s*=\s*[\"']?(?P<bare>[^\"'<>]{{1,120}}?)[\"']?\s*/?>"
+    rf"|{_PARAMETER}\s+name\s*=\s*(?:[\"'](?P<quoted>[^\"'<>]{{1,120}})[\"']|(?P<unquoted>[^\"'<>\s]{{1,120}}))"
+    r"(?P<attributes>\s[^<>]{0,80})?/?>"
+    r"|<arg_key>\s*(?P<key>[^<>]{1,120}?)\s*</arg_key>\s*<arg_value>",
+    re.IGNORECASE,
+)
+_TAG = re.compile(
+    rf"<(/?){_FAMILY}(parameter|param|arg|arg_value|arg_key|function|invoke|call|tool|(?:tool|function)_calls?)"
+    r"(?=[\s=>/])([^<>]{0,200})>",
+    re.IGNORECASE,
+)
+_TAG_END = re.compile(">")
+_PARAMETER_WORDS = {"parameter", "param", "arg", "arg_value", "arg_key"}
+_FUNCTION_WORDS = {"function", "invoke", "call", "tool"}
+_STRUCTURE = re.compile(
+    rf"</?{_FAMILY}(?:parameter|param|arg|arg_value|arg_key|function|invoke|call|tool|(?:tool|function)_calls?)[\s=>/]"
+    r"|</?[|｜]",
+    re.IGNORECASE,
+)
+_STRUCTURE_CAP = 50
+_STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?(true|false)", re.IGNORECASE)
+
+
+def read_tag(tape: Tape, pattern: re.Pattern[str]) -> Steps[re.Match[str] | None]:
+    """Read `pattern`, which is a tag or two, if it stands here."""
+    while True:
+        if match := pattern.match(tape.text, tape.at):
+            tape.at = match.end()
+            return match
+        if len(tape.text) - tape.at > TAG_CAP or not (yield from tape.more()):
+            return None
+
+
+def read_parameters(tape: Tape, schema: Schema) -> Steps[dict[str, Any]]:
+    """Read parameters until something else stands there, and type them.
+
+    Raises `BadTagsError` when the text ends inside a value.
+    """
+    found: dict[str, Any] = {}
+    while (yield from tape.peek()) == "<":
+        head = yield from read_tag(tape, _PARAMETER_HEAD)
+        if not head:
+            break
+        name = (head["bare"] or head["quoted"] or head["unquoted"] or head["key"]).strip()
+        if head.group().endswith("/>"):
+            found[name] = ""
+            continue
+        text = yield from _Value(tape, schema.names).read()
+        found[name] = _typed(text, head, schema, schema.of(name))
+    return found
+
+
+def _typed(text: str, head: re.Match[str], schema: Schema, wanted: Mapping[str, Any] | None) -> Any:
+    """Type a value. Where the name is an attribute, line ends are the value's own unless they come in pairs."""
+    named = head["quoted"] or head["unquoted"]
+    if not named or text.startswith(("\n", "\r\n")):
+        text = strip_line_ends(text)
+    stated = _STRING_ATTRIBUTE.search(head["attributes"] or "")
+    if stated and stated.group(1).lower() == "true" and "string" in (schema.types(wanted) or ["string"]):
+        return text
+    return schema.read(text, wanted, loose="steptml" not in head.group())
+
+
+def strip_line_ends(text: str) -> str:
+    """Take the one line end off each side that belongs to the tags."""
+    text = text.removeprefix("\r\n") if text.startswith("\r\n") else text.removeprefix("\n")
+    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+class _Value:
+    """A value that may hold the very tags that end it.
+
+    It ends at the first closing tag behind which the structure goes on, calls that are quoted inside it not counted.
+    When there is none, it ends at the first one that could be its end.
+    """
+
+    def __init__(self, tape: Tape, names: Collection[str]) -> None:
+        self.tape = tape
+        self.names = names
+        self.quoted = 0
+        #: Where the value may have ended, and where the text goes on then.
+        self.end: tuple[int, int] | None = None
+        self.quoted_end: tuple[int, int] | None = None
+
+    def read(self) -> Steps[str]:
+        tape = self.tape
+        start = tape.hold()
+        try:
+            ended = False
+            while not ended and (tag := (yield from self._next_tag())):
+                ended = yield from self._is_end(tag)
+            end = self.end or self.quoted_end
+            if not end:
+                raise BadTagsError("the text ends in a value")
+            tape.rewind(end[0])
+            text = tape.since(start)
+            tape.rewind(end[1])
+            return text
+        finally:
+            tape.release()
+
+    def _next_tag(self) -> Steps[re.Match[str] | None]:
+        tape = self.tape
+        while True:
+            match = _TAG.search(tape.text, tape.at)
+            if match:
+                tape.at = match.end()
+                return match
+            last = tape.text.rfind("<", max(tape.at, len(tape.text) - TAG_CAP))
+            tape.at = len(tape.text) if last < 0 else last
+            if not (yield from tape.more(_TAG_END)):
+                return None
+
+    def _is_end(self, tag: re.Match[str]) -> Steps[bool]:
+        closes, word = bool(tag.group(1)), tag.group(2).lower()
+        after = self.tape.position
+        before = after - len(tag.group())
+        if word in _PARAMETER_WORDS:
+            if closes:
+                return (yield from self._parameter_closes(before, after))
+            return self._parameter_opens(tag, word, before)
+        if word in _FUNCTION_WORDS and not closes:
+            return self._function_opens(tag)
+        if not closes:
+            return self.end is not None and not self.quoted
+        if word in _FUNCTION_WORDS and self.quoted:
+            self.quoted -= 1
+            return False
+        if self.quoted:
+            return False
+        return (yield from self._parent_closes(before))
+
+    def _parameter_closes(self, before: int, after: int) -> Steps[bool]:
+        goes_on = yield from self._structure_follows()
+        if self.quoted:
+            if goes_on and not self.quoted_end:
+                self.quoted_end = (before, after)
+            return False
+        self.end = (before, after) if goes_on else self.end or (before, after)
+        return goes_on
+
+    def _parameter_opens(self, tag: re.Match[str], word: str, before: int) -> bool:
+        """A sibling opens, so this value's own closing tag is missing; or it has ended before."""
+        if self.quoted or word == "arg_value":
+            return False
+        name = tag.group(3).strip(" =\"'").removeprefix("name").strip(" =\"'")
+        if word != "arg_key" and self.names and name not in self.names:
+            return False
+        self.end = self.end or (before, before)
+        return True
+
+    def _function_opens(self, tag: re.Match[str]) -> bool:
+        if self.end and not self.quoted:
+            return True
+        if "=" in tag.group(3):
+            self.quoted += 1
+        return False
+
+    def _parent_closes(self, before: int) -> Steps[bool]:
+        """The call closes, so this value's closing tag is missing."""
+        self.end = self.end or (before, before)
+        return (yield from self._structure_follows())
+
+    def _structure_follows(self) -> Steps[bool]:
+        tape = self.tape
+        char = yield from tape.peek()
+        if char != "<":
+            return not char
+        while not (found := _STRUCTURE.match(tape.text, tape.at)):
+            if len(tape.text) - tape.at > _STRUCTURE_CAP or not (yield from tape.more()):
+                break
+        return found is not None
+
+
+_ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)\s*(/?)>")
+_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos);")
+_CLOSING = "</{}\\s*>|</\\s+{}\\s*>"
+DEPTH_CAP = 16
+
+
+def read_elements(text: str, schema: Schema) -> dict[str, Any]:
+    """Read a call's arguments from elements named after the parameters. Raises `BadTagsError`."""
+    if not text.strip():
+        return {}
+    return _children(text, schema, None, 0)
+
+
+def _children(text: str, schema: Schema, wanted: Mapping[str, Any] | None, depth: int) -> dict[str, Any]:
+    if depth > DEPTH_CAP:
+        raise BadTagsError("it is nested too deeply")
+    found: dict[str, list[str]] = {}
+    at = 0
+    while text[at:].strip():
+        at += len(text[at:]) - len(text[at:].lstrip())
+        match = _ELEMENT.match(text, at)
+        if not match:
+            raise BadTagsError("text stands between the elements")
+        name, at = match.group(1), match.end()
+        content = ""
+        if not match.group(2):
+            content, at = _content(text, at, name)
+        found.setdefault(name, []).append(content)
+    values: dict[str, Any] = {}
+    for name, contents in found.items():
+        inner = schema.of(name) if depth == 0 else schema.below(wanted, name)
+        values[name] = _element_value(name, contents, schema, inner, depth)
+    return values
+
+
+def _content(text: str, at: int, name: str) -> tuple[str, int]:
+    """The element's content ends at the last closing tag before the next element that is not part of it."""
+    closing = re.compile(_CLOSING.format(re.escape(name), re.escape(name)))
+    for match in closing.finditer(text, at):
+        rest = text[match.end() : match.end() + 200].lstrip()
+        if not rest or _ELEMENT.match(rest) or rest.startswith("</"):
+            return text[at : match.start()], match.end()
+    raise BadTagsError(f"{name!r} does not end")
+
+
+def _element_value(name: str, contents: list[str], schema: Schema, wanted: Mapping[str, Any] | None, depth: int) -> Any:
+    types = schema.types(wanted)
+    if types == ["array"] or (len(contents) > 1 and not types):
+        items = schema.items(wanted)
+        return [_single(content, schema, items, depth) for content in contents]
+    if len(contents) > 1:
+        raise BadTagsError(f"{name!r} stands there more than once")
+    return _single(contents[0], schema, wanted, depth)
+
+
+def _single(content: str, schema: Schema, wanted: Mapping[str, Any] | None, depth: int) -> Any:
+    if "<" in content and _ENTITY.search(content):
+        raise BadTagsError("it is escaped in part only, so its text is uncertain")
+    types = schema.types(wanted)
+    if "string" not in types and _ELEMENT.match(content.lstrip()):
+        return _children(content, schema, wanted, depth + 1)
+    return schema.read(content, wanted, loose=False)
