@@ -12,7 +12,8 @@ from tools.results import Message
 class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
-    `messages[turn]` is the user message whose cleaned text is `query`.
+    `messages[turn]` is the user message whose cleaned text is `query`. `anonymous` says that the client named no
+    session, so that the transcript has to lead to it.
     """
 
     messages: list[Message]
@@ -22,6 +23,7 @@ class RunRequest(BaseModel):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     inputs: dict[str, Any] = Field(default_factory=dict)
+    anonymous: bool = False
 
 
 class Reply(BaseModel):

@@ -14,6 +14,7 @@ from bridge.failures import client_error
 from bridge.live import LiveRun
 from bridge.requests import RunRequest
 from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
+from bridge.sessions import transcript_key_after
 from bridge.store import Store
 from bridge.store.rows import RunRow, SegmentRow, SessionRow
 from bridge.usage import estimate
@@ -207,7 +208,15 @@ class Runs:
             self.cancel_tickets(run.id, "the workflow run ended")
             self.store.end_run(run.id, "finished")
             live.finish()
+            self._remember(run)
         log.info("run finished", extra={"run": run.id})
+
+    def _remember(self, run: RunRow) -> None:
+        """Let the transcript lead a client that names no session back to its conversation."""
+        request = RunRequest.model_validate_json(run.request)
+        if request.anonymous and run.auxiliary is None:
+            answer = "".join(segment.text for segment in self.store.segments(run.id))
+            self.store.remember_transcript(transcript_key_after(request.messages, answer), run.session_key)
 
     def diagnose(self, run: RunRow) -> str | None:
         """Say why no node of the run asked the bridge for tools, or None where one did."""

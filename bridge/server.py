@@ -14,7 +14,7 @@ CONNECTIONS = 10_000
 GRACEFUL_SECONDS = 20
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class Server(BaseApplication):
     """Serves the bridge until it is told to stop. `on_ready` gets the base URL once requests are answered."""
 
     def __init__(self, config: Config, on_ready: Callable[[str], None], log_level: str = "info") -> None:
@@ -42,7 +42,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> Flask:  # type: ignore[override]
         """Make the application, inside the worker, where gevent has patched the standard library."""
         from bridge.app import create_app
 

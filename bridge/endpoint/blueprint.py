@@ -42,7 +42,7 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     def chat_completions() -> Response:
         body = json_body(request, limits.request_bytes)
         chat = parse_chat_request(body)
-        reading = turns.respond(request.headers, body, chat)
+        reading = turns.respond(dict(request.headers), body, chat)
         connection = connection_of(request.environ)
         events = follow(runs, reading.run_id, reading.segment, connection, limits.keepalive_seconds)
         headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id}

@@ -20,6 +20,7 @@ from bridge.sessions import Session, Turn, auxiliary, identify, split_turn, tran
 from bridge.store.rows import RunRow, SessionRow, TicketRow
 from bridge.tickets import Tickets
 from tools.fingerprint import text_digest
+from tools.ids import random_name
 from tools.results import Message, ToolResult, text_of
 
 log = logging.getLogger("clawback.endpoint")
@@ -127,6 +128,7 @@ class Turns:
         joined = self._join(session, key)
         if joined:
             return joined
+        asked.anonymous = session.key is None
         kind = auxiliary(headers, body)
         row = self._session_row(app, session, messages)
         if kind is None:
@@ -149,8 +151,8 @@ class Turns:
             key = text_digest(f"{app.model}\n{session.key}")
             known = self._store.session(key)
         else:
-            digests = [f"{app.model}:{digest}" for digest in transcript_keys(messages)]
-            known = self._store.session_of_transcript(digests)
+            key = random_name()
+            known = self._store.take_session_of_transcript(app.model, transcript_keys(messages))
         return known or SessionRow(key=key, model=app.model, dify_user=f"clawback-{key}", conversation_id="")
 
     def _supersede(self, session: SessionRow) -> None:

@@ -46,15 +46,18 @@ class Store:
             row = connection.execute(select(*_columns(t.sessions, SessionRow)).where(t.sessions.c.key == key)).first()
             return SessionRow(**row._mapping) if row else None
 
-    def session_of_transcript(self, digests: Sequence[str]) -> SessionRow | None:
-        """Find the session that the first known of these transcript digests leads to."""
+    def take_session_of_transcript(self, model: str, digests: Sequence[str]) -> SessionRow | None:
+        """Find the model's session that one of these transcript digests leads to; it leads there once."""
         with self._transaction() as connection:
-            rows = connection.execute(
-                select(t.transcripts.c.digest, t.transcripts.c.session_key).where(t.transcripts.c.digest.in_(digests))
-            )
-            found = {row.digest: row.session_key for row in rows}
-        key = next((found[digest] for digest in digests if digest in found), None)
-        return self.session(key) if key else None
+            row = connection.execute(
+                select(*_columns(t.sessions, SessionRow), t.transcripts.c.digest)
+                .join(t.transcripts, t.transcripts.c.session_key == t.sessions.c.key)
+                .where(t.sessions.c.model == model, t.transcripts.c.digest.in_(digests))
+            ).first()
+            if row is None:
+                return None
+            connection.execute(delete(t.transcripts).where(t.transcripts.c.digest == row.digest))
+            return SessionRow(row.key, row.model, row.dify_user, row.conversation_id)
 
     def save_session(self, session: SessionRow) -> None:
         """Write the session, whether it is new or not."""
