@@ -1,0 +1,189 @@
+"""What OpenClaw writes around its user's words, and which of its requests are not its user's at all.
+
+OpenClaw stamps user messages with the time, ends the first one with a line about its runtime, appends messages that
+nobody wrote, and rewrites the user's message when it tries again. Source of all texts: requests and code of OpenClaw
+2026.9.6. Nothing here changes what a model sees: it is for recognising turns, and for the query that goes to Dify.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from tools.results import Message, text_of
+
+Auxiliary = Literal["memory_flush", "compaction_summary", "skill_review", "heartbeat", "model_run", "internal"]
+
+_CONTEXT = re.compile(
+    r"^[ \t]*<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>[ \t]*$.*?(?:^[ \t]*<<<END_OPENCLAW_INTERNAL_CONTEXT>>>[ \t]*$|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+_TIME = re.compile(r"\A\[(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?(?: [^\]\n]{1,40})?\] ?")
+_RUNTIME = re.compile(r"^Runtime: ((?:name|agent|session)=[^\n|]*(?: \| [^\n|]*)+)$", re.MULTILINE)
+_QUEUED = "[Queued user message from a previous active turn; preserved as context only."
+_MAX_WRAPS = 16
+_INSTRUCTIONS = (
+    "Continue the current task from the existing transcript, preserving completed work.",
+    "The previous attempt did not produce a user-visible answer.",
+    "The previous assistant turn recorded reasoning but did not produce a user-visible answer.",
+    "The previous assistant turn completed its tool calls but did not produce a user-visible answer.",
+    "The previous attempt compacted the conversation context before producing a final user-visible answer.",
+)
+_SUMMARY = "The conversation history before this point was compacted into the following summary:"
+_AFTER_RESULTS = "I have processed the tool results."
+
+
+def clean_user_text(text: str) -> str:
+    """Return what the user wrote, without what OpenClaw wrote around it."""
+    text = _without_envelope(text)
+    for _ in range(_MAX_WRAPS):
+        if not text.startswith(_QUEUED):
+            break
+        _, _, wrapped = text.partition("\n")
+        text = _without_envelope(_without_instruction(wrapped.strip()))
+    return text
+
+
+def _without_envelope(text: str) -> str:
+    text = _CONTEXT.sub("", text).strip()
+    before, _, last_line = text.rpartition("\n")
+    if _RUNTIME.fullmatch(last_line):
+        text = before
+    return _TIME.sub("", text.strip()).strip()
+
+
+def _without_instruction(text: str) -> str:
+    starts = [text.rfind(f"\n\n{instruction}") for instruction in _INSTRUCTIONS]
+    start = max(starts)
+    return text[:start].strip() if start > 0 else text
+
+
+def is_internal_context(message: Message) -> bool:
+    """Say whether nobody wrote this user message: all of it is OpenClaw's internal context."""
+    text = _text_of_user(message)
+    return text is not None and _CONTEXT.search(text) is not None and not _without_envelope(text)
+
+
+def is_continue_instruction(message: Message) -> bool:
+    """Say whether OpenClaw itself wrote this user message, to try the turn again."""
+    text = _text_of_user(message)
+    return text is not None and clean_user_text(text).startswith(_INSTRUCTIONS)
+
+
+def is_summary(message: Message) -> bool:
+    """Say whether this user message stands for the history that a compaction took away."""
+    text = _text_of_user(message)
+    return text is not None and clean_user_text(text).startswith(_SUMMARY)
+
+
+def is_filler(message: Message) -> bool:
+    """Say whether OpenClaw put this assistant message between tool results and a user message, for picky servers."""
+    return message.get("role") == "assistant" and text_of(message.get("content")).strip() == _AFTER_RESULTS
+
+
+def _text_of_user(message: Message) -> str | None:
+    return text_of(message.get("content")) if message.get("role") == "user" else None
+
+
+def runtime_line(messages: Iterable[Message]) -> dict[str, str]:
+    """Return the fields of the line about OpenClaw's runtime: agent, session, sessionId, host, ...
+
+    It ends the first user message, in older versions the system prompt. Empty where there is none.
+    """
+    seen: set[str] = set()
+    for message in messages:
+        role = str(message.get("role"))
+        if role not in {"system", "developer", "user"} or role in seen:
+            continue
+        seen.add(role)
+        text = _CONTEXT.sub("", text_of(message.get("content"))).strip()
+        found = _RUNTIME.search(text) if role != "user" else _RUNTIME.fullmatch(text.rpartition("\n")[2])
+        if found:
+            pairs = (field.partition("=") for field in found.group(1).split(" | "))
+            return {name.strip(): value.strip() for name, _, value in pairs}
+        if role == "user":
+            break
+    return {}
+
+
+_FLUSH = "Pre-compaction memory flush."
+_REVIEW = "Skill review. Distill new durable learning"
+_HEARTBEATS = ("[OpenClaw heartbeat poll]", "Follow the heartbeat monitor scratch context when provided.")
+_SUMMARIZER = "You are a context summarization assistant."
+_MODEL_RUN = "Current model identity: "
+_INTERNAL_SESSION = "internal-session-effects"
+
+
+def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> Auxiliary | None:
+    """Return which of OpenClaw's own calls this is, None for a user's turn.
+
+    `internal` is a call of a kind that is not known here, in a session that OpenClaw keeps from its user. What a user
+    writes counts only where it is the whole beginning of the turn's message, under OpenClaw's own system prompt.
+    """
+    messages = [message for message in body.get("messages") or [] if isinstance(message, dict)]
+    system = _system_text(messages)
+    if not body.get("tools"):
+        if system.startswith(_SUMMARIZER):
+            return "compaction_summary"
+        if system.startswith(_MODEL_RUN):
+            return "model_run"
+    if not _is_openclaw(system):
+        return None
+    return _by_words(messages) or _by_session(headers, messages)
+
+
+def _by_words(messages: Sequence[Message]) -> Auxiliary | None:
+    asked = last_user_text(messages)
+    if asked.startswith(_FLUSH):
+        return "memory_flush"
+    if asked.startswith(_REVIEW):
+        return "skill_review"
+    return "heartbeat" if asked.startswith(_HEARTBEATS) else None
+
+
+def _by_session(headers: Mapping[str, str], messages: Sequence[Message]) -> Auxiliary | None:
+    names = [runtime_line(messages).get("session", ""), *(value for _, value in headers.items())]
+    internal = [name for name in names if f":{_INTERNAL_SESSION}:" in name or name.startswith(_INTERNAL_SESSION)]
+    if not internal:
+        return None
+    return "skill_review" if any("skill-workshop-review" in name for name in internal) else "internal"
+
+
+def _system_text(messages: Sequence[Message]) -> str:
+    first = next((message for message in messages if message.get("role") in {"system", "developer"}), {})
+    return text_of(first.get("content")).lstrip()
+
+
+def _is_openclaw(system: str) -> bool:
+    return system.startswith("<!-- openclaw:attempt:") or "running inside OpenClaw" in system[:1000]
+
+
+def last_user_text(messages: Sequence[Message]) -> str:
+    """Return the user's last words, cleaned; empty where there are none."""
+    index = last_user_index(messages)
+    return "" if index is None else clean_user_text(text_of(messages[index].get("content")))
+
+
+def last_user_index(messages: Sequence[Message]) -> int | None:
+    """Return where the user's last words stand.
+
+    What OpenClaw wrote in the user's name are no user's words; where there are no others, its instruction to go on
+    counts, then its summary, then its context.
+    """
+    others: dict[str, int] = {}
+    for index in reversed(range(len(messages))):
+        message = messages[index]
+        if message.get("role") != "user":
+            continue
+        written = _written_by_openclaw(message)
+        if written is None:
+            return index
+        others.setdefault(written, index)
+    return next((others[kind] for kind in ("instruction", "summary", "context") if kind in others), None)
+
+
+def _written_by_openclaw(message: Message) -> Literal["context", "instruction", "summary"] | None:
+    if is_internal_context(message):
+        return "context"
+    if is_continue_instruction(message):
+        return "instruction"
+    return "summary" if is_summary(message) else None

@@ -1,0 +1,149 @@
+"""Whose conversation a request belongs to, and whether two requests are the same turn.
+
+A client that names its session is believed. For all others the transcript is the name: a conversation is known by
+the digest of everything that was said in it, user and assistant in turns, and a request continues the conversation
+whose digest is that of its transcript up to the user's last words. A digest therefore leads to the right
+conversation or to none: a user who edits an earlier message, or begins with the same words as someone else and got
+another answer, starts a new one. Tool messages, system prompts, images, white space and reasoning are left out, since
+clients drop, trim and rewrite them; a turn's texts before and after its tool calls count as one, since some clients
+keep them so. Two conversations that are word for word the same so far share a digest, and it makes no difference
+which of them is continued, as long as each is continued once: whoever uses a digest should forget it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridge.openclaw import (
+    auxiliary,
+    clean_user_text,
+    is_continue_instruction,
+    is_filler,
+    is_internal_context,
+    last_user_index,
+    runtime_line,
+)
+from bridge.turn import Turn, split_turn
+from tools.results import Message, text_of
+
+__all__ = [
+    "Session",
+    "Source",
+    "Turn",
+    "auxiliary",
+    "identify",
+    "split_turn",
+    "transcript_key_after",
+    "transcript_keys",
+    "turn_key",
+]
+
+Source = Literal["header", "runtime_line", "prompt_cache_key", "user", "transcript"]
+
+_AFFINITY = ("x-session-affinity", "session-id")
+_COMPACTIONS = re.compile(r":\d+\Z")
+_REASONING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The name that a client gives its session, and where it stands; `key` is None where only the transcript tells."""
+
+    key: str | None
+    source: Source
+
+
+def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body: Mapping[str, Any]) -> Session:
+    """Return the session that the request names.
+
+    OpenClaw sends `<session>:<compactions>` in `x-session-affinity` and `session_id`, when its provider entry says so.
+    It sends the same as `x-client-request-id`, which is not read: to other clients that is a request's name. Header
+    names may have `_` or `-`, since servers and proxies rewrite or drop the former.
+    """
+    given = {name.lower().replace("_", "-"): value.strip() for name, value in headers.items()}
+    for name in _AFFINITY:
+        if given.get(name):
+            return Session(_without_compactions(given[name]), "header")
+    session_id = runtime_line(body_messages).get("sessionId")
+    if session_id:
+        return Session(session_id, "runtime_line")
+    cache_key, user = body.get("prompt_cache_key"), body.get("user")
+    if isinstance(cache_key, str) and cache_key.strip():
+        return Session(_without_compactions(cache_key.strip()), "prompt_cache_key")
+    if isinstance(user, str) and user.strip():
+        return Session(f"user:{user.strip()}", "user")
+    return Session(None, "transcript")
+
+
+def _without_compactions(value: str) -> str:
+    return _COMPACTIONS.sub("", value) or value
+
+
+def transcript_keys(messages: Sequence[Message]) -> list[str]:
+    """Return the digests under which the conversation that `messages` continues may be known, best first.
+
+    Empty where it continues none: nothing was answered before the user's last words.
+    """
+    said = _said(messages)
+    if said and said[-1][0] == "assistant":
+        said.pop()
+    before = said[:-1]
+    return [_digest(["conversation", before])] if before else []
+
+
+def transcript_key_after(messages: Sequence[Message], answer: str) -> str:
+    """Return the digest of the conversation once `messages` was answered.
+
+    `answer` is all text of the turn that `messages` does not hold: for the messages of its first request, all texts
+    before, between and after its tool calls.
+    """
+    return _digest(["conversation", _said([*messages, {"role": "assistant", "content": answer}])])
+
+
+def turn_key(session: str | None, model: str, messages: Sequence[Message]) -> str:
+    """Return a digest that is equal for a request and for its retries, however rewritten, and for no other turn.
+
+    It holds what was said up to the user's last words and which results came since. What the assistant said since is
+    left out: a retry may hold the beginning of an answer that broke off.
+    """
+    turn = last_user_index(messages)
+    end = len(messages) if turn is None else turn + 1
+    results = [str(m.get("tool_call_id")) for m in messages[end:] if m.get("role") == "tool"]
+    # Without a session, the same first words of two clients are told apart by their system prompts at least.
+    system = [text_of(m.get("content")) for m in messages if m.get("role") == "system"] if session is None else []
+    return _digest(["turn", session, model, system, _said(messages[:end]), results])
+
+
+def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    """Return who said what, in turns: neighbours with the same role are one."""
+    said: list[tuple[str, str]] = []
+    for message in messages:
+        role, text = str(message.get("role")), _words(message)
+        if not text:
+            continue
+        if said and said[-1][0] == role:
+            said[-1] = (role, said[-1][1] + text)
+        else:
+            said.append((role, text))
+    return said
+
+
+def _words(message: Message) -> str:
+    """Return a user's or an assistant's text without what clients change on the way, empty for all others."""
+    text = text_of(message.get("content"))
+    if message.get("role") == "assistant":
+        return "" if is_filler(message) else _packed(_REASONING.sub("", text))
+    if message.get("role") != "user" or is_internal_context(message) or is_continue_instruction(message):
+        return ""
+    return _packed(clean_user_text(text))
+
+
+def _packed(text: str) -> str:
+    return "".join(text.split())
+
+
+def _digest(material: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(material).encode()).hexdigest()
