@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from provider.errors import Cancelled, ProviderError, Suspended, Unavailable, Unreachable
+from provider.errors import Cancelled, ProviderError, Suspended, Unavailable
 from provider.events import (
     Action,
     Attach,
@@ -64,6 +64,7 @@ SUSPEND_ATTEMPTS = 4
 
 LIMIT_NOTE = "(The limit of {limit} tool call rounds is reached. Answer now with what is known, without calling tools.)"
 EXPIRED_NOTE = "(The tools did not answer in time. Answer now with what is known, without calling tools.)"
+BEGUN = "(The answer had begun already, so it was not asked for again.)"
 EXPIRED_RESULT = "Error: this call expired before its tool answered"
 NO_ANSWER = "(The model asked for more tools, which this node does not allow any more, instead of an answer.)"
 
@@ -241,9 +242,7 @@ class Engine:
         spoken = self._given.stream and bool(self._response.shown)
         worth_it = event.transient and self._backoff.failures < UPSTREAM_ATTEMPTS and pause <= LONGEST_PAUSE
         if spoken and event.transient:
-            return self._fail(
-                Unreachable(f"{event.error} The answer had begun already, so it was not asked for again.")
-            )
+            return self._fail(type(event.error)(f"{event.error} {BEGUN}"))
         if worth_it and self._now + pause < self._given.deadline:
             return [Pause(pause)]
         return self._fail(event.error)
