@@ -1,0 +1,27 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provider.sse import EventDecoder
+
+STREAM = (
+    '\ufeff: hello\r\ndata: {"a":"é漢😀"}\r\n\r\nevent: x\nid: 1\ndata: one\ndata:two\n\n\rdata: three\r\rdata: [DONE]'
+)
+EVENTS = ['{"a":"é漢😀"}', "one\ntwo", "three", "[DONE]"]
+
+
+@given(st.lists(st.integers(0, len(STREAM.encode())), max_size=8))
+def test_events_do_not_depend_on_how_the_bytes_are_cut(cuts: list[int]) -> None:
+    data = STREAM.encode()
+    edges = [0, *sorted(cuts), len(data)]
+    decoder = EventDecoder()
+    events = [event for a, b in itertools.pairwise(edges) for event in decoder.feed(data[a:b])]
+    assert events + decoder.close() == EVENTS
+
+
+def test_an_event_comes_as_soon_as_it_is_whole() -> None:
+    decoder = EventDecoder()
+    assert decoder.feed(b"data: x\n") == []
+    assert decoder.feed(b"\n") == ["x"]
+    assert decoder.close() == []
