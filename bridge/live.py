@@ -55,6 +55,7 @@ class LiveRun:
         self._skip: str = ""
         self._pending: list[TicketRow] = []
         self._total: Usage | None = None
+        self.note: str | None = None
         self._open_segment(told[-1].number + 1 if told else 0)
 
     def _open_segment(self, number: int) -> None:
@@ -184,7 +185,7 @@ class LiveRun:
             )
         )
         calls = [Calls(tuple(call.call() for call in ticket.calls))] if ticket else []
-        self._current.add(*([Text(rest)] if rest else []), *calls, End(finish_reason, usage))
+        self._current.add(*([Text(rest)] if rest else []), *calls, End(finish_reason, usage, self.note))
 
     @property
     def silent(self) -> bool:

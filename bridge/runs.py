@@ -202,14 +202,16 @@ class Runs:
             )
         if not event.succeeded:
             raise run_failed(event.error)
-        if live.silent and not live.current.number and (problem := self.diagnose(run)):
-            raise UnprocessableRun(problem, code="empty_answer")
+        problem = self.diagnose(run)
+        if live.silent and not live.current.number:
+            raise UnprocessableRun(f"the chatflow answered nothing. {problem or ''}".strip(), code="empty_answer")
+        live.note = problem
         with self.lock:
             self.cancel_tickets(run.id, "the workflow run ended")
-            self.store.end_run(run.id, "finished")
+            self.store.end_run(run.id, "finished", problem)
             live.finish()
             self._remember(run)
-        log.info("run finished", extra={"run": run.id})
+        log.log(logging.WARNING if problem else logging.INFO, "run finished", extra={"run": run.id, "note": problem})
 
     def _remember(self, run: RunRow) -> None:
         """Let the transcript lead a client that names no session back to its conversation."""
@@ -219,16 +221,16 @@ class Runs:
             self.store.remember_transcript(transcript_key_after(request.messages, answer), run.session_key)
 
     def diagnose(self, run: RunRow) -> str | None:
-        """Say why no node of the run asked the bridge for tools, or None where one did."""
-        if self.store.has_invocations(run.id):
+        """Say why no node of a run whose client brought tools asked the bridge for them; None where one did."""
+        if not RunRequest.model_validate_json(run.request).tools or self.store.has_invocations(run.id):
             return None
         missed = [reason for when, reason in self.unmatched if when >= run.created_at]
         if missed:
-            return f"the chatflow answered nothing, and an LLM node asked the bridge but found no run: {missed[-1]}"
+            return f"an LLM node asked the bridge for tools, but its run was not found: {missed[-1]}"
         return (
-            "the chatflow answered nothing, and none of its LLM nodes asked the bridge for tools. In the app, choose "
-            "the Clawback provider in the LLM node, switch external_tool_callback_enabled on, publish the app, and see "
-            "that the provider's bridge URL is one that Dify's plugin daemon can reach"
+            "no LLM node of the app asked the bridge for tools. In the app, choose the Clawback provider in the LLM "
+            "node, switch external_tool_callback_enabled on, publish the app, and see that the provider's bridge URL "
+            "is one that Dify's plugin daemon can reach"
         )
 
     # Ending

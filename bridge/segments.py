@@ -35,10 +35,11 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The response is complete."""
+    """The response is complete. `note` is for whoever runs the bridge: what was odd about the run."""
 
     finish_reason: str
     usage: Usage
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

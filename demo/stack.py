@@ -29,13 +29,17 @@ class Upstream:
 
 
 class Stack:
-    """All parts, running in `folder`. A context manager; leaving it ends them."""
+    """All parts, running in `folder`. A context manager; leaving it ends them.
+
+    `apps` names examples, `exports` other app exports by the model id under which they are shown.
+    """
 
     def __init__(
         self,
         folder: Path,
         *,
         apps: Sequence[str] = EXAMPLES,
+        exports: Mapping[str, Path] | None = None,
         upstream: Upstream | None = None,
         upstream_model: str = "scripted",
         box_options: Sequence[str] = (),
@@ -48,8 +52,9 @@ class Stack:
         self.client_token = new_token("client")
         self.plugin_token = new_token("plugin")
         self.executor_token = new_token("executor")
-        self.apps = list(apps)
-        self._keys = {app: f"app-{random_name(24)}" for app in apps}
+        self._exports = {app: ROOT / "examples" / f"{app}.yml" for app in apps} | dict(exports or {})
+        self.apps = list(self._exports)
+        self._keys = {app: f"app-{random_name(24)}" for app in self.apps}
         self._bridge_port, self._box_port = free_port(), free_port()
         self._parts: list[Service] = []
         self.scripted: Service | None = None
@@ -156,7 +161,7 @@ class Stack:
         path.write_text(json.dumps({PROVIDER: values}))
 
     def _start_box(self, plugin_folder: Path, options: Sequence[str]) -> Service:
-        apps = [f"--app={ROOT / 'examples' / f'{app}.yml'}:{key}" for app, key in self._keys.items()]
+        apps = [f"--app={self._exports[app]}:{key}" for app, key in self._keys.items()]
         command = ["-m", "box", "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
         return self._start("box", [*command, "--credentials", str(self.folder / "credentials.json"), *options])
 

@@ -72,12 +72,13 @@ class ChatStream:
     def _end(self, end: End) -> Iterator[str]:
         usage = usage_body(end.usage)
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": end.finish_reason}
+        last = {**self._head, "choices": [choice], **_note(end)}
         if self._include_usage:
-            yield self._sse({**self._head, "choices": [choice]})
+            yield self._sse(last)
             yield self._sse({**self._head, "choices": [], "usage": usage})
         else:
             # Clients that do not ask for usage may still budget with it: OpenClaw behind a host name does.
-            yield self._sse({**self._head, "choices": [choice], "usage": usage})
+            yield self._sse({**last, "usage": usage})
         yield DONE
 
     def _call(self, index: int, call: ToolCall) -> Iterator[str]:
@@ -122,4 +123,10 @@ def completion(model: str, events: Iterable[Event]) -> dict[str, Any]:
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": end.finish_reason}],
         "usage": usage_body(end.usage),
+        **_note(end),
     }
+
+
+def _note(end: End) -> dict[str, Any]:
+    """Return what was odd about the run, in a field that OpenAI does not have and clients ignore."""
+    return {"clawback": {"note": end.note}} if end.note else {}
