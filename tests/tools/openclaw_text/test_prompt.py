@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.choices import named
@@ -116,6 +116,7 @@ SCHEMAS = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["path", "city", "limit", "tags"]), SCHEMAS, max_size=4))
 def test_the_examples_arguments_are_valid(parts: dict[str, Any]) -> None:
     given_tool = tool("anything", parts)
@@ -130,6 +131,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, JSON, max_size=5), st.sampled_from(list(FAMILIES.values())), st.integers(1, 200))
 def test_no_schema_is_too_odd_to_be_told(schema: dict[str, Any], family: Family, budget: int) -> None:
     odd = {"type": "function", "function": {"name": "odd", "parameters": schema}}

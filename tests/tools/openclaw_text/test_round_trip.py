@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.openclaw_text.families import FAMILIES, Family
@@ -149,6 +149,7 @@ def wanted(calls: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+@settings(deadline=None)
 @given(calls=CALLS, before=PROSE, at=CUTS)
 def test_calls_of_every_family_are_read_back(
     family: Family, calls: list[tuple[str, dict[str, Any]]], before: str, at: list[int]
@@ -161,6 +162,7 @@ def test_calls_of_every_family_are_read_back(
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+@settings(deadline=None)
 @given(calls=CALLS, first=st.integers(0, 30))
 def test_prose_after_calls_does_not_change_them(
     family: Family, calls: list[tuple[str, dict[str, Any]]], first: int
@@ -172,6 +174,7 @@ def test_prose_after_calls_does_not_change_them(
 BRACKETED = st.lists(st.one_of(*(call_of(one) for one in TOOLS[:3])), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(calls=BRACKETED, at=CUTS)
 def test_what_is_written_for_openclaw_is_read_back(calls: list[tuple[str, dict[str, Any]]], at: list[int]) -> None:
     found = parse(cut(write_openclaw_calls(calls), at), TOOLS)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.openclaw_text.signatures import definitions, estimated_tokens, shortened
@@ -122,6 +122,7 @@ def test_tools_and_required_parameters_stay_even_over_the_budget() -> None:
     assert "more than 5" in found.warnings(5)[-1]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(0, 80))
 def test_a_shortened_text_is_no_longer_than_its_limit(text: str, limit: int) -> None:
     assert len(shortened(text, limit)) <= limit

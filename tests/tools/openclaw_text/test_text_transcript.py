@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.choices import named
@@ -159,6 +159,7 @@ MESSAGES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(MESSAGES, st.sampled_from([[], [READ]]), st.sampled_from(list(FAMILIES.values())))
 def test_a_strict_server_accepts_any_conversation(
     messages: list[dict[str, Any]], tools: list[dict[str, Any]], family: Family
