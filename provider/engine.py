@@ -42,7 +42,7 @@ from provider.events import (
     UpstreamFailed,
     Woke,
 )
-from provider.modes import Mode, Prompt, Reply
+from provider.modes.mode import Mode, Prompt, Reply
 from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
 from provider.rounds import OpenRound, of_ticket, sort_out
 from provider.settings import NodeSettings
@@ -223,9 +223,9 @@ class Engine:
         limit = self._settings.max_tool_call_rounds
         self._final = self._note is not None or self._rounds >= limit
         if not self._final:
-            return Prompt(self._messages, self._offered, self._choice, self._parallel)
+            return Prompt(self._messages, self._offered, self._choice, self._parallel, known=self._offered)
         note = self._note or LIMIT_NOTE.format(limit=limit)
-        return Prompt([*self._messages, {"role": "user", "content": note}])
+        return Prompt([*self._messages, {"role": "user", "content": note}], known=self._offered)
 
     def _upstream_call(self) -> CallUpstream:
         body = self._given.request | self._mode.encode(self._response.prompt)
@@ -238,6 +238,10 @@ class Engine:
         return _said(shown) if self._given.stream else []
 
     def _upstream_failed(self, event: UpstreamFailed) -> list[Action]:
+        other = self._mode.instead(self._response.prompt, event)
+        if other:
+            self._mode = other
+            return self._ask_again()
         pause = self._backoff.pause(event.retry_after)
         spoken = self._given.stream and bool(self._response.shown)
         worth_it = event.transient and self._backoff.failures < UPSTREAM_ATTEMPTS and pause <= LONGEST_PAUSE
@@ -248,6 +252,9 @@ class Engine:
         return self._fail(event.error)
 
     def _call_again(self, _: Woke) -> list[Action]:
+        return self._ask_again()
+
+    def _ask_again(self) -> list[Action]:
         self._response = _Response(self._mode, self._response.prompt)
         return [*self._heartbeat(), self._upstream_call()]
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from provider.modes import Reply
+from provider.modes.mode import Reply
 from tools.calls import ToolCall, arguments_problem, assistant_message
 from tools.results import Message, ToolResult
 from tools.wire import OpenTicket

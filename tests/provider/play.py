@@ -24,7 +24,8 @@ from provider.events import (
     TicketReported,
     UpstreamFailed,
 )
-from provider.modes import Mode, Structured
+from provider.modes.mode import Mode
+from provider.modes.structured import Structured
 from provider.settings import NodeSettings
 from tools.calls import ToolCall
 from tools.definitions import Function, ToolDefinition

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from box.errors import DaemonError
+from scripted.text_formats import FORMATS
 from tests.provider.bridge_server import Bridge, serving, wait_until
 from tests.provider.conftest import KEY, Dify, run_of
 
@@ -293,6 +294,35 @@ def test_many_invocations_wait_at_once_and_nothing_is_mixed_up(dify: Dify, bridg
         bridge.settle(ticket, outputs=[ticket.request.calls[0].arguments])
     for user, invocation in running.items():
         assert invocation.end().text == f"Done {user.removeprefix('user')}."
+
+
+# Models that know no tools
+
+
+@pytest.mark.parametrize("mode", ["auto", "openclaw_text"])
+def test_models_that_write_their_calls_as_text(dify: Dify, bridge: Bridge, mode: str) -> None:
+    """One turn with each format at once: two rounds, the text around the calls shown, the calls never."""
+    script = '!say I look.\n!call read {"path": "a"}\n!then\n!call exec {"cmd": "ls"}\n!then\n!say All done.'
+    running = {}
+    for name in FORMATS:
+        bridge.answers[name] = run_of(script, "read", "exec")
+        model = f"scripted-text-{name}"
+        credentials = dify.credentials | {"upstream_model": model}
+        parameters = {"tool_call_mode": mode}
+        running[name] = dify.start(script, credentials=credentials, user_id=name, model_parameters=parameters)
+    calls: dict[str, list[Any]] = {}
+    for number in range(2 * len(FORMATS)):
+        ticket = bridge.wait_ticket(number)
+        user = next(a.user for a in bridge.attached if a.invocation_id == ticket.request.invocation_id)
+        calls.setdefault(str(user), []).extend((call.name, json.loads(call.arguments)) for call in ticket.request.calls)
+        bridge.settle(ticket, outputs=["OUTPUT"])
+    told = {name: invocation.end() for name, invocation in running.items()}
+    assert {name: one.error for name, one in told.items() if one.error} == {}
+    assert {name: " ".join(one.text.split()) for name, one in told.items()} == dict.fromkeys(
+        FORMATS, "I look. All done."
+    )
+    expected = (("read", {"path": "a"}), ("exec", {"cmd": "ls"}))
+    assert {name: tuple(made) for name, made in calls.items()} == dict.fromkeys(FORMATS, expected)
 
 
 # Credentials

@@ -15,10 +15,13 @@ from provider.credentials import MAIN, Credentials
 from provider.engine import Engine, Invocation
 from provider.errors import Refused
 from provider.events import Fail, Finish, Heartbeat, Output, Say
-from provider.modes import Structured
+from provider.modes.automatic import Automatic
+from provider.modes.mode import Mode
+from provider.modes.openclaw_text import OpenclawText
+from provider.modes.structured import Structured
 from provider.prompt import take_markers, to_definitions, to_openai
 from provider.request import base_request
-from provider.settings import NodeSettings
+from provider.settings import ModeName, NodeSettings
 from provider.tokens import estimate_prompt
 from provider.upstream import Upstream
 from provider.validation import problems_of
@@ -49,7 +52,7 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         given = self._invocation(
             model, form, prompt_messages, model_parameters, tools or [], stop, stream=stream, user=user
         )
-        outputs = invocation.run(Engine(given, Structured()), Upstream(form), BridgeClient(form))
+        outputs = invocation.run(Engine(given, _mode(given.settings, form, model)), Upstream(form), BridgeClient(form))
         chunks = self._chunks(model, credentials, outputs)
         return chunks if stream else self._whole(model, chunks)
 
@@ -182,6 +185,17 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         except ValueError as error:
             raise InvokeBadRequestError(f"The node's settings cannot be used. {error}") from None
         return filtered
+
+
+def _mode(settings: NodeSettings, form: Credentials, model: str) -> Mode:
+    name = form.upstream_name(model)
+    text = OpenclawText(name, form.context_size)
+    modes: dict[ModeName, Mode] = {
+        "structured": Structured(),
+        "openclaw_text": text,
+        "auto": Automatic(form.upstream_base_url, name, text),
+    }
+    return modes[settings.tool_call_mode]
 
 
 def _fitting(kind: ParameterType, value: Any) -> Any:

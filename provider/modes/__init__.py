@@ -1,0 +1,7 @@
+"""How tools and calls are expressed to a model.
+
+mode           what every mode does
+structured     OpenAI's own fields
+openclaw_text  in the text, for models that know no tools
+automatic      structured, and text where the model wants or writes text
+"""

@@ -1,0 +1,111 @@
+"""Structured, and text where the model wants or writes text."""
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from provider.errors import ContextTooLong
+from provider.events import Delta, UpstreamFailed
+from provider.modes.mode import Decoder, Mode, Prompt, Reply
+from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader
+from provider.modes.structured import Structured, StructuredDecoder
+from tools.definitions import ToolDefinition
+from tools.openclaw_text.events import BrokenCall, Event, Text
+
+log = logging.getLogger(__name__)
+
+# How vLLM, Ollama, llama.cpp, OpenRouter and others say that a model knows no tools: always with one of these words.
+_ABOUT_TOOLS = re.compile(r"\b(tools?|tool_choice|tool_calls|functions?|parallel_tool_calls)\b", re.IGNORECASE)
+_REFUSALS = {400, 404, 422, 501}
+
+_without_tools: set[tuple[str, str]] = set()
+"""The upstreams (address and model) that have refused `tools` since this process began."""
+
+
+class Automatic:
+    """Begins structured. An upstream that refuses `tools` gets them as text from then on.
+
+    One object serves one invocation: it remembers how the last request was written, whatever others learn meanwhile.
+    """
+
+    def __init__(self, base_url: str, model: str, text: OpenclawText) -> None:
+        self._upstream = (base_url, model)
+        self._structured = Structured()
+        self._text = text
+        self._used: Mode = self._structured
+
+    def encode(self, prompt: Prompt) -> dict[str, Any]:
+        """Return the request of whichever mode this upstream understands."""
+        self._used = self._mode(prompt)
+        return self._used.encode(prompt)
+
+    def decoder(self, prompt: Prompt) -> Decoder:
+        """Return a decoder of whichever mode this upstream understands."""
+        mode = self._mode(prompt)
+        if mode is self._text:
+            return mode.decoder(prompt)
+        return PromotingDecoder(prompt.known) if prompt.known else StructuredDecoder()
+
+    def instead(self, prompt: Prompt, failed: UpstreamFailed) -> Mode | None:
+        """Return the text mode where the upstream refused the tools."""
+        if not _uses_tools(prompt) or self._used is self._text or not _refuses_tools(failed):
+            return None
+        log.warning("this upstream refuses tools, so they go as text from now on: %s", failed.error)
+        _without_tools.add(self._upstream)
+        return self._text
+
+    def _mode(self, prompt: Prompt) -> Mode:
+        return self._text if self._upstream in _without_tools and _uses_tools(prompt) else self._structured
+
+
+def _uses_tools(prompt: Prompt) -> bool:
+    return bool(prompt.tools) or any(message.get("role") == "tool" for message in prompt.messages)
+
+
+def _refuses_tools(failed: UpstreamFailed) -> bool:
+    if failed.status not in _REFUSALS or isinstance(failed.error, ContextTooLong):
+        return False
+    return bool(_ABOUT_TOOLS.search(str(failed.error)))
+
+
+class PromotingDecoder:
+    """A structured decoder that takes an answer which is nothing but text calls for the calls that it means.
+
+    Text is held back only as long as nothing but calls has come: the first other word shows it all, and what follows
+    passes through unread.
+    """
+
+    def __init__(self, known: Sequence[ToolDefinition]) -> None:
+        self._structured = StructuredDecoder()
+        self._reader = text_reader(known)
+        self._held: list[str] = []
+        self._events: list[Event] = []
+        self._reading = True
+
+    def feed(self, delta: Delta) -> str:
+        """Take a delta and return the text that is no call."""
+        text = self._structured.feed(delta)
+        if not self._reading:
+            return text
+        self._held.append(text)
+        self._events += self._reader.feed(text)
+        return self._release() if delta.tool_calls or _speaks(self._events) else ""
+
+    def close(self) -> Reply:
+        """Return the structured calls, or else the text's, or the rest of the text."""
+        reply = self._structured.close()
+        if not self._reading:
+            return reply
+        self._events += self._reader.close()
+        calls, problems = calls_of(self._events)
+        whole = bool(calls) and not problems and not _speaks(self._events)
+        return Reply(calls=calls) if whole and not reply.calls else Reply(self._release(), reply.calls)
+
+    def _release(self) -> str:
+        self._reading = False
+        return "".join(self._held)
+
+
+def _speaks(events: Sequence[Event]) -> bool:
+    return any(isinstance(event, BrokenCall) or (isinstance(event, Text) and event.text.strip()) for event in events)
