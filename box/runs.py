@@ -21,9 +21,9 @@ from box.listener import Failure, Listener
 from box.model import Caller, ModelCatalogue
 from box.pipeline import ChatPipeline, WorkflowPipeline
 from box.responses import Response, WorkflowResponses, finish_response
-from box.sse import follow
+from box.sse import Reading, follow
 from box.store import Conversation, EndUser, Message, Store, WorkflowRun, new_id, thread
-from box.topic import PING, Event, Topic
+from box.topic import END, PING, Event, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ class Runs:
             past = list(self._snapshot(run)) if snapshot else []
             yield PING
             yield from past
-            yield from follow(events, self._limits.stream_idle_seconds, self._limits.ping_seconds if snapshot else None)
+            ping_seconds = self._limits.ping_seconds if snapshot else None
+            yield from follow(events, Reading(self._limits.stream_idle_seconds, ping_seconds))
 
     def stop(self, task_id: str, user: EndUser) -> None:
         """Stop a task. As in Dify, the graph hears it from anybody; the stop flag needs the run's own user."""
@@ -123,7 +124,8 @@ class Runs:
                 work = threading.Thread(target=self._work, args=(app, user, request, run, topic), daemon=True)
                 work.start()
                 yield PING
-                yield from follow(events, self._limits.stream_idle_seconds)
+                to_the_end = self._imitation.legacy_order
+                yield from follow(events, Reading(self._limits.stream_idle_seconds, to_the_end=to_the_end))
         finally:
             self._admission.leave(app.id, place)
 
@@ -136,6 +138,7 @@ class Runs:
                 _publish_failed(topic, run, run.id, str(error), request.inputs)
             finally:
                 self._topics.pop(run.id, None)
+                topic.publish(END)
 
     def _publish(self, active: "_ActiveRun", run: WorkflowRun, topic: Topic) -> None:
         terminal = False

@@ -7,10 +7,23 @@ import json
 import queue
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from box.topic import PING, Event
+from box.topic import END, PING, Event
 
 TERMINAL = ("workflow_finished", "workflow_paused")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a stream is read: it ends after `idle_seconds` of silence, and pings by itself only with `ping_seconds`.
+
+    It ends at the run's terminal event or, with `to_the_end`, at its very last one, as it did before Dify 1.13.
+    """
+
+    idle_seconds: float
+    ping_seconds: float | None = None
+    to_the_end: bool = False
 
 
 def encode(event: Event) -> str:
@@ -20,25 +33,27 @@ def encode(event: Event) -> str:
     return f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'), default=str)}\n\n"
 
 
-def follow(events: queue.SimpleQueue[Event], idle_seconds: float, ping_seconds: float | None = None) -> Iterator[Event]:
-    """Events until the run's terminal one, or until nothing came for `idle_seconds`.
+def follow(events: queue.SimpleQueue[Event | None], reading: Reading) -> Iterator[Event]:
+    """A run's events as they come.
 
-    The reader pings by itself only with `ping_seconds`. Dify's first stream of a run has none: a run that waits for a
-    worker slot is silent, and its stream ends after `idle_seconds`.
+    Dify's first stream of a run does not ping by itself: a run that waits for a worker slot is silent, and its stream
+    ends when the silence has lasted too long.
     """
     heard = pinged = time.monotonic()
     while True:
         try:
-            event = events.get(timeout=min(1.0, idle_seconds, ping_seconds or 1.0))
+            event = events.get(timeout=min(1.0, reading.idle_seconds, reading.ping_seconds or 1.0))
         except queue.Empty:
             now = time.monotonic()
-            if now - heard > idle_seconds:
+            if now - heard > reading.idle_seconds:
                 return
-            if ping_seconds is not None and now - pinged >= ping_seconds:
+            if reading.ping_seconds is not None and now - pinged >= reading.ping_seconds:
                 pinged = now
                 yield PING
             continue
+        if event is END:
+            return
         heard = pinged = time.monotonic()
         yield event
-        if isinstance(event, dict) and event.get("event") in TERMINAL:
+        if not reading.to_the_end and isinstance(event, dict) and event.get("event") in TERMINAL:
             return

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from box.responses import Response
 
 PING = "ping"
+END = None
 
 type Event = Response | str
 
@@ -17,18 +18,18 @@ class Topic:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._subscribers: list[queue.SimpleQueue[Event]] = []
+        self._subscribers: list[queue.SimpleQueue[Event | None]] = []
 
-    def publish(self, event: Event) -> None:
-        """Give an event to every subscriber."""
+    def publish(self, event: Event | None) -> None:
+        """Give an event to every subscriber; END says that no more will come."""
         with self._lock:
             for subscriber in self._subscribers:
                 subscriber.put(event)
 
     @contextmanager
-    def subscription(self) -> Iterator[queue.SimpleQueue[Event]]:
+    def subscription(self) -> Iterator[queue.SimpleQueue[Event | None]]:
         """A queue of the events published from now on, until the block is left."""
-        subscriber: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        subscriber: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         with self._lock:
             self._subscribers.append(subscriber)
         try:

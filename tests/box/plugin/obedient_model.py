@@ -87,25 +87,59 @@ def _obey(last: str, told: dict[str, Any]) -> Iterator[str | None]:
         yield _category(last)
         return
     for line in last.splitlines():
-        match line.split(" ", 2):
-            case ["!say", *words]:
-                yield " ".join(words)
-            case ["!sleep", seconds]:
-                time.sleep(float(seconds))
-            case ["!beat", seconds, count]:
-                for _ in range(int(count)):
-                    time.sleep(float(seconds))
-                    yield ""
-            case ["!raise", name, text]:
-                raise getattr(model_errors, name, ValueError)(text)
-            case ["!none"]:
-                yield None
-            case ["!exit"]:
-                os._exit(1)
-            case ["!tell"]:
-                yield json.dumps(told)
-            case _:
-                yield line
+        word, _, rest = line.partition(" ")
+        act = _ACTIONS.get(word)
+        if act is not None:
+            yield from act(rest, told)
+        else:
+            yield line
+
+
+def _say(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    yield rest
+
+
+def _sleep(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    time.sleep(float(rest))
+    return
+    yield
+
+
+def _beat(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    seconds, count = rest.split()
+    for _ in range(int(count)):
+        time.sleep(float(seconds))
+        yield ""
+
+
+def _raise(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    name, _, text = rest.partition(" ")
+    raise getattr(model_errors, name, ValueError)(text)
+    yield
+
+
+def _none(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    yield None
+
+
+def _exit(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    os._exit(1)
+    yield
+
+
+def _tell(rest: str, told: dict[str, Any]) -> Iterator[str | None]:
+    yield json.dumps(told)
+
+
+_ACTIONS = {
+    "!say": _say,
+    "!sleep": _sleep,
+    "!beat": _beat,
+    "!raise": _raise,
+    "!none": _none,
+    "!exit": _exit,
+    "!tell": _tell,
+}
 
 
 def _category(last: str) -> str:
