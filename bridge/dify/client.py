@@ -22,6 +22,7 @@ from bridge.dify.sse import Decoder
 
 _STREAMS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
 _MAX_ERROR_BYTES = 64 * 1024
+_LAST = events.WorkflowFinished | events.WorkflowPaused | events.ErrorEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,11 @@ class DifyClient:
     ) -> Iterator[Iterator[Event]]:
         """Run the chatflow: `with client.chat(query=..., user=...) as events: for event in events: ...`.
 
-        The events end with the run (WorkflowFinished, ErrorEvent, WorkflowPaused, or the MessageEnd of an app without
-        a workflow); events that end before it raise StreamBroke. Leaving the context closes the connection, and does
-        not stop the run: that is what `stop` is for. `files` are as Dify takes them. `trace_id`
-        (`[A-Za-z0-9_-]{1,128}`) names the run in Dify's tracing.
+        The events end with exactly one of WorkflowFinished, ErrorEvent and WorkflowPaused, after which only a
+        MessageEnd may come; a stream that ends before it raises StreamBroke. Where Dify answers without a workflow
+        (an annotation reply, input moderation, an agent app), a WorkflowFinished without `workflow_run_id` is added.
+        Leaving the context closes the connection, and does not stop the run: that is what `stop` is for. `files` are
+        as Dify takes them. `trace_id` (`[A-Za-z0-9_-]{1,128}`) names the run in Dify's tracing.
         """
         body: dict[str, Any] = {
             "query": query,
@@ -252,10 +254,16 @@ class DifyClient:
         try:
             for event in _decoded(response):
                 has_workflow = has_workflow or isinstance(event, events.WorkflowStarted)
-                if _ends(event, has_workflow):
+                answered = isinstance(event, events.MessageEnd)
+                if ended and not answered:
+                    # Dify 1.13 and later tell of a workflow that failed where none ever began; 1.4.2 tells twice.
+                    continue
+                yield event
+                if answered and not has_workflow:
+                    yield _finished_without_workflow(event)
+                if isinstance(event, _LAST) or (answered and not has_workflow):
                     ended = True
                     grace.begin()
-                yield event
         except (httpx.HTTPError, events.Unreadable) as error:
             if not ended:
                 raise errors.StreamBroke(_how_it_broke(error, self._timeouts.idle)) from error
@@ -319,10 +327,18 @@ def _decoded(response: httpx.Response) -> Iterator[Event]:
                 yield event
 
 
-def _ends(event: Event, has_workflow: bool) -> bool:
-    if isinstance(event, events.MessageEnd):
-        return not has_workflow
-    return isinstance(event, events.WorkflowFinished | events.WorkflowPaused | events.ErrorEvent)
+def _finished_without_workflow(end: events.Event) -> events.WorkflowFinished:
+    usage = end.usage if isinstance(end, events.MessageEnd) else None
+    return events.WorkflowFinished(
+        task_id=end.task_id,
+        conversation_id=end.conversation_id,
+        message_id=end.message_id,
+        workflow_run_id="",
+        status="succeeded",
+        error=None,
+        outputs={},
+        total_tokens=usage.total_tokens if usage else 0,
+    )
 
 
 def _how_it_broke(error: Exception, idle: float) -> str:

@@ -20,7 +20,8 @@ DifyError
     ├── KilledByTimeout          one model call lasted longer than Dify's plugin daemon allows
     ├── RanTooLong               the whole run lasted longer than Dify allows
     ├── UpstreamUnavailable      the upstream, the plugin or its daemon is out of reach
-    └── RequestRefused           the upstream refuses the request as it is
+    ├── RequestRefused           the upstream refuses the request as it is
+    └── InputRefused             the app's Start node refuses the inputs; before Dify 1.13 this is InvalidInput
 
 `waiting_helps` says whether the same request may succeed later. Dify passes a failed node's error on as bare text, so
 the kind of a RunFailed is read off that text: see `run_failed`.
@@ -176,6 +177,12 @@ class RequestRefused(RunFailed):
     advice = "Compare the node's parameters with what the model accepts."
 
 
+class InputRefused(RunFailed):
+    """The app's Start node refuses the inputs."""
+
+    advice = InvalidInput.advice
+
+
 # The first that matches counts: an exhausted quota also arrives as a 429, and a prompt that is too long as a 400.
 _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
     (
@@ -183,6 +190,7 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
         r"context_length_exceeded|maximum context length|context (window|length|size)|(prompt|input) is too long"
         r"|too many (input )?tokens|exceeds? the (model's )?(maximum|max)\w* (number of )?(input )?tokens",
     ),
+    (InputRefused, r"\bin input form\b"),
     (KilledByTimeout, r"killed by timeout"),
     (RanTooLong, r"maximum execution (time|steps) exceeded|execution time limit"),
     (QuotaUsedUp, r"insufficient_quota|quota[ _](has been |is |was )?(exceeded|exhausted|used up)|current quota"),
@@ -273,7 +281,7 @@ def failed(status: int, code: str, message: str) -> DifyError:
     """Return what an `error` event in a run's stream means."""
     if status == 400 and code in {"invalid_param", "completion_request_error", ""}:
         failure = run_failed(message, status=status)
-        return _refused(status, code, message, None) if type(failure) is RunFailed else failure
+        return _refused(status, code, message, None) if type(failure) in {RunFailed, InputRefused} else failure
     return _refused(status, code, message, None)
 
 

@@ -33,7 +33,10 @@ class Ping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowStarted(Event):
-    """The run has begun. `reason` is `initial` or `resumption` (after a pause)."""
+    """The run has begun. `reason` is `initial` or `resumption` (after a pause).
+
+    `conversation_id` is empty where Dify 1.13 or later only says so to tell next that the run failed before it began.
+    """
 
     workflow_run_id: str
     reason: str = "initial"
@@ -77,10 +80,8 @@ class Message(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentMessage(Event):
+class AgentMessage(Message):
     """A piece of an agent app's answer."""
-
-    answer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,10 @@ class WorkflowPaused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowFinished(Event):
-    """The run has ended. `status` is succeeded, partial-succeeded, failed or stopped."""
+    """The run has ended. `status` is succeeded, partial-succeeded, failed or stopped.
+
+    A run that lasts longer than Dify allows is `stopped` too; its `error` tells it from one that somebody stopped.
+    """
 
     workflow_run_id: str
     status: str

@@ -167,14 +167,48 @@ def test_every_way_to_end_ends_the_events(server: ByteServer, client: DifyClient
         never.set()
 
 
-def test_an_app_without_a_workflow_ends_with_its_message(server: ByteServer, client: DifyClient) -> None:
+def finished_without_workflow() -> bytes:
+    """What Dify 1.16 says after all that was answered or failed without a workflow."""
+    data = {"id": "run-1", "status": "failed", "error": "Workflow stream ended without a terminal event"}
+    begun = sse("workflow_started", conversation_id="", message_id="", workflow_run_id="run-1", data={"id": "run-1"})
+    return begun + sse("workflow_finished", conversation_id="", message_id="", workflow_run_id="run-1", data=data)
+
+
+def test_an_agent_app_finishes_with_its_message(server: ByteServer, client: DifyClient) -> None:
     never = threading.Event()
     agent = [sse("agent_thought", thought="hm"), sse("agent_message", answer="Hi"), message_end()]
     server.replies = [event_stream(*agent, end="hold", until=never)]
     try:
-        assert kinds(run(client)) == ["AgentThought", "AgentMessage", "MessageEnd"]
+        seen = run(client)
     finally:
         never.set()
+    assert kinds(seen) == ["AgentThought", "AgentMessage", "MessageEnd", "WorkflowFinished"]
+    assert answer(seen) == "Hi"
+    last = seen[-1]
+    assert isinstance(last, events.WorkflowFinished)
+    assert (last.succeeded, last.workflow_run_id, last.total_tokens) == (True, "", 150)
+    assert last.conversation_id == seen[0].conversation_id
+
+
+def test_an_annotation_reply_is_an_answer_although_dify_calls_it_a_failed_workflow(
+    server: ByteServer, client: DifyClient
+) -> None:
+    server.replies = [event_stream(piece("As noted."), message_end(), finished_without_workflow())]
+    seen = run(client)
+    assert kinds(seen) == ["Message", "MessageEnd", "WorkflowFinished"]
+    assert isinstance(seen[-1], events.WorkflowFinished)
+    assert seen[-1].succeeded
+
+
+def test_a_failure_is_told_once_and_in_its_own_words(server: ByteServer, client: DifyClient) -> None:
+    error = sse("error", status=400, code="provider_not_initialize", message="no credentials")
+    after = sse("error", status=400, code="invalid_param", message="Run failed: boom")
+    server.replies = [
+        event_stream(PING, error, finished_without_workflow()),
+        event_stream(started(), finished("failed", "boom"), after),
+    ]
+    assert kinds(run(client)) == ["ErrorEvent"]
+    assert kinds(run(client)) == ["WorkflowStarted", "WorkflowFinished"]
 
 
 @pytest.mark.parametrize("end", ["properly", "cut"])

@@ -112,6 +112,7 @@ DAEMON = "req_id: 0123456789 PluginInvokeError: "
         ("Model main does not exist.", errors.ModelMissing),
         ("Model main credentials is not initialized.", errors.ModelMissing),
         ("[Clawback] Error: req_id: 0a PluginNotFoundError: plugin not found", errors.ModelMissing),
+        ("city is required in input form", errors.InputRefused),
         ("Output parse failed: 'city'", errors.RunFailed),
         ("the room 429 is full", errors.RunFailed),
     ],
