@@ -78,7 +78,7 @@ class PluginProcess:
         threading.Thread(target=self._keep_alive, name="PluginKeeper", daemon=True).start()
 
     def stop(self) -> None:
-        """End the process. Invocations under way end with an error."""
+        """End the process. Invocations under way hear nothing more."""
         self._stopped.set()
         instance = self._instance
         if instance is None:
@@ -255,7 +255,10 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """Linux ends the child with its parent, however that ends: the SDK would spin on its closed stdin for ever."""
+    """Linux ends the child with its parent, however that ends: the SDK would spin on its closed stdin for ever.
+
+    The parent is the thread that starts the child, so it must be one that lasts: under gevent it is the only one.
+    """
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -69,6 +69,7 @@ class WorkflowResponses:
         run.total_steps, run.total_tokens = state.node_run_steps, state.total_tokens
         run.finished_at = time.time()
         run.elapsed_time = run.finished_at - self._started_at
+        run.node_responses.clear()
         return finish_response(run, self._task_id)
 
     def node_started(self, event: NodeRunStartedEvent) -> Response:

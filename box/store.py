@@ -72,7 +72,11 @@ class Message:
 
 @dataclass(slots=True)
 class WorkflowRun:
-    """One execution of an app's workflow. `nodes` maps node ids to their status, in order of their start."""
+    """One execution of an app's workflow.
+
+    `nodes` maps node ids to their status, in order of their start; `node_responses` are the node events told so far, kept
+    while the run lasts.
+    """
 
     app_id: str
     app_name: str
