@@ -74,8 +74,8 @@ class Message:
 class WorkflowRun:
     """One execution of an app's workflow.
 
-    `nodes` maps node ids to their status, in order of their start; `node_responses` are the node events told so far, kept
-    while the run lasts.
+    `nodes` maps node ids to their status, in order of their start; `node_responses` are the node events told so far,
+    kept while the run lasts.
     """
 
     app_id: str
