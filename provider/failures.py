@@ -64,7 +64,7 @@ def _error(status: int, code: str, said: str, *, out_of_quota: bool) -> Provider
         return RateLimited(f"{told}. The account at the upstream has no quota left")
     if status == 429:
         return RateLimited(told)
-    if status == 404:
+    if status == 404 or 300 <= status < 400:
         return Refused(f"{told}. Check upstream_base_url (it usually ends in /v1) and upstream_model")
     if status in _TRANSIENT or status >= 500:
         return Unavailable(told)

@@ -1,12 +1,13 @@
 """The upstream over HTTP: one streamed chat completion as events."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from provider import connections
-from provider.completion import CUT_OFF, CompletionReader, StreamEvent
+from provider.completion import CUT_OFF, DONE, CompletionReader, StreamEvent
 from provider.credentials import Credentials, advice_for_host
 from provider.errors import ProviderError, Refused, Unreachable, clean
 from provider.events import UpstreamFailed
@@ -15,6 +16,11 @@ from provider.sse import EventDecoder
 
 IDLE_SECONDS = 300.0
 """The longest silence: reasoning models think for minutes before they say a word."""
+
+
+NO_COMPLETION = (
+    "The upstream does not answer as an OpenAI-compatible server. Check upstream_base_url; it usually ends in /v1"
+)
 
 
 class Upstream:
@@ -50,22 +56,17 @@ class Upstream:
             body = response.read()
             yield from_response(response.status_code, body, response.headers.get("retry-after"), self._secrets)
             return
+        kind = response.headers.get("content-type", "")
+        if kind.startswith("text/html"):
+            yield UpstreamFailed(Refused(f"{NO_COMPLETION} (it sent a web page)"))
+            return
         reader = CompletionReader(self._secrets)
-        for data in self._data(response):
+        for data in _whole(response) if kind.startswith("application/json") else _events(response):
             for event in reader.feed(data):
                 yield event
                 if isinstance(event, UpstreamFailed):
                     return
         yield reader.close()
-
-    def _data(self, response: httpx.Response) -> Iterator[str]:
-        if response.headers.get("content-type", "").startswith("application/json"):
-            yield response.read().decode(errors="replace")
-            return
-        decoder = EventDecoder()
-        for piece in response.iter_bytes():
-            yield from decoder.feed(piece)
-        yield from decoder.close()
 
     def _unreachable(self, error: httpx.HTTPError) -> ProviderError:
         if isinstance(error, httpx.ReadTimeout):
@@ -77,3 +78,21 @@ class Upstream:
             f"The upstream cannot be reached at {clean(self._base_url)} ({said}). Check upstream_base_url."
             f"{advice_for_host(self._base_url)}"
         )
+
+
+def _events(response: httpx.Response) -> Iterator[str]:
+    decoder = EventDecoder()
+    for piece in response.iter_bytes():
+        yield from decoder.feed(piece)
+    yield from decoder.close()
+
+
+def _whole(response: httpx.Response) -> Iterator[str]:
+    """A server that does not stream sends everything at once, and nothing can be missing."""
+    body = response.read().decode(errors="replace")
+    yield (
+        body
+        if '"choices"' in body or '"error"' in body
+        else json.dumps({"error": {"message": NO_COMPLETION, "code": 404}})
+    )
+    yield DONE

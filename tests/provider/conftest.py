@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ def upstream() -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def plugin() -> Iterator[PluginProcess]:
     """The plugin as Dify's daemon starts it."""
+    with started_plugin() as process:
+        yield process
+
+
+@contextmanager
+def started_plugin() -> Iterator[PluginProcess]:
+    """The plugin in a process of its own, with this process's environment."""
     process = PluginProcess(ROOT)
     process.start()
     yield process

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from box.errors import DaemonError
 from scripted.text_formats import FORMATS
 from tests.provider.bridge_server import Bridge, serving, wait_until
-from tests.provider.conftest import KEY, Dify, run_of
+from tests.provider.conftest import KEY, Dify, run_of, started_plugin
 
 Log = Callable[[], list[dict[str, Any]]]
 
@@ -246,6 +247,18 @@ def test_the_run_is_suspended_and_its_second_try_goes_on(dify: Dify, bridge: Bri
     assert running.end().text == "Done."
     assert bridge.attached[0].fingerprint != bridge.attached[1].fingerprint  # another callback_wait_seconds
     assert bridge.attached[0].invocation_id != bridge.attached[1].invocation_id
+
+
+def test_the_daemon_s_time_limit_ends_the_wait_before_the_daemon_does(
+    dify: Dify, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLUGIN_MAX_EXECUTION_TIMEOUT", "4")
+    bridge.answers["user1"] = run_of(ROUNDS, "read", "exec")
+    with started_plugin() as hasty:
+        told = replace(dify, plugin=hasty).start(ROUNDS).end()
+    assert told.error
+    assert "suspended" in told.error[1]
+    assert bridge.wait_ticket().suspended
 
 
 @pytest.mark.parametrize(("state", "error"), [("cancelled", "InvokeBadRequestError"), ("expired", None)])

@@ -1,0 +1,234 @@
+"""Both sides over HTTP, as they are and as they should not be."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from provider import invocation
+from provider.bridge_client import BridgeClient
+from provider.credentials import Credentials
+from provider.engine import Engine, Invocation
+from provider.errors import ContextTooLong, Refused, Unauthorized, Unavailable, Unreachable
+from provider.events import (
+    Attach,
+    Attached,
+    BridgeFailed,
+    Completed,
+    Delta,
+    Finish,
+    Heartbeat,
+    Output,
+    Record,
+    Recorded,
+    Say,
+    UpstreamFailed,
+)
+from provider.invocation import deadline, hold_until, time_limit
+from provider.modes.structured import Structured
+from provider.settings import NodeSettings
+from provider.upstream import Upstream
+from tests.provider.bridge_server import TOKEN, Bridge, wait_until
+from tests.provider.byte_server import answering, response
+from tests.provider.conftest import KEY, run_of
+from tools.wire import AttachRequest, RecordRequest
+
+HELLO = b'data: {"choices":[{"delta":{"content":"Hello"}}]}\r\n\r\n'
+END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\ndata: [DONE]\r\n\r\n'
+
+
+def complete(url: str) -> list[Any]:
+    credentials = Credentials.read({"upstream_base_url": url, "upstream_api_key": KEY})
+    return list(Upstream(credentials).complete({"model": "m"}, 10))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [response(HELLO + END)],
+        [response(HELLO[:10]), HELLO[10:30], HELLO[30:] + END[:5], END[5:]],
+        [response(b": hello\n\n" + HELLO.replace(b"\r\n", b"\n") + END.replace(b"\r\n", b"\n"))],
+        [response(HELLO + END.partition(b"data: [DONE]")[0])],
+        [response(HELLO + END, "text/plain")],
+        [response(b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}', "application/json")],
+        [response(b'{"choices":[{"message":{"content":"Hello"}}]}', "application/json; charset=utf-8")],
+    ],
+)
+def test_streams_and_whole_answers(pieces: list[bytes]) -> None:
+    with answering(pieces) as url:
+        assert complete(url) == [Delta(text="Hello"), Completed("stop")]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "transient", "named"),
+    [
+        ([response(HELLO, length=5000)], Unreachable, True, "broke off"),
+        ([response(HELLO)], Unreachable, True, "broke off"),
+        ([b""], Unreachable, True, "broke off"),
+        ([b"SSH-2.0-OpenSSH\r\n"], Unreachable, True, "broke off"),
+        ([response(b"<html>", "text/html")], Refused, False, "upstream_base_url"),
+        ([response(b'{"object":"list"}', "application/json")], Refused, False, "upstream_base_url"),
+        ([response(b"", status="307 Temporary Redirect")], Refused, False, "upstream_base_url"),
+        ([response(b"oops", "text/plain", "502 Bad Gateway")], Unavailable, True, "oops"),
+        ([response(HELLO + b'data: {"error":{"message":"boom"}}\n\n')], Unavailable, True, "boom"),
+        (
+            [response(b'{"error":{"message":"maximum context length"}}', "application/json", "400 Bad Request")],
+            ContextTooLong,
+            False,
+            "context_length_exceeded",
+        ),
+    ],
+)
+def test_what_an_upstream_should_not_do(
+    pieces: list[bytes], error: type[Exception], transient: bool, named: str
+) -> None:
+    with answering(pieces) as url:
+        failed = complete(url)[-1]
+    assert isinstance(failed, UpstreamFailed)
+    assert type(failed.error) is error
+    assert failed.transient is transient
+    assert named in str(failed.error)
+
+
+def test_the_upstream_s_retry_after_is_read() -> None:
+    limited = response(b"{}", "application/json", "429 Too Many Requests\r\nRetry-After: 7")
+    with answering([limited]) as url:
+        [failed] = complete(url)
+    assert failed.retry_after == 7
+
+
+@pytest.mark.parametrize("key", ["", KEY])
+def test_without_a_key_no_key_is_sent(key: str, upstream: dict[str, Any], log: Callable[[], Any]) -> None:
+    credentials = Credentials.read({"upstream_base_url": upstream["base_url"], "upstream_api_key": key})
+    list(Upstream(credentials).complete({"model": "scripted", "messages": []}, 10))
+    assert ("authorization" in log()[-1]["headers"]) is bool(key)
+
+
+# The bridge
+
+
+def client(url: str, token: str = TOKEN) -> BridgeClient:
+    return BridgeClient(Credentials.read({"bridge_url": url, "bridge_token": token}))
+
+
+ATTACH = Attach(AttachRequest(invocation_id="inv12345", fingerprint="f", model="main", user="user1"))
+
+
+def test_the_bridge_is_asked_with_its_token(bridge: Bridge) -> None:
+    assert client(bridge.url).ping() is None
+    assert isinstance(client(bridge.url).attach(ATTACH), Attached)
+    assert isinstance(client(bridge.url, "wrong").ping(), Unauthorized)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "transient"),
+    [
+        (response(b"<html>", "text/html"), Refused, False),
+        (response(b"<html>", "text/html", "404 Not Found"), Refused, False),
+        (response(b'{"error":{"message":"no such run"}}', "application/json", "404 Not Found"), Refused, False),
+        (response(b"{}", "application/json", "503 Unavailable"), Unavailable, True),
+        (response(b"[]", "application/json", "500 Oops"), Unavailable, True),
+        (b"", Unreachable, True),
+    ],
+)
+def test_what_a_bridge_should_not_do(answer: bytes, error: type[Exception], transient: bool) -> None:
+    with answering([answer]) as url:
+        failed = client(url.removesuffix("/v1")).attach(ATTACH)
+    assert isinstance(failed, BridgeFailed)
+    assert type(failed.error) is error
+    assert failed.transient is transient
+
+
+def test_another_protocol_is_told() -> None:
+    pong = response(b'{"service":"clawback","version":"9","protocol":9}', "application/json")
+    with answering([pong]) as url:
+        assert "same version" in str(client(url.removesuffix("/v1")).ping())
+
+
+def test_a_record_is_tried_twice_and_then_let_be(bridge: Bridge) -> None:
+    record = Record("inv12345", RecordRequest(run_id="run1"))
+    bridge.failing = [500]
+    assert client(bridge.url).record(record) == Recorded()
+    assert len(bridge.records) == 1
+    bridge.failing = [500, 500]
+    assert client(bridge.url).record(record) == Recorded()
+    assert len(bridge.records) == 1
+
+
+# Running the engine against both
+
+
+def running(upstream: dict[str, Any], bridge: Bridge, text: str) -> Iterator[Output]:
+    credentials = Credentials.read(
+        {
+            "upstream_base_url": upstream["base_url"],
+            "upstream_api_key": KEY,
+            "bridge_url": bridge.url,
+            "bridge_token": TOKEN,
+        }
+    )
+    now = invocation.RealClock().now()
+    engine = Engine(
+        Invocation(
+            invocation_id="inv12345",
+            model="main",
+            messages=[{"role": "user", "content": text}],
+            settings=NodeSettings(),
+            request={"model": "scripted", "stream": True},
+            hold_until=now + 60,
+            deadline=now + 90,
+            callbacks=True,
+            user="user1",
+        ),
+        Structured(),
+    )
+    bridge.answers["user1"] = run_of(text, "read")
+    return invocation.run(engine, Upstream(credentials), BridgeClient(credentials))
+
+
+def test_closing_the_invocation_cancels_its_ticket(upstream: dict[str, Any], bridge: Bridge) -> None:
+    outputs = running(upstream, bridge, "!say I look.\n!call read {}\n!delta 100")
+    assert next(outputs) == Say("I look.")
+    assert next(outputs) == Heartbeat()
+    outputs.close()  # type: ignore[attr-defined]
+    assert bridge.wait_ticket().cancelled == "Dify closed the invocation"
+
+
+def test_closing_it_in_the_middle_of_the_text_leaves_the_upstream(
+    upstream: dict[str, Any], bridge: Bridge, log: Callable[[], Any]
+) -> None:
+    outputs = running(upstream, bridge, "!say " + json.dumps(["word"] * 50) + "\n!sleep 30\n!say more\n!delta 9")
+    assert isinstance(next(outputs), Say)
+    outputs.close()  # type: ignore[attr-defined]
+    wait_until(lambda: log()[-1]["state"] == "client_gone")
+    assert not bridge.tickets
+    assert not bridge.records
+
+
+def test_a_whole_turn(upstream: dict[str, Any], bridge: Bridge) -> None:
+    outputs = list(running(upstream, bridge, "!say Done."))
+    assert isinstance(outputs[-1], Finish)
+    assert len(bridge.records) == 1
+
+
+# How long Dify lets it live
+
+
+@pytest.mark.parametrize(
+    ("environment", "limit"),
+    [
+        ({}, 600),
+        ({"PLUGIN_MAX_EXECUTION_TIMEOUT": "1800"}, 1800),
+        ({"PLUGIN_MAX_EXECUTION_TIMEOUT": ""}, 600),
+        ({"PLUGIN_MAX_EXECUTION_TIMEOUT": "soon"}, 600),
+        ({"PLUGIN_MAX_EXECUTION_TIMEOUT": "-1"}, 600),
+    ],
+)
+def test_the_time_limit_is_the_daemon_s(environment: dict[str, str], limit: float) -> None:
+    assert time_limit(environment) == limit
+
+
+@pytest.mark.parametrize(("limit", "hold", "end"), [(600, 570, 597), (1800, 1770, 1797), (10, 8, 9)])
+def test_time_is_left_to_say_why(limit: float, hold: float, end: float) -> None:
+    assert (hold_until(0, limit), deadline(0, limit)) == (hold, end)
