@@ -1,7 +1,12 @@
 """The OpenAI endpoint: what clients see.
 
-chat_request    what a client sends
-chat_response   what it gets, whole or chunk by chunk
+ask             what a request asks for, in either of the two languages
+chat_request    what a client sends to chat completions: chat_messages, parameters, tool_choice
+legacy          functions, from before there were tools
+tool_results    results that come beside the transcript
+recall          finds the ids of calls again for clients that do not keep them
+validation      names the field that is wrong
+chat_response   what it gets from chat completions, whole or chunk by chunk
 turns           which run and segment a request asks for
 keepalive       reads a segment, and notices clients that have gone
 blueprint       the routes

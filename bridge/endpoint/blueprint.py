@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, g, jsonify, request
 
 from bridge.auth import guard
-from bridge.config import Config
-from bridge.endpoint.chat_request import ChatRequest, parse_chat_request
-from bridge.endpoint.chat_response import ChatStream, completion
+from bridge.config import App, Config
+from bridge.endpoint.chat_request import ChatRequest, ask_of, parse_chat_request
+from bridge.endpoint.chat_response import CallForm, ChatStream, as_text, completion
 from bridge.endpoint.keepalive import ClientGone, connection_of, follow
 from bridge.endpoint.turns import Reading, Turns
 from bridge.errors import NotFound
@@ -32,26 +32,29 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
 
     @blueprint.get("/models")
     def list_models() -> Response:
-        return jsonify({"object": "list", "data": [_model(config, app.model) for app in config.apps]})
+        return jsonify({"object": "list", "data": [_model(app) for app in config.apps]})
 
     @blueprint.get("/models/<path:model>")
     def get_model(model: str) -> Response:
-        return jsonify(_model(config, model))
+        return jsonify(_model(app_of(config, model)))
 
     @blueprint.post("/chat/completions")
     def chat_completions() -> Response:
         body = json_body(request, limits.request_bytes)
-        chat = parse_chat_request(body)
-        reading = turns.respond(dict(request.headers), body, chat)
+        chat, legacy = parse_chat_request(body)
+        app = app_of(config, chat.model)
+        reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens, legacy=legacy))
         connection = connection_of(request.environ)
         events = follow(runs, reading.run_id, reading.segment, connection, limits.keepalive_seconds)
+        form: CallForm = "function" if legacy else "tools"
+        if chat.tool_call_mode == "openclaw_text":
+            form, events = "text", as_text(events)
         headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id}
         if not chat.stream:
-            return jsonify_completion(chat, events, headers)
+            return jsonify_completion(chat, events, headers, form)
         if reading.fresh:
             wait_for_first(reading, limits.first_event_seconds)
-        include_usage = bool(chat.stream_options and chat.stream_options.include_usage)
-        stream = stream_of(ChatStream(chat.model, include_usage), events)
+        stream = stream_of(ChatStream(chat.model, chat.include_usage, form), events)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
@@ -78,16 +81,24 @@ def stream_of(stream: ChatStream, events: Iterator[Event | None]) -> Iterator[st
         log.info("the client went away")
 
 
-def jsonify_completion(chat: ChatRequest, events: Iterator[Event | None], headers: dict[str, str]) -> Response:
+def jsonify_completion(
+    chat: ChatRequest, events: Iterator[Event | None], headers: dict[str, str], form: CallForm
+) -> Response:
     """Return the whole answer as one body."""
-    body = completion(chat.model, (event for event in events if event is not None))
+    body = completion(chat.model, (event for event in events if event is not None), form)
     return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
 
 
-def _model(config: Config, model: str) -> dict[str, object]:
+def app_of(config: Config, model: str) -> App:
+    """Return the app that is shown as `model`. Raises NotFound."""
     app = config.app(model)
     if app is None:
-        raise NotFound(f"there is no model {model!r}", code="model_not_found", param="model")
+        known = ", ".join(app.model for app in config.apps) or "none: the configuration has no [[apps]]"
+        raise NotFound(f"there is no model {model!r}; this bridge has {known}", code="model_not_found", param="model")
+    return app
+
+
+def _model(app: App) -> dict[str, object]:
     return {
         "id": app.model,
         "object": "model",

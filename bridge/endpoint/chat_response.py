@@ -6,15 +6,36 @@ Source: OpenAI's API reference, chat completions and its streaming events.
 import json
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from bridge.segments import Calls, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
 from tools.ids import random_name
+from tools.openclaw_text.writer import write_openclaw_calls
 from tools.wire import Usage
 
 DONE = "data: [DONE]\n\n"
 _ARGUMENTS_PIECE = 4096
+
+CallForm = Literal["tools", "function", "text"]
+"""How a client takes calls: as `tool_calls`, one at a time as `function_call`, or in the text as OpenClaw reads it."""
+
+
+def as_text(events: Iterable[Event | None]) -> Iterator[Event | None]:
+    """Write calls as text. OpenClaw runs them only where they are the whole answer, so text before them is left out."""
+    held: list[Event | None] = []
+    for event in events:
+        match event:
+            case Text():
+                held.append(event)
+            case Calls():
+                held = [Text(write_openclaw_calls([(call.name, json.loads(call.arguments)) for call in event.calls]))]
+            case End():
+                yield from held
+                reason = "stop" if event.finish_reason == "tool_calls" else event.finish_reason
+                yield End(reason, event.usage, event.note)
+            case _:
+                yield event
 
 
 def usage_body(usage: Usage) -> dict[str, int]:
@@ -29,7 +50,8 @@ def usage_body(usage: Usage) -> dict[str, int]:
 class ChatStream:
     """Turns a segment's events into `chat.completion.chunk`s, as server-sent events."""
 
-    def __init__(self, model: str, include_usage: bool) -> None:
+    def __init__(self, model: str, include_usage: bool, form: CallForm = "tools") -> None:
+        self._form = form
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{random_name(24)}",
             "object": "chat.completion.chunk",
@@ -60,6 +82,8 @@ class ChatStream:
                 yield self._delta({"content": event.text})
             case Reasoning():
                 yield self._delta({"reasoning_content": event.text})
+            case Calls() if self._form == "function":
+                yield from self._function_call(event.calls[0])
             case Calls():
                 for index, call in enumerate(event.calls):
                     yield from self._call(index, call)
@@ -71,7 +95,8 @@ class ChatStream:
 
     def _end(self, end: End) -> Iterator[str]:
         usage = usage_body(end.usage)
-        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": end.finish_reason}
+        reason = _finish_reason(end, self._form)
+        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
         last = {**self._head, "choices": [choice], **_note(end)}
         if self._include_usage:
             yield self._sse(last)
@@ -88,8 +113,12 @@ class ChatStream:
             piece = {"arguments": call.arguments[start : start + _ARGUMENTS_PIECE]}
             yield self._delta({"tool_calls": [{"index": index, "function": piece}]})
 
+    def _function_call(self, call: ToolCall) -> Iterator[str]:
+        yield self._delta({"function_call": {"name": call.name, "arguments": ""}})
+        yield self._delta({"function_call": {"arguments": call.arguments}})
 
-def completion(model: str, events: Iterable[Event]) -> dict[str, Any]:
+
+def completion(model: str, events: Iterable[Event], form: CallForm = "tools") -> dict[str, Any]:
     """Return the `chat.completion` body for a whole segment. Raises the error of one that failed."""
     text: list[str] = []
     reasoning: list[str] = []
@@ -114,17 +143,25 @@ def completion(model: str, events: Iterable[Event]) -> dict[str, Any]:
     }
     if reasoning:
         message["reasoning_content"] = "".join(reasoning)
-    if calls:
+    if calls and form == "function":
+        message["function_call"] = calls[0]["function"]
+    elif calls:
         message["tool_calls"] = calls
     return {
         "id": f"chatcmpl-{random_name(24)}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": end.finish_reason}],
+        "choices": [
+            {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(end, form)},
+        ],
         "usage": usage_body(end.usage),
         **_note(end),
     }
+
+
+def _finish_reason(end: End, form: CallForm) -> str:
+    return "function_call" if form == "function" and end.finish_reason == "tool_calls" else end.finish_reason
 
 
 def _note(end: End) -> dict[str, Any]:

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.config import App
-from bridge.endpoint.chat_request import ChatRequest
-from bridge.errors import InvalidRequest, NotFound
+from bridge.endpoint.ask import Ask
+from bridge.endpoint.recall import with_our_ids
+from bridge.endpoint.tool_results import woven
+from bridge.errors import InvalidRequest
 from bridge.requests import Reply, RunRequest
 from bridge.runs import Runs
-from bridge.segments import Segment
+from bridge.segments import Calls, End, Segment
 from bridge.sessions import Session, Turn, auxiliary, identify, split_turn, transcript_keys, turn_key
 from bridge.store.rows import RunRow, SessionRow, TicketRow
 from bridge.tickets import Tickets
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.results import Message, ToolResult, text_of
+from tools.wire import Usage
 
 log = logging.getLogger("clawback.endpoint")
 
@@ -43,46 +46,49 @@ class Turns:
         self._tickets = tickets
         self._store = runs.store
 
-    def respond(self, headers: Mapping[str, str], body: Mapping[str, Any], request: ChatRequest) -> Reading:
+    def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
-        app = self._runs.app(request.model)
-        if app is None:
-            known = ", ".join(app.model for app in self._runs.config.apps) or "none: the configuration has no [[apps]]"
-            raise NotFound(
-                f"there is no model {request.model!r}; this bridge has {known}", code="model_not_found", param="model"
-            )
-        messages = [
-            message.model_dump(exclude_none=True, exclude={"reasoning_content"}) for message in request.messages
-        ]
+        messages = self._transcript(headers, app, ask)
         turn = split_turn(messages)
         asked = RunRequest(
             messages=messages,
             turn=turn.index,
             query=turn.query,
-            tools=request.tools or [],
-            tool_choice=request.tool_choice,
-            parallel_tool_calls=request.parallel_tool_calls,
-            inputs=request.inputs or {},
+            tools=ask.tools,
+            tool_choice=ask.tool_choice,
+            parallel_tool_calls=ask.parallel_tool_calls,
+            parameters=ask.parameters,
+            inputs=ask.inputs,
         )
         with self._runs.lock:
-            continued = self._continue(app, asked, turn) if turn.is_follow_up else None
-            return continued or self._begin(app, asked, headers, body, messages)
+            continued = self._continue(app, asked, turn, ask) if turn.is_follow_up else None
+            return continued or self._begin(app, asked, headers, ask.body, messages)
+
+    def _transcript(self, headers: Mapping[str, str], app: App, ask: Ask) -> list[Message]:
+        messages = ask.messages
+        if ask.own_ids:
+            session = identify(headers, messages, ask.body)
+            messages = with_our_ids(self._store, session.key, app.model, messages)
+        return woven(self._store, messages, ask.results) if ask.results else messages
 
     # A follow-up
 
-    def _continue(self, app: App, asked: RunRequest, turn: Turn) -> Reading | None:
+    def _continue(self, app: App, asked: RunRequest, turn: Turn, ask: Ask) -> Reading | None:
         ticket, run = self._ticket_of(app, turn)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
             return None
         reply = Reply(messages=turn.after_results, tools=asked.tools, tool_choice=asked.tool_choice)
         own = {call.id for call in ticket.calls}
+        errors = {result.tool_call_id for result in ask.results if result.is_error}
         results = [
-            ToolResult(tool_call_id=call_id, output=text_of(content))
+            ToolResult(tool_call_id=call_id, output=text_of(content), is_error=call_id in errors)
             for call_id, content in turn.results
             if call_id in own
         ]
         ticket = self._tickets.add_results(ticket.id, results, reply)
+        if ticket.missing() and ask.one_call:
+            return Reading(run.id, _next_call(ticket))
         if ticket.missing():
             raise InvalidRequest(
                 "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
@@ -162,3 +168,11 @@ class Turns:
             waits = run.auxiliary is None and bool(self._store.tickets_of_run(run.id, "open"))
             if waits and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, "the client began a new turn instead of sending the results")
+
+
+def _next_call(ticket: TicketRow) -> Segment:
+    """Return the response that asks for the next call of a ticket, for a client that takes one at a time."""
+    segment = Segment(ticket.segment or 0)
+    waiting = next(call.call() for call in ticket.calls if call.output is None)
+    segment.add(Calls((waiting,)), End("tool_calls", Usage()))
+    return segment

@@ -1,0 +1,74 @@
+"""The fields of a request that are for the model alone: the plugin passes them on to the upstream.
+
+Source: OpenAI's API reference, chat completions.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+SMALLEST_LIMIT = 16
+"""A smaller limit is not obeyed: OpenClaw asks for 1 token when it believes that the context is full, and OpenAI's
+Responses refuse less than 16."""
+
+
+def _string_or_list(value: Any) -> str:
+    return "list" if isinstance(value, list) else "string"
+
+
+class JsonSchema(BaseModel):
+    """The schema that an answer is to follow."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """Whether an answer is text, any JSON, or JSON by a schema."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def to_openai(self) -> dict[str, Any] | None:
+        """Return the field as it goes upstream; text is what an absent one means."""
+        return None if self.type == "text" else self.model_dump(exclude_none=True, by_alias=True)
+
+
+class Sampling(BaseModel):
+    """How the model is to write."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
+    seed: int | None = Field(default=None, strict=True, ge=-(2**63), lt=2**63)
+    stop: (
+        Annotated[
+            Annotated[str, Tag("string")] | Annotated[list[str], Field(max_length=4), Tag("list")],
+            Discriminator(_string_or_list),
+        ]
+        | None
+    ) = None
+    max_tokens: int | None = Field(default=None, ge=1, strict=True)
+    max_completion_tokens: int | None = Field(default=None, ge=1, strict=True)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    response_format: ResponseFormat | None = None
+
+    def parameters(self, most_tokens: int) -> dict[str, Any]:
+        """Return what goes to the plugin. The limit on the answer is called `max_tokens`, as a node calls it."""
+        names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort")
+        carried = {name: getattr(self, name) for name in (*names, "verbosity")}
+        carried["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop or None
+        carried["response_format"] = self.response_format.to_openai() if self.response_format else None
+        limit = self.max_completion_tokens or self.max_tokens or 0
+        carried["max_tokens"] = min(limit, most_tokens) if limit >= SMALLEST_LIMIT else None
+        return {name: value for name, value in carried.items() if value is not None}

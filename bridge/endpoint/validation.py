@@ -1,0 +1,39 @@
+"""Checks a request's body, and names what is wrong as OpenAI does: the path of the first wrong field as `param`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bridge.errors import InvalidRequest
+
+
+def checked[Model: BaseModel](model: type[Model], body: object) -> Model:
+    """Return `body` as a `model`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False)
+        param = path_of(problems[0]["loc"], problems[0]["type"], body)
+        message = problems[0]["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"{param}: {message}" if param else message, param=param or None) from None
+
+
+def path_of(location: Sequence[str | int], kind: str, body: Any) -> str:
+    """Return a field's path as OpenAI writes it, `messages[0].content`.
+
+    Pydantic's location also names the branches of unions; what does not lead further into `body` is such a name.
+    """
+    path, value = "", body
+    for position, step in enumerate(location):
+        missing = kind == "missing" and position == len(location) - 1
+        if isinstance(step, int) and isinstance(value, list) and step < len(value):
+            path, value = f"{path}[{step}]", value[step]
+        elif isinstance(step, str) and isinstance(value, Mapping) and (step in value or missing):
+            path, value = f"{path}.{step}" if path else step, value.get(step)
+    if kind in {"union_tag_invalid", "union_tag_not_found"} and isinstance(value, Mapping):
+        tag = "role" if "role" in value or "type" not in value else "type"
+        path = f"{path}.{tag}" if path else tag
+    return path
