@@ -191,9 +191,12 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
         r"|too many (input )?tokens|exceeds? the (model's )?(maximum|max)\w* (number of )?(input )?tokens",
     ),
     (InputRefused, r"\bin input form\b"),
-    (KilledByTimeout, r"killed by timeout"),
+    (KilledByTimeout, r"killed by timeout|the time that Dify gives a model"),
     (RanTooLong, r"maximum execution (time|steps) exceeded|execution time limit"),
-    (QuotaUsedUp, r"insufficient_quota|quota[ _](has been |is |was )?(exceeded|exhausted|used up)|current quota"),
+    (
+        QuotaUsedUp,
+        r"insufficient_quota|quota[ _](has been |is |was )?(exceeded|exhausted|used up)|current quota|no quota left",
+    ),
     (RateLimited, r"InvokeRateLimitError|rate[ _-]?limit|too many requests|{status}429\b"),
     (
         CredentialsRefused,
@@ -209,11 +212,12 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
         UpstreamUnavailable,
         r"InvokeConnectionError|InvokeServerUnavailableError|connection (error|refused|reset|timed out)"
         r"|server unavailable|service unavailable|bad gateway|overloaded"
-        r"|plugin daemon service failed|{status}50[0-4]\b",
+        r"|plugin daemon service failed|cannot be reached|said nothing for too long|broke off before its end"
+        r"|{status}(408|425|5\d\d)\b",
     ),
-    (RequestRefused, r"InvokeBadRequestError|bad request|invalid_request_error|{status}4(00|22)\b"),
+    (RequestRefused, r"InvokeBadRequestError|bad request|invalid_request_error|{status}4(00|04|13|22)\b"),
 )
-_STATUS = r"(http|status|error|code)[^0-9a-z]{1,9}(code[^0-9a-z]{1,4})?"
+_STATUS = r"(http|status|error|code|answered)[^0-9a-z]{1,9}(code[^0-9a-z]{1,4})?"
 _RUN_PATTERNS = [
     (kind, re.compile(pattern.replace("{status}", _STATUS), re.IGNORECASE)) for kind, pattern in _RUN_FAILURES
 ]
@@ -238,7 +242,7 @@ def _from_plugin(text: str) -> tuple[str, str]:
         return "", text
     try:
         value, _ = json.JSONDecoder().raw_decode(text, start)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", text
     message = value.get("message")
     if not isinstance(message, str) or "error_type" not in value:
@@ -323,7 +327,7 @@ _KINDS: Mapping[int, type[DifyError]] = {
 def _problem(body: bytes) -> tuple[str, str] | None:
     try:
         value: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
         return None

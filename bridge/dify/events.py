@@ -166,7 +166,7 @@ def read(sent: ServerSentEvent | Oversized) -> Event | None:
         return Ping() if sent.name == "ping" else None
     try:
         payload = json.loads(sent.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unreadable("an event is not JSON") from None
     if not isinstance(payload, dict):
         raise Unreadable("an event is not a JSON object")

@@ -106,6 +106,9 @@ DAEMON = "req_id: 0123456789 PluginInvokeError: "
         ("Error code: 429 - {'error': {'code': 'insufficient_quota'}}", errors.QuotaUsedUp),
         ("Model provider langgenius/openai quota exceeded.", errors.QuotaUsedUp),
         ("[Clawback] Error: req_id: 0a PluginDaemonInternalServerError: killed by timeout", errors.KilledByTimeout),
+        ("The answer was not finished within 580 s, the time that Dify gives a model. To", errors.KilledByTimeout),
+        ("The bridge cannot be reached at http://bridge:8765 (timed out). Is it running?", errors.UpstreamUnavailable),
+        ("Aborted: Maximum execution time exceeded: 1201.2s > 1200s", errors.RanTooLong),
         ("Maximum execution time exceeded: 1201.2s > 1200s", errors.RanTooLong),
         ("Maximum execution steps exceeded: 501 > 500", errors.RanTooLong),
         ("Provider clawback/clawback/clawback does not exist.", errors.ModelMissing),
@@ -146,6 +149,11 @@ def test_of_a_plugins_json_error_only_the_message_is_shown(
 def test_a_failure_without_words_is_still_a_failure() -> None:
     for nothing in (None, "", "  "):
         assert "without saying why" in str(errors.run_failed(nothing))
+
+
+def test_a_hostile_text_is_only_a_text() -> None:
+    assert type(errors.run_failed('{"a":' * 100_000)) is errors.RunFailed
+    assert type(errors.refused(400, {}, b'{"a":' * 100_000)) is errors.NotDify
 
 
 def test_a_long_text_is_cut() -> None:

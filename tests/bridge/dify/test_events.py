@@ -136,7 +136,7 @@ def test_fields_of_the_wrong_kind_are_read_as_absent() -> None:
     assert read_payload({"event": "message", "answer": 7, "task_id": 7}) == events.Message(answer="")
 
 
-@pytest.mark.parametrize("data", ["{", "[]", '"text"', "<html>"])
+@pytest.mark.parametrize("data", ["{", "[]", '"text"', "<html>", '{"a":' * 100_000])
 def test_what_is_not_dify_is_called_unreadable(data: str) -> None:
     with pytest.raises(events.Unreadable):
         read(ServerSentEvent("", data))
