@@ -128,6 +128,7 @@ def _round(ticket: TicketRow) -> Round:
     reply = Reply.model_validate_json(ticket.reply) if ticket.reply else Reply()
     return Round(
         content=ticket.content,
+        shown=ticket.shown,
         calls=[call.call() for call in ticket.calls],
         results=ticket.results(),
         messages=reply.messages,
@@ -135,4 +136,9 @@ def _round(ticket: TicketRow) -> Round:
 
 
 def _open(ticket: TicketRow) -> OpenTicket:
-    return OpenTicket(ticket_id=ticket.id, content=ticket.content, calls=[call.call() for call in ticket.calls])
+    return OpenTicket(
+        ticket_id=ticket.id,
+        content=ticket.content,
+        shown=ticket.shown,
+        calls=[call.call() for call in ticket.calls],
+    )

@@ -47,6 +47,7 @@ class Tickets:
                     round=request.round,
                     state="open",
                     content=request.content,
+                    shown=request.shown,
                     segment=None,
                     reply=None,
                     reason=None,

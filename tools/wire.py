@@ -76,9 +76,13 @@ class AttachRequest(_Wire):
 
 
 class Round(_Wire):
-    """One finished round of an earlier try of the same invocation: it is replayed, not asked for again."""
+    """One finished round of an earlier try of the same invocation: it is replayed, not asked for again.
+
+    `shown` is what Dify was given of it, reasoning tags included, and is given again.
+    """
 
     content: str | None = None
+    shown: str = ""
     calls: list[ToolCall]
     results: list[ToolResult]
     messages: list[Message] = Field(default_factory=list)
@@ -120,11 +124,13 @@ class OpenTicket(_Wire):
 
     ticket_id: str
     content: str | None = None
+    shown: str = ""
     calls: list[ToolCall]
 
 
 class TicketRequest(_Wire):
-    """The pending tool calls of one round. `content` is the text the model wrote before them.
+    """The pending tool calls of one round. `content` is the text the model wrote before them, `shown` what Dify
+    was given of it, reasoning tags included.
 
     `streamed_text` says that text of this round went to Dify, so that the bridge waits for it before it ends the
     client's response. `usage` is this round's. `wait_seconds` is how long the invocation will hold.
@@ -134,6 +140,7 @@ class TicketRequest(_Wire):
     invocation_id: str
     round: int = Field(ge=0)
     content: str | None = None
+    shown: str = ""
     calls: list[ToolCall] = Field(min_length=1)
     usage: Usage = Usage()
     streamed_text: bool = False

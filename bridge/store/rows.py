@@ -98,6 +98,7 @@ class TicketRow:
     round: int
     state: str
     content: str | None
+    shown: str
     segment: int | None
     reply: str | None
     reason: str | None

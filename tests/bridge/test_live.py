@@ -20,6 +20,7 @@ def ticket(number: int = 1) -> TicketRow:
         round=0,
         state="open",
         content=None,
+        shown="",
         segment=None,
         reply=None,
         reason=None,
