@@ -13,7 +13,7 @@
 Errors are OpenAI-shaped: {"error": {"message", "type", "code", "param"}}.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -102,7 +102,9 @@ class AttachResponse(_Wire):
     `messages` is the client's transcript in OpenAI's form; `messages[turn]` is the user message whose text went to
     Dify as `query`. `past_queries` holds `text_digest`s of the queries of earlier runs of this Dify conversation, by
     which the plugin recognises turns that Dify's memory adds. `open_ticket` is the ticket that an earlier try of this
-    invocation left open: the plugin waits for it instead of asking the upstream again.
+    invocation left open: the plugin waits for it instead of asking the upstream again. `parameters` is what the client
+    asks of the model, under the names of a node's parameters (`temperature`, `max_tokens`, `stop`, `response_format`
+    in OpenAI's form, ...): the node's own settings come first.
     """
 
     run_id: str | None = None
@@ -114,6 +116,7 @@ class AttachResponse(_Wire):
     tools: list[ToolDefinition] = Field(default_factory=list)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
     rounds: list[Round] = Field(default_factory=list)
     open_ticket: "OpenTicket | None" = None
     answer: Answer | None = None
