@@ -193,19 +193,20 @@ class Engine:
         return self._replay(response)
 
     def _replay(self, response: AttachResponse) -> list[Action]:
-        """Go through what an earlier try of this invocation has done already."""
+        """Go through what an earlier try of this invocation has done already, and show Dify what it showed then."""
+        shown = "".join(done.shown for done in response.rounds)
         if response.answer:
             answer = response.answer
             self._phase = Phase.END
-            return [*_said(answer.text), Finish(answer.finish_reason, answer.usage)]
+            return [*_said(shown + answer.text), Finish(answer.finish_reason, answer.usage)]
         for done in response.rounds:
             self._append(OpenRound(done.content or "", done.calls).messages(done.results, done.messages))
             self._choice = after_round(self._choice)
         if response.open_ticket:
             self._round = of_ticket(response.open_ticket)
             self._ticket_id = response.open_ticket.ticket_id
-            return self._wait()
-        return self._call()
+            return [*_said(shown + response.open_ticket.shown), *self._wait()]
+        return [*_said(shown), *self._call()]
 
     def _attach_failed(self, event: BridgeFailed) -> list[Action]:
         return self._try_again(event) or self._end(Fail(event.error))
@@ -296,6 +297,7 @@ class Engine:
             invocation_id=self._given.invocation_id,
             round=self._rounds,
             content=self._round.content or None,
+            shown=self._response.shown,
             calls=self._round.runnable,
             usage=self._usage,
             streamed_text=self._given.stream and bool(self._response.shown),

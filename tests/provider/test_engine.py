@@ -290,6 +290,7 @@ def test_reasoning_goes_back_within_the_turn_in_its_own_field() -> None:
     play.feed(play.status("resolved", ["A"]))
     assert play.body["messages"][-2]["reasoning_content"] == "I need a."
     assert play.last(OpenTicket).request.content is None
+    assert play.last(OpenTicket).request.shown == "<think>\nI need a.\n</think>\n\n"
 
 
 # Calls that nobody can run
@@ -464,7 +465,12 @@ def test_a_bridge_that_is_away_when_it_is_time_to_let_go() -> None:
 
 def done_round(output: str) -> Round:
     call = ToolCall(id="old" + output, name="read", arguments="{}")
-    return Round(content="I look.", calls=[call], results=[ToolResult(tool_call_id=call.id, output=output)])
+    return Round(
+        content="I look.",
+        shown=f"<think>{output}</think>I look.",
+        calls=[call],
+        results=[ToolResult(tool_call_id=call.id, output=output)],
+    )
 
 
 def test_rounds_of_an_earlier_try_are_replayed_without_the_upstream() -> None:
@@ -472,14 +478,17 @@ def test_rounds_of_an_earlier_try_are_replayed_without_the_upstream() -> None:
     assert [m["role"] for m in play.body["messages"]] == ["system", "user", "assistant", "tool", "assistant", "tool"]
     assert len(play.all(CallUpstream)) == 1
     assert "tool_choice" not in play.body
-    assert not play.said
+    assert play.said == "<think>1</think>I look.<think>2</think>I look."
     play.feed(*asks(READ))
     assert (play.last(OpenTicket).request.round, play.last(OpenTicket).ticket_id) == (2, "inv12345r2")
 
 
 def test_an_open_ticket_of_an_earlier_try_is_waited_for_at_once() -> None:
     call = ToolCall(id="oldcall", name="read", arguments="{}")
-    play = Play().start(attached(open_ticket=TicketLeftOpen(ticket_id="before0", content="I look.", calls=[call])))
+    play = Play().start(
+        attached(open_ticket=TicketLeftOpen(ticket_id="before0", content="I look.", shown="I look. ", calls=[call]))
+    )
+    assert play.said == "I look. "
     assert play.last(PollTicket).ticket_id == "before0"
     assert not play.all(CallUpstream)
     result = ToolResult(tool_call_id="oldcall", output="A")
@@ -490,9 +499,10 @@ def test_an_open_ticket_of_an_earlier_try_is_waited_for_at_once() -> None:
 
 def test_an_answer_of_an_earlier_try_is_said_again() -> None:
     answer = Answer(text="Done.", finish_reason="length", usage=Usage(prompt_tokens=7, completion_tokens=3))
-    play = Play().start(attached(answer=answer))
+    play = Play().start(attached(answer=answer, rounds=[done_round("1")]))
     assert [type(action) for action in play.acts] == [Attach, Say, Finish]
-    assert (play.said, play.last(Finish).finish_reason, play.last(Finish).usage) == ("Done.", "length", answer.usage)
+    assert play.said == "<think>1</think>I look.Done."
+    assert (play.last(Finish).finish_reason, play.last(Finish).usage) == ("length", answer.usage)
 
 
 # The upstream fails
