@@ -1,6 +1,7 @@
 """Reads a segment for one client: keeps the connection alive, and notices when the client has gone."""
 
 import logging
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -29,9 +30,10 @@ def is_gone(connection: socket.socket | None) -> bool:
     if connection is None:
         return False
     try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
+        # gevent's sockets wait whatever the flags say, so the end of the stream is only looked for where there is news.
+        news = select.poll()
+        news.register(connection, select.POLLIN)
+        return bool(news.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
     except OSError:
         return True
 
