@@ -4,8 +4,8 @@
 
 A line of CASES is an object with `text`, `format`, `tools_eval` (tool definitions), `expect.calls` and, when it should
 not count, `in_default: false`. A line of INPUTS has `text`, `tools` and, to be checked, `calls`. One JSON line is
-printed: `mchars_per_second` is the own speed of the reader over INPUTS in deltas of 4 characters, best of the rounds that
-fit into `--seconds`; `linearity` is the time per character of a 40 KB argument over that of a 1 KB one.
+printed: `mchars_per_second` is the own speed of the reader over INPUTS in deltas of 4 characters, the best round in
+`--seconds`; `linearity` is the time per character of a 40 KB argument over that of a 1 KB one.
 """
 
 from __future__ import annotations

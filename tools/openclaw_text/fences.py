@@ -21,7 +21,7 @@ _JSON = {"", "json", "jsonc", "json5", "tool", "tool_call", "tool_calls", "tool_
 #: The languages of a fence in which Python calls are calls; in `python`, only if the fence ends the text.
 _PYTHON = {"tool_code", "tool_call", "tool_calls", "tool", "python", "py"}
 _LAST = {"python", "py"}
-_HEAD = re.compile(r"(`{3,}|~{3,})[ \t]*([\w-]*)[ \t]*\r?\n")
+_HEAD = re.compile(r"(`{3,16}|~{3,16})[ \t]{0,8}([\w-]{0,32})[ \t]{0,8}\r?\n")
 _PROSE = re.compile(r"[^{\[<`~]*")
 _LINE_END = re.compile(r"\n")
 
@@ -95,6 +95,8 @@ class Fence:
 
     def _python(self, grammar: Grammar) -> Steps[list[Item]]:
         tape = grammar.tape
+        if tape.text[tape.at] != "[" and not (yield from grammar.begins_with_python()):
+            raise NotACallError
         start = tape.hold()
         try:
             yield from self.skip(tape)

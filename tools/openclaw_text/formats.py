@@ -208,6 +208,8 @@ RESULTS = {"<tool_response>": "</tool_response>", "<function_results>": "</funct
 #: The names that models give the parts of a call in JSON.
 NAME_KEYS = ("name", "tool", "tool_name", "function", "recipient_name", "function_name")
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "params", "tool_input")
+#: What a call in JSON may begin with.
+CALL_KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, "type", "id", "index", "tool_calls", "tool_call_id")
 
 
 def tag(text: str) -> Pattern:

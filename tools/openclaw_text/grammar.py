@@ -11,7 +11,7 @@ from typing import Any
 from tools.openclaw_text import formats
 from tools.openclaw_text.gemma_text import BadGemmaError, read_object
 from tools.openclaw_text.json_text import BadJSONError, read_json
-from tools.openclaw_text.openers import Token, tags
+from tools.openclaw_text.openers import CALL_OBJECT, Token, tags
 from tools.openclaw_text.patterns import whole
 from tools.openclaw_text.python_text import BadPythonError, PythonCall, calls_in, read_brackets
 from tools.openclaw_text.tag_text import (
@@ -27,6 +27,7 @@ from tools.openclaw_text.toolbox import BrokenCallError, Item, NotACallError, To
 WRAPPERS_CAP = 4
 CALLS_CAP = 128
 HEAD_CAP = 400
+TAG_CAP = 100
 
 
 _WRAPPER = Token.of(*tags(formats.WRAPPERS + formats.BRACKET_WRAPPERS))
@@ -34,13 +35,16 @@ _SEPARATED = re.compile("|".join(map(whole, tags(formats.SEPARATED_WRAPPERS))), 
 _SECTION = re.compile("|".join(map(whole, tags(formats.SECTION_WRAPPERS))), re.IGNORECASE)
 _CLOSER = Token.of(*tags(formats.CLOSERS))
 _SEPARATOR = Token.of(*tags(formats.SEPARATORS))
-_FENCE = re.compile(r"(?:`{3,}|~{3,})[ \t]*[\w-]{0,20}[ \t]*\n?")
-_CALL_ID = re.compile(r"\[CALL_ID\]\s*[\w-]{1,64}\s*")
+_FENCE = re.compile(r"(?:`{3,16}|~{3,16})[ \t]{0,8}[\w-]{0,20}[ \t]{0,8}\n?")
+_CALL_ID = re.compile(r"\[CALL_ID\]\s{0,8}[\w-]{1,64}\s{0,8}")
 _HEAD = re.compile(r"[^\s<>\[\](){}\"'`,;=]{0,120}")
-_NAME_TAG = re.compile(r"<name>\s*([^<>]{1,120}?)\s*</name>")
-_LIST_HEAD = re.compile(r"\[\s*([\w.:-]{1,120})\s*([(,])")
-_LIST_BEGUN = re.compile(r"\[\s*([\w.:-]{0,120}\s*)?\Z")
+_NAME_TAG = re.compile(r"<name>\s{0,8}([^<>]{1,120}?)\s{0,8}</name>")
+_LIST_HEAD = re.compile(r"\[\s{0,64}([\w.:-]{1,120})\s{0,16}([(,])")
+_LIST_BEGUN = re.compile(r"\[\s{0,64}(?:[\w.:-]{1,120}\s{0,16})?\Z")
 _ARGUMENTS_BEGUN = re.compile(rf"[\"']?(?:{'|'.join(formats.ARGUMENT_KEYS)})[\"']?\s*:")
+_CALL_TYPES = ("function", "tool_use", "tool_call", "function_call")
+_PYTHON_HEAD = re.compile(r"(?:print\s{0,4}\(\s{0,4})?([\w.]{1,120})\s{0,4}\(")
+_PYTHON_BEGUN = re.compile(r"(?:print\s{0,4}\(\s{0,4})?(?:[\w.]{1,120}\s{0,4})?\Z")
 _FENCE_MARKS = re.compile(r"`{3,}|~{3,}")
 _CHANNEL_HEAD = re.compile(r"<[|｜](?:start|channel)[|｜]>[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
 _RECIPIENT = re.compile(r"to=(?:functions\.)?([\w.:-]+)")
@@ -104,8 +108,10 @@ class Grammar:
 
     def _object(self, *, hard: bool) -> Steps[list[Item]]:
         tape = self.tape
+        if not hard:
+            yield from self._key_of_call()
         start = tape.hold()
-        check = _Entries(self.toolbox)
+        check = _Entries(self.toolbox, hard=hard)
         try:
             value = yield from read_json(tape, check.entry)
         except BadJSONError as error:
@@ -115,6 +121,13 @@ class Grammar:
         finally:
             tape.release()
         return self._from_json(value, hard=hard)
+
+    def _key_of_call(self) -> Steps[None]:
+        """Make sure that an object begins as a call does, so that no other is waited for."""
+        found = yield from self.tape.token(CALL_OBJECT)
+        if not found:
+            raise NotACallError
+        self.tape.at -= len(found.text)
 
     def _from_json(self, value: Any, *, hard: bool) -> list[Item]:
         if not isinstance(value, dict):
@@ -290,6 +303,10 @@ class Grammar:
         """Read the arguments of a call whose name was a tag: an object, or parameters, or none before its end."""
         tape = self.tape
         char = yield from tape.peek()
+        if char == ">":
+            # `<function=<function=f>>`
+            tape.at += 1
+            char = yield from tape.peek()
         if char in "`~" and char:
             yield from self._fence()
             char = yield from tape.peek()
@@ -311,12 +328,14 @@ class Grammar:
         if (yield from self.tape.peek()) != "<":
             return False
         while not (found := _CLOSES.match(self.tape.text, self.tape.at)):
-            if len(self.tape.text) - self.tape.at > 40 or not (yield from self.tape.more()):
+            if len(self.tape.text) - self.tape.at > TAG_CAP or not (yield from self.tape.more()):
                 break
         return found is not None
 
     def elements(self, name: str) -> Steps[list[Item]]:
         """Read a call that is an element of the tool's name, from behind its opening tag."""
+        if (yield from self.tape.peek()) != "<":
+            raise NotACallError
         source = yield from self._until(re.compile(rf"</\s{{0,4}}{re.escape(name)}\s{{0,4}}>"))
         try:
             return self._element_call(name, read_elements(source, self.toolbox.schema(name)))
@@ -366,8 +385,6 @@ class Grammar:
             end = match.end() if match else tape.at
             if end < len(tape.text) or not (yield from tape.more()):
                 break
-            if len(tape.text) - tape.at > 200:
-                raise NotACallError
         word = tape.text[tape.at : end]
         tape.at = end
         return word
@@ -515,8 +532,19 @@ class Grammar:
         """Read Python calls that are all there is up to the end of the text."""
         found: list[Item] = []
         while (yield from self.tape.peek()):
-            found += yield from self._python((yield from self._word()), hard=False)
+            written = self.toolbox.declared((yield from self._word()))
+            if (yield from self.tape.peek()) != "(":
+                raise NotACallError
+            found += yield from self._python(written, hard=False)
         return found
+
+    def begins_with_python(self) -> Steps[bool]:
+        """Whether a Python call of a declared tool begins here, printed or not."""
+        tape = self.tape
+        while not (match := _PYTHON_HEAD.match(tape.text, tape.at)) or match.group(1) == "print":
+            if not _PYTHON_BEGUN.match(tape.text, tape.at) or not (yield from tape.more()):
+                return False
+        return self.toolbox.resolve(match.group(1)) is not None
 
     def closer(self) -> Steps[bool]:
         """Read a closer if one stands here."""
@@ -550,17 +578,21 @@ class Grammar:
 class _Entries:
     """Watches the entries of a call in JSON, and ends the reading of what is none."""
 
-    def __init__(self, toolbox: Toolbox) -> None:
+    def __init__(self, toolbox: Toolbox, *, hard: bool) -> None:
         self.toolbox = toolbox
+        self.hard = hard
         self.name: str | None = None
 
     def entry(self, key: str, value: Any) -> None:
         """Take the next entry. Raises `NotACallError`."""
+        if self.name is not None:
+            return
         if key in formats.NAME_KEYS and isinstance(value, str):
-            if self.name is None:
-                self.name = self.toolbox.declared(value)
+            self.name = self.toolbox.declared(value)
         elif key == "function" and isinstance(value, dict):
             self.name = self.toolbox.declared(next((value[k] for k in formats.NAME_KEYS if k in value), None))
+        elif not self.hard and (key not in formats.CALL_KEYS or (key == "type" and value not in _CALL_TYPES)):
+            raise NotACallError
 
 
 _CLOSES = re.compile(

@@ -14,8 +14,7 @@ _BLANKS = Run(r"[ \t]", 0, 16)
 _GAP = Run(r"[ \t]", 1, 16)
 _NAME = Name()
 _QUOTE = OneOf(('"', "'", ""))
-_CALL_KEYS = (*formats.NAME_KEYS, *formats.ARGUMENT_KEYS, "type", "id", "index", "tool_calls", "tool_call_id")
-_KEY = (_SPACES, _QUOTE, OneOf(_CALL_KEYS), _QUOTE, _SPACES, ":")
+_KEY = (_SPACES, _QUOTE, OneOf(formats.CALL_KEYS), _QUOTE, _SPACES, ":")
 _PAYLOAD = OneOf(("{", "<parameter="))
 _PREFIX = OneOf(("functions.", ""))
 
@@ -120,7 +119,8 @@ _BRACKETS = Token.kinds(
         "named": [("[", _NAME, "]", _BLANKS, OneOf(("\r\n", "\n")), _SPACES, _PAYLOAD)],
     }
 )
-_BRACES = Token.kinds({"object": [("{", *_KEY)]})
+#: An object that begins as a call does.
+CALL_OBJECT = Token.kinds({"object": [("{", *_KEY)]})
 _HARMONY_MARK = (OneOf(((_GAP, OneOf(("code", "json"))),)), _SPACES, OneOf(("<|message|>", "")), _SPACES)
 _LINES = Token.kinds(
     {
@@ -150,10 +150,10 @@ class Openers:
         """The openers for tools of these names."""
         letters = sorted(_LINE_LETTERS | {name[0] for name in names})
         first = "[" + "".join(re.escape(letter + letter.swapcase()) for letter in letters) + "]"
-        tokens = {"<": _TAGS, "[": _BRACKETS, "{": _BRACES}
+        tokens = {"<": _TAGS, "[": _BRACKETS, "{": CALL_OBJECT}
         return cls(
             {char: replace(token, names=names) for char, token in tokens.items()},
             replace(_LINES, names=names),
-            re.compile(rf"(?=[<\[{{])|(?<=\n)[ \t]*(?={first})"),
-            re.compile(rf"[ \t]*(?={first})"),
+            re.compile(rf"(?=[<\[{{])|(?<=\n)[ \t]{{0,32}}(?={first})"),
+            re.compile(rf"[ \t]{{0,32}}(?={first})"),
         )

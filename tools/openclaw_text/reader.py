@@ -22,18 +22,21 @@ PAYLOAD_CAP = 256_000
 RESCAN_CAP = 1_000_000
 CALLS_CAP = 128
 SLICE = 4096
+#: The blanks that may stand before what must begin a line.
+BLANKS_CAP = 32
 _CONTEXT = 64
 
 _TRIGGER = re.compile(r"[<\[{\n]")
 _THOUGHT_TRIGGER = re.compile(r"[<\[◁]")
 _TAG_END = re.compile(r"[>\]▷]")
 _LINE_END = re.compile(r"\n")
-_AT_LINE = re.compile(r"(?:\A|\n)[ \t]*\Z")
+_CODE_END = re.compile(r"[`\n]")
+_AT_LINE = re.compile(r"\n([ \t]{0,32})\Z")
 # What stands before a JSON value that is part of something larger, or quoted.
 _NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
 _QUOTED = re.compile(r"(?:^|[^`])`\Z")
 _NAME = re.compile(r"[\w.:-]+")
-_SEPARATOR = re.compile(r"[;,]\s*(?=[{\[<])")
+_SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
     {
         "result": tags(formats.RESULTS),
@@ -65,7 +68,7 @@ class Reader:
         self._calls = 0
         self._rescanned = 0
         #: The end of what was shown, for what must stand at the beginning of a line or outside a value.
-        self._last = ""
+        self._last = "\n"
         #: White space behind a call, which is shown only if text follows.
         self._gap = ""
         self._blank = True
@@ -158,8 +161,10 @@ class Reader:
         """Show text until the end, and read what begins with an opener."""
         tape, openers = self._tape, self._openers
         while True:
-            at_line = bool(_AT_LINE.search(self._last))
-            match = openers.line_candidate.match(tape.text, tape.at) if at_line else None
+            blanks = _AT_LINE.search(self._last)
+            match = openers.line_candidate.match(tape.text, tape.at) if blanks else None
+            if blanks and match and len(blanks.group(1)) + len(match.group()) > BLANKS_CAP:
+                match = None
             match = match or openers.candidate.search(tape.text, tape.at)
             end = match.end() if match else len(tape.text)
             self._show(tape.text[tape.at : end])
@@ -243,17 +248,29 @@ class Reader:
 
     def _wrapper(self, found: Found) -> Steps[None]:
         if _QUOTED.search(self._last):
-            self._show(found.text)
+            yield from self._inline_code(found.text)
             return
         if (yield from self._attempt(found.text, lambda: self._grammar.read(hard=True, wrapper=found.text), hard=True)):
             yield from self._after(hard=True)
+
+    def _inline_code(self, opener: str) -> Steps[None]:
+        """Show an opener that is quoted, and what is quoted with it."""
+        self._show(opener)
+        tape = self._tape
+        while not (match := _CODE_END.search(tape.text, tape.at)):
+            self._show(tape.text[tape.at :])
+            tape.at = len(tape.text)
+            if not (yield from self._sleep(_CODE_END)):
+                return
+        self._show(tape.text[tape.at : match.end()])
+        tape.at = match.end()
 
     def _functools(self, found: Found) -> Steps[None]:
         yield from self._unread("[", found.text, lambda: self._grammar.read(hard=False))
 
     def _function(self, found: Found) -> Steps[None]:
         if _QUOTED.search(self._last):
-            self._show(found.text)
+            yield from self._inline_code(found.text)
             return
         yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=True), hard=True)
 
@@ -271,6 +288,9 @@ class Reader:
 
     def _soft(self, found: Found) -> Steps[None]:
         """Read a call that nothing announced, unless it stands inside something else."""
+        if _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+            return
         if _NESTED.search(self._last):
             self._show(found.text)
             return
@@ -306,7 +326,7 @@ class Reader:
 
     def _element(self, found: Found) -> Steps[None]:
         if _QUOTED.search(self._last):
-            self._show(found.text)
+            yield from self._inline_code(found.text)
             return
         read = self._grammar.empty_element if found.text.endswith("/>") else self._grammar.elements
         if (yield from self._attempt(found.text, lambda: read(found.name))):
@@ -352,6 +372,9 @@ class Reader:
 
     def _thought(self, found: Found) -> Steps[None]:
         """Show a thought. What is in it is no call, unless the thought never ends."""
+        if self._open_thought:
+            self._show(found.text)
+            return
         closing = _thought_end(found.text.lower().replace("｜", "|").replace("▁", "_"))
         self._show(found.text)
         tape = self._tape

@@ -17,22 +17,22 @@ class BadTagsError(Exception):
 
 
 _FAMILY = r"(?:[|｜]\s{0,2}DSML\s{0,2}[|｜]\s{0,2})?(?:[A-Za-z_]{1,20}:)?"
-_NAMED = r"(?:\s*=\s*|\s+name\s*=\s*)[\"']?"
+_NAMED = r"(?:\s{0,8}=\s{0,8}|\s{1,8}name\s{0,8}=\s{0,8})[\"']?"
 
 #: The head of a call: `<function=f>`, `<invoke name="f">` and the like. Groups: name, `/` when it closes itself.
 FUNCTION_HEAD = re.compile(
-    rf"<{_FAMILY}(?:function|invoke|call|tool){_NAMED}(?:<function=)?([^\"'<>]{{1,120}}?)[\"']?\s*(/?)>{{1,2}}",
+    rf"<{_FAMILY}(?:function|invoke|call|tool){_NAMED}(?:<function=)?([^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}(/?)>",
     re.IGNORECASE,
 )
-FUNCTION_END = re.compile(rf"</{_FAMILY}(?:function|invoke|call|tool)\s*>", re.IGNORECASE)
+FUNCTION_END = re.compile(rf"</{_FAMILY}(?:function|invoke|call|tool)\s{{0,8}}>", re.IGNORECASE)
 
 _PARAMETER = rf"<{_FAMILY}(?:parameter|param|arg)"
 # Groups: the name, as it was written behind `=`, in quotes or as a key of its own; attributes.
 _PARAMETER_HEAD = re.compile(
-    rf"{_PARAMETER}\s*=\s*[\"']?(?P<bare>[^\"'<>]{{1,120}}?)[\"']?\s*/?>"
-    rf"|{_PARAMETER}\s+name\s*=\s*(?:[\"'](?P<quoted>[^\"'<>]{{1,120}})[\"']|(?P<unquoted>[^\"'<>\s]{{1,120}}))"
+    rf"{_PARAMETER}\s{{0,8}}=\s{{0,8}}[\"']?(?P<bare>[^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}/?>"
+    rf"|{_PARAMETER}\s{{1,8}}name\s{{0,8}}=\s{{0,8}}(?:[\"'](?P<quoted>[^\"'<>]{{1,120}})[\"']|(?P<unquoted>[^\"'<>\s]{{1,120}}))"
     r"(?P<attributes>\s[^<>]{0,80})?/?>"
-    r"|<arg_key>\s*(?P<key>[^<>]{1,120}?)\s*</arg_key>\s*<arg_value>",
+    r"|<arg_key>\s{0,8}(?P<key>[^<>]{1,120}?)\s{0,8}</arg_key>\s{0,16}<arg_value>",
     re.IGNORECASE,
 )
 _TAG = re.compile(
@@ -48,7 +48,7 @@ _STRUCTURE = re.compile(
     r"|</?[|｜]",
     re.IGNORECASE,
 )
-_STRUCTURE_CAP = 50
+_STRUCTURE_CAP = 100
 _STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?(true|false)", re.IGNORECASE)
 
 
