@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from bridge.attach import Invocations
 from bridge.config import Config
 from bridge.endpoint.blueprint import endpoint_blueprint
+from bridge.endpoint.responses_routes import responses_blueprint
 from bridge.endpoint.turns import Turns
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.executor_api import executor_blueprint
@@ -31,7 +32,9 @@ def create_app(config: Config) -> Flask:
     runs = Runs(config, Store(config.store_url), Wakeups())
     tickets = Tickets(runs)
     app = Flask("clawback", static_folder=None)
-    app.register_blueprint(endpoint_blueprint(config, runs, Turns(runs, tickets)))
+    turns = Turns(runs, tickets)
+    app.register_blueprint(endpoint_blueprint(config, runs, turns))
+    app.register_blueprint(responses_blueprint(config, runs, turns))
     app.register_blueprint(plugin_blueprint(config, Invocations(runs), tickets))
     app.register_blueprint(executor_blueprint(config, runs, tickets))
     app.extensions["clawback"] = runs

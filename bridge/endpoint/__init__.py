@@ -9,5 +9,10 @@ validation      names the field that is wrong
 chat_response   what it gets from chat completions, whole or chunk by chunk
 turns           which run and segment a request asks for
 keepalive       reads a segment, and notices clients that have gone
-blueprint       the routes
+blueprint       the routes of chat completions and models
+
+responses_request   what a client sends for a response
+responses_response  what it gets, whole or event by event
+responses           what a response continues, and what became of it
+responses_routes    the routes
 """

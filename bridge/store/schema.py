@@ -124,3 +124,18 @@ calls = Table(
     Column("resolved_at", Float, nullable=True),
     Index("calls_by_ticket", "ticket_id", "position"),
 )
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String(64), primary_key=True, doc="what clients know the response by"),
+    Column("previous_id", String(64), nullable=True, doc="the response that this one continues"),
+    Column("model", String(128), nullable=False),
+    Column("run_id", String(40), nullable=False, doc="not a foreign key: a response may outlive its run"),
+    Column("segment", Integer, nullable=False, doc="the segment of the run that it tells"),
+    Column("request", Text, nullable=False, doc="what a response repeats of its request"),
+    Column("input", Text, nullable=False, doc="the input items"),
+    Column("answer", Text, nullable=True, doc="the whole response, once it has ended"),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+)

@@ -72,7 +72,7 @@ def check_answer(path: str, status: int, content_type: str, body: bytes) -> None
         check(ChatCompletion, json.loads(body))
     elif "/responses" in path and not path.endswith("/input_items") and body:
         answer = json.loads(body)
-        if answer.get("object") == "response":
+        if answer.get("object") == "response" and "deleted" not in answer:
             check(Response, answer)
     elif path.endswith("/models"):
         for model in json.loads(body)["data"]:

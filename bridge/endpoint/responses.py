@@ -1,0 +1,178 @@
+"""Responses: what a request continues, what is kept of them, and what became of one."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.config import App
+from bridge.endpoint.responses_request import (
+    Item,
+    ItemReference,
+    ResponsesRequest,
+    ask_of,
+    chat_messages,
+    items_of,
+    stored_items,
+)
+from bridge.endpoint.responses_response import Body, ResponseTeller, new_response_id, response_of_item
+from bridge.endpoint.turns import Reading, Turns
+from bridge.errors import InvalidRequest, NotFound, UnprocessableRun
+from bridge.runs import Runs
+from bridge.store.responses import ResponseRow, Responses
+from tools.results import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A response that has begun: who tells it, what it reads, and whether it is kept."""
+
+    teller: ResponseTeller
+    reading: Reading
+    kept: bool
+
+
+class ResponseDesk:
+    """Opens responses, and finds them again."""
+
+    def __init__(self, runs: Runs, turns: Turns) -> None:
+        self._runs = runs
+        self._turns = turns
+        self._rows = Responses(runs.store)
+
+    def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
+        """Begin the response that `asked` asks for. Raises BridgeError."""
+        before = self._before(asked.previous_response_id) if asked.previous_response_id else []
+        items = [self._resolved(item, position) for position, item in enumerate(asked.items)]
+        ask = ask_of(asked, dict(body), before, items, app.max_output_tokens)
+        reading = self._turns.respond(headers, app, ask)
+        teller = ResponseTeller(new_response_id(), asked.echo())
+        kept = asked.store is not False
+        if kept:
+            self._rows.insert(
+                ResponseRow(
+                    id=teller.id,
+                    previous_id=asked.previous_response_id,
+                    model=app.model,
+                    run_id=reading.run_id,
+                    segment=reading.segment.number,
+                    request=json.dumps(asked.echo(), ensure_ascii=False),
+                    input=stored_items(items),
+                    answer=None,
+                    created_at=time.time(),
+                )
+            )
+        return Opened(teller, reading, kept)
+
+    def keep(self, opened: Opened) -> None:
+        """Write how a response ended, before its client is told."""
+        if opened.kept:
+            self._rows.end(opened.teller.id, json.dumps(opened.teller.response(), ensure_ascii=False))
+
+    def find(self, response_id: str) -> Body:
+        """Return the response as it stands. Raises NotFound."""
+        return self._body(self._row(response_id))
+
+    def input_items(self, response_id: str) -> list[Body]:
+        """Return the response's input items, oldest first. Raises NotFound."""
+        row = self._row(response_id)
+        return [
+            _shown(item.model_dump(exclude_none=True), f"{row.id}_in{position}")
+            for position, item in enumerate(items_of(row.input))
+        ]
+
+    def delete(self, response_id: str) -> None:
+        """Forget the response. Raises NotFound."""
+        if not self._rows.delete(response_id):
+            raise _no_response(response_id)
+
+    def cancel(self, response_id: str) -> Body:
+        """End the run behind a response that is in progress. Raises NotFound and InvalidRequest."""
+        row = self._row(response_id)
+        body = self._body(row)
+        if body["status"] == "cancelled":
+            return body
+        if body["status"] != "in_progress":
+            raise InvalidRequest(f"response {response_id} is {body['status']} already", code="response_ended")
+        self._runs.cancel(row.run_id, "the client cancelled the response")
+        teller = self._teller(row)
+        teller.cancel()
+        self._rows.end(row.id, json.dumps(teller.response(), ensure_ascii=False))
+        return self.find(response_id)
+
+    # Pieces
+
+    def _row(self, response_id: str) -> ResponseRow:
+        row = self._rows.find(response_id)
+        if row is None:
+            raise _no_response(response_id)
+        return row
+
+    def _teller(self, row: ResponseRow) -> ResponseTeller:
+        return ResponseTeller(row.id, json.loads(row.request), row.created_at)
+
+    def _body(self, row: ResponseRow) -> Body:
+        """Return what became of a response; what has ended is kept from then on."""
+        if row.answer is not None:
+            answer: Body = json.loads(row.answer)
+            return answer
+        teller = self._teller(row)
+        live = self._runs.live(row.run_id)
+        segment = (live.segment(row.segment) if live else None) or self._runs.told(row.run_id, row.segment)
+        if segment:
+            teller.take(segment.read(0, 0))
+        run = self._runs.store.run(row.run_id)
+        if teller.status == "in_progress" and (run is None or run.state not in {"running", "suspended"}):
+            if run and run.state == "cancelled":
+                teller.cancel()
+            else:
+                teller.fail(UnprocessableRun((run and run.error) or "the run is over, and what it said was not kept"))
+        if teller.status != "in_progress":
+            self._rows.end(row.id, json.dumps(teller.response(), ensure_ascii=False))
+        return teller.response()
+
+    def _before(self, response_id: str) -> list[Message]:
+        rows = self._rows.chain(response_id)
+        if not rows:
+            raise InvalidRequest(
+                f"previous response {response_id!r} is not known: it was not stored, or it is too old",
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
+        self._rows.keep([row.id for row in rows])
+        said: list[Item] = []
+        for row in rows:
+            said += [*items_of(row.input), *_output_items(self._body(row))]
+        return chat_messages(said)
+
+    def _resolved(self, item: Item, position: int) -> Item:
+        if not isinstance(item, ItemReference):
+            return item
+        found = self._rows.find(response_of_item(item.id) or "")
+        output = self._body(found)["output"] if found else []
+        body = next((body for body in output if body["id"] == item.id), None)
+        if body is None:
+            raise InvalidRequest(f"item {item.id!r} is not known", code="item_not_found", param=f"input[{position}].id")
+        return _items([body])[0]
+
+
+def _items(bodies: Sequence[Body]) -> list[Item]:
+    return ResponsesRequest.model_validate({"model": "", "input": list(bodies)}).items
+
+
+def _output_items(body: Body) -> list[Item]:
+    return _items([item for item in body["output"] if item["type"] != "reasoning"])
+
+
+def _shown(item: Body, item_id: str) -> Body:
+    """Return an input item as `input_items` lists it: with an id, a status, and its content in parts."""
+    shown = {"id": item_id, "status": "completed", **item}
+    if item["type"] == "message" and isinstance(item["content"], str):
+        kind = "output_text" if item["role"] == "assistant" else "input_text"
+        shown["content"] = [{"type": kind, "text": item["content"]}]
+    return shown
+
+
+def _no_response(response_id: str) -> NotFound:
+    return NotFound(f"there is no response {response_id!r}", code="response_not_found", param="response_id")

@@ -1,0 +1,322 @@
+"""What a client sends to `/v1/responses`, checked, and read in the terms of chat completions.
+
+Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI's servers do.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from bridge.endpoint.ask import Ask
+from bridge.endpoint.chat_messages import LONGEST_CALL_ID, Part
+from bridge.endpoint.parameters import JsonSchema, ResponseFormat, Sampling
+from bridge.endpoint.tool_choice import offer
+from bridge.endpoint.validation import checked
+from bridge.errors import InvalidRequest
+from tools.definitions import Function, ToolDefinition
+from tools.results import Message, ToolResult
+
+
+class _InputText(Part):
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+
+
+class _Refusal(Part):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class _InputImage(Part):
+    type: Literal["input_image"]
+    image_url: str = Field(pattern=r"^(https?://|data:image/)")
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class _InputFile(Part):
+    type: Literal["input_file"]
+    file_data: str = Field(pattern=r"^data:")
+    filename: str | None = None
+
+
+def _string_or_parts(value: Any) -> str:
+    return "parts" if isinstance(value, list) else "string"
+
+
+_Content = Annotated[_InputText | _Refusal | _InputImage | _InputFile, Field(discriminator="type")]
+type _Contents = Annotated[
+    Annotated[str, Tag("string")] | Annotated[list[_Content], Tag("parts")], Discriminator(_string_or_parts)
+]
+
+
+class MessageItem(Part):
+    """A message."""
+
+    type: Literal["message"] = "message"
+    id: str | None = None
+    role: Literal["user", "assistant", "system", "developer"]
+    content: _Contents
+
+
+class FunctionCallItem(Part):
+    """A call that the model asked for."""
+
+    type: Literal["function_call"]
+    id: str | None = None
+    call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    name: str = Field(min_length=1)
+    arguments: str = "{}"
+
+
+class FunctionCallOutputItem(Part):
+    """What came of a call."""
+
+    type: Literal["function_call_output"]
+    id: str | None = None
+    call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    output: _Contents
+
+
+class ReasoningItem(Part):
+    """What the model thought; nothing of it goes back."""
+
+    type: Literal["reasoning"]
+    id: str | None = None
+
+
+class ItemReference(Part):
+    """An item of an earlier response, by its id."""
+
+    type: Literal["item_reference"]
+    id: str
+
+
+def _with_type(item: Any) -> Any:
+    return {"type": "message", **item} if isinstance(item, dict) and "role" in item and "type" not in item else item
+
+
+Item = Annotated[
+    Annotated[
+        MessageItem | FunctionCallItem | FunctionCallOutputItem | ReasoningItem | ItemReference,
+        Field(discriminator="type"),
+    ],
+    BeforeValidator(_with_type),
+]
+
+
+class _FunctionTool(Function):
+    type: Literal["function"]
+
+
+class _Format(JsonSchema):
+    type: Literal["text", "json_object", "json_schema"] = "text"
+    name: str = "answer"
+
+
+class _TextConfig(Part):
+    format: _Format | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class _Reasoning(Part):
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+def _string_or_items(value: Any) -> str:
+    return "items" if isinstance(value, list) else "string"
+
+
+class ResponsesRequest(Part):
+    """The body of a request for a response, as far as the bridge uses it."""
+
+    model: str
+    input: (
+        Annotated[Annotated[str, Tag("string")] | Annotated[list[Item], Tag("items")], Discriminator(_string_or_items)]
+        | None
+    ) = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    stream: bool | None = False
+    store: bool | None = True
+    background: bool | None = False
+    tools: list[_FunctionTool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
+    max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
+    text: _TextConfig | None = None
+    reasoning: _Reasoning | None = None
+    metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    user: str | None = None
+    prompt_cache_key: str | None = None
+    inputs: dict[str, Any] | None = None
+    prompt: Any = None
+    conversation: Any = None
+
+    @property
+    def items(self) -> "list[Item]":
+        """The input as items; a text is a user's message."""
+        if isinstance(self.input, str):
+            return [MessageItem(role="user", content=self.input)]
+        return self.input or []
+
+    def sampling(self) -> Sampling:
+        """Return what is for the model alone, in the terms of chat completions."""
+        format_ = self.text.format if self.text else None
+        response_format = None
+        if format_ and format_.type != "text":
+            schema = JsonSchema(**format_.model_dump(exclude={"type"})) if format_.type == "json_schema" else None
+            response_format = ResponseFormat(type=format_.type, json_schema=schema)
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_completion_tokens=self.max_output_tokens,
+            reasoning_effort=self.reasoning.effort if self.reasoning else None,
+            verbosity=self.text.verbosity if self.text else None,
+            response_format=response_format,
+        )
+
+    def echo(self) -> dict[str, Any]:
+        """Return what a response repeats of its request."""
+        return {
+            "background": bool(self.background),
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "metadata": self.metadata or {},
+            "model": self.model,
+            "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "previous_response_id": self.previous_response_id,
+            "prompt_cache_key": self.prompt_cache_key,
+            "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
+            "temperature": self.temperature,
+            "text": self._text_echo(),
+            "tool_choice": self.tool_choice or "auto",
+            "tools": [tool.model_dump() for tool in self.tools or []],
+            "top_p": self.top_p,
+            "truncation": "disabled",
+            "user": self.user,
+        }
+
+    def _text_echo(self) -> dict[str, Any]:
+        format_, verbosity = (self.text.format, self.text.verbosity) if self.text else (None, None)
+        if format_ and format_.type == "json_schema":
+            shown = format_.model_dump(by_alias=True, exclude_none=True)
+        else:
+            shown = {"type": format_.type if format_ else "text"}
+        return {"format": shown} | ({"verbosity": verbosity} if verbosity else {})
+
+
+_UNSUPPORTED = {
+    "conversation": "conversations are not supported; continue with previous_response_id",
+    "prompt": "prompts are not supported; the app holds its own",
+}
+
+
+def parse_responses_request(body: dict[str, Any]) -> ResponsesRequest:
+    """Check `body`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
+    tools = body.get("tools")
+    for position, tool in enumerate(tools if isinstance(tools, list) else []):
+        if isinstance(tool, dict) and tool.get("type") != "function":
+            raise InvalidRequest(
+                f"tools[{position}]: tools of type {tool.get('type')!r} are not supported; use function tools",
+                param=f"tools[{position}].type",
+            )
+    for name, advice in _UNSUPPORTED.items():
+        if body.get(name) is not None:
+            raise InvalidRequest(advice, param=name)
+    asked = checked(ResponsesRequest, body)
+    if asked.background and asked.store is False:
+        raise InvalidRequest("background needs store: a response that is not kept cannot be asked for", param="store")
+    return asked
+
+
+def ask_of(
+    asked: ResponsesRequest, body: dict[str, Any], before: Sequence[Message], items: Sequence[Item], most_tokens: int
+) -> Ask:
+    """Return what the request asks for. `before` is the conversation that it continues, `items` its resolved input."""
+    definitions = [ToolDefinition(function=Function(**tool.model_dump(exclude={"type"}))) for tool in asked.tools or []]
+    tools, choice = offer(definitions, asked.tool_choice)
+    instructions = [{"role": "system", "content": asked.instructions}] if asked.instructions else []
+    transcript = [*before, *chat_messages(items)]
+    called = {call["id"] for message in transcript for call in message.get("tool_calls") or ()}
+    loose = [
+        ToolResult(tool_call_id=item.call_id, output=_text(item.output))
+        for item in items
+        if isinstance(item, FunctionCallOutputItem) and item.call_id not in called
+    ]
+    known = [m for m in transcript if m.get("role") != "tool" or m["tool_call_id"] in called]
+    if not known and not loose:
+        raise InvalidRequest("input: there is nothing to answer", param="input")
+    return Ask(
+        model=asked.model,
+        body=body,
+        messages=[*instructions, *known],
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=asked.parallel_tool_calls,
+        parameters=asked.sampling().parameters(most_tokens),
+        inputs={**(asked.metadata or {}), **(asked.inputs or {})},
+        results=loose,
+    )
+
+
+def chat_messages(items: Sequence[Item]) -> list[Message]:
+    """Return the items as messages: neighbouring calls, and the text before them, are one assistant message."""
+    messages: list[Message] = []
+    for item in items:
+        match item:
+            case MessageItem():
+                messages.append({"role": item.role, "content": _content(item)})
+            case FunctionCallItem():
+                call = {
+                    "id": item.call_id,
+                    "type": "function",
+                    "function": {"name": item.name, "arguments": item.arguments or "{}"},
+                }
+                if messages and messages[-1]["role"] == "assistant":
+                    messages[-1].setdefault("tool_calls", []).append(call)
+                else:
+                    messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+            case FunctionCallOutputItem():
+                messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output)})
+    return messages
+
+
+def _content(item: MessageItem) -> str | list[dict[str, Any]]:
+    if isinstance(item.content, str) or item.role == "assistant":
+        return _text(item.content)
+    return [_part(part) for part in item.content]
+
+
+def _part(part: _Content) -> dict[str, Any]:
+    match part:
+        case _InputImage():
+            image = {"url": part.image_url, **({"detail": part.detail} if part.detail else {})}
+            return {"type": "image_url", "image_url": image}
+        case _InputFile():
+            return {"type": "file", "file": part.model_dump(include={"file_data", "filename"}, exclude_none=True)}
+        case _:
+            return {"type": "text", "text": _text([part])}
+
+
+def _text(content: str | list[Any]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(
+        part.text if isinstance(part, _InputText) else part.refusal if isinstance(part, _Refusal) else f"({part.type})"
+        for part in content
+    )
+
+
+def items_of(stored: str) -> list[Item]:
+    """Return the items that `stored_items` wrote."""
+    return ResponsesRequest.model_validate({"model": "", "input": json.loads(stored)}).items
+
+
+def stored_items(items: Sequence[Item]) -> str:
+    """Return the items as JSON."""
+    return json.dumps([item.model_dump(exclude_none=True) for item in items], ensure_ascii=False)

@@ -1,0 +1,211 @@
+"""The official Python SDK: responses."""
+
+import json
+import time
+from typing import Any
+
+import openai
+import pytest
+from openai import pydantic_function_tool
+from pydantic import BaseModel
+
+from demo.stack import Stack
+from tests.sdk.test_python_chat import MODEL, say, upstream
+
+READ: Any = {
+    "type": "function",
+    "name": "read",
+    "description": "Read a file.",
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {"path": {"type": "string"}},
+        "required": ["path"],
+        "additionalProperties": False,
+    },
+}
+
+
+def task(*lines: str) -> str:
+    (message,) = say(*lines)
+    text: str = message["content"]
+    return text
+
+
+def test_an_answer(client: openai.OpenAI) -> None:
+    response = client.responses.create(model=MODEL, input=task("!say Hello."))
+    assert (response.status, response.output_text) == ("completed", "Hello.")
+    assert response.usage
+    assert response.usage.input_tokens > 0
+
+
+def test_a_round_of_calls_goes_on_in_the_same_run(client: openai.OpenAI) -> None:
+    first = client.responses.with_raw_response.create(
+        model=MODEL, input=task('!call read {"path": "a"}', '!call read {"path": "b"}', "!then"), tools=[READ]
+    )
+    asked = first.parse()
+    calls = [item for item in asked.output if item.type == "function_call"]
+    assert [json.loads(call.arguments)["path"] for call in calls] == ["a", "b"]
+    outputs: Any = [
+        {"type": "function_call_output", "call_id": call.call_id, "output": f"text of {call.call_id}"} for call in calls
+    ]
+    second = client.responses.with_raw_response.create(
+        model=MODEL, input=outputs, tools=[READ], previous_response_id=asked.id
+    )
+    assert second.headers["x-clawback-run"] == first.headers["x-clawback-run"]
+    assert all(f"text of {call.call_id}" in second.parse().output_text for call in calls)
+
+
+def test_the_whole_input_does_as_well_and_needs_no_store(client: openai.OpenAI) -> None:
+    history: list[Any] = [{"role": "user", "content": task("!say Let me look.", '!call read {"path": "a"}', "!then")}]
+    first = client.responses.create(model=MODEL, input=history, tools=[READ], store=False)
+    assert [item.type for item in first.output] == ["message", "function_call"]
+    history += first.output
+    call = first.output[-1]
+    assert call.type == "function_call"
+    history.append({"type": "function_call_output", "call_id": call.call_id, "output": "alpha"})
+    second = client.responses.create(model=MODEL, input=history, tools=[READ], store=False)
+    assert second.output_text == 'The tools answered: read: "alpha"'
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(second.id)
+
+
+def test_the_stream_helper_sees_every_event(client: openai.OpenAI) -> None:
+    prompt = task("!say Let me look.", '!call read {"path": "a"}')
+    with client.responses.stream(model=MODEL, input=prompt, tools=[READ]) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds[-1] == "response.completed"
+    assert {
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+    } <= set(kinds)
+    assert final.output_text == "Let me look."
+
+
+class GetWeather(BaseModel):
+    """Get the weather."""
+
+    city: str
+    days: int
+
+
+def test_parse_reads_calls_as_pydantic_tools(client: openai.OpenAI) -> None:
+    tool: Any = pydantic_function_tool(GetWeather)
+    flat = {"type": "function", **tool["function"]}
+    response = client.responses.parse(
+        model=MODEL, input=task('!call GetWeather {"city": "Oslo", "days": 2}'), tools=[flat]
+    )
+    (call,) = [item for item in response.output if item.type == "function_call"]
+    assert json.loads(call.arguments) == {"city": "Oslo", "days": 2}
+
+
+def test_a_conversation_goes_on_from_a_response(client: openai.OpenAI, stack: Stack) -> None:
+    prompt = task("!say One.")
+    first = client.responses.create(model=MODEL, input=prompt, instructions="Be brief.")
+    second = client.responses.create(
+        model=MODEL, input="And then?\n!say Two.", instructions="Be long.", previous_response_id=first.id
+    )
+    assert second.output_text == "Two."
+    asked = upstream(stack, [{"content": prompt}])[-1]["messages"]
+    texts = [message["content"] for message in asked]
+    assert "One." in texts
+    assert "Be long." in texts
+    assert "Be brief." not in texts
+
+
+def test_one_client_goes_on_where_another_began(client: openai.OpenAI) -> None:
+    prompt = task('!call read {"path": "a"}', "!then")
+    first = client.responses.create(model=MODEL, input=prompt, tools=[READ])
+    (call,) = first.output
+    assert call.type == "function_call"
+    function = {"name": call.name, "arguments": call.arguments}
+    second = client.chat.completions.create(
+        model=MODEL,
+        messages=[
+            {"role": "user", "content": prompt},
+            {
+                "role": "assistant",
+                "tool_calls": [{"id": call.call_id, "type": "function", "function": function}],  # type: ignore[typeddict-item,list-item]
+            },
+            {"role": "tool", "tool_call_id": call.call_id, "content": "alpha"},
+        ],
+    )
+    assert second.choices[0].message.content == 'The tools answered: read: "alpha"'
+
+
+def test_a_response_is_kept_listed_and_forgotten(client: openai.OpenAI) -> None:
+    response = client.responses.create(model=MODEL, input=task("!say Kept."), metadata={"a": "b"})
+    again = client.responses.retrieve(response.id)
+    assert again.model_dump() == response.model_dump()
+    (item,) = client.responses.input_items.list(response.id).data
+    assert item.type == "message"
+    client.responses.delete(response.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(response.id)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input=task(), previous_response_id=response.id)
+    assert caught.value.code == "previous_response_not_found"
+
+
+def test_a_background_response_goes_on_by_itself(client: openai.OpenAI) -> None:
+    response = client.responses.create(model=MODEL, input=task("!sleep 1", "!say Late."), background=True)
+    assert response.status == "in_progress"
+    deadline = time.monotonic() + 20
+    while response.status == "in_progress" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        response = client.responses.retrieve(response.id)
+    assert (response.status, response.output_text) == ("completed", "Late.")
+
+
+def test_a_response_in_progress_can_be_cancelled(client: openai.OpenAI) -> None:
+    response = client.responses.create(model=MODEL, input=task("!sleep 20", "!say Never."), background=True)
+    assert client.responses.cancel(response.id).status == "cancelled"
+    assert client.responses.retrieve(response.id).status == "cancelled"
+    done = client.responses.create(model=MODEL, input=task("!say Done."))
+    with pytest.raises(openai.BadRequestError):
+        client.responses.cancel(done.id)
+
+
+def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI) -> None:
+    response = client.responses.create(model=MODEL, input=task("!finish length", "!say Half of"))
+    assert response.status == "incomplete"
+    assert response.incomplete_details
+    assert response.incomplete_details.reason == "max_output_tokens"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": [{"type": "web_search_call", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].type"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"input": []}, "input"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"background": True, "store": False}, "store"),
+    ],
+)
+def test_what_is_refused_is_named(client: openai.OpenAI, fields: Any, param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(**{"model": MODEL, "input": "hi", **fields})
+    assert caught.value.param == param
+
+
+def test_items_can_be_given_by_reference(client: openai.OpenAI, stack: Stack) -> None:
+    prompt = task("!say One.")
+    first = client.responses.create(model=MODEL, input=prompt)
+    reference: Any = {"type": "item_reference", "id": first.output[0].id}
+    client.responses.create(
+        model=MODEL, input=[{"role": "user", "content": prompt}, reference, {"role": "user", "content": "!say Two."}]
+    )
+    asked = upstream(stack, [{"content": prompt}])[-1]["messages"]
+    assert "One." in [message["content"] for message in asked]
