@@ -149,7 +149,7 @@ class Openers:
     def of(cls, names: Collection[str]) -> Openers:
         """The openers for tools of these names."""
         letters = sorted(_LINE_LETTERS | {name[0] for name in names})
-        first = "[" + "".join(re.escape(letter + letter.swapcase()) for letter in letters) + "]"
+        first = "[" + "".join(re.escape(letter) for letter in letters) + "]"
         tokens = {"<": _TAGS, "[": _BRACKETS, "{": CALL_OBJECT}
         return cls(
             {char: replace(token, names=names) for char, token in tokens.items()},

@@ -34,6 +34,8 @@ _CODE_END = re.compile(r"[`\n]")
 _AT_LINE = re.compile(r"\n([ \t]{0,32})\Z")
 # What stands before a JSON value that is part of something larger, or quoted.
 _NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
+# What stands before an index or a type's parameters.
+_INDEXED = re.compile(r"(?<!functools)(?<=[A-Za-z0-9_)\]])\Z")
 _QUOTED = re.compile(r"(?:^|[^`])`\Z")
 _NAME = re.compile(r"[\w.:-]+")
 _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
@@ -43,6 +45,7 @@ _CLOSER = Token.kinds(
         "closer": [*tags(formats.CLOSERS)],
     }
 )
+_OBSERVATION = Token.of(("Observation:",))
 _EDGE = Token.kinds(
     {
         "closer": tags(formats.CLOSERS),
@@ -87,6 +90,8 @@ class Reader:
         wake = self._wake
         if wake is not None and wake.search(delta) is None:
             if self._passing:
+                if self._blank and not delta.isspace():
+                    self._blank = False
                 self._last = (self._last + delta)[-_CONTEXT:]
                 return [Text(delta)] if delta else []
             self._waiting.append(delta)
@@ -125,7 +130,11 @@ class Reader:
             return
         if self._gap:
             text, self._gap = self._gap + text, ""
-        self._events.append(Text(text))
+        last = self._events[-1] if self._events else None
+        if isinstance(last, Text):
+            last.text += text
+        else:
+            self._events.append(Text(text))
         self._last = (self._last + text)[-_CONTEXT:]
         if self._blank and not text.isspace():
             self._blank = False
@@ -291,7 +300,7 @@ class Reader:
         if _QUOTED.search(self._last):
             yield from self._inline_code(found.text)
             return
-        if _NESTED.search(self._last):
+        if _NESTED.search(self._last) or (found.text[0] == "[" and _INDEXED.search(self._last)):
             self._show(found.text)
             return
         yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=False))
@@ -335,6 +344,16 @@ class Reader:
     def _action(self, found: Found) -> Steps[None]:
         if (yield from self._attempt(found.text, lambda: self._grammar.action_input(found.name))):
             yield from self._after(hard=False)
+            yield from self._skip_observation()
+
+    def _skip_observation(self) -> Steps[None]:
+        """Drop the observation that the model made up, and what it made of it."""
+        tape = self._tape
+        if (yield from tape.token(_OBSERVATION)):
+            self._gap = ""
+            tape.at = len(tape.text)
+            while (yield from tape.more()):
+                tape.at = len(tape.text)
 
     def _call(self, found: Found) -> Steps[None]:
         if not self._blank:

@@ -82,9 +82,8 @@ def read_parameters(tape: Tape, schema: Schema) -> Steps[dict[str, Any]]:
 
 
 def _typed(text: str, head: re.Match[str], schema: Schema, wanted: Mapping[str, Any] | None) -> Any:
-    """Type a value. Where the name is an attribute, line ends are the value's own unless they come in pairs."""
-    named = head["quoted"] or head["unquoted"]
-    if not named or text.startswith(("\n", "\r\n")):
+    """Type a value. Line ends are the value's own unless they come in pairs; behind `=` each is one of the tags'."""
+    if head["bare"] or text.startswith(("\n", "\r\n")):
         text = strip_line_ends(text)
     stated = _STRING_ATTRIBUTE.search(head["attributes"] or "")
     if stated and stated.group(1).lower() == "true" and "string" in (schema.types(wanted) or ["string"]):
@@ -126,7 +125,7 @@ class _Value:
             tape.rewind(end[0])
             text = tape.since(start)
             tape.rewind(end[1])
-            return text
+            return text if end[0] < end[1] else text.removesuffix("\n").removesuffix("\r")
         finally:
             tape.release()
 

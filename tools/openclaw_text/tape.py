@@ -51,10 +51,10 @@ class Tape:
             return False
         at, text = self.at, self.text
         if self._holds:
-            if at:
-                self._kept.append(text[:at])
             if self._base + len(text) >= self._limit:
                 raise TooLongError
+            if at:
+                self._kept.append(text[:at])
         self._base += at
         delta = yield wake
         self.at = 0
