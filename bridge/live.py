@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from bridge.errors import BridgeError
 from bridge.requests import RunRequest
-from bridge.segments import Calls, End, Failure, Reasoning, Segment, Text
+from bridge.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
 from bridge.store.rows import SegmentRow, TicketRow
 from tools.openclaw_text.guard import TextGuard
 from tools.wire import Usage
@@ -41,7 +41,6 @@ class LiveRun:
     ) -> None:
         self.run_id = run_id
         self.attempt = 0
-        self.started = False
         self.over = False
         self.latest: RunRequest | None = None
         self.finish_reason = "stop"
@@ -82,9 +81,13 @@ class LiveRun:
                 self._open_segment(self._current.number + 1)
             self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
             self.attempt = attempt
-            self.started = False
             self.over = False
             self.finish_reason = "stop"
+
+    def begun(self) -> None:
+        """Dify runs the workflow."""
+        with self._lock:
+            self._current.add(Begun())
 
     def text(self, piece: str) -> None:
         """Dify streamed a piece of the answer; an empty one says that the text before a ticket has all arrived."""

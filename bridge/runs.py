@@ -5,10 +5,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
-from bridge.dify.errors import DifyError, failed, run_failed
+from bridge.dify.errors import ConversationGone, DifyError, RanTooLong, failed, run_failed
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
 from bridge.live import LiveRun
@@ -28,6 +29,7 @@ from tools.wire import Usage
 log = logging.getLogger("clawback.runs")
 
 MAX_ATTEMPTS = 25
+KEPT_SECONDS = 60.0
 
 
 class Runs:
@@ -134,15 +136,12 @@ class Runs:
     # What Dify streams
 
     def _pump(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
-        query, inputs = self._with_marker(app, run, request)
         try:
-            with self.client(app.model).chat(
-                query=query, inputs=inputs, user=run.dify_user, conversation_id=run.conversation_id or ""
-            ) as stream:
-                for event in stream:
-                    if live.attempt != run.attempt or self._live.get(run.id) is not live:
-                        return
-                    self._take(run, live, session, event)
+            try:
+                self._follow(run, app, request, live, session)
+            except ConversationGone:
+                # Someone deleted it in Dify; the transcript holds what it held.
+                self._follow(replace(run, conversation_id=""), app, request, live, session)
             if not live.over:
                 raise Internal("Dify's stream ended before the workflow did")
         except BridgeError as error:
@@ -152,6 +151,16 @@ class Runs:
         except Exception:
             log.exception("a run's stream failed", extra={"run": run.id})
             self.fail(run, live, Internal("the bridge failed while it read Dify's stream; its log says more"))
+
+    def _follow(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
+        query, inputs = self._with_marker(app, run, request)
+        with self.client(app.model).chat(
+            query=query, inputs=inputs, user=run.dify_user, conversation_id=run.conversation_id
+        ) as stream:
+            for event in stream:
+                if live.attempt != run.attempt or self._live.get(run.id) is not live:
+                    return
+                self._take(run, live, session, event)
 
     def _with_marker(self, app: App, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
         inputs = {**app.inputs, **request.inputs}
@@ -166,17 +175,7 @@ class Runs:
         live.touched_at = time.monotonic()
         match event:
             case events.WorkflowStarted():
-                live.started = True
-                self.store.update_run(
-                    run.id,
-                    task_id=event.task_id,
-                    workflow_run_id=event.workflow_run_id,
-                    conversation_id=event.conversation_id,
-                )
-                if session and session.conversation_id != event.conversation_id:
-                    self.store.save_session(
-                        SessionRow(session.key, session.model, session.dify_user, event.conversation_id)
-                    )
+                self._begun(run, live, session, event)
             case events.Message():
                 live.text(event.answer)
             case events.ReasoningChunk():
@@ -187,21 +186,38 @@ class Runs:
                 live.total(event.usage)
             case events.WorkflowFinished():
                 self._finished(run, live, event)
+            case events.WorkflowPaused():
+                raise UnprocessableRun(
+                    "the chatflow waits for a person (Human Input node), which a client of this endpoint cannot "
+                    "answer; take the node out of the app",
+                    code="workflow_paused",
+                )
             case events.ErrorEvent():
                 raise failed(event.status, event.code, event.message)
             case _:
                 pass
 
+    def _begun(self, run: RunRow, live: LiveRun, session: SessionRow | None, event: events.WorkflowStarted) -> None:
+        # A run that fails before its flow begins has no conversation.
+        conversation_id = event.conversation_id or run.conversation_id
+        self.store.update_run(
+            run.id, task_id=event.task_id, workflow_run_id=event.workflow_run_id, conversation_id=conversation_id
+        )
+        if session and conversation_id and session.conversation_id != conversation_id:
+            self.store.save_session(SessionRow(session.key, session.model, session.dify_user, conversation_id))
+        live.begun()
+
     def _finished(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
         if live.over:
             return
-        if event.status == "stopped":
+        failure = run_failed(event.error)
+        if event.status == "stopped" and not isinstance(failure, RanTooLong):
             raise Gone(
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
                 code="run_stopped",
             )
         if not event.succeeded:
-            raise run_failed(event.error)
+            raise failure
         problem = self.diagnose(run)
         if live.silent and not live.current.number:
             raise UnprocessableRun(f"the chatflow answered nothing. {problem or ''}".strip(), code="empty_answer")
@@ -267,6 +283,14 @@ class Runs:
         for ticket in self.store.tickets_of_run(run_id, "open"):
             self.store.close_ticket(ticket.id, "cancelled", reason)
             self.wakeups.wake(ticket.id)
+
+    def forget_over(self) -> None:
+        """Let go of runs that ended a while ago; what they told is in the store."""
+        now, kept = time.monotonic(), KEPT_SECONDS + self.config.limits.grace_seconds
+        with self.lock:
+            for run_id, live in list(self._live.items()):
+                if live.over and not live.current.readers and now - live.touched_at > kept:
+                    del self._live[run_id]
 
     def _stop_task(self, run: RunRow) -> None:
         if not run.task_id:

@@ -13,6 +13,11 @@ from tools.wire import Usage
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """Dify has begun to run the workflow; nothing was said yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A piece of the answer."""
 
@@ -49,7 +54,7 @@ class Failure:
     error: BridgeError
 
 
-Event = Text | Reasoning | Calls | End | Failure
+Event = Begun | Text | Reasoning | Calls | End | Failure
 
 
 class Segment:

@@ -45,4 +45,5 @@ class Sweeper:
                 self._runs.cancel(ticket.run_id, "its tool results did not come in time")
         for run in store.overdue_runs(now):
             self._runs.cancel(run.id, "its time is up (limits.run_seconds)")
+        self._runs.forget_over()
         store.forget_before(now - self._runs.config.limits.keep_days * DAY_SECONDS)

@@ -36,7 +36,8 @@ class Service:
                 self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self._environ, text=True
             )
         lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, args=(lines,), daemon=True, name=f"{self.name}-output").start()
+        self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True, name=f"{self.name}-output")
+        self._reader.start()
         try:
             while not (line := lines.get(timeout=READY_SECONDS)).startswith("{"):
                 if not line:
@@ -67,6 +68,7 @@ class Service:
             os.kill(child, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
+        self._close()
 
     def stop(self) -> None:
         """Ask it to end, and insist if it does not."""
@@ -76,6 +78,10 @@ class Service:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self._close()
+
+    def _close(self) -> None:
+        self._reader.join(STOP_SECONDS)
         if self._process.stdout:
             self._process.stdout.close()
 
