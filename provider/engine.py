@@ -43,6 +43,7 @@ from provider.events import (
     Woke,
 )
 from provider.modes.mode import Mode, Prompt, Reply
+from provider.request import with_client
 from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
 from provider.rounds import OpenRound, of_ticket, sort_out
 from provider.settings import NodeSettings
@@ -125,6 +126,7 @@ class Engine:
         self._offered: Sequence[ToolDefinition] = invocation.tools
         self._choice = resolve(self._settings.tool_choice, None, names_of(invocation.tools))
         self._parallel: bool | None = None
+        self._request: dict[str, Any] = invocation.request
         self._rounds = 0
         self._note: str | None = None
         self._final = False
@@ -190,6 +192,7 @@ class Engine:
         self._offered = allow(response.tools, self._settings.allowed_tools)
         self._choice = resolve(self._settings.tool_choice, response.tool_choice, names_of(self._offered))
         self._parallel = response.parallel_tool_calls
+        self._request = with_client(self._given.request, response.parameters, self._settings)
         return self._replay(response)
 
     def _replay(self, response: AttachResponse) -> list[Action]:
@@ -229,7 +232,7 @@ class Engine:
         return Prompt([*self._messages, {"role": "user", "content": note}], known=self._offered)
 
     def _upstream_call(self) -> CallUpstream:
-        body = self._given.request | self._mode.encode(self._response.prompt)
+        body = self._request | self._mode.encode(self._response.prompt)
         return CallUpstream(body, max(1.0, self._given.deadline - self._now))
 
     def _delta(self, event: Delta) -> list[Action]:

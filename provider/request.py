@@ -8,6 +8,7 @@ from provider.errors import Refused
 from provider.settings import NodeSettings
 
 _PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort")
+_FROM_CLIENT = frozenset({*_PASSED_ON, "verbosity", "max_tokens", "stop", "response_format"})
 
 # OpenAI's reasoning models refuse `max_tokens`: https://platform.openai.com/docs/api-reference/chat/create
 _COMPLETION_TOKENS = ("o1", "o3", "o4", "gpt-5")
@@ -28,6 +29,18 @@ def base_request(model: str, settings: NodeSettings, stop: Sequence[str] | None)
     if response_format:
         body["response_format"] = response_format
     return body
+
+
+def with_client(request: Mapping[str, Any], parameters: Mapping[str, Any], settings: NodeSettings) -> dict[str, Any]:
+    """Return the fields of every upstream call, with what the client asks of the model."""
+    limit = token_field(str(request["model"]))
+    asked = {limit if name == "max_tokens" else name: parameters[name] for name in parameters.keys() & _FROM_CLIENT}
+    if settings.parameters_from == "client":
+        return {**request, **asked}
+    if settings.response_format:
+        # Text is what a request without the field means, so the field alone does not tell that the node wants it.
+        asked.pop("response_format", None)
+    return {**asked, **request}
 
 
 def token_field(model: str) -> str:

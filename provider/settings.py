@@ -22,6 +22,7 @@ class NodeSettings(BaseModel):
     max_tool_call_rounds: int = Field(default=20, ge=1, le=200)
     callback_wait_seconds: int = Field(default=300, ge=0, le=86_400)
     callback_key: str = ""
+    parameters_from: Literal["node", "client"] = "node"
 
     # What follows goes to the upstream as it is, and only where the node sets it.
     temperature: float | None = None
