@@ -93,6 +93,38 @@ def test_parse_reads_calls_as_pydantic_tools(client: openai.OpenAI) -> None:
     assert calls[0].function.parsed_arguments == GetWeather(city="Oslo", days=2)
 
 
+class Answer(BaseModel):
+    """What the model is to answer."""
+
+    text: str
+    stars: int
+
+
+def test_parse_reads_the_answer_as_a_pydantic_model(client: openai.OpenAI) -> None:
+    completion = client.chat.completions.parse(model=MODEL, messages=say("How was it?"), response_format=Answer)
+    assert isinstance(completion.choices[0].message.parsed, Answer)
+
+
+def test_what_a_client_asks_of_the_model_reaches_the_upstream(client: openai.OpenAI, stack: Stack) -> None:
+    messages = say("!say one END two")
+    completion = client.chat.completions.create(
+        model=MODEL, messages=messages, temperature=0.3, top_p=0.9, seed=7, stop=["END"], max_completion_tokens=100
+    )
+    assert completion.choices[0].message.content == "one "
+    asked = upstream(stack, messages)[-1]
+    assert (asked["temperature"], asked["top_p"], asked["seed"], asked["max_tokens"]) == (0.3, 0.9, 7, 100)
+
+
+def test_an_answer_that_reaches_its_limit_says_so(client: openai.OpenAI) -> None:
+    completion = client.chat.completions.create(model=MODEL, messages=say(f"!say {'word ' * 100}"), max_tokens=16)
+    assert completion.choices[0].finish_reason == "length"
+
+
+def test_a_limit_of_one_token_is_what_openclaw_says_when_it_is_full(client: openai.OpenAI) -> None:
+    completion = client.chat.completions.create(model=MODEL, messages=say("!say All of it."), max_completion_tokens=1)
+    assert completion.choices[0].message.content == "All of it."
+
+
 def test_usage_comes_in_a_chunk_of_its_own_when_asked_for(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model=MODEL, messages=say("!say Hi."), stream=True, stream_options={"include_usage": True}
