@@ -2,6 +2,7 @@
 
 clawback       the provider as Dify knows it
 models/llm     the language model as Dify knows it: a thin shell
+sdk_errors     our errors as the SDK's
 credentials    what the forms hold
 settings       what a node sets, with the defaults
 validation     whether upstream and bridge answer, and which field to change
@@ -25,5 +26,5 @@ completion     what the upstream says, from server-sent events
 bridge_client  the bridge over HTTP
 connections    the connections that all invocations share
 
-Nothing here but the two classes that Dify loads imports its SDK: the SDK patches the whole process when imported.
+The first three alone import Dify's SDK: the SDK patches the whole process when imported.
 """
