@@ -1,0 +1,75 @@
+"""A model call finds its run in each of three ways alone, and where it finds none, the client learns what to change."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.stack import Stack
+from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, upstream_log
+
+TURN = f"Find me.\n{call('exec', command='echo found')}\n!then\n!say done"
+
+
+def note_of(stack: Stack, prompt: str) -> str:
+    body = {
+        "model": stack.apps[0],
+        "messages": [{"role": "user", "content": prompt}],
+        "tools": [{"type": "function", "function": {"name": "exec"}}],
+    }
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    response = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+    assert response.status_code == 200, response.text
+    return str(response.json()["clawback"]["note"])
+
+
+def test_by_the_end_user_that_dify_passes(make_stack: MakeStack, make_client: MakeClient, tmp_path: Path) -> None:
+    export = export_with(tmp_path, "minimal", callback_key=None)
+    stack = make_stack(apps=[], exports={"m": export}, box_options=["--raw-parameters"])
+    assert make_client(stack, "m").ask(TURN).http_requests == 2
+
+
+def test_by_the_callback_key(make_stack: MakeStack, make_client: MakeClient, tmp_path: Path) -> None:
+    export = export_with(tmp_path, "minimal", callback_key="u:{{#sys.user_id#}}")
+    stack = make_stack(apps=[], exports={"m": export}, box_options=["--no-end-users"])
+    assert make_client(stack, "m").ask(TURN).http_requests == 2
+
+
+def test_by_the_marker_which_the_upstream_never_sees(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    export = export_with(tmp_path, "minimal", callback_key=None)
+    stack = make_stack(
+        apps=[],
+        exports={"m": export},
+        app_settings={"find_run": "marker"},
+        box_options=["--no-end-users", "--raw-parameters", "--no-app-id"],
+    )
+    assert make_client(stack, "m").ask(TURN).http_requests == 2
+    assert "[[clawback:" not in str([entry["request"] for entry in upstream_log(stack, "Find me.")])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "options", "advice"),
+    [
+        ({"external_tool_callback_enabled": False}, [], "external_tool_callback_enabled"),
+        ({"callback_key": None}, ["--no-end-users"], "set callback_key in the LLM node"),
+    ],
+)
+def test_a_run_that_nobody_attached_to_says_what_to_change(
+    parameters: dict[str, Any], options: list[str], advice: str, make_stack: MakeStack, tmp_path: Path
+) -> None:
+    export = export_with(tmp_path, "minimal", **parameters)
+    stack = make_stack(apps=[], exports={"m": export}, box_options=options)
+    assert advice in note_of(stack, "Nobody.\n!say an answer all the same")
+
+
+def test_a_wrong_bridge_token_is_named_where_dify_shows_it(make_stack: MakeStack) -> None:
+    stack = make_stack(credentials={"bridge_token": "clawback-plugin-wrong-token"})
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    body = {"model": "minimal", "messages": [{"role": "user", "content": "x"}]}
+    response = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+    assert response.status_code == 422
+    assert "credentials" in response.json()["error"]["message"].lower()
+    assert "wrong-token" not in response.text

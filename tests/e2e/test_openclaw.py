@@ -1,0 +1,97 @@
+"""The real OpenClaw behind the bridge: its own tools, its own retries, one workflow run a turn."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from demo import openclaw
+from demo.stack import EXAMPLES, Stack
+from tests.e2e.conftest import MakeStack, call, export_with, upstream_log
+
+pytestmark = [pytest.mark.openclaw, pytest.mark.timeout(240)]
+
+
+def turn(stack: Stack, folder: Path, model: str, *lines: str) -> dict[str, Any]:
+    workspace = folder / "workspace"
+    workspace.mkdir(exist_ok=True)
+    return openclaw.turn(folder / "home", workspace, stack.base_url, stack.client_token, model, "\n".join(lines))
+
+
+def runs_that_asked(stack: Stack, text: str) -> list[str]:
+    store = stack.store()
+    try:
+        runs = [run for run_id in store.run_ids() if (run := store.run(run_id)) and text in run.request]
+    finally:
+        store.close()
+    state = httpx.get(f"{stack.box_url}/box/state").json()["runs"]
+    return [row["status"] for run in runs for row in state if row["user"] == run.dify_user]
+
+
+@pytest.mark.parametrize("app", EXAMPLES)
+def test_a_turn_of_four_rounds_with_parallel_calls_is_one_workflow_run(app: str, stack: Stack, tmp_path: Path) -> None:
+    envelope = turn(
+        stack,
+        tmp_path,
+        app,
+        f"Work through {app}.",
+        call("write", path="made.txt", content="made by a chatflow\n"),
+        "!then",
+        call("exec", command="echo left; sleep 0.2"),
+        call("exec", command="echo right; sleep 0.2"),
+        "!then",
+        call("exec", command="wc -c < made.txt"),
+        "!then",
+        call("read", path="made.txt"),
+    )
+    assert envelope["ok"], envelope
+    assert (tmp_path / "workspace" / "made.txt").read_text() == "made by a chatflow\n"
+    assert "made by a chatflow" in envelope["final"]
+    assert envelope["toolSummary"]["calls"] == 5
+    assert envelope["toolSummary"]["failures"] == 0
+    asked = [entry["request"] for entry in upstream_log(stack, f"Work through {app}.") if entry["request"].get("tools")]
+    assert len(asked) == 5
+    outputs = [message["content"].strip() for message in asked[-1]["messages"] if message["role"] == "tool"]
+    assert outputs[1:4] == ["left", "right", "19"]
+    assert runs_that_asked(stack, f"Work through {app}.") == ["succeeded"]
+
+
+def test_its_own_retries_go_on_where_a_lasting_fault_broke_the_turn(stack: Stack, tmp_path: Path) -> None:
+    envelope = turn(
+        stack,
+        tmp_path,
+        "minimal",
+        "Retry by yourself.",
+        call("exec", command="echo ran >> ran.txt; echo once"),
+        "!then",
+        "!error 500 times 7",
+        "!say and it went on",
+    )
+    assert envelope["ok"], envelope
+    assert "and it went on" in envelope["final"]
+    assert (tmp_path / "workspace" / "ran.txt").read_text() == "ran\n", "the tool ran twice"
+
+
+def test_text_of_a_chatflow_is_not_executed(make_stack: MakeStack, tmp_path: Path) -> None:
+    export = export_with(tmp_path, "minimal", external_tool_callback_enabled=False)
+    stack = make_stack(apps=[], exports={"text": export})
+    block = ["[exec]", '{"command": "touch executed.txt"}', "[END_TOOL_REQUEST]"]
+    envelope = turn(stack, tmp_path, "text", "Only text.", *(f"!say {line}" for line in block))
+    assert envelope["ok"], envelope
+    assert not (tmp_path / "workspace" / "executed.txt").exists()
+    assert "touch executed.txt" in envelope["final"]
+
+
+def test_a_call_of_a_tool_that_is_not_there_is_mended_by_the_model(stack: Stack, tmp_path: Path) -> None:
+    envelope = turn(
+        stack,
+        tmp_path,
+        "minimal",
+        "No such tool.",
+        call("no_such_tool", a=1),
+        "!then",
+        call("exec", command="echo fine"),
+    )
+    assert envelope["ok"], envelope
+    assert "fine" in envelope["final"]
