@@ -24,7 +24,6 @@ FUNCTION_HEAD = re.compile(
     rf"<{_FAMILY}(?:function|invoke|call|tool){_NAMED}(?:<function=)?([^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}(/?)>",
     re.IGNORECASE,
 )
-FUNCTION_END = re.compile(rf"</{_FAMILY}(?:function|invoke|call|tool)\s{{0,8}}>", re.IGNORECASE)
 
 _PARAMETER = rf"<{_FAMILY}(?:parameter|param|arg)"
 # Groups: the name, as it was written behind `=`, in quotes or as a key of its own; attributes.
@@ -45,9 +44,10 @@ _PARAMETER_WORDS = {"parameter", "param", "arg", "arg_value", "arg_key"}
 _FUNCTION_WORDS = {"function", "invoke", "call", "tool"}
 _STRUCTURE = re.compile(
     rf"</?{_FAMILY}(?:parameter|param|arg|arg_value|arg_key|function|invoke|call|tool|(?:tool|function)_calls?)[\s=>/]"
-    r"|</?[|｜]",
+    r"|</?[|｜](?!\s{0,2}DSML)[^<>|｜]{1,40}[|｜]?>",
     re.IGNORECASE,
 )
+_PARAMETER_END = re.compile(rf"</{_FAMILY}(?:parameter|param|arg|arg_value)[\s>]", re.IGNORECASE)
 _STRUCTURE_CAP = 100
 _STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?(true|false)", re.IGNORECASE)
 
@@ -93,8 +93,9 @@ def _typed(text: str, head: re.Match[str], schema: Schema, wanted: Mapping[str, 
 
 def strip_line_ends(text: str) -> str:
     """Take the one line end off each side that belongs to the tags."""
-    text = text.removeprefix("\r\n") if text.startswith("\r\n") else text.removeprefix("\n")
-    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+    if text.startswith("\r\n"):
+        return text.removeprefix("\r\n").removesuffix("\r\n")
+    return text.removeprefix("\n").removesuffix("\n")
 
 
 class _Value:
@@ -199,7 +200,8 @@ class _Value:
         while not (found := _STRUCTURE.match(tape.text, tape.at)):
             if len(tape.text) - tape.at > _STRUCTURE_CAP or not (yield from tape.more()):
                 break
-        return found is not None
+        # Where a value closes behind this place, this place was inside it.
+        return found is not None and not _PARAMETER_END.match(tape.text, tape.at)
 
 
 _ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)\s*(/?)>")
