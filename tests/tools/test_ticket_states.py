@@ -1,0 +1,101 @@
+"""A call and a ticket move only as the tables say, and each refusal says why."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.ticket_states import (
+    CALLS,
+    PENDING,
+    AwaitsApproval,
+    CallEvent,
+    CallState,
+    NotAwaited,
+    NotLeased,
+    Over,
+    Refused,
+    Settled,
+    TicketEvent,
+    TicketState,
+    after,
+    is_settled,
+    ticket_after,
+)
+
+S, E = CallState, CallEvent
+
+
+@pytest.mark.parametrize(
+    ("events", "end"),
+    [
+        ([E.ALLOW, E.RESOLVE], S.RESOLVED),
+        ([E.ALLOW, E.CLAIM, E.EXTEND, E.RESOLVE, E.REPEAT], S.RESOLVED),
+        ([E.ASK, E.APPROVE, E.CLAIM, E.LOSE, E.CLAIM, E.RESOLVE], S.RESOLVED),
+        ([E.ASK, E.DENY], S.DENIED),
+        ([E.DENY], S.DENIED),
+        ([E.ASK, E.EXPIRE], S.EXPIRED),
+        ([E.ALLOW, E.CLAIM, E.LET_GO, E.CANCEL], S.CANCELLED),
+    ],
+)
+def test_a_call_goes_its_way(events: list[CallEvent], end: CallState) -> None:
+    state = S.OPEN
+    for event in events:
+        state = after(state, event)
+    assert state is end
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "refusal"),
+    [
+        (S.AWAITING_APPROVAL, E.CLAIM, AwaitsApproval),
+        (S.AWAITING_APPROVAL, E.RESOLVE, AwaitsApproval),
+        (S.READY, E.APPROVE, NotAwaited),
+        (S.RESOLVED, E.DENY, NotAwaited),
+        (S.DENIED, E.APPROVE, NotAwaited),
+        (S.LEASED, E.CLAIM, NotLeased),
+        (S.READY, E.EXTEND, NotLeased),
+        (S.RESOLVED, E.RESOLVE, Settled),
+        (S.RESOLVED, E.CONTRADICT, Settled),
+        (S.DENIED, E.RESOLVE, Settled),
+        (S.EXPIRED, E.RESOLVE, Over),
+        (S.CANCELLED, E.APPROVE, Over),
+    ],
+)
+def test_what_the_table_does_not_have_is_refused_by_name(
+    state: CallState, event: CallEvent, refusal: type[Refused]
+) -> None:
+    with pytest.raises(refusal) as caught:
+        after(state, event)
+    assert (caught.value.state, caught.value.event) == (state, event)
+
+
+@given(st.lists(st.sampled_from(list(CallEvent)), max_size=30))
+def test_a_call_that_has_ended_never_moves_again(events: list[CallEvent]) -> None:
+    state = S.OPEN
+    for event in events:
+        try:
+            then = after(state, event)
+        except Refused:
+            continue
+        assert state in PENDING or then is state
+        state = then
+
+
+def test_every_pending_call_can_still_end() -> None:
+    for state in PENDING:
+        assert CALLS[state][E.EXPIRE] is S.EXPIRED
+        assert CALLS[state][E.CANCEL] is S.CANCELLED
+
+
+def test_a_ticket_is_settled_when_no_call_waits() -> None:
+    assert is_settled([S.RESOLVED, S.DENIED, S.EXPIRED])
+    assert not is_settled([S.RESOLVED, S.LEASED])
+    assert not is_settled([S.AWAITING_APPROVAL])
+
+
+def test_a_ticket_ends_once() -> None:
+    assert ticket_after(TicketState.OPEN, TicketEvent.SETTLE) is TicketState.RESOLVED
+    with pytest.raises(Settled):
+        ticket_after(TicketState.RESOLVED, TicketEvent.CANCEL)
+    with pytest.raises(Over):
+        ticket_after(TicketState.CANCELLED, TicketEvent.SETTLE)
