@@ -8,6 +8,7 @@ data_dir = "~/.local/share/clawback"
 client = "sha256:..."
 plugin = "sha256:..."
 executor = "sha256:..."
+operator = "sha256:..."         # who may approve and deny calls
 
 [[apps]]
 model = "assistant"             # the model id that clients see
@@ -41,8 +42,9 @@ class Tokens(_Section):
     client: str = ""
     plugin: str = ""
     executor: str = ""
+    operator: str = ""
 
-    @field_validator("client", "plugin", "executor")
+    @field_validator("client", "plugin", "executor", "operator")
     @classmethod
     def _is_hash(cls, value: str) -> str:
         if value and not (value.startswith(PREFIX) and len(value) == len(PREFIX) + 64):
@@ -87,9 +89,19 @@ class Limits(_Section):
     ticket_seconds: float = Field(default=86_400, gt=0)
     run_seconds: float = Field(default=7 * 86_400, gt=0)
     boundary_seconds: float = Field(default=0.3, ge=0, le=5)
+    approval_seconds: float = Field(default=3_600, gt=0)
+    lease_seconds: float = Field(default=60, ge=1)
+    executor_seconds: float = Field(default=60, ge=1)
     calls_per_run: int = Field(default=500, ge=1)
+    identical_calls: int = Field(default=10, ge=1)
+    """How often a run may make the same call with the same result, before it is told to stop."""
+    handouts: int = Field(default=5, ge=1)
+    """How often a call is handed out again after its executor was lost with it."""
     request_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     result_bytes: int = Field(default=1024 * 1024, ge=1024)
+    image_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    result_characters: int = Field(default=100_000, ge=1000)
+    """How much of an executor's result a model is given; the middle of a longer one is cut out."""
     keep_days: float = Field(default=30, gt=0)
 
 
@@ -103,6 +115,8 @@ class Config(_Section):
     tokens: Tokens = Tokens()
     apps: list[App] = Field(default_factory=list)
     limits: Limits = Limits()
+    policy: Path | None = None
+    """Which calls run at once, which wait for a person, which do not run: see bridge.policy."""
     log_content: bool = False
 
     @model_validator(mode="after")

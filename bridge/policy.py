@@ -1,0 +1,184 @@
+"""The policy file: which calls run at once, which wait for a person, which do not run. The first match wins.
+
+[[rules]]
+tool = ["read", "ls", "time_*"]           # names of tools; * stands for anything
+action = "allow"
+
+[[rules]]
+tool = "exec"
+arguments = { command = "git *" }         # every argument that is named must match; ["git *", "ls *"] for either
+app = "support"                           # the app's model id, or Dify's app id
+executor = "laptop*"                      # the name of the executor that would run it
+direction = "executor"                    # or "endpoint"
+action = "allow"
+
+[[rules]]
+tool = "delete_*"
+action = "deny"
+reason = "nothing is deleted from here"   # what the model is told
+
+Without a rule that matches, what the endpoint's client asked for is its own affair and runs; an executor's tool runs
+when its executor says that it only reads, or it is one of `READ_ONLY`; anything else waits for a person.
+
+In the arguments of an `allow` rule, `*` stands for text without `..` and without what ends or nests a shell command
+(; & | < > $ ` ( ) and line breaks), so that "git *" does not let "git status; rm -rf ~" through; `**` stands for
+anything. In a rule that asks or denies, `*` is anything too, since there the longer reach is the safe one.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bridge.config import ConfigError
+
+Action = Literal["allow", "ask", "deny"]
+Direction = Literal["endpoint", "executor"]
+
+READ_ONLY = frozenset({"read", "ls", "glob", "grep", "find", "view_image", "tool_search", "tool_describe"})
+"""Tools of OpenClaw and its like that change nothing and run nothing."""
+
+LONGEST_VALUE = 4096
+"""A longer argument is never allowed by a pattern, and always caught by one that asks or denies."""
+
+_ANYTHING = r".*"
+_CAUTIOUS = r"(?:(?!\.\.)[^\r\n;&|<>$`()])*"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call that wants to run. `executors` are the names of those that may get it."""
+
+    tool: str
+    arguments: str
+    direction: Direction
+    app: str = ""
+    executors: Sequence[str] = ()
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to happen; `rule` says which rule decided, `reason` what the model is told of a denial."""
+
+    action: Action
+    rule: str
+    reason: str = ""
+
+
+class Rule(BaseModel):
+    """One rule; what it does not name, it does not look at."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: Action
+    tool: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
+    arguments: dict[str, list[str]] = Field(default_factory=dict)
+    app: list[str] | None = None
+    executor: list[str] | None = None
+    direction: Direction | None = None
+    reason: str = ""
+
+    @field_validator("tool", "app", "executor", mode="before")
+    @classmethod
+    def _take_one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _take_one_each(cls, value: Any) -> Any:
+        return {key: [p] if isinstance(p, str) else p for key, p in value.items()} if isinstance(value, dict) else value
+
+    def matches(self, question: Question) -> bool:
+        """Say whether this rule decides the question."""
+        return (
+            _any_glob(self.tool, question.tool)
+            and self.direction in {None, question.direction}
+            and (self.app is None or _any_glob(self.app, question.app))
+            and self._matches_executors(question.executors)
+            and (not self.arguments or self._matches_arguments(question.arguments))
+        )
+
+    def _matches_executors(self, names: Sequence[str]) -> bool:
+        if self.executor is None:
+            return True
+        matching = [_any_glob(self.executor, name) for name in names]
+        return bool(matching) and (all(matching) if self.action == "allow" else any(matching))
+
+    def _matches_arguments(self, arguments: str) -> bool:
+        try:
+            values = json.loads(arguments)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            return self.action != "allow"
+        return all(
+            name in values and any(self._matches_value(pattern, values[name]) for pattern in patterns)
+            for name, patterns in self.arguments.items()
+        )
+
+    def _matches_value(self, pattern: str, value: Any) -> bool:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if len(text) > LONGEST_VALUE:
+            return self.action != "allow"
+        return _regex(pattern, _CAUTIOUS if self.action == "allow" else _ANYTHING).fullmatch(text) is not None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rules: list[Rule] = Field(default_factory=list)
+
+
+class Policy:
+    """The rules, and what holds where none of them matches."""
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        self._rules = list(rules)
+
+    @classmethod
+    def load(cls, path: Path | None) -> "Policy":
+        """Read the file; None stands for no rules at all. Raises ConfigError that names the rule that is wrong."""
+        if path is None:
+            return cls()
+        try:
+            return cls(_File.model_validate(tomllib.loads(path.expanduser().read_text(encoding="utf-8"))).rules)
+        except OSError as error:
+            raise ConfigError(f"policy: {path} cannot be read: {error.strerror}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"policy: {path} is not valid TOML: {error}") from None
+        except ValidationError as error:
+            problem = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in problem["loc"])
+            raise ConfigError(f"policy: {path}: {where}: {problem['msg']}") from None
+
+    def judge(self, question: Question) -> Verdict:
+        """Return what is to happen with the call."""
+        for number, rule in enumerate(self._rules, 1):
+            if rule.matches(question):
+                return Verdict(rule.action, f"rule {number}", rule.reason)
+        if question.direction == "endpoint":
+            return Verdict("allow", "left to the client")
+        if question.read_only or question.tool in READ_ONLY:
+            return Verdict("allow", "only reads")
+        return Verdict("ask", "may change something")
+
+
+def _any_glob(patterns: Sequence[str], value: str) -> bool:
+    return any(fnmatchcase(value, pattern) for pattern in patterns)
+
+
+def _regex(pattern: str, star: str) -> re.Pattern[str]:
+    """Compile a glob. What stands between two stars is looked for once, so that no text makes the match slow."""
+    literals = re.split(r"\*+", pattern)
+    stars = [star if len(found) == 1 else _ANYTHING for found in re.findall(r"\*+", pattern)]
+    first, *rest = [re.escape(literal) for literal in literals]
+    between = [f"(?>{wild}?{literal})" for wild, literal in zip(stars, rest[:-1], strict=False)]
+    last = [f"{stars[-1]}{rest[-1]}"] if rest else []
+    return re.compile("".join([first, *between, *last]), re.DOTALL)

@@ -1,0 +1,114 @@
+"""The first rule that matches decides; without one, what only reads runs and the rest asks."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.config import ConfigError
+from bridge.policy import LONGEST_VALUE, Policy, Question, Rule
+
+
+def judge(rules: list[dict[str, Any]], tool: str = "exec", direction: str = "executor", **more: Any) -> str:
+    arguments = json.dumps(more.pop("arguments", {}))
+    question = Question(tool=tool, arguments=arguments, direction=direction, **more)  # type: ignore[arg-type]
+    return Policy([Rule.model_validate(rule) for rule in rules]).judge(question).action
+
+
+def test_the_first_match_wins() -> None:
+    rules = [{"tool": "exec", "action": "deny"}, {"tool": "*", "action": "allow"}]
+    assert judge(rules) == "deny"
+    assert judge(rules, tool="write") == "allow"
+
+
+@pytest.mark.parametrize(
+    ("question", "action"),
+    [
+        ({"tool": "exec"}, "ask"),
+        ({"tool": "write"}, "ask"),
+        ({"tool": "read"}, "allow"),
+        ({"tool": "time_now", "read_only": True}, "allow"),
+        ({"tool": "exec", "direction": "endpoint"}, "allow"),
+    ],
+)
+def test_without_a_rule_what_changes_something_asks_and_the_client_decides_for_itself(
+    question: dict[str, Any], action: str
+) -> None:
+    assert judge([], **question) == action
+
+
+@pytest.mark.parametrize(
+    ("command", "action"),
+    [
+        ("git status", "allow"),
+        ("git log -3", "allow"),
+        ("git status; rm -rf ~", "ask"),
+        ("git status && curl evil", "ask"),
+        ("git $(rm -rf ~)", "ask"),
+        ("git diff ../../etc", "ask"),
+        ("git log\nrm -rf ~", "ask"),
+        ("digit", "ask"),
+        ("git " + "x" * LONGEST_VALUE, "ask"),
+    ],
+)
+def test_an_allowed_pattern_lets_no_second_command_through(command: str, action: str) -> None:
+    assert (
+        judge([{"tool": "exec", "arguments": {"command": "git *"}, "action": "allow"}], arguments={"command": command})
+        == action
+    )
+
+
+@pytest.mark.parametrize("command", ["rm -rf $HOME", "rm x; ls", "rm " + "y" * LONGEST_VALUE])
+def test_a_denying_pattern_reaches_further(command: str) -> None:
+    rules = [{"arguments": {"command": "rm *"}, "action": "deny"}, {"action": "allow"}]
+    assert judge(rules, arguments={"command": command}) == "deny"
+
+
+def test_two_stars_stand_for_anything() -> None:
+    rules = [{"tool": "exec", "arguments": {"command": "git **"}, "action": "allow"}]
+    assert judge(rules, arguments={"command": "git log | head; date"}) == "allow"
+
+
+def test_every_named_argument_must_match() -> None:
+    rules = [{"tool": "copy", "arguments": {"from": "notes/*", "to": ["out/*", "tmp/*"]}, "action": "allow"}]
+    assert judge(rules, tool="copy", arguments={"from": "notes/a", "to": "tmp/b"}) == "allow"
+    assert judge(rules, tool="copy", arguments={"from": "notes/a", "to": "etc/b"}) == "ask"
+    assert judge(rules, tool="copy", arguments={"from": "notes/a"}) == "ask"
+
+
+def test_what_only_one_of_the_executors_may_do_is_not_allowed_to_all() -> None:
+    allow, deny = {"executor": "laptop*", "action": "allow"}, {"executor": "laptop*", "action": "deny"}
+    assert judge([allow], executors=["laptop1"]) == "allow"
+    assert judge([allow], executors=["laptop1", "server"]) == "ask"
+    assert judge([allow], executors=[]) == "ask"
+    assert judge([deny], executors=["laptop1", "server"]) == "deny"
+
+
+def test_rules_look_at_the_app_and_the_direction() -> None:
+    rules = [{"app": "support", "direction": "endpoint", "action": "ask"}]
+    assert judge(rules, direction="endpoint", app="support") == "ask"
+    assert judge(rules, direction="endpoint", app="other") == "allow"
+
+
+@pytest.mark.parametrize("star", ["*", "**"])
+def test_no_pattern_is_slow(star: str) -> None:
+    pattern = star.join("abcdefgh") + star + "z"
+    rules = [{"arguments": {"x": pattern}, "action": "allow"}]
+    began = time.process_time()
+    assert judge(rules, arguments={"x": "abcdefgh" * 500}) == "ask"
+    assert time.process_time() - began < 5
+
+
+def test_the_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rules]]\ntool = "exec"\naction = "deny"\nreason = "no"\n')
+    verdict = Policy.load(path).judge(Question("exec", "{}", "executor"))
+    assert (verdict.action, verdict.rule, verdict.reason) == ("deny", "rule 1", "no")
+    for text, named in [("[[rules]]\naction = 'maybe'", "rules.0.action"), ("rules = 3", "rules"), ("=", "TOML")]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=named):
+            Policy.load(path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Policy.load(tmp_path / "none.toml")
