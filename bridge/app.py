@@ -6,6 +6,8 @@ import re
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from bridge.admission import Admission
+from bridge.approvals import Approvals
 from bridge.attach import Invocations
 from bridge.config import Config
 from bridge.endpoint.blueprint import endpoint_blueprint
@@ -13,10 +15,16 @@ from bridge.endpoint.responses_routes import responses_blueprint
 from bridge.endpoint.turns import Turns
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.executor_api import executor_blueprint
+from bridge.executor_runs import ExecutorRuns
+from bridge.leases import Leases
+from bridge.operator_api import operator_blueprint
 from bridge.plugin_api import plugin_blueprint
+from bridge.policy import Policy
+from bridge.registry import Registry
 from bridge.runs import Runs
 from bridge.store import Store
 from bridge.sweeper import Sweeper
+from bridge.ticket_api import ticket_blueprint
 from bridge.tickets import Tickets
 from bridge.wakeups import Wakeups
 from tools.ids import random_name
@@ -30,17 +38,25 @@ def create_app(config: Config) -> Flask:
     """Return the bridge as a WSGI application: one blueprint an audience, nothing global."""
     config.data_dir.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     runs = Runs(config, Store(config.store_url), Wakeups())
-    tickets = Tickets(runs)
+    registry = Registry(config, runs.store)
+    tickets = Tickets(runs, Admission(config, runs.store, registry, Policy.load(config.policy)))
+    approvals = Approvals(runs, tickets)
+    leases = Leases(config, runs, registry, tickets)
+    executor_runs = ExecutorRuns(runs, registry, tickets)
     app = Flask("clawback", static_folder=None)
     turns = Turns(runs, tickets)
     app.register_blueprint(endpoint_blueprint(config, runs, turns))
     app.register_blueprint(responses_blueprint(config, runs, turns))
-    app.register_blueprint(plugin_blueprint(config, Invocations(runs), tickets))
-    app.register_blueprint(executor_blueprint(config, runs, tickets))
+    app.register_blueprint(plugin_blueprint(config, Invocations(runs, executor_runs), tickets))
+    app.register_blueprint(executor_blueprint(config, registry, leases))
+    app.register_blueprint(ticket_blueprint(config, tickets))
+    app.register_blueprint(operator_blueprint(config, runs, approvals, registry))
     app.extensions["clawback"] = runs
     _identify_requests(app)
     _shape_errors(app)
-    Sweeper(runs).start()
+    sweeper = Sweeper(runs, approvals, leases, executor_runs)
+    sweeper.start()
+    app.extensions |= {"clawback.sweeper": sweeper, "clawback.leases": leases}
 
     @app.get("/healthz")
     def healthz() -> Response:

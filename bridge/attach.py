@@ -5,6 +5,7 @@ import time
 
 from bridge.dify.errors import DifyError
 from bridge.errors import InvalidRequest
+from bridge.executor_runs import ExecutorRuns
 from bridge.requests import Reply, RunRequest
 from bridge.runs import Runs
 from bridge.store.rows import InvocationRow, RunRow, TicketRow
@@ -16,8 +17,9 @@ log = logging.getLogger("clawback.attach")
 class Invocations:
     """The plugin's invocations, as the runs of this bridge know them."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, executor_runs: ExecutorRuns) -> None:
         self._runs = runs
+        self._executor_runs = executor_runs
         self._store = runs.store
 
     def attach(self, request: AttachRequest) -> AttachResponse:
@@ -29,6 +31,7 @@ class Invocations:
                 code="protocol_mismatch",
             )
         run, reason = self._find(request)
+        run = run or self._executor_runs.begin(request)
         if run is None:
             self._runs.unmatched.append((time.time(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
@@ -120,9 +123,11 @@ class Invocations:
                 live.finish_reason = request.finish_reason
         if request.error is not None:
             self._store.end_invocation(invocation_id, "failed", None, request.error)
+            self._executor_runs.ended(request)
             return
         answer = Answer(text=request.text, finish_reason=request.finish_reason, usage=request.usage)
         self._store.end_invocation(invocation_id, "answered", answer.model_dump_json(), None)
+        self._executor_runs.ended(request)
 
 
 def _round(ticket: TicketRow) -> Round:
@@ -130,7 +135,7 @@ def _round(ticket: TicketRow) -> Round:
     return Round(
         content=ticket.content,
         shown=ticket.shown,
-        calls=[call.call() for call in ticket.calls],
+        calls=[call.asked_call() for call in ticket.calls],
         results=ticket.results(),
         messages=reply.messages,
     )
@@ -141,5 +146,5 @@ def _open(ticket: TicketRow) -> OpenTicket:
         ticket_id=ticket.id,
         content=ticket.content,
         shown=ticket.shown,
-        calls=[call.call() for call in ticket.calls],
+        calls=[call.asked_call() for call in ticket.calls],
     )

@@ -10,7 +10,7 @@ from bridge import logs
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.tokens import hash_token, new_token
 
-AUDIENCES = ("client", "plugin", "executor")
+AUDIENCES = ("client", "plugin", "executor", "operator")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,61 +1,147 @@
-"""The routes on which results are posted back to a ticket itself."""
+"""The routes of the executors.
+
+POST   /executor/v1/executors                register: Registration -> {executor_id, lease_seconds, ...}
+POST   /executor/v1/executors/{id}/heartbeat {tools?} -> 200; also says that the tools are others now
+POST   /executor/v1/executors/{id}/claim     {max, wait} -> {calls}: a long poll of at most `wait` seconds
+POST   /executor/v1/executors/{id}/extend    {leases} -> {until, lost}
+POST   /executor/v1/executors/{id}/results   {results: [{lease_id, tool_call_id, output, is_error}]} -> {tickets}
+POST   /executor/v1/executors/{id}/let_go    {leases}: these calls were not run
+DELETE /executor/v1/executors/{id}           leave; what it held is handed out again
+GET    /executor/v1/tickets/{id}             a ticket
+POST   /executor/v1/tickets/{id}/results     {tool_results: [...]}: results of calls that nobody has a lease on
+"""
+
+from typing import Protocol
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.auth import guard
 from bridge.config import Config
-from bridge.errors import NotFound
 from bridge.json_body import json_body
-from bridge.plugin_api import validated
-from bridge.runs import Runs
-from bridge.store.rows import TicketRow
-from bridge.tickets import Tickets
+from bridge.leases import Lease, Leases
+from bridge.plugin_api import MAX_WAIT_SECONDS, validated
+from bridge.registry import OfferedTool, Registration, Registry
+from bridge.ticket_api import ticket_body
 from tools.results import ToolResult
 
-
-class ToolResults(BaseModel):
-    """`tool_results`: one entry a call; not all of a ticket's calls need to come at once."""
-
-    tool_results: list[ToolResult] = Field(min_length=1)
+HEARTBEATS_PER_LIFE = 3
 
 
-def executor_blueprint(config: Config, runs: Runs, tickets: Tickets) -> Blueprint:
-    """Return the blueprint for whoever runs a ticket's calls without being the run's client."""
-    blueprint = Blueprint("executor", __name__, url_prefix="/executor/v1")
-    check = guard(config.tokens, "executor", "client")
+class TakeBody(Protocol):
+    """Reads and checks the body of the request at hand."""
+
+    def __call__[Model: BaseModel](self, model: type[Model]) -> Model:
+        """Return the body. Raises InvalidRequest or TooLarge."""
+        ...
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Heartbeat(_Body):
+    """`tools` only where they are others than before."""
+
+    tools: list[OfferedTool] | None = None
+
+
+class Claim(_Body):
+    """How many calls the executor could take, and how many seconds it would wait for the first."""
+
+    max: int = Field(default=1, ge=1, le=1000)
+    wait: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS)
+
+
+class LeaseIds(_Body):
+    """Leases by their ids."""
+
+    leases: list[str] = Field(max_length=1000)
+
+
+class LeasedResult(ToolResult):
+    """A result, and the lease under which its call was run."""
+
+    lease_id: str
+
+
+class LeasedResults(_Body):
+    """One entry a call."""
+
+    results: list[LeasedResult] = Field(min_length=1, max_length=1000)
+
+
+def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Blueprint:
+    """Return the blueprint for the executors."""
+    blueprint = Blueprint("executor", __name__, url_prefix="/executor/v1/executors")
+    check = guard(config.tokens, "executor")
 
     @blueprint.before_request
     def _authorize() -> None:
         check(request)
 
-    @blueprint.get("/tickets/<ticket_id>")
-    def get_ticket(ticket_id: str) -> Response:
-        ticket = runs.store.ticket(ticket_id)
-        if ticket is None:
-            raise NotFound(f"there is no ticket {ticket_id}", code="ticket_not_found", param="ticket_id")
-        return jsonify(_body(ticket))
+    def body[Model: BaseModel](model: type[Model]) -> Model:
+        return validated(model, json_body(request, config.limits.request_bytes))
 
-    @blueprint.post("/tickets/<ticket_id>/results")
-    def post_results(ticket_id: str) -> Response:
-        posted = validated(ToolResults, json_body(request, config.limits.request_bytes))
-        with runs.lock:
-            ticket = tickets.add_results(ticket_id, posted.tool_results)
-            run = runs.store.run(ticket.run_id)
-            app = runs.app(run.model) if run else None
-            if run and app and ticket.state == "resolved" and run.state == "suspended":
-                runs.resume(run, app)
-        return jsonify(_body(ticket))
+    @blueprint.post("")
+    def register() -> Response:
+        executor, former = registry.register(body(Registration))
+        if former:
+            leases.lose_all(former)
+        return jsonify(
+            {
+                "executor_id": executor.id,
+                "lease_seconds": config.limits.lease_seconds,
+                "heartbeat_seconds": config.limits.executor_seconds / HEARTBEATS_PER_LIFE,
+                "max_wait_seconds": MAX_WAIT_SECONDS,
+            }
+        )
 
+    @blueprint.post("/<executor_id>/heartbeat")
+    def heartbeat(executor_id: str) -> Response:
+        registry.seen(executor_id, body(Heartbeat).tools)
+        return jsonify({})
+
+    @blueprint.delete("/<executor_id>")
+    def leave(executor_id: str) -> Response:
+        registry.leave(executor_id)
+        leases.lose_all(executor_id)
+        return jsonify({})
+
+    _add_lease_routes(blueprint, leases, body)
     return blueprint
 
 
-def _body(ticket: TicketRow) -> dict[str, object]:
+def _add_lease_routes(blueprint: Blueprint, leases: Leases, body: TakeBody) -> None:
+    @blueprint.post("/<executor_id>/claim")
+    def claim(executor_id: str) -> Response:
+        asked = body(Claim)
+        return jsonify({"calls": [_leased(lease) for lease in leases.claim(executor_id, asked.max, asked.wait)]})
+
+    @blueprint.post("/<executor_id>/extend")
+    def extend(executor_id: str) -> Response:
+        until, lost = leases.extend(executor_id, body(LeaseIds).leases)
+        return jsonify({"until": until, "lost": lost})
+
+    @blueprint.post("/<executor_id>/results")
+    def take_results(executor_id: str) -> Response:
+        results = [(result.lease_id, result) for result in body(LeasedResults).results]
+        return jsonify({"tickets": [ticket_body(ticket) for ticket in leases.resolve(executor_id, results)]})
+
+    @blueprint.post("/<executor_id>/let_go")
+    def let_go(executor_id: str) -> Response:
+        leases.let_go(executor_id, body(LeaseIds).leases)
+        return jsonify({})
+
+
+def _leased(lease: Lease) -> dict[str, object]:
     return {
-        "id": ticket.id,
-        "run_id": ticket.run_id,
-        "state": ticket.state,
-        "reason": ticket.reason,
-        "tool_calls": [call.call().to_openai() for call in ticket.calls],
-        "missing": ticket.missing(),
+        "lease_id": lease.lease_id,
+        "tool_call_id": lease.call.id,
+        "name": lease.call.name,
+        "arguments": lease.call.arguments,
+        "handout": lease.call.handouts + 1,
+        "ticket_id": lease.call.ticket_id,
+        "run_id": lease.run_id,
+        "leased_until": lease.until,
     }

@@ -187,7 +187,7 @@ class LiveRun:
                 usage=usage.model_dump_json(),
             )
         )
-        calls = [Calls(tuple(call.call() for call in ticket.calls))] if ticket else []
+        calls = [Calls(tuple(ticket.handed_out()))] if ticket else []
         self._current.add(*([Text(rest)] if rest else []), *calls, End(finish_reason, usage, self.note))
 
     @property

@@ -349,5 +349,5 @@ class Runs:
             told.append(Text(text))
         ticket = self.store.ticket(row.ticket_id) if row.ticket_id else None
         if ticket:
-            told.append(Calls(tuple(call.call() for call in ticket.calls)))
+            told.append(Calls(tuple(ticket.handed_out())))
         return [*told, End(row.finish_reason, Usage.model_validate_json(row.usage))]

@@ -4,6 +4,9 @@ import logging
 import threading
 import time
 
+from bridge.approvals import Approvals
+from bridge.executor_runs import ExecutorRuns
+from bridge.leases import Leases
 from bridge.runs import Runs
 
 log = logging.getLogger("clawback.sweeper")
@@ -14,8 +17,18 @@ DAY_SECONDS = 86_400
 class Sweeper:
     """Looks after what is pending, every `interval` seconds, in the background."""
 
-    def __init__(self, runs: Runs, interval: float = 5.0) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        approvals: Approvals,
+        leases: Leases,
+        executor_runs: ExecutorRuns,
+        interval: float = 5.0,
+    ) -> None:
         self._runs = runs
+        self._approvals = approvals
+        self._leases = leases
+        self._executor_runs = executor_runs
         self._interval = interval
         self._stop = threading.Event()
 
@@ -41,8 +54,13 @@ class Sweeper:
             if store.close_ticket(ticket.id, "expired", "nobody answered in time (limits.ticket_seconds)"):
                 self._runs.wakeups.wake(ticket.id)
                 log.info("ticket expired", extra={"run": ticket.run_id, "ticket": ticket.id})
-            if self._runs.live(ticket.run_id) is None:
+            run = store.run(ticket.run_id)
+            if run and run.direction == "endpoint" and self._runs.live(run.id) is None:
                 self._runs.cancel(ticket.run_id, "its tool results did not come in time")
+        self._approvals.expire(now)
+        self._leases.lose(now)
+        self._executor_runs.sweep(now)
+        store.executors.forget_unseen(now - DAY_SECONDS)
         for run in store.overdue_runs(now):
             self._runs.cancel(run.id, "its time is up (limits.run_seconds)")
         self._runs.forget_over()

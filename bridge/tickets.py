@@ -1,23 +1,34 @@
 """Tickets: opened by the plugin, answered by whoever runs the calls, waited for without a thread.
 
-open ──results complete──> resolved
-  ├────time is up────────> expired
-  └────run or plugin gone> cancelled
+open ──every call has its result──> resolved
+  ├────time is up─────────────────> expired
+  └────run or plugin gone─────────> cancelled
+
+Where each call stands meanwhile is the table in tools.ticket_states.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from bridge.errors import Conflict, Gone, InvalidRequest, NotFound, TooLarge
+from bridge import steps
+from bridge.admission import Admission
+from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
+from bridge.refusals import refusal
 from bridge.requests import Reply
 from bridge.runs import Runs
-from bridge.store.rows import TicketRow
+from bridge.store.rows import CallRow, TicketRow
 from tools.results import ToolResult
+from tools.shorten import shortened
+from tools.ticket_states import CallEvent, CallState, NotLeased, Settled
 from tools.wire import TicketRequest, TicketStatus
 
 log = logging.getLogger("clawback.tickets")
+
+CALLS = "calls"
+"""The wake-up of the executors: a call may be ready for one of them."""
 
 SUPERSEDED = "the workflow was run again, and its new run goes on from here"
 
@@ -25,9 +36,11 @@ SUPERSEDED = "the workflow was run again, and its new run goes on from here"
 class Tickets:
     """The pending calls of the runs that this bridge holds."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, admission: Admission) -> None:
         self._runs = runs
+        self._admission = admission
         self._store = runs.store
+        self._polled: dict[str, float] = {}
 
     def open(self, ticket_id: str, request: TicketRequest) -> TicketStatus:
         """Open a ticket and hand it to the client. Opened again with the same id, it stays what it is."""
@@ -35,35 +48,43 @@ class Tickets:
             known = self._store.ticket(ticket_id)
             if known:
                 return self.status(known, request.invocation_id)
-            refusal = self._refusal(request)
-            if refusal:
-                return refusal.model_copy(update={"ticket_id": ticket_id})
-            now = time.time()
-            ticket = self._store.open_ticket(
-                TicketRow(
-                    id=ticket_id,
-                    run_id=request.run_id,
-                    invocation_id=request.invocation_id,
-                    round=request.round,
-                    state="open",
-                    content=request.content,
-                    shown=request.shown,
-                    segment=None,
-                    reply=None,
-                    reason=None,
-                    created_at=now,
-                    expires_at=now + self._runs.config.limits.ticket_seconds,
-                ),
-                request.calls,
-            )
+            no_ticket = self._no_ticket(request)
+            if no_ticket:
+                return no_ticket.model_copy(update={"ticket_id": ticket_id})
+            ticket = self._write(ticket_id, request)
             self._hand_out(ticket, request)
         log.info(
             "ticket opened",
             extra={"run": ticket.run_id, "ticket": ticket.id, "tools": [call.name for call in ticket.calls]},
         )
-        return TicketStatus(ticket_id=ticket_id, state="open")
+        return self.status(ticket, request.invocation_id)
 
-    def _refusal(self, request: TicketRequest) -> TicketStatus | None:
+    def _write(self, ticket_id: str, request: TicketRequest) -> TicketRow:
+        now = time.time()
+        calls = [
+            CallRow(call.id, ticket_id, call.name, call.arguments, None, None, state=CallState.OPEN.value)
+            for call in request.calls
+        ]
+        ticket = TicketRow(
+            id=ticket_id,
+            run_id=request.run_id,
+            invocation_id=request.invocation_id,
+            round=request.round,
+            state="open",
+            content=request.content,
+            shown=request.shown,
+            segment=None,
+            reply=None,
+            reason=None,
+            created_at=now,
+            expires_at=now + self._runs.config.limits.ticket_seconds,
+            calls=calls,
+        )
+        run = self._store.run(request.run_id)
+        assert run is not None  # noqa: S101 - `_no_ticket` has looked it up
+        return self._store.open_ticket(ticket, self._admission.judge(run, calls, now))
+
+    def _no_ticket(self, request: TicketRequest) -> TicketStatus | None:
         run = self._store.run(request.run_id)
         if run is None:
             raise NotFound(f"there is no run {request.run_id}", code="run_not_found", param="run_id")
@@ -84,8 +105,11 @@ class Tickets:
     def _hand_out(self, ticket: TicketRow, request: TicketRequest) -> None:
         live = self._runs.live(ticket.run_id)
         if live is None:
+            self._runs.wakeups.wake(CALLS)
             return
         live.used(request.usage)
+        if ticket.undecided or ticket.state != "open":
+            return
         if not request.streamed_text:
             live.deliver(ticket)
             return
@@ -96,11 +120,22 @@ class Tickets:
 
     def wait(self, ticket_id: str, invocation_id: str | None, seconds: float) -> TicketStatus:
         """Return the ticket's status as soon as it is no longer open, at the latest after `seconds`."""
+        self._polled[ticket_id] = time.time()
         with self._runs.wakeups.listen(ticket_id) as hints:
-            status = self.status(self._known(ticket_id), invocation_id)
+            status = self.status(self.known(ticket_id), invocation_id)
             if status.state == "open" and hints.wait(seconds):
-                status = self.status(self._known(ticket_id), invocation_id)
+                status = self.status(self.known(ticket_id), invocation_id)
+        if status.state != "open":
+            self._polled.pop(ticket_id, None)
         return status
+
+    def polled_at(self, ticket_id: str) -> float:
+        """Return when the plugin last asked for the ticket; 0 for never."""
+        return self._polled.get(ticket_id, 0.0)
+
+    def forget_polls(self, before: float) -> None:
+        """Forget who has not asked since `before`."""
+        self._polled = {ticket_id: at for ticket_id, at in self._polled.items() if at >= before}
 
     def status(self, ticket: TicketRow, invocation_id: str | None) -> TicketStatus:
         """Return what the plugin's invocation needs to know about the ticket."""
@@ -122,30 +157,49 @@ class Tickets:
             tool_choice=reply.tool_choice,
         )
 
-    def add_results(self, ticket_id: str, results: Sequence[ToolResult], reply: Reply | None = None) -> TicketRow:
+    def add_results(
+        self,
+        ticket_id: str,
+        results: Sequence[ToolResult],
+        reply: Reply | None = None,
+        *,
+        actor: str = "client",
+        leases: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> TicketRow:
         """Take results. The same again changes nothing; a different one for a call that has one is refused.
 
+        `leases` are those under which the calls were run, by tool_call_id.
         Raises NotFound, InvalidRequest (a result of no call of this ticket), TooLarge, Conflict, Gone.
         """
         with self._runs.lock:
-            ticket = self._known(ticket_id)
-            fresh = self._check(ticket, results)
+            ticket = self.known(ticket_id)
+            fresh = self._check(ticket, results, leases)
             if ticket.state in {"expired", "cancelled"}:
                 raise Gone(f"ticket {ticket_id} is {ticket.state}: {ticket.reason}", code=f"ticket_{ticket.state}")
             if not fresh:
                 return ticket
-            changed = self._store.add_results(
-                ticket_id, fresh, reply.model_dump_json(exclude_none=True) if reply else None
-            )
+            moves = [steps.resolve(call, result, self._as_told(call, result, actor), actor) for call, result in fresh]
+            written = reply.model_dump_json(exclude_none=True) if reply else None
+            changed = self._store.move_calls(ticket_id, moves, written)
         if changed.state == "resolved":
             self._runs.wakeups.wake(ticket_id)
             log.info("ticket resolved", extra={"run": ticket.run_id, "ticket": ticket_id})
         return changed
 
-    def _check(self, ticket: TicketRow, results: Sequence[ToolResult]) -> list[ToolResult]:
+    def _as_told(self, call: CallRow, result: ToolResult, actor: str) -> ToolResult:
+        """Return the result as the model is told it. What an endpoint's client sends, it sends again every turn."""
+        output = result.output
+        if actor != "client":
+            output = shortened(output, self._runs.config.limits.result_characters)
+        if call.asked is not None:
+            output = f"(A person changed the arguments to {call.arguments} before this call was run.)\n{output}"
+        return result.model_copy(update={"output": output})
+
+    def _check(
+        self, ticket: TicketRow, results: Sequence[ToolResult], leases: Mapping[str, str | None]
+    ) -> list[tuple[CallRow, ToolResult]]:
         calls = {call.id: call for call in ticket.calls}
-        limit = self._runs.config.limits.result_bytes
-        fresh: dict[str, ToolResult] = {}
+        fresh: dict[str, tuple[CallRow, ToolResult]] = {}
         for result in results:
             call = calls.get(result.tool_call_id)
             if call is None:
@@ -154,41 +208,65 @@ class Tickets:
                     code="unknown_tool_call_id",
                     param="tool_call_id",
                 )
-            if len(result.output.encode()) > limit:
-                raise TooLarge(
-                    f"the result of {call.id} ({call.name}) is larger than {limit} bytes (limits.result_bytes): "
-                    "send the part that matters, or a summary",
-                    param="output",
-                )
-            known = call.result() or fresh.get(call.id)
+            self._check_size(call, result)
+            known = call.digest or (steps.digest(fresh[call.id][1]) if call.id in fresh else None)
             if known is None:
-                fresh[call.id] = result
-            elif (known.output, known.is_error) != (result.output, result.is_error):
-                raise Conflict(
-                    f"{call.id} ({call.name}) already has a different result; the first one counts",
-                    code="result_conflict",
-                    param="output",
-                )
+                if call.state == CallState.LEASED and leases.get(call.id) != call.lease:
+                    raise refusal(NotLeased(call.state, CallEvent.RESOLVE), call)
+                fresh[call.id] = (call, result)
+            elif known != steps.digest(result):
+                raise refusal(Settled(call.state, CallEvent.CONTRADICT), call)
         return list(fresh.values())
+
+    def _check_size(self, call: CallRow, result: ToolResult) -> None:
+        limit = self._runs.config.limits.result_bytes
+        if len(result.output.encode(errors="replace")) > limit:
+            raise TooLarge(
+                f"the result of {call.id} ({call.name}) is larger than {limit} bytes (limits.result_bytes): "
+                "send the part that matters, or a summary",
+                param="output",
+            )
+        if sum(map(len, result.images)) > self._runs.config.limits.image_bytes:
+            raise TooLarge(
+                f"the images in the result of {call.id} ({call.name}) are larger than "
+                f"{self._runs.config.limits.image_bytes} bytes (limits.image_bytes): send smaller ones",
+                param="output",
+            )
+
+    def moved(self, ticket: TicketRow) -> None:
+        """Do what follows from the moves of a ticket's calls that its run's client did not make itself."""
+        run = self._store.run(ticket.run_id)
+        if run is None:
+            return
+        if ticket.state == "resolved":
+            self._runs.wakeups.wake(ticket.id)
+            app = self._runs.app(run.model)
+            if run.state == "suspended" and run.direction == "endpoint" and app:
+                self._runs.resume(run, app)
+        elif run.direction == "executor":
+            self._runs.wakeups.wake(CALLS)
+        elif not ticket.undecided and ticket.segment is None and (live := self._runs.live(run.id)):
+            live.deliver(ticket)
 
     def cancel(self, ticket_id: str, reason: str) -> TicketStatus:
         """The plugin no longer waits."""
-        self._known(ticket_id)
-        self._store.close_ticket(ticket_id, "cancelled", reason)
+        self.known(ticket_id)
+        self._store.close_ticket(ticket_id, "cancelled", reason, "plugin")
         self._runs.wakeups.wake(ticket_id)
-        return self.status(self._known(ticket_id), None)
+        return self.status(self.known(ticket_id), None)
 
     def suspend(self, ticket_id: str) -> TicketStatus:
         """The plugin lets go of its workflow, unless the results are in already."""
         with self._runs.lock:
-            ticket = self._known(ticket_id)
+            ticket = self.known(ticket_id)
             status = self.status(ticket, None)
             if status.state == "open":
                 self._runs.suspend(ticket.run_id)
                 log.info("run suspended", extra={"run": ticket.run_id, "ticket": ticket_id})
             return status
 
-    def _known(self, ticket_id: str) -> TicketRow:
+    def known(self, ticket_id: str) -> TicketRow:
+        """Return the ticket. Raises NotFound."""
         ticket = self._store.ticket(ticket_id)
         if ticket is None:
             raise NotFound(f"there is no ticket {ticket_id}", code="ticket_not_found", param="ticket_id")

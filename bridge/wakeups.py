@@ -51,3 +51,7 @@ class Listening:
     def wait(self, seconds: float) -> bool:
         """Wait for a hint and say whether one came."""
         return self._event.wait(seconds)
+
+    def clear(self) -> None:
+        """Listen anew, to be called before the store is read again."""
+        self._event.clear()

@@ -1,9 +1,13 @@
 """The rows as the rest of the bridge sees them."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tools.calls import ToolCall
 from tools.results import ToolResult
+from tools.ticket_states import PENDING, CallState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class RunRow:
     created_at: float
     updated_at: float
     expires_at: float
+    direction: str = "endpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,11 @@ class InvocationRow:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One tool call and, once it is there, its result."""
+    """One tool call, where it stands and, once it is there, its result.
+
+    `verdict` is what the policy said of it, `asked` the arguments as the model wrote them where a person changed them.
+    `lease`, `executor` and `leased_until` are set while it is leased; `handouts` counts its leases so far.
+    """
 
     id: str
     ticket_id: str
@@ -76,16 +85,72 @@ class CallRow:
     arguments: str
     output: str | None
     is_error: bool | None
+    images: str | None = None
+    digest: str | None = None
+    state: str = CallState.READY
+    verdict: str = ""
+    asked: str | None = None
+    decide_until: float | None = None
+    lease: str | None = None
+    executor: str | None = None
+    leased_until: float | None = None
+    handouts: int = 0
 
     def call(self) -> ToolCall:
-        """Return what the model asked for."""
+        """Return what is to be run."""
         return ToolCall(id=self.id, name=self.name, arguments=self.arguments)
+
+    def asked_call(self) -> ToolCall:
+        """Return what the model asked for."""
+        return ToolCall(id=self.id, name=self.name, arguments=self.asked or self.arguments)
 
     def result(self) -> ToolResult | None:
         """Return what came back, if it did."""
         if self.output is None:
             return None
-        return ToolResult(tool_call_id=self.id, output=self.output, is_error=bool(self.is_error))
+        images = json.loads(self.images) if self.images else []
+        return ToolResult.model_construct(
+            tool_call_id=self.id, output=self.output, is_error=bool(self.is_error), images=images
+        )
+
+    @property
+    def pending(self) -> bool:
+        """Whether a result may still come."""
+        return self.state in PENDING
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the bridge itself answered it, so that nobody was given it to run."""
+        return self.state in {CallState.DENIED, CallState.EXPIRED} and self.output is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A step of one call from state to state, by whom and why; `values` are columns that change with it."""
+
+    call_id: str
+    event: str
+    before: str
+    after: str
+    actor: str
+    detail: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One line of the audit trail: who did what to which ticket or call, and when."""
+
+    id: int
+    at: float
+    run_id: str
+    ticket_id: str
+    call_id: str | None
+    actor: str
+    event: str
+    before: str
+    after: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +178,25 @@ class TicketRow:
     def missing(self) -> list[str]:
         """Return the tool_call_ids that still wait for a result."""
         return [call.id for call in self.calls if call.output is None]
+
+    def handed_out(self) -> list[ToolCall]:
+        """Return the calls that the run's client is given; those that the bridge answered itself are none of them."""
+        return [call.call() for call in self.calls if not call.withheld]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a person still has to decide about one of the calls."""
+        return any(call.state == CallState.AWAITING_APPROVAL for call in self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorRow:
+    """A registered worker. `tools` and `patterns` are JSON; it is present while `seen_at` is recent."""
+
+    id: str
+    name: str
+    tools: str
+    patterns: str
+    concurrency: int
+    registered_at: float
+    seen_at: float

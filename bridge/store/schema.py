@@ -2,7 +2,9 @@
 
 sessions ──< runs ──< segments          what a client is told, one segment per HTTP response
               │
-              └──< invocations ──< tickets ──< calls
+              └──< invocations ──< tickets ──< calls ──< events      the audit trail of tickets and calls
+
+executors
 """
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
@@ -57,6 +59,7 @@ runs = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    Column("direction", String(16), nullable=False, default="endpoint", doc="endpoint, executor"),
     Index("runs_by_user", "dify_user", "state"),
     Index("runs_by_turn", "turn_key"),
     Index("runs_by_conversation", "conversation_id"),
@@ -121,8 +124,48 @@ calls = Table(
     Column("arguments", Text, nullable=False),
     Column("output", Text, nullable=True),
     Column("is_error", Boolean, nullable=True),
+    Column("images", Text, nullable=True, doc="the URLs of the result's images"),
+    Column("digest", String(64), nullable=True, doc="of the result as it was sent, before it was shortened"),
     Column("resolved_at", Float, nullable=True),
+    Column("state", String(20), nullable=False, doc="tools.ticket_states.CallState"),
+    Column("verdict", Text, nullable=False, default="", doc="which rule of the policy decided"),
+    Column("asked", Text, nullable=True, doc="the model's own arguments, where a person changed them"),
+    Column("decide_until", Float, nullable=True),
+    Column("lease", String(40), nullable=True),
+    Column("executor", String(40), nullable=True, doc="the id of the executor that holds the lease"),
+    Column("leased_until", Float, nullable=True),
+    Column("handouts", Integer, nullable=False, default=0),
     Index("calls_by_ticket", "ticket_id", "position"),
+    Index("calls_by_state", "state"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("ticket_id", String(64), nullable=False),
+    Column("call_id", String(40), nullable=True),
+    Column("actor", String(160), nullable=False, doc="plugin, client, bridge, operator NAME, executor NAME"),
+    Column("event", String(20), nullable=False),
+    Column("before", String(20), nullable=False),
+    Column("after", String(20), nullable=False),
+    Column("detail", Text, nullable=False, default="", doc="never content, unless log_content is on"),
+    Index("events_by_ticket", "ticket_id", "id"),
+    Index("events_by_run", "run_id", "id"),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("tools", Text, nullable=False),
+    Column("patterns", Text, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("registered_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
 )
 
 responses = Table(

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
@@ -11,9 +12,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
 from bridge.store import schema as t
-from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow, SessionRow, TicketRow
-from tools.calls import ToolCall
-from tools.results import ToolResult
+from bridge.store.audit import note_call, note_ticket
+from bridge.store.executors import ExecutorStatements
+from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
+from tools.ticket_states import CallEvent, TicketEvent, TicketState
+
+
+class Overtaken(Exception):
+    """Another process moved the call first; what it is now has to be read again."""
 
 
 class Store:
@@ -24,6 +30,7 @@ class Store:
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         t.metadata.create_all(self._engine)
+        self.executors = ExecutorStatements(self._transaction)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -242,30 +249,18 @@ class Store:
 
     # Tickets
 
-    def open_ticket(self, ticket: TicketRow, calls: Sequence[ToolCall]) -> TicketRow:
-        """Write a ticket and its calls; one that is there already stays as it is."""
+    def open_ticket(self, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
+        """Write a ticket and its calls, and the first moves of these; one that is there already stays as it is."""
         with self._transaction() as connection:
             known = self._ticket(connection, ticket.id)
             if known:
                 return known
             values = {name: getattr(ticket, name) for name in TicketRow.__slots__ if name != "calls"}
             connection.execute(insert(t.tickets).values(updated_at=ticket.created_at, **values))
-            connection.execute(
-                insert(t.calls),
-                [
-                    {
-                        "id": call.id,
-                        "ticket_id": ticket.id,
-                        "position": position,
-                        "name": call.name,
-                        "arguments": call.arguments,
-                    }
-                    for position, call in enumerate(calls)
-                ],
-            )
-            opened = self._ticket(connection, ticket.id)
-            assert opened is not None  # noqa: S101 - it was written two statements ago
-            return opened
+            rows = [{name: getattr(call, name) for name in CallRow.__slots__} for call in ticket.calls]
+            connection.execute(insert(t.calls), [row | {"position": number} for number, row in enumerate(rows)])
+            note_ticket(connection, ticket, "plugin", "open", TicketState.OPEN, "")
+            return self._moved(connection, ticket, moves)
 
     def ticket(self, ticket_id: str) -> TicketRow | None:
         """Find a ticket with its calls."""
@@ -298,43 +293,78 @@ class Store:
         """List the open tickets whose time is up."""
         return self._tickets(t.tickets.c.state == "open", t.tickets.c.expires_at < now)
 
-    def add_results(self, ticket_id: str, results: Sequence[ToolResult], reply: str | None) -> TicketRow:
-        """Write results of an open ticket's calls; the ticket resolves when the last one is in.
+    def move_calls(self, ticket_id: str, moves: Sequence[Move], reply: str | None = None) -> TicketRow:
+        """Move calls of a ticket; it resolves when none of them waits any more. All of the moves happen, or none.
 
-        The caller has checked that each belongs to the ticket and has no result yet.
+        Raises Overtaken where a call is no longer in the state that it is moved from.
         """
-        now = time.time()
         with self._transaction() as connection:
-            for result in results:
-                connection.execute(
-                    update(t.calls)
-                    .where(t.calls.c.id == result.tool_call_id, t.calls.c.output.is_(None))
-                    .values(output=result.output, is_error=result.is_error, resolved_at=now)
-                )
-            waiting = connection.execute(
-                select(func.count())
-                .select_from(t.calls)
-                .where(t.calls.c.ticket_id == ticket_id, t.calls.c.output.is_(None))
-            ).scalar_one()
-            values: dict[str, Any] = {"updated_at": now} | ({} if waiting else {"state": "resolved"})
+            ticket = self._ticket(connection, ticket_id)
+            assert ticket is not None  # noqa: S101 - the caller holds it
             if reply is not None:
-                values["reply"] = reply
-            connection.execute(
-                update(t.tickets).where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open").values(**values)
-            )
-            changed = self._ticket(connection, ticket_id)
-            assert changed is not None  # noqa: S101 - the caller holds it
-            return changed
+                connection.execute(update(t.tickets).where(t.tickets.c.id == ticket_id).values(reply=reply))
+            return self._moved(connection, ticket, moves)
 
-    def close_ticket(self, ticket_id: str, state: str, reason: str) -> bool:
-        """Bring an open ticket to an end without results and say whether it was open."""
+    def close_ticket(self, ticket_id: str, state: str, reason: str, actor: str = "bridge") -> bool:
+        """Bring an open ticket to an end without results, its calls with it, and say whether it was open."""
+        ends = {
+            TicketState.EXPIRED: (TicketEvent.EXPIRE, CallEvent.EXPIRE),
+            TicketState.CANCELLED: (TicketEvent.CANCEL, CallEvent.CANCEL),
+        }
+        ticket_event, call_event = ends[TicketState(state)]
         with self._transaction() as connection:
-            changed = connection.execute(
-                update(t.tickets)
-                .where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open")
-                .values(state=state, reason=reason, updated_at=time.time())
+            ticket = self._ticket(connection, ticket_id)
+            if ticket is None or not self._end_ticket(connection, ticket_id, state, reason):
+                return False
+            for call in ticket.calls:
+                if call.pending:
+                    move = Move(call.id, call_event, call.state, state, actor)
+                    self._move(connection, ticket, move)
+            note_ticket(connection, ticket, actor, ticket_event, state, "")
+            return True
+
+    def events(self, ticket_id: str) -> list[EventRow]:
+        """List what happened to a ticket and its calls, oldest first."""
+        return self._events(t.events.c.ticket_id == ticket_id)
+
+    def events_of_run(self, run_id: str) -> list[EventRow]:
+        """List what happened to a run's tickets and calls, oldest first."""
+        return self._events(t.events.c.run_id == run_id)
+
+    def calls_in(self, state: str, direction: str | None = None) -> list[tuple[TicketRow, CallRow]]:
+        """List the calls of open tickets that are in this state, oldest first; of one direction's runs, or of all."""
+        calls = select(t.calls.c.ticket_id).where(t.calls.c.state == state)
+        tickets = self._tickets(t.tickets.c.state == "open", t.tickets.c.id.in_(calls), *_of(direction))
+        return [(ticket, call) for ticket in tickets for call in ticket.calls if call.state == state]
+
+    def open_tickets(self, direction: str) -> list[TicketRow]:
+        """List the open tickets of one direction's runs, oldest first."""
+        return self._tickets(t.tickets.c.state == "open", *_of(direction))
+
+    def call(self, call_id: str) -> tuple[TicketRow, CallRow] | None:
+        """Find a call and its ticket."""
+        tickets = self._tickets(
+            t.tickets.c.id.in_(select(t.calls.c.ticket_id).where(t.calls.c.id == call_id).scalar_subquery())
+        )
+        return next(((ticket, call) for ticket in tickets for call in ticket.calls if call.id == call_id), None)
+
+    def calls_of_tool(self, run_id: str, name: str) -> list[CallRow]:
+        """List the calls of one tool that a run has made, oldest first."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(*_columns(t.calls, CallRow))
+                .join(t.tickets)
+                .where(t.tickets.c.run_id == run_id, t.calls.c.name == name)
+                .order_by(t.tickets.c.created_at, t.tickets.c.round, t.calls.c.position)
             )
-            return changed.rowcount == 1
+            return [CallRow(**row._mapping) for row in rows]
+
+    def tickets(self, *states: str, limit: int = 200) -> list[TicketRow]:
+        """List the newest tickets in one of these states, newest first."""
+        with self._transaction() as connection:
+            ids = select(t.tickets.c.id).where(t.tickets.c.state.in_(states)) if states else select(t.tickets.c.id)
+            newest = ids.order_by(t.tickets.c.created_at.desc()).limit(limit)
+            return self._tickets_in(connection, t.tickets.c.id.in_(newest))[::-1]
 
     # Housekeeping
 
@@ -346,7 +376,7 @@ class Store:
             )
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
-            for table in (t.tickets, t.invocations, t.segments):
+            for table in (t.events, t.tickets, t.invocations, t.segments):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             for table in (t.transcripts, t.end_users, t.sessions):
                 connection.execute(delete(table).where(table.c.updated_at < cutoff))
@@ -377,6 +407,40 @@ class Store:
         ).first()
         return InvocationRow(**row._mapping) if row else None
 
+    def _moved(self, connection: Connection, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
+        for move in moves:
+            self._move(connection, ticket, move)
+        changed = self._ticket(connection, ticket.id)
+        assert changed is not None  # noqa: S101 - it was read or written in this transaction
+        if changed.state == TicketState.OPEN and not any(call.pending for call in changed.calls):
+            self._end_ticket(connection, ticket.id, TicketState.RESOLVED, None)
+            note_ticket(connection, ticket, "bridge", TicketEvent.SETTLE, TicketState.RESOLVED, "")
+            changed = replace(changed, state=TicketState.RESOLVED.value)
+        return changed
+
+    def _move(self, connection: Connection, ticket: TicketRow, move: Move) -> None:
+        changed = connection.execute(
+            update(t.calls)
+            .where(t.calls.c.id == move.call_id, t.calls.c.state == move.before)
+            .values(state=str(move.after), **move.values)
+        )
+        if not changed.rowcount:
+            raise Overtaken(f"call {move.call_id} is no longer {move.before}")
+        note_call(connection, ticket, move)
+
+    def _end_ticket(self, connection: Connection, ticket_id: str, state: str, reason: str | None) -> bool:
+        changed = connection.execute(
+            update(t.tickets)
+            .where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open")
+            .values(state=str(state), reason=reason, updated_at=time.time())
+        )
+        return changed.rowcount == 1
+
+    def _events(self, *conditions: Any) -> list[EventRow]:
+        with self._transaction() as connection:
+            rows = connection.execute(select(*_columns(t.events, EventRow)).where(*conditions).order_by(t.events.c.id))
+            return [EventRow(**row._mapping) for row in rows]
+
     def _ticket(self, connection: Connection, ticket_id: str) -> TicketRow | None:
         return next(iter(self._tickets_in(connection, t.tickets.c.id == ticket_id)), None)
 
@@ -399,6 +463,12 @@ class Store:
         for row in found:
             by_id[row.ticket_id].calls.append(CallRow(**row._mapping))
         return list(by_id.values())
+
+
+def _of(direction: str | None) -> list[Any]:
+    if direction is None:
+        return []
+    return [t.tickets.c.run_id.in_(select(t.runs.c.id).where(t.runs.c.direction == direction))]
 
 
 def _columns(table: Table, row: type) -> list[Any]:

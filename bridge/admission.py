@@ -1,0 +1,59 @@
+"""What happens to a call when it is made: it runs, it waits for a person, or it is denied at once."""
+
+from collections.abc import Sequence
+
+from bridge import steps
+from bridge.config import Config
+from bridge.loops import Made, repetitions
+from bridge.policy import Direction, Policy, Question, Verdict
+from bridge.registry import Registry
+from bridge.store import Store
+from bridge.store.rows import CallRow, Move, RunRow
+from tools.ticket_states import CallEvent
+
+
+class Admission:
+    """Judges the calls of a ticket, by the policy and by what the run has done before."""
+
+    def __init__(self, config: Config, store: Store, registry: Registry, policy: Policy) -> None:
+        self._limits = config.limits
+        self._store = store
+        self._registry = registry
+        self._policy = policy
+
+    def judge(self, run: RunRow, calls: Sequence[CallRow], now: float) -> list[Move]:
+        """Return the first move of each call."""
+        return [self._first_move(run, call, now) for call in calls]
+
+    def _first_move(self, run: RunRow, call: CallRow, now: float) -> Move:
+        verdict = self._loop(run, call) or self._policy.judge(self._question(run, call))
+        if verdict.action == "deny":
+            return steps.deny(call, verdict.reason or "The policy does not allow it.", "bridge", verdict.rule)
+        if verdict.action == "ask":
+            until = now + self._limits.approval_seconds
+            return steps.step(call, CallEvent.ASK, "bridge", verdict.rule, verdict=verdict.rule, decide_until=until)
+        return steps.step(call, CallEvent.ALLOW, "bridge", verdict.rule, verdict=verdict.rule)
+
+    def _question(self, run: RunRow, call: CallRow) -> Question:
+        direction: Direction = "executor" if run.direction == "executor" else "endpoint"
+        offers = self._registry.offers(call.name) if direction == "executor" else []
+        return Question(
+            tool=call.name,
+            arguments=call.arguments,
+            direction=direction,
+            app=run.model,
+            executors=[offer.executor for offer in offers],
+            read_only=bool(offers) and all(offer.read_only for offer in offers),
+        )
+
+    def _loop(self, run: RunRow, call: CallRow) -> Verdict | None:
+        earlier = [Made(made.arguments, made.digest) for made in self._store.calls_of_tool(run.id, call.name)]
+        count = repetitions(earlier, call.arguments)
+        if count < self._limits.identical_calls:
+            return None
+        return Verdict(
+            "deny",
+            "loop",
+            f"It was made {count} times in this run with the same arguments and the same result. Do something else, "
+            "or answer with what is known.",
+        )

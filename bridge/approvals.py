@@ -1,0 +1,94 @@
+"""Calls that wait for a person: listed, approved, denied, expired. A decision binds one call alone."""
+
+import json
+import logging
+from typing import Any
+
+from bridge import steps
+from bridge.errors import InvalidRequest, NotFound
+from bridge.runs import Runs
+from bridge.store.rows import CallRow, Move, TicketRow
+from bridge.tickets import Tickets
+from tools.calls import arguments_problem
+from tools.ticket_states import CallEvent, CallState
+
+log = logging.getLogger("clawback.approvals")
+
+
+class Approvals:
+    """What people decide about calls."""
+
+    def __init__(self, runs: Runs, tickets: Tickets) -> None:
+        self._runs = runs
+        self._store = runs.store
+        self._tickets = tickets
+
+    def waiting(self) -> list[tuple[TicketRow, CallRow]]:
+        """List the calls that wait for a decision, oldest first."""
+        return self._store.calls_in(CallState.AWAITING_APPROVAL.value)
+
+    def approve(self, call_id: str, who: str, arguments: dict[str, Any] | None = None) -> CallRow:
+        """Let a call run, with other `arguments` if they are given. Once more changes nothing.
+
+        Raises NotFound, InvalidRequest, Conflict (it was decided otherwise), Gone.
+        """
+        with self._runs.lock:
+            call = self._known(call_id)
+            changes = self._edited(call, arguments)
+            if _was_approved(call) and (arguments is None or changes.get("arguments") == call.arguments):
+                return call
+            detail = "with other arguments" if "arguments" in changes else ""
+            if detail and self._runs.config.log_content:
+                detail += f": {changes['arguments']}"
+            move = steps.step(call, CallEvent.APPROVE, f"operator {who}", detail, **changes)
+            return self._decide(call, move)
+
+    @staticmethod
+    def _edited(call: CallRow, arguments: dict[str, Any] | None) -> dict[str, str]:
+        if arguments is None:
+            return {}
+        text = json.dumps(arguments, ensure_ascii=False)
+        problem = arguments_problem(text)
+        if problem:
+            raise InvalidRequest(problem, param="arguments")
+        same = json.loads(call.arguments) == arguments if not arguments_problem(call.arguments) else False
+        return {} if same else {"arguments": text, "asked": call.arguments}
+
+    def deny(self, call_id: str, who: str, reason: str) -> CallRow:
+        """Answer a call with an error that says why it was denied. Once more changes nothing.
+
+        Raises NotFound, Conflict (it was decided otherwise), Gone.
+        """
+        with self._runs.lock:
+            call = self._known(call_id)
+            if call.state == CallState.DENIED:
+                return call
+            detail = reason if self._runs.config.log_content else ""
+            return self._decide(call, steps.deny(call, reason, f"operator {who}", detail))
+
+    def expire(self, now: float) -> None:
+        """Answer the calls that nobody decided about in time."""
+        with self._runs.lock:
+            for _, call in self.waiting():
+                if call.decide_until is not None and call.decide_until < now:
+                    self._decide(call, steps.expire(call, "nobody approved this call in time. It was not run."))
+
+    def _decide(self, call: CallRow, move: Move) -> CallRow:
+        ticket = self._store.move_calls(call.ticket_id, [move])
+        self._tickets.moved(ticket)
+        log.info("call decided", extra={"call": call.id, "tool": call.name, "state": str(move.after)})
+        return self._known(call.id)
+
+    def _known(self, call_id: str) -> CallRow:
+        found = self._store.call(call_id)
+        if found is None:
+            raise NotFound(f"there is no call {call_id}; `clawback tickets` lists those that wait", param="call_id")
+        return found[1]
+
+
+def _was_approved(call: CallRow) -> bool:
+    return call.decide_until is not None and call.state in {
+        CallState.READY,
+        CallState.LEASED,
+        CallState.RESOLVED,
+    }

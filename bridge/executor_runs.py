@@ -1,0 +1,97 @@
+"""Runs of the executor direction: someone chats with the Dify app itself, and executors have the tools.
+
+Such a run is one invocation of an LLM node. The node's own prompt is its transcript, and Dify drives its workflow: the
+bridge neither started it nor can start it again. What the invocation had done when it let go is kept under its
+fingerprint, so that the same node, asked the same by the same user of the same app, goes on from there.
+"""
+
+import logging
+import time
+
+from bridge.registry import Registry
+from bridge.requests import RunRequest
+from bridge.runs import Runs
+from bridge.store.rows import RunRow
+from bridge.tickets import Tickets
+from tools.fingerprint import text_digest
+from tools.ids import random_name
+from tools.wire import AttachRequest, RecordRequest
+
+log = logging.getLogger("clawback.executors")
+
+FORSAKEN_SECONDS = 90.0
+"""The plugin polls every ten seconds; after this long without a poll it is gone."""
+
+
+class ExecutorRuns:
+    """Makes these runs, and ends them."""
+
+    def __init__(self, runs: Runs, registry: Registry, tickets: Tickets) -> None:
+        self._runs = runs
+        self._store = runs.store
+        self._registry = registry
+        self._tickets = tickets
+        self._born = time.time()
+
+    def begin(self, request: AttachRequest) -> RunRow | None:
+        """Return the run of an invocation that belongs to no client's run, or None where no executor is there."""
+        tools = self._registry.tools()
+        if not tools:
+            return None
+        asked = RunRequest(messages=[], turn=None, query="", tools=tools).model_dump_json()
+        session = text_digest(f"executor\n{request.app_id or ''}\n{request.user or ''}")
+        turn = text_digest(f"{session}\n{request.model}\n{request.fingerprint}")
+        with self._runs.lock:
+            former = self._store.latest_run_of_turn(turn)
+            if former and former.state in {"suspended", "failed"} and former.expires_at > time.time():
+                self._store.update_run(
+                    former.id, state="running", attempt=former.attempt + 1, error=None, request=asked
+                )
+                log.info("an executors' run goes on", extra={"run": former.id})
+                return self._store.run(former.id)
+            run = self._new(request, asked, session, turn)
+            self._store.insert_run(run)
+        log.info("an executors' run started", extra={"run": run.id, "tools": len(tools)})
+        return run
+
+    def _new(self, request: AttachRequest, asked: str, session: str, turn: str) -> RunRow:
+        now = time.time()
+        run_id = random_name()
+        return RunRow(
+            id=run_id,
+            model=request.app_id or "",
+            session_key=session,
+            turn_key=turn,
+            dify_user=f"executors-{run_id}",
+            conversation_id="",
+            query_digest="",
+            auxiliary=None,
+            state="running",
+            attempt=1,
+            task_id="",
+            workflow_run_id="",
+            request=asked,
+            error=None,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + self._runs.config.limits.run_seconds,
+            direction="executor",
+        )
+
+    def ended(self, request: RecordRequest) -> None:
+        """The invocation ended; one that only let go leaves its run suspended."""
+        with self._runs.lock:
+            run = self._store.run(request.run_id)
+            if run is None or run.direction != "executor" or run.state != "running":
+                return
+            self._runs.cancel_tickets(run.id, "the invocation ended")
+            self._store.end_run(run.id, "failed" if request.error else "finished", request.error)
+
+    def sweep(self, now: float) -> None:
+        """Cancel what nobody waits for any more: a plugin that was killed says nothing."""
+        for ticket in self._store.open_tickets("executor"):
+            last = max(self._tickets.polled_at(ticket.id), ticket.created_at, self._born)
+            run = self._store.run(ticket.run_id)
+            if run and run.state == "running" and now - last > FORSAKEN_SECONDS:
+                self._runs.cancel(ticket.run_id, "the plugin no longer waits for this run")
+        self._tickets.forget_polls(now - FORSAKEN_SECONDS)

@@ -1,0 +1,63 @@
+"""Makes the moves of calls: each checked against the table of states, none of them written here."""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from bridge.refusals import refusal
+from bridge.store.rows import CallRow, Move
+from tools.results import ToolResult
+from tools.ticket_states import CallEvent, CallState, Refused, after
+
+_NO_LEASE: dict[str, Any] = {"lease": None, "executor": None, "leased_until": None}
+
+
+def step(call: CallRow, event: CallEvent, actor: str, detail: str = "", **values: Any) -> Move:
+    """Return the call's move. Raises the BridgeError that the one who asked for it sees."""
+    try:
+        then = after(CallState(call.state), event)
+    except Refused as refused:
+        raise refusal(refused, call) from None
+    return Move(call.id, event, call.state, then, actor, detail, values)
+
+
+def resolve(call: CallRow, result: ToolResult, told: ToolResult, actor: str) -> Move:
+    """Return the move that gives a call its result, `told` as the model is told it."""
+    return step(call, CallEvent.RESOLVE, actor, **_written(told) | {"digest": digest(result)}, **_NO_LEASE)
+
+
+def deny(call: CallRow, reason: str, actor: str, detail: str = "") -> Move:
+    """Return the move that answers a call with why it is not run."""
+    said = f"Error: this call was denied. {reason}".strip()
+    return step(call, CallEvent.DENY, actor, detail, **_written(_error(call, said)))
+
+
+def expire(call: CallRow, reason: str) -> Move:
+    """Return the move that answers a call with that its time is over."""
+    return step(call, CallEvent.EXPIRE, "bridge", **_written(_error(call, f"Error: {reason}")), **_NO_LEASE)
+
+
+def free(call: CallRow, event: CallEvent, actor: str, detail: str = "") -> Move:
+    """Return the move that takes a call's lease away."""
+    return step(call, event, actor, detail, **_NO_LEASE)
+
+
+def _error(call: CallRow, text: str) -> ToolResult:
+    return ToolResult(tool_call_id=call.id, output=text, is_error=True)
+
+
+def _written(result: ToolResult) -> dict[str, Any]:
+    return {
+        "output": result.output,
+        "is_error": result.is_error,
+        "images": json.dumps(result.images) if result.images else None,
+        "digest": digest(result),
+        "resolved_at": time.time(),
+    }
+
+
+def digest(result: ToolResult) -> str:
+    """Return what tells two results of a call apart."""
+    content = json.dumps([result.output, result.is_error, result.images], ensure_ascii=False)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,85 @@
+"""A run of the executor direction is one invocation; what it had done when it let go is not done again."""
+
+from tests.bridge.executor.conftest import Bridge
+
+
+def record(bridge: Bridge, attached: dict[str, str], **more: object) -> None:
+    body = {"run_id": attached["run_id"], **more}
+    path = f"/invocations/{attached['invocation_id']}/record"
+    assert bridge.ask("plugin", "POST", path, body).status == 204
+
+
+def test_it_ends_with_its_invocation(bridge: Bridge) -> None:
+    bridge.register()
+    attached = bridge.attach()
+    record(bridge, attached, text="the answer")
+    run = bridge.store.run(attached["run_id"])
+    assert run is not None
+    assert (run.state, run.direction) == ("finished", "executor")
+
+
+def test_the_same_question_again_is_a_run_of_its_own(bridge: Bridge) -> None:
+    bridge.register()
+    first = bridge.attach()
+    record(bridge, first, text="the answer")
+    assert bridge.attach()["run_id"] != first["run_id"]
+
+
+def test_a_conversations_runs_are_found_under_one_key(bridge: Bridge) -> None:
+    bridge.register()
+    ids = [bridge.attach(fingerprint)["run_id"] for fingerprint in ("f1", "f2")]
+    runs = [bridge.store.run(run_id) for run_id in ids]
+    bridge.user = "someone else"
+    other = bridge.store.run(bridge.attach()["run_id"])
+    assert len({run.session_key for run in runs if run}) == 1
+    assert other is not None
+    assert runs[0] is not None
+    assert other.session_key != runs[0].session_key
+
+
+def test_what_was_done_before_it_let_go_is_replayed(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    attached = bridge.attach()
+    bridge.open(("read", "{}"), attached=attached)
+    laptop.post(laptop.claim()[0], "first")
+    waiting = bridge.open(("exec", "{}"), attached=attached)
+    [call] = laptop.claim()
+    assert bridge.ask("plugin", "POST", f"/tickets/{waiting.id}/suspend").body["state"] == "open"
+    record(bridge, attached, error="it took too long")
+    laptop.post(call, "second")
+    again = bridge.attach()
+    assert again["run_id"] == attached["run_id"]
+    assert [done["results"][0]["output"] for done in again["rounds"]] == ["first", "second"]
+
+
+def test_what_is_still_open_is_waited_for(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    attached = bridge.attach()
+    waiting = bridge.open(("exec", "{}"), attached=attached)
+    bridge.ask("plugin", "POST", f"/tickets/{waiting.id}/suspend")
+    record(bridge, attached, error="it took too long")
+    again = bridge.attach()
+    assert again["open_ticket"]["ticket_id"] == waiting.id
+    laptop.post(laptop.claim()[0], "done")
+    path = f"/tickets/{waiting.id}?invocation_id={again['invocation_id']}"
+    assert bridge.ask("plugin", "GET", path).body["state"] == "resolved"
+
+
+def test_the_calls_of_an_invocation_that_failed_are_cancelled(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    attached = bridge.attach()
+    ticket = bridge.open(("exec", "{}"), attached=attached)
+    record(bridge, attached, error="the upstream is gone")
+    assert laptop.claim() == []
+    assert ticket.status()["state"] == "cancelled"
+
+
+def test_a_plugin_that_was_killed_is_not_waited_for(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    ticket = bridge.open(("exec", "{}"))
+    ticket.status()
+    bridge.later(30)
+    assert ticket.status()["state"] == "open"
+    bridge.later(100)
+    assert ticket.status()["state"] == "cancelled"
+    assert laptop.claim() == []
