@@ -9,7 +9,7 @@ from bridge.executor_runs import ExecutorRuns
 from bridge.requests import Reply, RunRequest
 from bridge.runs import Runs
 from bridge.store.rows import InvocationRow, RunRow, TicketRow
-from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, OpenTicket, RecordRequest, Round
+from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
 
 log = logging.getLogger("clawback.attach")
 
@@ -114,9 +114,18 @@ class Invocations:
             return live.latest
         return RunRequest.model_validate_json(run.request)
 
+    def draft(self, invocation_id: str, request: DraftRequest) -> None:
+        """Let the client watch calls grow. What belongs to no attempt under way is left out."""
+        live = self._runs.live(request.run_id)
+        invocation = self._store.invocation(invocation_id)
+        if live and invocation and invocation.run_id == request.run_id and invocation.attempt == live.attempt:
+            live.draft(invocation_id, request.round, request.calls)
+
     def record(self, invocation_id: str, request: RecordRequest) -> None:
         """Write how an invocation ended: its answer is what a later attempt of the run replays."""
         live = self._runs.live(request.run_id)
+        if live:
+            live.stop_writing(invocation_id, request.error)
         if live and request.error is None:
             live.used(request.usage)
             if request.finish_reason in {"length", "content_filter"}:

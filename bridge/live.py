@@ -2,15 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bridge.errors import BridgeError
+from bridge.drafts import Drafts
+from bridge.errors import BridgeError, Unavailable
 from bridge.requests import RunRequest
 from bridge.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
 from bridge.store.rows import SegmentRow, TicketRow
 from tools.openclaw_text.guard import TextGuard
-from tools.wire import Usage
+from tools.wire import DraftDelta, Usage
 
 KEPT_SEGMENTS = 2
 
@@ -53,6 +54,7 @@ class LiveRun:
         self._replayed = "".join(row.text for row in told)
         self._skip: str = ""
         self._pending: list[TicketRow] = []
+        self._drafts = Drafts()
         self._total: Usage | None = None
         self.note: str | None = None
         self._open_segment(told[-1].number + 1 if told else 0)
@@ -138,6 +140,18 @@ class LiveRun:
         """Dify reported the usage of the whole run."""
         self._total = usage or self._total
 
+    def draft(self, invocation_id: str, round_: int, deltas: Sequence[DraftDelta]) -> None:
+        """The model of this invocation writes calls; what was written cannot be taken back."""
+        with self._lock:
+            if not self.over:
+                self._current.add(*self._drafts.take(invocation_id, round_, deltas))
+
+    def stop_writing(self, invocation_id: str, reason: str | None) -> None:
+        """This invocation has ended; calls that it began and never handed over make the response fail."""
+        with self._lock:
+            if self._drafts.belongs_to(invocation_id):
+                self.fail(_half_a_call(reason))
+
     def hold_ticket(self, ticket: TicketRow) -> None:
         """Deliver this ticket once the text before its calls has arrived."""
         with self._lock:
@@ -153,14 +167,25 @@ class LiveRun:
     def deliver(self, ticket: TicketRow) -> None:
         """End the response with the ticket's calls; what comes after belongs to the next one."""
         with self._lock:
-            if not self.over:
-                self._close("tool_calls", ticket)
-                self._open_segment(self._current.number + 1)
+            if self.over:
+                return
+            if self._drafts.keep_waiting(ticket):
+                self._pending.append(ticket)
+                return
+            if not self._drafts.complete(ticket):
+                self.fail(_half_a_call())
+                return
+            self._close("tool_calls", ticket)
+            self._open_segment(self._current.number + 1)
+            self.deliver_pending()
 
     def finish(self) -> None:
         """The chatflow answered."""
         with self._lock:
             self.deliver_pending()
+            if self._drafts:
+                self.fail(_half_a_call())
+                return
             self.over = True
             self._close(self.finish_reason, None)
 
@@ -169,6 +194,7 @@ class LiveRun:
         with self._lock:
             self.over = True
             self._pending.clear()
+            self._drafts.clear()
             self._current.add(Failure(error))
 
     def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
@@ -194,3 +220,12 @@ class LiveRun:
     def silent(self) -> bool:
         """Whether the current segment has told nothing so far."""
         return not self._told.text
+
+
+def _half_a_call(reason: str | None = None) -> BridgeError:
+    return Unavailable(
+        f"the model began a call and did not finish it as it began ({reason or 'it changed its mind'}), so nothing "
+        "may be run; try again",
+        code="call_not_finished",
+        retry_after=1,
+    )

@@ -11,7 +11,7 @@ from bridge.config import Config
 from bridge.errors import InvalidRequest
 from bridge.json_body import json_body
 from bridge.tickets import Tickets
-from tools.wire import AttachRequest, CancelRequest, PingResponse, RecordRequest, TicketRequest
+from tools.wire import AttachRequest, CancelRequest, DraftRequest, PingResponse, RecordRequest, TicketRequest
 
 MAX_WAIT_SECONDS = 30.0
 
@@ -26,7 +26,7 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
         check(request)
 
     def body[Model: BaseModel](model: type[Model]) -> Model:
-        return validated(model, json_body(request, config.limits.request_bytes))
+        return _body(config, model)
 
     @blueprint.get("/ping")
     def ping() -> Response:
@@ -52,12 +52,24 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
     def suspend_ticket(ticket_id: str) -> Response:
         return answer(tickets.suspend(ticket_id))
 
-    @blueprint.post("/invocations/<invocation_id>/record")
-    def record(invocation_id: str) -> Response:
-        invocations.record(invocation_id, body(RecordRequest))
+    _add_invocations(blueprint, config, invocations)
+    return blueprint
+
+
+def _add_invocations(blueprint: Blueprint, config: Config, invocations: Invocations) -> None:
+    @blueprint.post("/invocations/<invocation_id>/drafts")
+    def draft(invocation_id: str) -> Response:
+        invocations.draft(invocation_id, _body(config, DraftRequest))
         return Response(status=204)
 
-    return blueprint
+    @blueprint.post("/invocations/<invocation_id>/record")
+    def record(invocation_id: str) -> Response:
+        invocations.record(invocation_id, _body(config, RecordRequest))
+        return Response(status=204)
+
+
+def _body[Model: BaseModel](config: Config, model: type[Model]) -> Model:
+    return validated(model, json_body(request, config.limits.request_bytes))
 
 
 def answer(model: BaseModel) -> Response:

@@ -32,6 +32,15 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A piece of a call that the model is still writing: the segment ends with `Calls` that hold it whole, or fails."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Calls:
     """The calls of a ticket; an `End` follows."""
 
@@ -54,7 +63,7 @@ class Failure:
     error: BridgeError
 
 
-Event = Begun | Text | Reasoning | Calls | End | Failure
+Event = Begun | Text | Reasoning | Draft | Calls | End | Failure
 
 
 class Segment:

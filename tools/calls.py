@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tools.ids import new_tool_call_id
-
+from tools.json_prefix import JsonObjectPrefix
 
 LONGEST_NAME = 128
 """Longer than any tool's name may be: a model that writes more has lost its way, and the rest is cut off."""
@@ -40,11 +40,32 @@ def arguments_problem(arguments: str) -> str | None:
     return None if isinstance(value, dict) else "the arguments must be a JSON object"
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A call that a model is still writing. `arguments` is their beginning as far as it is sound JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 @dataclass(slots=True)
 class _Partial:
+    id: str = field(default_factory=new_tool_call_id)
     upstream_id: str = ""
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+    sound: JsonObjectPrefix = field(default_factory=JsonObjectPrefix)
+
+    def write(self, piece: str) -> None:
+        piece = piece if self.arguments else piece.lstrip()
+        if piece:
+            self.arguments.append(piece)
+            self.sound.feed(piece)
+
+    def replace(self, whole: str) -> None:
+        self.arguments, self.sound = [], JsonObjectPrefix()
+        self.write(whole)
 
 
 class ToolCallAssembler:
@@ -68,9 +89,9 @@ class ToolCallAssembler:
         partial = self._partial(delta.get("index"), delta.get("id") or "", function.get("name") or "")
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
-            partial.arguments = [json.dumps(arguments, ensure_ascii=False)]
+            partial.replace(json.dumps(arguments, ensure_ascii=False))
         elif arguments:
-            partial.arguments.append(str(arguments))
+            partial.write(str(arguments))
 
     def _partial(self, index: int | None, upstream_id: str, name: str) -> _Partial:
         known = self._by_index.get(index) if index is not None else (self._calls[-1] if self._calls else None)
@@ -87,11 +108,19 @@ class ToolCallAssembler:
         known.name = known.name or name
         return known
 
+    def drafts(self) -> list[Draft]:
+        """Return the calls as far as they are written, in the order in which they began."""
+        return [
+            Draft(partial.id, partial.name, "".join(partial.arguments)[: partial.sound.length])
+            for partial in self._calls
+            if partial.name
+        ]
+
     def calls(self) -> list[ToolCall]:
         """Return the calls in the order in which they began, each under an id of our own."""
         return [
             ToolCall(
-                id=new_tool_call_id(),
+                id=partial.id,
                 name=partial.name[:LONGEST_NAME],
                 arguments="".join(partial.arguments).strip() or "{}",
             )

@@ -7,6 +7,7 @@
                                                  whose run was started again since hears that it is cancelled
     POST /plugin/v1/tickets/{ticket_id}/cancel   CancelRequest -> TicketStatus
     POST /plugin/v1/tickets/{ticket_id}/suspend  TicketStatus; still open: the plugin lets go; resolved: it goes on
+    POST /plugin/v1/invocations/{id}/drafts      DraftRequest -> 204; calls that the model is still writing
     POST /plugin/v1/invocations/{id}/record      RecordRequest -> 204
     GET  /plugin/v1/ping                         PingResponse; for credential validation
 
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools.calls import ToolCall
+from tools.calls import LONGEST_NAME, ToolCall
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message, ToolResult
@@ -129,6 +130,27 @@ class OpenTicket(_Wire):
     content: str | None = None
     shown: str = ""
     calls: list[ToolCall]
+
+
+class DraftDelta(_Wire):
+    """A further piece of a call's arguments, from the character `offset` on. The first has offset 0."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
+    offset: int = Field(ge=0)
+    arguments: str
+
+
+class DraftRequest(_Wire):
+    """What the model has written of its calls since the last such request.
+
+    It lets a client watch a call grow and promises nothing: only the round's ticket makes a call one that may be run.
+    A request that is lost costs nothing, as the ticket brings all of it.
+    """
+
+    run_id: str
+    round: int = Field(ge=0)
+    calls: list[DraftDelta] = Field(min_length=1)
 
 
 class TicketRequest(_Wire):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from bridge.segments import Calls, End, Event, Failure, Reasoning, Text
+from bridge.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
 from tools.ids import random_name
 from tools.openclaw_text.writer import write_openclaw_calls
@@ -34,6 +34,8 @@ def as_text(events: Iterable[Event | None]) -> Iterator[Event | None]:
                 yield from held
                 reason = "stop" if event.finish_reason == "tool_calls" else event.finish_reason
                 yield End(reason, event.usage, event.note)
+            case Draft():
+                pass
             case _:
                 yield event
 
@@ -52,6 +54,7 @@ class ChatStream:
 
     def __init__(self, model: str, include_usage: bool, form: CallForm = "tools") -> None:
         self._form = form
+        self._written: dict[str, int] = {}
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{random_name(24)}",
             "object": "chat.completion.chunk",
@@ -82,11 +85,13 @@ class ChatStream:
                 yield self._delta({"content": event.text})
             case Reasoning():
                 yield self._delta({"reasoning_content": event.text})
+            case Draft() if self._form == "tools":
+                yield from self._write(event.call_id, event.name, event.arguments)
             case Calls() if self._form == "function":
                 yield from self._function_call(event.calls[0])
             case Calls():
-                for index, call in enumerate(event.calls):
-                    yield from self._call(index, call)
+                for call in event.calls:
+                    yield from self._write(call.id, call.name, call.arguments[self._written.get(call.id, 0) :])
             case End():
                 yield from self._end(event)
             case Failure():
@@ -106,12 +111,19 @@ class ChatStream:
             yield self._sse({**last, "usage": usage})
         yield DONE
 
-    def _call(self, index: int, call: ToolCall) -> Iterator[str]:
-        function = {"name": call.name, "arguments": ""}
-        yield self._delta({"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]})
-        for start in range(0, len(call.arguments), _ARGUMENTS_PIECE):
-            piece = {"arguments": call.arguments[start : start + _ARGUMENTS_PIECE]}
-            yield self._delta({"tool_calls": [{"index": index, "function": piece}]})
+    def _write(self, call_id: str, name: str, arguments: str) -> Iterator[str]:
+        """Tell a further piece of a call; its first brings the id and the name."""
+        if call_id not in self._written:
+            self._written[call_id] = 0
+            function = {"name": name, "arguments": ""}
+            yield self._call_delta(call_id, {"id": call_id, "type": "function", "function": function})
+        for start in range(0, len(arguments), _ARGUMENTS_PIECE):
+            piece = arguments[start : start + _ARGUMENTS_PIECE]
+            yield self._call_delta(call_id, {"function": {"arguments": piece}})
+        self._written[call_id] += len(arguments)
+
+    def _call_delta(self, call_id: str, entry: dict[str, Any]) -> str:
+        return self._delta({"tool_calls": [{"index": list(self._written).index(call_id), **entry}]})
 
     def _function_call(self, call: ToolCall) -> Iterator[str]:
         yield self._delta({"function_call": {"name": call.name, "arguments": ""}})

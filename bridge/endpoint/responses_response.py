@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.segments import Calls, End, Event, Failure, Reasoning, Text
+from bridge.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
 from tools.ids import random_name
 from tools.wire import Usage
@@ -113,6 +113,8 @@ class ResponseTeller:
                 yield from self._text(event.text)
             case Reasoning():
                 yield from self._think(event.text)
+            case Draft():
+                yield from self._arguments(event.call_id, event.name, event.arguments)
             case Calls():
                 for call in event.calls:
                     yield from self._call(call)
@@ -195,22 +197,22 @@ class ResponseTeller:
 
     # Calls
 
-    def _open_call(self, call_id: str, name: str) -> Iterator[Body]:
-        body = {"id": f"fc_{call_id}", "type": "function_call", "call_id": call_id, "name": name, "arguments": ""}
-        yield from self._add(body | {"status": "in_progress"})
-        self._calls[call_id] = self._items[-1]
-
-    def _arguments(self, item: _Item, piece: str) -> Iterator[Body]:
+    def _arguments(self, call_id: str, name: str, piece: str) -> Iterator[Body]:
+        if call_id not in self._calls:
+            body = {"id": f"fc_{call_id}", "type": "function_call", "call_id": call_id, "name": name, "arguments": ""}
+            yield from self._add(body | {"status": "in_progress"})
+            self._calls[call_id] = self._items[-1]
+        item = self._calls[call_id]
         for start in range(0, len(piece), _ARGUMENTS_PIECE):
             part = piece[start : start + _ARGUMENTS_PIECE]
             item.text.append(part)
             yield self._event("response.function_call_arguments.delta", **self._place(item), delta=part)
 
     def _call(self, call: ToolCall) -> Iterator[Body]:
-        if call.id not in self._calls:
-            yield from self._open_call(call.id, call.name)
+        known = self._calls.get(call.id)
+        told = "".join(known.text) if known else ""
+        yield from self._arguments(call.id, call.name, call.arguments[len(told) :])
         item = self._calls[call.id]
-        yield from self._arguments(item, call.arguments[len("".join(item.text)) :])
         item.body["arguments"] = call.arguments
         yield self._event("response.function_call_arguments.done", **self._place(item), arguments=call.arguments)
         yield self._done(item)

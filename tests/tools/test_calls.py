@@ -89,12 +89,30 @@ def test_any_cut_and_any_interleaving_gives_the_same_calls(
 
 
 def test_ids_are_ours_and_have_the_form_that_survives_openclaw() -> None:
+    ids = []
+    for _ in range(2):
+        assembler = ToolCallAssembler()
+        assembler.feed(delta(0, "call_abc-1", "read", "{}"))
+        ids.append(assembler.calls()[0].id)
+    assert ids[0] != ids[1]
+    assert all(one.isalnum() and len(one) <= 40 for one in ids)
+
+
+def test_a_draft_is_the_beginning_of_the_call_under_the_same_id() -> None:
     assembler = ToolCallAssembler()
-    assembler.feed(delta(0, "call_abc-1", "read", "{}"))
-    first, second = assembler.calls()[0].id, assembler.calls()[0].id
-    assert first != second
-    assert first.isalnum()
-    assert len(first) <= 40
+    assembler.feed(delta(0, "a", "write", ' {"content": "one'))
+    (draft,) = assembler.drafts()
+    assembler.feed(delta(0, "", "", ' two"} '))
+    (call,) = assembler.calls()
+    assert (draft.id, draft.name, draft.arguments) == (call.id, "write", '{"content": "one')
+    assert call.arguments == '{"content": "one two"}'
+    assert assembler.drafts()[0].arguments == call.arguments
+
+
+def test_a_draft_stops_where_the_arguments_are_no_json_any_more() -> None:
+    assembler = ToolCallAssembler()
+    assembler.feed(delta(0, "a", "write", '{"content": "say "hi" there"}'))
+    assert assembler.drafts()[0].arguments == '{"content": "say "'
 
 
 @pytest.mark.parametrize(
