@@ -13,7 +13,36 @@ from bridge.tokens import hash_token, new_token
 AUDIENCES = ("client", "plugin", "executor", "operator")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands of this room, and those that other rooms add; these are loaded only when one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands."""
+        added = [entry.name for entry in entry_points(group="clawback.commands")]
+        return sorted({*super().list_commands(ctx), *added})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command by its name."""
+        known = super().get_command(ctx, cmd_name)
+        entry = next(iter(entry_points(group="clawback.commands", name=cmd_name)), None)
+        if known or entry is None:
+            return known
+        try:
+            loaded = entry.load()
+        except ImportError as error:
+            return _unavailable(cmd_name, error)
+        return loaded if isinstance(loaded, click.Command) else None
+
+
+def _unavailable(name: str, error: ImportError) -> click.Command:
+    @click.command(name, help=f"Not installed here ({error.name} is missing): pip install 'clawback[box]'.")
+    def explain() -> None:
+        raise click.ClickException(f"`clawback {name}` needs {error.name}: pip install 'clawback[box]'")
+
+    return explain
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clawback")
 def main() -> None:
     """Clawback: a Dify chatflow as the model behind OpenClaw, OpenClaw's tools as the hands of a Dify chatflow."""
@@ -61,10 +90,6 @@ def token(audience: str) -> None:
     made = new_token(audience)
     click.echo(f"token: {made}\nhash:  {hash_token(made)}\n")
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
-
-
-for _command in entry_points(group="clawback.commands"):
-    main.add_command(_command.load(), _command.name)
 
 
 if __name__ == "__main__":
