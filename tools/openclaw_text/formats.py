@@ -71,6 +71,7 @@ WRAPPERS = (
     "<longcat_tool_call>",
     "<toolcall>",
     "<tool_code>",
+    "<tool_use>",
     "<|tool_call|>",
     "<|tool_call>",
     "<|tool_calls|>",
@@ -143,6 +144,8 @@ CLOSERS = (
     "</steptml:invoke>",
     "</toolcall>",
     "</tool_code>",
+    "</tool_use>",
+    "</arguments>",
     "<tool_call|>",
     "<end_function_call>",
     "<|tool_call_end|>",
@@ -150,6 +153,7 @@ CLOSERS = (
     "<|tool_calls_section_end|>",
     "<|tool_call_section_end|>",
     "<|tool_response>",
+    "<start_function_response>",
     "<|python_end|>",
     "<|end_action|>",
     "<|tools_suffix|>",
@@ -206,8 +210,8 @@ THOUGHTS = {
 RESULTS = {"<tool_response>": "</tool_response>", "<function_results>": "</function_results>"}
 
 #: The names that models give the parts of a call in JSON.
-NAME_KEYS = ("name", "tool", "tool_name", "function", "recipient_name", "function_name")
-ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "params", "tool_input")
+NAME_KEYS = ("name", "tool", "tool_name", "function", "recipient_name", "function_name", "action")
+ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "params", "tool_input", "action_input")
 #: What a call in JSON may begin with.
 CALL_KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, "type", "id", "index", "tool_calls", "tool_call_id")
 

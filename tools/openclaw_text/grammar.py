@@ -38,6 +38,9 @@ _SEPARATOR = Token.of(*tags(formats.SEPARATORS))
 _FENCE = re.compile(r"(?:`{3,16}|~{3,16})[ \t]{0,8}[\w-]{0,20}[ \t]{0,8}\n?")
 _CALL_ID = re.compile(r"\[CALL_ID\]\s{0,8}[\w-]{1,64}\s{0,8}")
 _HEAD = re.compile(r"[^\s<>\[\](){}\"'`,;=]{0,120}")
+_LINE_NUMBER = re.compile(r"\d{1,3}[:.)]?")
+_ELEMENT = re.compile(r"<([\w.:-]{1,64})>")
+_ARGUMENTS = Token.of(*tags(f"<{key}>" for key in formats.ARGUMENT_KEYS))
 _NAME_TAG = re.compile(r"<name>\s{0,8}([^<>]{1,120}?)\s{0,8}</name>")
 _LIST_HEAD = re.compile(r"\[\s{0,64}([\w.:-]{1,120})\s{0,16}([(,])")
 _LIST_BEGUN = re.compile(r"\[\s{0,64}(?:[\w.:-]{1,120}\s{0,16})?\Z")
@@ -289,7 +292,8 @@ class Grammar:
             return (yield from self._body(self.toolbox.declared(named)))
         head = yield from read_tag(self.tape, FUNCTION_HEAD)
         if not head:
-            raise NotACallError
+            element = yield from read_tag(self.tape, _ELEMENT)
+            return (yield from self.elements(element.group(1) if element else ""))
         name = self.toolbox.declared(head.group(1))
         return [self._call(name, {})] if head.group(2) else (yield from self._body(name))
 
@@ -309,6 +313,8 @@ class Grammar:
             char = yield from tape.peek()
         if char in "`~" and char:
             yield from self._fence()
+            char = yield from tape.peek()
+        if char == "<" and (yield from tape.token(_ARGUMENTS)):
             char = yield from tape.peek()
         if char == "{":
             return [self._call(name, (yield from self._json_arguments(name)))]
@@ -332,8 +338,9 @@ class Grammar:
                 break
         return found is not None
 
-    def elements(self, name: str) -> Steps[list[Item]]:
+    def elements(self, written: str) -> Steps[list[Item]]:
         """Read a call that is an element of the tool's name, from behind its opening tag."""
+        name = self.toolbox.declared(written)
         if (yield from self.tape.peek()) != "<":
             raise NotACallError
         source = yield from self._until(re.compile(rf"</\s{{0,4}}{re.escape(name)}\s{{0,4}}>"))
@@ -362,6 +369,9 @@ class Grammar:
 
     def _named(self, *, separated: bool) -> Steps[list[Item]]:
         written = yield from self._word()
+        if _LINE_NUMBER.fullmatch(written):
+            yield from self.tape.peek()
+            written = yield from self._word()
         if not written:
             raise NotACallError
         on_line = yield from self._gap()
@@ -489,7 +499,11 @@ class Grammar:
         name = self.toolbox.declared(written)
         tags = self.tape.text.startswith("<", self.tape.at)
         items = yield from (self._body(name) if tags else self.object_of(name))
-        closer = Token.of("</function>") if tags else Token.of("[END_TOOL_REQUEST]", f"[/{name}]", "<|call|>")
+        closer = (
+            Token.of("</function>")
+            if tags
+            else Token.of("[END_TOOL_REQUEST]", f"[/{name}]", f"[/tool:{name}]", "<|call|>")
+        )
         yield from self.tape.peek()
         found = yield from self.tape.token(closer)
         if closed and not found:

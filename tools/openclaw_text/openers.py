@@ -126,12 +126,14 @@ _LINES = Token.kinds(
     {
         "fence": [("```",), ("~~~",)],
         "functools": [("functools", _SPACES, "[")],
-        "harmony": [(OneOf(formats.LINE_WORDS), _GAP, "to=", _PREFIX, _NAME, *_HARMONY_MARK, "{")],
+        "harmony": [
+            (OneOf(("assistant", "")), OneOf(formats.LINE_WORDS), _GAP, "to=", _PREFIX, _NAME, *_HARMONY_MARK, "{")
+        ],
         "action": [("Action:", _BLANKS, _NAME, _SPACES, "Action Input:")],
         "call": [(_PREFIX, _NAME, Run(r"[ \t]", 0, 2), "(")],
     }
 )
-_LINE_LETTERS = {word[0] for word in (*formats.LINE_WORDS, "functools", "functions.", "Action", "`", "~")}
+_LINE_LETTERS = {word[0] for word in (*formats.LINE_WORDS, "assistant", "functools", "functions.", "Action", "`", "~")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ _CLOSER = Token.kinds(
         "closer": [*tags(formats.CLOSERS)],
     }
 )
+_HALF_CLOSER = re.compile(r"</|<[|｜]|\[/")
 _OBSERVATION = Token.of(("Observation:",))
 _EDGE = Token.kinds(
     {
@@ -504,6 +505,8 @@ class Reader:
                 yield from self._skip_result(formats.RESULTS[token.text.lower()])
             elif token:
                 announced = False
+            elif tape.ended and _HALF_CLOSER.match(tape.text, tape.at) and _CLOSER.may_stand(tape.text, tape.at):
+                tape.at = len(tape.text)
             elif self._grammar.fenced and char in "`~" and char:
                 yield from self._grammar.fence_end()
             elif hard and not gap and char in "}]" and char:

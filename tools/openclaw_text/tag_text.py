@@ -205,6 +205,7 @@ class _Value:
 
 
 _ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)\s*(/?)>")
+_DATA = re.compile(r"\s*<!\[CDATA\[(.*?)\]\]>\s*", re.DOTALL)
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos);")
 _CLOSING = "</{}\\s*>|</\\s+{}\\s*>"
 DEPTH_CAP = 16
@@ -260,6 +261,9 @@ def _element_value(name: str, contents: list[str], schema: Schema, wanted: Mappi
 
 
 def _single(content: str, schema: Schema, wanted: Mapping[str, Any] | None, depth: int) -> Any:
+    data = _DATA.fullmatch(content)
+    if data:
+        return schema.read(data.group(1), wanted, loose=False)
     if "<" in content and _ENTITY.search(content):
         raise BadTagsError("it is escaped in part only, so its text is uncertain")
     types = schema.types(wanted)

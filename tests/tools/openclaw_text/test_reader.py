@@ -188,6 +188,14 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "longcat": ('<longcat_tool_call>{"name": "forecast", "arguments": {"city": "Oslo"}}</longcat_tool_call>', [OSLO]),
     "bracket pair": ('[forecast, {"city": "Oslo"}]', [OSLO]),
     "named tag": ("<forecast><city>Oslo</city><days>2</days></forecast>", [TWO_DAYS]),
+    "tool use": (
+        '<tool_use>\n<name>forecast</name>\n<arguments>{"city": "Oslo"}</arguments>\n</tool_use>',
+        [OSLO],
+    ),
+    "named tag in a wrapper": ("<tool_call>\n<forecast><city>Oslo</city></forecast>\n</tool_call>", [OSLO]),
+    "named tag, CDATA": ("<forecast>\n<city><![CDATA[Oslo]]></city>\n</forecast>", [OSLO]),
+    "react in JSON": ('```json\n{"action": "forecast", "action_input": {"city": "Oslo"}}\n```', [OSLO]),
+    "lm studio, numbered": ('[TOOL_REQUEST]\n1: forecast {"city": "Oslo"}\n[END_TOOL_REQUEST]', [OSLO]),
     "react": ('Action: forecast\nAction Input: {"city": "Oslo"}\nObservation: rain', [OSLO]),
     "bare": ('{"name": "forecast", "arguments": {"city": "Oslo"}}', [OSLO]),
     "bare, OpenAI's shape": (
@@ -338,6 +346,13 @@ def test_nothing_can_be_called_when_nothing_is_declared() -> None:
 def test_a_name_is_never_repaired() -> None:
     for name in ("Forecast", "forecasts", "fore-cast", "forecast()", "weather"):
         assert calls(hermes(f'{{"name": "{name}", "arguments": {{"city": "Oslo"}}}}')) == []
+
+
+def test_a_closer_that_the_end_cut_off_is_not_shown() -> None:
+    assert parse(['<tool_call>{"name": "clock"}</tool_ca'], TOOLS) == {
+        "content": None,
+        "calls": [{"name": "clock", "arguments": {}}],
+    }
 
 
 def test_a_thought_that_never_ends_ends_at_the_last_call() -> None:
