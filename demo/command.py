@@ -81,7 +81,7 @@ def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, An
     task.prepare(workspace)
     prompt = task.scripted_request() if stack.scripted else task.REQUEST
     console.print(f"The engine is {ENGINE}; the plugin runs as process {stack.box.ready['plugin']['pid']}.")
-    console.print(f"The task: “{task.REQUEST}”\n")
+    console.print(f"The task: “{task.REQUEST}”\n", soft_wrap=True)
     began = time.monotonic()
     requests = 0
     with Story(console, stack) as story:
@@ -99,14 +99,16 @@ def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, An
                 requests = asking.ask(prompt).http_requests
             finally:
                 asking.close()
-    return report(stack, client, requests, time.monotonic() - began)
+        seconds = time.monotonic() - began
+    return report(stack, client, requests, seconds)
 
 
 def _conclude(console: Console, result: dict[str, Any]) -> None:
     for run in result["runs"]:
-        console.print(f"\nThe answer:\n\n{run['answer'].strip()}\n", highlight=False)
+        console.print(f"\nThe answer:\n\n{run['answer'].strip()}\n", highlight=False, soft_wrap=True)
         console.print(
             f"{result['http_requests']} HTTP requests, {run['rounds']} rounds, {len(run['tool_calls'])} tool calls on "
             f"this machine, {run['workflow_runs']} Dify workflow run, {result['seconds']} s.",
             highlight=False,
+            soft_wrap=True,
         )

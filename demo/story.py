@@ -1,9 +1,12 @@
 """Tells who sends what to whom, as it happens: from the client's own steps, the bridge's log and the upstream's."""
 
+import heapq
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +17,58 @@ from rich.text import Text
 from demo.stack import Stack
 
 LOOK_SECONDS = 0.05
+LATE_SECONDS = 0.4
+"""How long a step is held back, so that those of slower witnesses can still be told before it."""
 WIDTH = 100
 
 
 class Story:
-    """Prints one line a step. A context manager: it listens to the stack's logs while it is open."""
+    """Prints one line a step, in the order of their times. A context manager: it listens while it is open."""
 
     def __init__(self, console: Console, stack: Stack) -> None:
         self._console = console
         self._stack = stack
-        self._began = time.monotonic()
+        self._began = time.time()
         self._over = threading.Event()
+        self._steps: list[tuple[float, int, Text]] = []
+        self._count = itertools.count()
         self._lock = threading.Lock()
-        self._listeners = [
+        self._threads = [
             threading.Thread(target=self._listen, args=(self._bridge_lines(), self._bridge), daemon=True),
             threading.Thread(target=self._listen, args=(self._upstream_lines(), self._upstream), daemon=True),
+            threading.Thread(target=self._tell, daemon=True),
         ]
 
     def __enter__(self) -> "Story":
-        for listener in self._listeners:
-            listener.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        time.sleep(3 * LOOK_SECONDS)
+        time.sleep(LATE_SECONDS)
         self._over.set()
-        for listener in self._listeners:
-            listener.join()
+        for thread in self._threads:
+            thread.join()
+        self._print_until(time.time())
 
-    def say(self, who: str, whom: str, what: str) -> None:
-        """Print a step."""
+    def say(self, who: str, whom: str, what: str, at: float | None = None) -> None:
+        """Take down a step that happened `at` seconds since the epoch, or now."""
+        at = at or time.time()
+        line = Text(f"{max(0.0, at - self._began):6.2f} s  ", style="dim")
+        line.append(f"{who:>8} ", style="bold cyan")
+        line.append(f"→ {whom:<9} " if whom else " " * 12, style="cyan")
+        line.append(_short(what))
         with self._lock:
-            line = Text(f"{time.monotonic() - self._began:6.2f} s  ", style="dim")
-            line.append(f"{who:>8} ", style="bold cyan")
-            line.append(f"→ {whom:<9} " if whom else " " * 12, style="cyan")
-            line.append(_short(what))
-            self._console.print(line, highlight=False, soft_wrap=True)
+            heapq.heappush(self._steps, (at, next(self._count), line))
+
+    def _tell(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            self._print_until(time.time() - LATE_SECONDS)
+
+    def _print_until(self, moment: float) -> None:
+        with self._lock:
+            while self._steps and self._steps[0][0] <= moment:
+                self._console.print(heapq.heappop(self._steps)[2], highlight=False, soft_wrap=True)
 
     def client(self, kind: str, detail: Any) -> None:
         """Tell a step of the built-in client."""
@@ -90,7 +109,7 @@ class Story:
             "run failed": ("Dify", "bridge", f"run {run} failed: {line.get('error')}"),
         }.get(line["message"])
         if told:
-            self.say(*told)
+            self.say(*told, at=datetime.fromisoformat(line["time"]).timestamp())
 
     def _upstream_lines(self) -> Iterator[dict[str, Any]]:
         url, key = self._stack.log_url, self._stack.upstream.api_key
@@ -108,6 +127,7 @@ class Story:
                 "plugin",
                 "upstream",
                 f"{asked['model']}: {len(asked['messages'])} messages, {len(asked.get('tools', []))} tools",
+                at=entry["at"],
             )
 
 

@@ -1,0 +1,111 @@
+"""`clawback demo` does what its help says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from demo.stack import EXAMPLES
+
+
+def demo(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bridge.cli", "demo", *options],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def check(result: dict[str, Any], client: str) -> None:
+    assert result["ok"] is True
+    assert result["client"] == client
+    assert result["engine"].startswith("graphon ")
+    assert result["plugin"]["sdk"]
+    assert result["http_requests"] == 4
+    (run,) = result["runs"]
+    assert (run["workflow_runs"], run["rounds"], run["finish_reason"]) == (1, 3, "stop")
+    assert [made["name"] for made in run["tool_calls"]] == ["read", "read", "exec", "read"]
+    assert "send the invoice" in run["tool_calls"][-1]["output"]
+    assert "send the invoice" in run["answer"]
+    assert run["usage"]["total_tokens"] == run["usage"]["prompt_tokens"] + run["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.parametrize("app", EXAMPLES)
+def test_json_tells_what_happened(app: str, tmp_path: Path) -> None:
+    done = demo(tmp_path, "--json", "--app", app)
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout), "builtin")
+    assert list(tmp_path.iterdir()) == [], "it did not clean up"
+
+
+@pytest.mark.openclaw
+@pytest.mark.timeout(240)
+def test_the_real_openclaw_plays_the_same_task(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--json", "--client", "openclaw")
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout), "openclaw")
+
+
+def test_the_story_names_who_sends_what_to_whom_in_order(tmp_path: Path) -> None:
+    done = demo(tmp_path)
+    assert done.returncode == 0, done.stderr
+    steps = [
+        "client → bridge",
+        "bridge → Dify",
+        "plugin → bridge",
+        "plugin → upstream",
+        "bridge → client",
+        "ran read here",
+    ]
+    positions = [done.stdout.index(step) for step in steps]
+    assert positions == sorted(positions)
+    assert "1 Dify workflow run" in done.stdout
+
+
+def test_keep_prints_where_everything_is_and_any_openai_client_can_use_it(tmp_path: Path) -> None:
+    kept = subprocess.Popen(
+        [sys.executable, "-m", "bridge.cli", "demo", "--keep"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert kept.stdout
+        where = json.loads(kept.stdout.readline())
+        assert list(where) == ["base_url", "api_key", "models", "bridge_url", "dify_url", "upstream_url"]
+        with OpenAI(base_url=where["base_url"], api_key=where["api_key"]) as client:
+            assert [model.id for model in client.models.list()] == where["models"] == list(EXAMPLES)
+            said = client.chat.completions.create(model="minimal", messages=[{"role": "user", "content": "Hello."}])
+        assert said.choices[0].message.content == "echo: Hello."
+    finally:
+        kept.send_signal(signal.SIGINT)
+        kept.communicate(timeout=60)
+    assert kept.returncode == 0
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            httpx.get(where["bridge_url"] + "/healthz")
+        except httpx.HTTPError:
+            break
+        assert time.monotonic() < deadline, "the bridge outlived the demo"
+        time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_upstream_needs_a_model(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--upstream", "http://127.0.0.1:9/v1")
+    assert done.returncode == 2
+    assert "--model" in done.stderr
