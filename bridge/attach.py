@@ -123,6 +123,10 @@ class Invocations:
 
     def record(self, invocation_id: str, request: RecordRequest) -> None:
         """Write how an invocation ended: its answer is what a later attempt of the run replays."""
+        if request.stopped:
+            self._store.end_invocation(invocation_id, "stopped", None, None)
+            self._executor_runs.ended(request)
+            return
         live = self._runs.live(request.run_id)
         if live:
             live.stop_writing(invocation_id, request.error)

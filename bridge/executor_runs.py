@@ -84,6 +84,9 @@ class ExecutorRuns:
             run = self._store.run(request.run_id)
             if run is None or run.direction != "executor" or run.state != "running":
                 return
+            if request.stopped:
+                self._runs.suspend(run.id)
+                return
             self._runs.cancel_tickets(run.id, "the invocation ended")
             self._store.end_run(run.id, "failed" if request.error else "finished", request.error)
 

@@ -10,6 +10,7 @@ from bridge.errors import BridgeError, Unavailable
 from bridge.requests import RunRequest
 from bridge.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
 from bridge.store.rows import SegmentRow, TicketRow
+from bridge.withheld import Withheld
 from tools.openclaw_text.guard import TextGuard
 from tools.wire import DraftDelta, Usage
 
@@ -45,6 +46,8 @@ class LiveRun:
         self.over = False
         self.latest: RunRequest | None = None
         self.finish_reason = "stop"
+        self.stopped: list[str] = []
+        """The tickets with which nodes of this attempt ended. It is not the last attempt then."""
         self.touched_at = time.monotonic()
         self._on_segment = on_segment
         self._make_guard = guard
@@ -54,6 +57,8 @@ class LiveRun:
         self._replayed = "".join(row.text for row in told)
         self._skip: str = ""
         self._pending: list[TicketRow] = []
+        self._stopped: list[TicketRow] = []
+        self._withheld = Withheld()
         self._drafts = Drafts()
         self._total: Usage | None = None
         self.note: str | None = None
@@ -85,6 +90,9 @@ class LiveRun:
             self.attempt = attempt
             self.over = False
             self.finish_reason = "stop"
+            self.stopped = []
+            self._stopped.clear()
+            self._withheld = Withheld()
 
     def begun(self) -> None:
         """Dify runs the workflow."""
@@ -97,13 +105,16 @@ class LiveRun:
             if not piece:
                 self.deliver_pending()
                 return
-            piece = self._untold(piece)
-            if not piece:
-                return
-            self._told.text.append(piece)
-            shown = self._guard.feed(piece) if self._guard else piece
-            if shown:
-                self._current.add(Text(shown))
+            self._tell(self._withheld.feed(piece))
+
+    def _tell(self, piece: str) -> None:
+        piece = self._untold(piece)
+        if not piece:
+            return
+        self._told.text.append(piece)
+        shown = self._guard.feed(piece) if self._guard else piece
+        if shown:
+            self._current.add(Text(shown))
 
     def _untold(self, piece: str) -> str:
         if not self._skip:
@@ -164,9 +175,31 @@ class LiveRun:
             for ticket in pending:
                 self.deliver(ticket)
 
+    def stop(self, ticket: TicketRow, text: str) -> None:
+        """A node ends with this ticket. Its calls go out when the workflow run has ended, and their `text` does not."""
+        with self._lock:
+            self.stopped.append(ticket.id)
+            self._stopped.append(ticket)
+            self._withheld.add(text)
+
+    def deliver_stopped(self) -> None:
+        """Deliver the tickets with which nodes have ended, but for those that a person has to decide on."""
+        with self._lock:
+            ready = [ticket for ticket in self._stopped if not ticket.undecided]
+            self._stopped = [ticket for ticket in self._stopped if ticket.undecided]
+            for ticket in ready:
+                self.deliver(ticket)
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether a node ended with a ticket that the client does not have yet."""
+        return bool(self._stopped)
+
     def deliver(self, ticket: TicketRow) -> None:
         """End the response with the ticket's calls; what comes after belongs to the next one."""
         with self._lock:
+            self._stopped = [stopped for stopped in self._stopped if stopped.id != ticket.id]
+            self.deliver_stopped()
             if self.over:
                 return
             if self._drafts.keep_waiting(ticket):
@@ -198,6 +231,7 @@ class LiveRun:
             self._current.add(Failure(error))
 
     def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
+        self._tell(self._withheld.close())
         rest = self._guard.close() if self._guard else ""
         text = "".join(self._told.text)
         self._replayed += text

@@ -106,7 +106,9 @@ class Runs:
             self._in_background(self._stop_task, run)
             attempt = run.attempt + 1
             self.store.update_run(run.id, state="running", attempt=attempt, task_id="", error=None)
-            live = self._make_live(run, app, request)
+            live = self._live.get(run.id)
+            if live is None or live.over:
+                live = self._make_live(run, app, request)
             live.latest = latest
             resumed = self.store.run(run.id) or run
             session = None if run.dify_user == f"clawback-{run.id}" else self.store.session(run.session_key)
@@ -218,6 +220,9 @@ class Runs:
             )
         if not event.succeeded:
             raise failure
+        if live.stopped:
+            self._stopped(run, live)
+            return
         problem = self.diagnose(run)
         if live.silent and not live.current.number:
             raise UnprocessableRun(f"the chatflow answered nothing. {problem or ''}".strip(), code="empty_answer")
@@ -228,6 +233,24 @@ class Runs:
             live.finish()
             self._remember(run)
         log.log(logging.WARNING if problem else logging.INFO, "run finished", extra={"run": run.id, "note": problem})
+
+    def _stopped(self, run: RunRow, live: LiveRun) -> None:
+        """Nodes ended with their calls: the run goes on with the results, in a workflow run of its own."""
+        with self.lock:
+            self.suspend(run.id)
+            tickets = [ticket for ticket in map(self.store.ticket, live.stopped) if ticket]
+            app = self.app(run.model)
+            if app and not any(ticket.state == "open" for ticket in tickets):
+                self.resume(self.store.run(run.id) or run, app)
+            else:
+                self._let_go(run, live)
+        log.info("run waits for the results of calls that ended its nodes", extra={"run": run.id})
+
+    def _let_go(self, run: RunRow, live: LiveRun) -> None:
+        """Forget a suspended run until its results come, unless its client still waits for a person's decision."""
+        live.deliver_stopped()
+        if not live.undelivered:
+            del self._live[run.id]
 
     def _remember(self, run: RunRow) -> None:
         """Let the transcript lead a client that names no session back to its conversation."""
@@ -258,7 +281,7 @@ class Runs:
                 return
             stored = self.store.run(run.id)
             if stored and stored.state == "suspended":
-                del self._live[run.id]
+                self._let_go(run, live)
                 return
             self.cancel_tickets(run.id, f"the workflow run failed: {error.message}")
             self.store.end_run(run.id, "failed", error.message)

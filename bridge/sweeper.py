@@ -55,7 +55,8 @@ class Sweeper:
                 self._runs.wakeups.wake(ticket.id)
                 log.info("ticket expired", extra={"run": ticket.run_id, "ticket": ticket.id})
             run = store.run(ticket.run_id)
-            if run and run.direction == "endpoint" and self._runs.live(run.id) is None:
+            waits = run and (run.state == "suspended" or self._runs.live(run.id) is None)
+            if run and run.direction == "endpoint" and waits:
                 self._runs.cancel(ticket.run_id, "its tool results did not come in time")
         self._approvals.expire(now)
         self._leases.lose(now)

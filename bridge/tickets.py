@@ -20,6 +20,7 @@ from bridge.refusals import refusal
 from bridge.requests import Reply
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, TicketRow
+from tools.openclaw_text.stopping import stopping_text
 from tools.results import ToolResult
 from tools.shorten import shortened
 from tools.ticket_states import CallEvent, CallState, NotLeased, Settled
@@ -108,6 +109,9 @@ class Tickets:
             self._runs.wakeups.wake(CALLS)
             return
         live.used(request.usage)
+        if request.stops and ticket.state == "open":
+            live.stop(ticket, stopping_text(request.shown, request.calls))
+            return
         if ticket.undecided or ticket.state != "open":
             return
         if not request.streamed_text:

@@ -158,7 +158,9 @@ class TicketRequest(_Wire):
     was given of it, reasoning tags included.
 
     `streamed_text` says that text of this round went to Dify, so that the bridge waits for it before it ends the
-    client's response. `usage` is this round's. `wait_seconds` is how long the invocation will hold.
+    client's response. `usage` is this round's. `wait_seconds` is how long the invocation will hold. `stops` says that
+    it does not wait at all: it ends with the calls in its text (`tools.openclaw_text.stopping`), and the bridge runs
+    the workflow again with the results.
     """
 
     run_id: str
@@ -170,6 +172,7 @@ class TicketRequest(_Wire):
     usage: Usage = Usage()
     streamed_text: bool = False
     wait_seconds: float = Field(default=0, ge=0)
+    stops: bool = False
 
 
 class TicketStatus(_Wire):
@@ -195,7 +198,10 @@ class CancelRequest(_Wire):
 
 
 class RecordRequest(_Wire):
-    """How an invocation ended. `usage` is that of its last upstream call, `total_usage` that of all of them."""
+    """How an invocation ended. `usage` is that of its last upstream call, `total_usage` that of all of them.
+
+    `stopped` says that it ended with the calls of an open ticket instead of an answer.
+    """
 
     run_id: str
     text: str = ""
@@ -204,3 +210,4 @@ class RecordRequest(_Wire):
     total_usage: Usage = Usage()
     rounds: int = 0
     error: str | None = None
+    stopped: bool = False

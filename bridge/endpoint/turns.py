@@ -107,7 +107,8 @@ class Turns:
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
-        live = self._runs.live(run.id)
+        # What a suspended run would tell next, it tells when it is resumed.
+        live = self._runs.live(run.id) if run.state != "suspended" else None
         segment = live.segment(number) if live else None
         segment = segment or self._runs.told(run.id, number)
         if segment and not segment.failed:
