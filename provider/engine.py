@@ -6,7 +6,7 @@
                                                                  └────── resolved, expired ─────┘  │ time is up
                                                                  └────── resolved after all ── SUSPENDING ──> END
 
-An answer, and a failure while a run is attached, pass through RECORDING before the END. Which event is handled how in
+A node with stop_after_tool_calls ends where it would begin to wait. That, an answer, and a failure while a run is attached, pass through RECORDING before the END. Which event is handled how in
 which phase is the table `_HANDLERS`; anything else is a fault of the caller.
 """
 
@@ -52,6 +52,7 @@ from provider.tokens import estimate_prompt, estimate_text
 from tools.choices import after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
+from tools.openclaw_text.stopping import stopping_text
 from tools.results import Message
 from tools.transcript import merge, repair
 from tools.wire import AttachRequest, AttachResponse, RecordRequest, TicketRequest, TicketStatus, Usage
@@ -305,14 +306,22 @@ class Engine:
             usage=self._usage,
             streamed_text=self._given.stream and bool(self._response.shown),
             wait_seconds=max(0.0, self._wait_until - self._now),
+            stops=self._settings.stop_after_tool_calls,
         )
         return self._exchange(OpenTicket(self._ticket_id, request))
+
+    def _stop(self) -> list[Action]:
+        """End with the calls, for the nodes behind this one. What the results lead to is another workflow run's."""
+        said = _said(stopping_text(self._response.shown, self._round.runnable))
+        return [*said, *self._record(Finish("tool_calls", self._total), "tool_calls", stopped=True)]
 
     def _hold(self) -> None:
         self._wait_until = min(self._now + self._settings.callback_wait_seconds, self._given.hold_until)
 
     def _opened(self, event: TicketReported) -> list[Action]:
         """The ticket is open. The empty chunk tells the bridge that the text before the calls is complete."""
+        if self._settings.stop_after_tool_calls and event.status.state == "open":
+            return self._stop()
         boundary = [Heartbeat()] if self._given.stream and self._response.shown else []
         return [*boundary, *self._reported(event)]
 
@@ -385,7 +394,9 @@ class Engine:
     def _fail(self, error: ProviderError) -> list[Action]:
         return self._record(Fail(error), "error", str(error))
 
-    def _record(self, last: Finish | Fail, finish_reason: str, error: str | None = None) -> list[Action]:
+    def _record(
+        self, last: Finish | Fail, finish_reason: str, error: str | None = None, *, stopped: bool = False
+    ) -> list[Action]:
         if self._run_id is None:
             return self._end(last)
         self._phase = Phase.RECORDING
@@ -398,6 +409,7 @@ class Engine:
             total_usage=self._total,
             rounds=self._rounds,
             error=error,
+            stopped=stopped,
         )
         return [Record(self._given.invocation_id, request)]
 

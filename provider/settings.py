@@ -17,10 +17,12 @@ class NodeSettings(BaseModel):
 
     external_tool_callback_enabled: bool = False
     tool_call_mode: ModeName = "auto"
+    text_call_promotion: bool = True
     tool_choice: str = "client"
     allowed_tools: str = ""
     max_tool_call_rounds: int = Field(default=20, ge=1, le=200)
     callback_wait_seconds: int = Field(default=300, ge=0, le=86_400)
+    stop_after_tool_calls: bool = False
     callback_key: str = ""
     parameters_from: Literal["node", "client"] = "node"
 

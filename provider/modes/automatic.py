@@ -26,11 +26,13 @@ _without_tools: set[tuple[str, str]] = set()
 class Automatic:
     """Begins structured. An upstream that refuses `tools` gets them as text from then on.
 
+    `promote` says whether a structured answer that is nothing but text calls is taken for those calls.
     One object serves one invocation: it remembers how the last request was written, whatever others learn meanwhile.
     """
 
-    def __init__(self, base_url: str, model: str, text: OpenclawText) -> None:
+    def __init__(self, base_url: str, model: str, text: OpenclawText, *, promote: bool = True) -> None:
         self._upstream = (base_url, model)
+        self._promote = promote
         self._structured = Structured()
         self._text = text
         self._used: Mode = self._structured
@@ -45,7 +47,7 @@ class Automatic:
         mode = self._mode(prompt)
         if mode is self._text:
             return mode.decoder(prompt)
-        return PromotingDecoder(prompt.known) if prompt.known else StructuredDecoder()
+        return PromotingDecoder(prompt.known) if self._promote and prompt.known else StructuredDecoder()
 
     def instead(self, prompt: Prompt, failed: UpstreamFailed) -> Mode | None:
         """Return the text mode where the upstream refused the tools."""

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 # The definitions may take this part of the model's context.
 _SHARE = 4
 
+_told: set[str] = set()
+"""The warnings that the log holds already: each round of each invocation would repeat them."""
+
 
 class OpenclawText:
     """Definitions in the system message, calls and results in the text, in the form that the model has learned."""
@@ -39,7 +42,7 @@ class OpenclawText:
             parallel=prompt.parallel is not False,
         )
         for warning in request.warnings:
-            log.warning("%s", warning)
+            _warn_once(warning)
         return {"messages": request.messages}
 
     def decoder(self, prompt: Prompt) -> Decoder:
@@ -49,6 +52,12 @@ class OpenclawText:
     def instead(self, prompt: Prompt, failed: UpstreamFailed) -> Mode | None:
         """Return None: there is no simpler mode."""
         return None
+
+
+def _warn_once(warning: str) -> None:
+    if warning not in _told:
+        _told.add(warning)
+        log.warning("%s", warning)
 
 
 class _TextDecoder:

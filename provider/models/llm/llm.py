@@ -193,7 +193,7 @@ def _mode(settings: NodeSettings, form: Credentials, model: str) -> Mode:
     modes: dict[ModeName, Mode] = {
         "structured": Structured(),
         "openclaw_text": text,
-        "auto": Automatic(form.upstream_base_url, name, text),
+        "auto": Automatic(form.upstream_base_url, name, text, promote=settings.text_call_promotion),
     }
     return modes[settings.tool_call_mode]
 
