@@ -1,0 +1,307 @@
+"""What the plugin can rely on: attach, tickets, waits and records, over HTTP with a real database file."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from bridge.app import create_app
+from bridge.config import parse
+from bridge.requests import RunRequest
+from bridge.runs import Runs
+from bridge.store.rows import RunRow
+from bridge.tokens import hash_token
+from tools.wire import PROTOCOL
+
+PLUGIN = {"Authorization": "Bearer plugin-token"}
+EXECUTOR = {"Authorization": "Bearer executor-token"}
+CALL = {"id": "call0000000001", "name": "read", "arguments": "{}"}
+SECOND = {"id": "call0000000002", "name": "read", "arguments": "{}"}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    made = create_app(
+        parse(
+            {
+                "data_dir": str(tmp_path),
+                "tokens": {"plugin": hash_token("plugin-token"), "executor": hash_token("executor-token")},
+                "apps": [{"model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": "app-x"}],
+                "limits": {"calls_per_run": 3},
+            }
+        )
+    )
+    yield made
+    made.extensions["clawback.sweeper"].stop()
+    made.extensions["clawback"].store.close()
+
+
+@pytest.fixture
+def run(app: Flask) -> RunRow:
+    """A run as the endpoint would have started it."""
+    runs: Runs = app.extensions["clawback"]
+    request = RunRequest.model_validate(
+        {
+            "messages": [{"role": "user", "content": "hello"}],
+            "turn": 0,
+            "query": "hello",
+            "tools": [{"type": "function", "function": {"name": "read"}}],
+        }
+    )
+    now = time.time()
+    row = RunRow(
+        id="run0000000001",
+        model="m",
+        session_key="s",
+        turn_key="t",
+        dify_user="clawback-user",
+        conversation_id="",
+        query_digest="q",
+        auxiliary=None,
+        state="running",
+        attempt=1,
+        task_id="",
+        workflow_run_id="",
+        request=request.model_dump_json(),
+        error=None,
+        created_at=now,
+        updated_at=now,
+        expires_at=now + 60,
+    )
+    runs.store.insert_run(row)
+    return row
+
+
+def call(app: Flask, method: str, path: str, body: Any = None, headers: dict[str, str] = PLUGIN) -> tuple[int, Any]:
+    response = app.test_client().open(path, method=method, json=body, headers=headers)
+    return response.status_code, response.get_json(silent=True)
+
+
+def attach(app: Flask, invocation: str = "invocation1", fingerprint: str = "f", **more: Any) -> dict[str, Any]:
+    body = {"invocation_id": invocation, "fingerprint": fingerprint, "model": "main", "user": "clawback-user", **more}
+    status, answer = call(app, "POST", "/plugin/v1/attach", body)
+    assert status == 200, answer
+    return dict(answer)
+
+
+def open_ticket(app: Flask, run: RunRow, invocation: str = "invocation1", *calls: dict[str, str]) -> dict[str, Any]:
+    body = {
+        "run_id": run.id,
+        "invocation_id": invocation,
+        "round": 0,
+        "content": "Look.",
+        "calls": list(calls or [CALL]),
+    }
+    status, answer = call(app, "PUT", "/plugin/v1/tickets/ticket1", body)
+    assert status == 200, answer
+    return dict(answer)
+
+
+def post(app: Flask, *results: tuple[str, str]) -> tuple[int, Any]:
+    body = {"tool_results": [{"tool_call_id": call_id, "output": output} for call_id, output in results]}
+    return call(app, "POST", "/executor/v1/tickets/ticket1/results", body, EXECUTOR)
+
+
+def restart(app: Flask, run: RunRow) -> None:
+    """What a second workflow run of the same run looks like to the plugin."""
+    app.extensions["clawback"].store.update_run(run.id, attempt=2, state="running")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic plugin-token"}])
+def test_nobody_gets_in_without_the_plugins_token(app: Flask, headers: dict[str, str]) -> None:
+    status, body = call(app, "GET", "/plugin/v1/ping", headers=headers)
+    assert status == 401
+    assert "plugin token" in body["error"]["message"]
+
+
+def test_an_audience_without_a_token_is_closed(app: Flask) -> None:
+    status, body = call(app, "GET", "/v1/models", headers=PLUGIN)
+    assert status == 401
+    assert "clawback token client" in body["error"]["message"]
+
+
+def test_ping_tells_the_protocol(app: Flask) -> None:
+    status, body = call(app, "GET", "/plugin/v1/ping")
+    assert (status, body["service"], body["protocol"]) == (200, "clawback", PROTOCOL)
+
+
+def test_another_protocol_is_refused_with_what_to_do(app: Flask) -> None:
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "main", "protocol": PROTOCOL + 1}
+    status, answer = call(app, "POST", "/plugin/v1/attach", body)
+    assert status == 400
+    assert "install the same version" in answer["error"]["message"]
+
+
+def test_attach_brings_the_transcript_and_the_tools(app: Flask, run: RunRow) -> None:
+    answer = attach(app)
+    assert answer["run_id"] == run.id
+    assert answer["messages"] == [{"role": "user", "content": "hello"}]
+    assert [tool["function"]["name"] for tool in answer["tools"]] == ["read"]
+    assert answer["rounds"] == []
+
+
+def test_an_invocation_of_nobodys_run_is_told_so(app: Flask) -> None:
+    answer = attach(app, user=None)
+    assert answer["run_id"] is None
+    assert "neither a user" in answer["reason"]
+
+
+def test_a_ticket_opened_twice_is_one_ticket(app: Flask, run: RunRow) -> None:
+    attach(app)
+    assert open_ticket(app, run)["state"] == open_ticket(app, run)["state"] == "open"
+    assert app.extensions["clawback"].store.count_calls(run.id) == 1
+
+
+def test_a_wait_ends_as_soon_as_the_last_result_is_in(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run, "invocation1", CALL, SECOND)
+    answers: list[Any] = []
+    path = "/plugin/v1/tickets/ticket1?wait=20&invocation_id=invocation1"
+    waiting = threading.Thread(target=lambda: answers.append(call(app, "GET", path)))
+    waiting.start()
+    assert post(app, (CALL["id"], "one"))[1]["state"] == "open"
+    assert waiting.is_alive()
+    assert post(app, (SECOND["id"], "two"))[1]["state"] == "resolved"
+    waiting.join(10)
+    status, answer = answers[0]
+    assert (status, answer["state"]) == (200, "resolved")
+    assert [result["output"] for result in answer["results"]] == ["one", "two"]
+
+
+def test_a_wait_that_nobody_ends_comes_back_open(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    assert call(app, "GET", "/plugin/v1/tickets/ticket1?wait=0.05")[1]["state"] == "open"
+
+
+@pytest.mark.parametrize("wait", ["x", "-1", "31", "nan"])
+def test_a_wait_without_an_end_is_refused(app: Flask, run: RunRow, wait: str) -> None:
+    attach(app)
+    open_ticket(app, run)
+    status, body = call(app, "GET", f"/plugin/v1/tickets/ticket1?wait={wait}")
+    assert (status, body["error"]["param"]) == (400, "wait")
+
+
+def test_the_same_result_again_changes_nothing_and_another_is_refused(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    assert post(app, (CALL["id"], "one"))[0] == post(app, (CALL["id"], "one"))[0] == 200
+    status, body = post(app, (CALL["id"], "other"))
+    assert (status, body["error"]["code"]) == (409, "result_conflict")
+    assert call(app, "GET", "/plugin/v1/tickets/ticket1")[1]["results"][0]["output"] == "one"
+
+
+def test_results_of_a_cancelled_ticket_are_gone(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    assert call(app, "POST", "/plugin/v1/tickets/ticket1/cancel", {"reason": "why"})[1]["state"] == "cancelled"
+    status, body = post(app, (CALL["id"], "late"))
+    assert status == 410
+    assert "why" in body["error"]["message"]
+
+
+def test_an_unknown_ticket_is_not_found(app: Flask) -> None:
+    assert call(app, "GET", "/plugin/v1/tickets/none")[0] == 404
+    assert (
+        call(
+            app,
+            "POST",
+            "/executor/v1/tickets/none/results",
+            {"tool_results": [{"tool_call_id": "x", "output": ""}]},
+            EXECUTOR,
+        )[0]
+        == 404
+    )
+
+
+def test_a_ticket_of_a_run_that_ended_is_cancelled_at_once(app: Flask, run: RunRow) -> None:
+    attach(app)
+    app.extensions["clawback"].store.end_run(run.id, "cancelled", "nobody waits")
+    answer = open_ticket(app, run)
+    assert (answer["state"], answer["reason"]) == ("cancelled", "nobody waits")
+
+
+def test_a_run_has_only_so_many_calls(app: Flask, run: RunRow) -> None:
+    attach(app)
+    four = [{**CALL, "id": f"call000000000{number}"} for number in range(4)]
+    answer = open_ticket(app, run, "invocation1", *four)
+    assert answer["state"] == "expired"
+    assert "limits.calls_per_run" in answer["reason"]
+
+
+def test_a_second_workflow_run_replays_what_the_first_did(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    post(app, (CALL["id"], "one"))
+    restart(app, run)
+    answer = attach(app, "invocation2")
+    assert [(r["content"], r["results"][0]["output"]) for r in answer["rounds"]] == [("Look.", "one")]
+    stale = call(app, "GET", "/plugin/v1/tickets/ticket1?invocation_id=invocation1")[1]
+    assert stale["state"] == "cancelled"
+    assert "run again" in stale["reason"]
+
+
+def test_a_node_that_the_first_workflow_run_did_not_reach_has_nothing_to_replay(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    restart(app, run)
+    attach(app, "invocation2")
+    assert attach(app, "invocation3", "another node")["rounds"] == []
+
+
+def test_a_ticket_that_nobody_answered_is_waited_for_again(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    assert call(app, "POST", "/plugin/v1/tickets/ticket1/suspend")[1]["state"] == "open"
+    restart(app, run)
+    assert attach(app, "invocation2")["open_ticket"]["ticket_id"] == "ticket1"
+
+
+def test_an_answer_is_replayed_and_a_failure_is_not(app: Flask, run: RunRow) -> None:
+    attach(app)
+    attach(app, "invocation2", "g")
+    record = "/plugin/v1/invocations/{}/record"
+    assert call(app, "POST", record.format("invocation1"), {"run_id": run.id, "text": "done"})[0] == 204
+    assert call(app, "POST", record.format("invocation2"), {"run_id": run.id, "error": "upstream"})[0] == 204
+    restart(app, run)
+    assert attach(app, "invocation3", "f")["answer"]["text"] == "done"
+    assert attach(app, "invocation4", "g")["answer"] is None
+
+
+def test_the_same_prompt_again_in_one_workflow_run_is_another_invocation(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    post(app, (CALL["id"], "one"))
+    call(app, "POST", "/plugin/v1/invocations/invocation1/record", {"run_id": run.id, "text": "done"})
+    again = attach(app, "invocation2")
+    assert (again["rounds"], again["answer"]) == ([], None)
+
+
+def test_a_suspended_ticket_that_was_answered_meanwhile_lets_the_plugin_go_on(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    post(app, (CALL["id"], "in time"))
+    assert call(app, "POST", "/plugin/v1/tickets/ticket1/suspend")[1]["state"] == "resolved"
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'{"x":' * 5000, b"\xff\xfe"])
+def test_a_body_that_is_no_json_object_is_named(app: Flask, raw: bytes) -> None:
+    response = app.test_client().post("/plugin/v1/attach", data=raw, headers=PLUGIN)
+    assert response.status_code == 400
+    assert response.get_json()["error"]["code"] == "invalid_json"
+
+
+def test_a_field_that_is_wrong_is_named(app: Flask, run: RunRow) -> None:
+    status, body = call(app, "PUT", "/plugin/v1/tickets/ticket1", {"run_id": run.id, "round": -1, "calls": []})
+    assert status == 400
+    assert body["error"]["param"] in {"invocation_id", "round", "calls"}
+
+
+def test_what_is_not_there_has_openais_shape_too(app: Flask) -> None:
+    status, body = call(app, "GET", "/nothing/here")
+    assert (status, body["error"]["type"]) == (404, "invalid_request_error")
+    assert call(app, "DELETE", "/plugin/v1/attach")[0] == 405
