@@ -17,7 +17,11 @@ import re
 from collections.abc import Iterable
 
 _LONGEST = 600
+_SHORTEST_SECRET = 8
+"""A shorter one may be an everyday word (`ollama`, `none`), and is hidden only where it stands as a key."""
+
 _SECRET = re.compile(r"\b(sk-|Bearer\s+)[\w.*+/=-]{6,}", re.IGNORECASE)
+_AS_KEY = r"((?:api[ _-]?key|key|token|password|bearer)(?:\s+(?:provided|is))?\s*[:=]?\s*[\"'`]?){}(?![\w-])"
 _USER_INFO = re.compile(r"(://)[^/\s@]+@")
 
 
@@ -59,9 +63,11 @@ class Cancelled(Refused):
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """Return foreign `text` on one line, shortened, and without `secrets` or anything that looks like one."""
-    for secret in secrets:
-        if secret:
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
+        elif secret:
+            text = re.sub(_AS_KEY.format(re.escape(secret)), r"\1***", text, flags=re.IGNORECASE)
     text = _USER_INFO.sub(r"\1***@", _SECRET.sub(r"\1***", text))
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,10 +1,14 @@
 """What an upstream's refusal means."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
+from provider.context_limits import tells_too_long
 from provider.errors import (
     ContextTooLong,
     ProviderError,
@@ -16,25 +20,18 @@ from provider.errors import (
 )
 from provider.events import UpstreamFailed
 
-# How OpenAI, vLLM, llama.cpp, DeepSeek, Anthropic, Qwen and Ollama say that a prompt does not fit.
-_TOO_LONG = re.compile(
-    r"context.?length|context.?window|maximum context|context size|prompt is too long|input is too long"
-    r"|too many (input )?tokens|range of input length|exceeds? the (model'?s )?(maximum|available) (context|number of)"
-    r"|reduce the length of (the )?(messages|prompt|input)",
-    re.IGNORECASE,
-)
 _NO_QUOTA = re.compile(r"insufficient.?(quota|balance)|billing|exceeded your current quota", re.IGNORECASE)
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
 
 
-def from_response(status: int, body: bytes, retry_after: str | None, secrets: Sequence[str] = ()) -> UpstreamFailed:
+def from_response(status: int, body: bytes, headers: Mapping[str, str], secrets: Sequence[str] = ()) -> UpstreamFailed:
     """Return what an error response of the upstream means."""
     try:
         parsed = json.loads(body)
     except ValueError:
         parsed = {"error": {"message": body.decode(errors="replace")}}
     failed = from_body(status, parsed if isinstance(parsed, dict) else {"error": {"message": str(parsed)}}, secrets)
-    return UpstreamFailed(failed.error, failed.transient, seconds_of(retry_after), status)
+    return UpstreamFailed(failed.error, failed.transient, retry_after(headers), status)
 
 
 def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str] = ()) -> UpstreamFailed:
@@ -44,19 +41,17 @@ def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str
     message = fields.get("message") or body.get("message") or body.get("detail") or error
     code = str(fields.get("code") or fields.get("type") or "")
     if status is None:
-        status = int(code) if code.isdigit() else 500
+        status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 500
     said = clean(message if isinstance(message, str) else json.dumps(message, ensure_ascii=False), secrets)
     out_of_quota = bool(_NO_QUOTA.search(f"{code} {said}"))
-    return UpstreamFailed(
-        error=_error(status, code, said, out_of_quota=out_of_quota),
-        transient=status in _TRANSIENT and not (status == 429 and out_of_quota),
-        status=status,
-    )
+    meant = _error(status, code, said, out_of_quota=out_of_quota)
+    passes = status in _TRANSIENT and not out_of_quota and not isinstance(meant, ContextTooLong)
+    return UpstreamFailed(meant, transient=passes, status=status)
 
 
 def _error(status: int, code: str, said: str, *, out_of_quota: bool) -> ProviderError:
     told = f"The upstream answered {status}: {said or 'nothing more'}"
-    if status in {400, 413, 422} and (code == "context_length_exceeded" or _TOO_LONG.search(said)):
+    if tells_too_long(status, code, said):
         return ContextTooLong(f"context_length_exceeded. {told}")
     if status in {401, 403}:
         return Unauthorized(f"{told}. Check upstream_api_key")
@@ -71,9 +66,28 @@ def _error(status: int, code: str, said: str, *, out_of_quota: bool) -> Provider
     return Refused(told)
 
 
-def seconds_of(retry_after: str | None) -> float | None:
-    """Return a Retry-After header in seconds; a date, which no model server sends, counts as none."""
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Return how many seconds the upstream asks us to wait: OpenAI's milliseconds, or else Retry-After.
+
+    That is a number of seconds or a date; source: RFC 9110, section 10.2.3.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
+    asked = headers.get("retry-after", "")
+    seconds = _number(asked)
+    if seconds is not None:
+        return max(0.0, seconds)
     try:
-        return max(0.0, float(retry_after)) if retry_after else None
+        date = parsedate_to_datetime(asked)
     except ValueError:
         return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text else None
+    except ValueError:
+        return None
+    return number if number is not None and math.isfinite(number) else None

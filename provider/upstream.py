@@ -54,7 +54,7 @@ class Upstream:
     def _read(self, response: httpx.Response) -> Iterator[StreamEvent]:
         if response.status_code != httpx.codes.OK:
             body = response.read()
-            yield from_response(response.status_code, body, response.headers.get("retry-after"), self._secrets)
+            yield from_response(response.status_code, body, response.headers, self._secrets)
             return
         kind = response.headers.get("content-type", "")
         if kind.startswith("text/html"):

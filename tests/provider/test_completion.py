@@ -1,11 +1,14 @@
 """What servers that call themselves OpenAI-compatible send."""
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from provider.completion import CompletionReader
+from provider.context_limits import WORDINGS, Wording
 from provider.errors import (
     ContextTooLong,
     ProviderError,
@@ -17,7 +20,7 @@ from provider.errors import (
     clean,
 )
 from provider.events import Completed, Delta, UpstreamFailed
-from provider.failures import from_response
+from provider.failures import from_response, retry_after
 from tools.wire import Usage
 
 
@@ -137,17 +140,55 @@ def test_an_error_within_the_stream() -> None:
 )
 def test_what_a_refusal_means(status: int, body: Any, error: type[ProviderError], transient: bool) -> None:
     raw = body if isinstance(body, str) else json.dumps(body)
-    failed = from_response(status, raw.encode(), None)
+    failed = from_response(status, raw.encode(), {})
     assert type(failed.error) is error
     assert failed.transient is transient
     assert ("context_length_exceeded" in str(failed.error)) is (error is ContextTooLong)
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("3", 3), ("0.5", 0.5), ("-1", 0), (None, None), ("Wed, 21 Oct", None)]
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "3"}, 3),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "-1"}, 0),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:30 GMT"}, 30),
+        ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT"}, 0),
+    ],
 )
-def test_retry_after(header: str | None, seconds: float | None) -> None:
-    assert from_response(429, b"{}", header).retry_after == seconds
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
+
+
+def test_the_wait_that_a_refusal_asks_for_is_read() -> None:
+    assert from_response(429, b"{}", {"retry-after": "7"}).retry_after == 7
+
+
+@pytest.mark.parametrize("wording", WORDINGS, ids=lambda wording: wording.server)
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_every_server_s_way_to_say_that_a_prompt_is_too_long(wording: Wording, status: int) -> None:
+    assert re.search(wording.pattern, wording.example, re.IGNORECASE), "the row recognises its own example"
+    failed = from_response(status, json.dumps({"error": {"message": wording.example}}).encode(), {})
+    assert type(failed.error) is ContextTooLong
+    assert not failed.transient
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (429, "Too many tokens, please wait"),
+        (400, "Rate limit: too many tokens per minute"),
+        (400, "max_tokens must be at least 16"),
+        (400, "messages.0.content: input is required"),
+        (500, "Internal error"),
+    ],
+)
+def test_what_is_not_about_the_context(status: int, said: str) -> None:
+    assert type(from_response(status, json.dumps({"message": said}).encode(), {}).error) is not ContextTooLong
 
 
 def test_secrets_and_long_texts_do_not_get_through() -> None:
@@ -157,7 +198,7 @@ def test_secrets_and_long_texts_do_not_get_through() -> None:
             "message": f"Key {key} or sk-proj-abcdefgh or Bearer abc.def.ghi at http://me:pw@host/ \n" + "x" * 5000
         }
     }
-    said = str(from_response(400, json.dumps(body).encode(), None, [key]).error)
+    said = str(from_response(400, json.dumps(body).encode(), {}, [key]).error)
     for secret in (key, "abcdefgh", "abc.def.ghi", "me:pw"):
         assert secret not in said
     assert len(said) < 700
@@ -166,3 +207,20 @@ def test_secrets_and_long_texts_do_not_get_through() -> None:
 
 def test_clean_keeps_what_is_harmless() -> None:
     assert clean("the model gpt-5 is not known") == "the model gpt-5 is not known"
+
+
+@pytest.mark.parametrize("secret", ["ollama", "none", "EMPTY", "key"])
+def test_a_short_secret_does_not_turn_words_into_stars(secret: str) -> None:
+    said = f"the {secret} server has none of this key, EMPTY or not, ollama"
+    assert clean(said, [secret]) == said
+
+
+@pytest.mark.parametrize(
+    "said", ["wrong api key: s3cr", 'Incorrect API key provided: "s3cr"', "token=s3cr", "Bearer s3cr"]
+)
+def test_a_short_secret_is_hidden_where_it_stands_as_a_key(said: str) -> None:
+    assert "s3cr" not in clean(said, ["s3cr"])
+
+
+def test_of_two_secrets_the_longer_goes_first() -> None:
+    assert clean("x abcdefgh-abcdefgh y", ["abcdefgh", "abcdefgh-abcdefgh"]) == "x *** y"
