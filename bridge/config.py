@@ -2,7 +2,7 @@
 
 host = "127.0.0.1"
 port = 8765
-data_dir = "~/.local/share/clawback"
+bridge_url = "http://host.docker.internal:8765"
 
 [tokens]                        # only hashes are kept: `clawback token` makes a token and prints both
 client = "sha256:..."
@@ -23,9 +23,18 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from bridge.tokens import PREFIX
+from bridge.tokens import PREFIX, matches
 
 
 class ConfigError(Exception):
@@ -33,16 +42,30 @@ class ConfigError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # The sentence below each key is what the reference says of it.
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Tokens(_Section):
     """Hashes of the bearer tokens, one an audience. An audience without a hash is refused."""
 
     client: str = ""
+    """Hash of the token that OpenClaw and other clients of the endpoint send."""
     plugin: str = ""
+    """Hash of the token that stands in the plugin's credential form in Dify."""
     executor: str = ""
+    """Hash of the token that executors send."""
     operator: str = ""
+    """Hash of the token of whoever may watch, approve and deny calls."""
+    _local: str = PrivateAttr("")
+
+    def admit_local(self, hashed: str) -> None:
+        """Let commands on this machine in, with a token that the running bridge made for them; no file can set it."""
+        self._local = hashed
+
+    def is_local(self, token: str) -> bool:
+        """Say whether `token` is the one for commands on this machine."""
+        return bool(self._local) and matches(token, self._local)
 
     @field_validator("client", "plugin", "executor", "operator")
     @classmethod
@@ -56,17 +79,27 @@ class App(_Section):
     """One Dify app, shown to clients as the model `model`."""
 
     model: str = Field(min_length=1, max_length=128)
+    """The model id that clients see."""
     base_url: str = Field(pattern=r"^https?://")
+    """The service API's address, as the app's API Access page in Dify shows it; it usually ends in /v1."""
     api_key: SecretStr = SecretStr("")
+    """A key of the app, from the same page."""
     api_key_env: str | None = None
+    """The environment variable that holds the key, instead of `api_key`."""
     description: str = ""
+    """What clients that list models are told about this one."""
     context_window: int = Field(default=128_000, ge=1)
+    """How many tokens the app's model takes in; clients compact their history by it."""
     max_output_tokens: int = Field(default=8_192, ge=1)
+    """How many tokens an answer may have at most; what a client asks for beyond it is cut to it."""
     inputs: dict[str, Any] = Field(default_factory=dict)
+    """Values for the variables of the app's Start node, sent with every run."""
     find_run: Literal["user", "marker"] = "user"
     """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`."""
     marker_input: str | None = None
+    """The Start node's variable that takes the marker, so that the query stays as it is."""
     guard_text: bool = True
+    """Make text inert that a client would take for a tool call, unless it is a ticket's."""
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:
@@ -84,40 +117,61 @@ class Limits(_Section):
     """Every wait and every size has an end. Seconds and bytes."""
 
     keepalive_seconds: float = Field(default=10, gt=0, le=60)
+    """Longest silence in a streamed response, before a chunk without content is sent."""
     first_event_seconds: float = Field(default=2, ge=0, le=30)
+    """How long a streamed response waits for the run to begin, so that an early failure has a proper status."""
     grace_seconds: float = Field(default=30, ge=0)
+    """How long a run goes on after its client went away."""
     ticket_seconds: float = Field(default=86_400, gt=0)
+    """How long a ticket waits for its results."""
     run_seconds: float = Field(default=7 * 86_400, gt=0)
+    """How long a run may last in all, suspended times included."""
     boundary_seconds: float = Field(default=0.3, ge=0, le=5)
+    """How long a response waits for text that Dify still holds, before it ends with the model's calls."""
     approval_seconds: float = Field(default=3_600, gt=0)
+    """How long a call waits for a person, before it counts as denied."""
     lease_seconds: float = Field(default=60, ge=1)
+    """How long an executor may hold a call without a sign of life."""
     executor_seconds: float = Field(default=60, ge=1)
+    """How long an executor that was not heard of counts as present."""
     calls_per_run: int = Field(default=500, ge=1)
+    """How many calls a run may make."""
     identical_calls: int = Field(default=10, ge=1)
     """How often a run may make the same call with the same result, before it is told to stop."""
     handouts: int = Field(default=5, ge=1)
     """How often a call is handed out again after its executor was lost with it."""
     request_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
+    """The largest request body."""
     result_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """The largest result of one call."""
     image_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    """The largest images of one result, together."""
     result_characters: int = Field(default=100_000, ge=1000)
     """How much of an executor's result a model is given; the middle of a longer one is cut out."""
     keep_days: float = Field(default=30, gt=0)
+    """How long finished runs are kept."""
 
 
 class Config(_Section):
     """The whole configuration."""
 
     host: str = "127.0.0.1"
+    """The address to bind. Anything but this machine's own needs the tokens of client and plugin."""
     port: int = Field(default=8765, ge=0, le=65535)
+    """The port to bind; 0 takes a free one."""
+    bridge_url: str | None = Field(default=None, pattern=r"^https?://")
+    """The bridge's address as Dify's plugin daemon reaches it: what stands in the plugin's credential form."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("clawback")))
+    """The folder for the store. By default the platform's folder for data of programs."""
     database_url: str | None = None
+    """The SQLAlchemy URL of another store than SQLite in the data folder."""
     tokens: Tokens = Tokens()
     apps: list[App] = Field(default_factory=list)
     limits: Limits = Limits()
     policy: Path | None = None
     """Which calls run at once, which wait for a person, which do not run: see bridge.policy."""
     log_content: bool = False
+    """Write arguments and results into the log, too."""
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
