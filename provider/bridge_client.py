@@ -20,6 +20,7 @@ from provider.events import (
     Record,
     Recorded,
     SuspendTicket,
+    TellDrafts,
     TicketReported,
 )
 from tools.wire import PROTOCOL, AttachResponse, CancelRequest, PingResponse, TicketStatus
@@ -69,6 +70,14 @@ class BridgeClient:
         )
         if isinstance(outcome, BridgeFailed):
             log.warning("a ticket could not be cancelled: %s", outcome.error)
+
+    def draft(self, drafts: TellDrafts) -> bool:
+        """Let a client watch calls grow; say whether that worked."""
+        path = f"invocations/{drafts.invocation_id}/drafts"
+        outcome = self._send("POST", path, drafts.request, seconds=_PARTING_SECONDS)
+        if isinstance(outcome, BridgeFailed):
+            log.info("the bridge could not be told of a call that is being written: %s", outcome.error)
+        return not isinstance(outcome, BridgeFailed)
 
     def record(self, exchange: Record) -> Recorded:
         """Note how an invocation ended. A second try is enough: it costs the bridge only a replay."""

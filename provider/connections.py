@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from functools import cache
 
 import httpx
@@ -28,6 +29,11 @@ def bridges() -> httpx.Client:
 def _client() -> httpx.Client:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
     return httpx.Client(limits=limits, timeout=httpx.Timeout(30, connect=CONNECT_SECONDS), follow_redirects=False)
+
+
+def pause(seconds: float) -> None:
+    """Do nothing for a moment; greenlets let each other run meanwhile."""
+    time.sleep(seconds)
 
 
 def spread(seconds: float) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from provider.drafts import Drafting
 from provider.errors import Cancelled, ProviderError, Suspended, Unavailable
 from provider.events import (
     Action,
@@ -38,6 +39,7 @@ from provider.events import (
     Say,
     Started,
     SuspendTicket,
+    TellDrafts,
     TicketReported,
     UpstreamFailed,
     Woke,
@@ -49,13 +51,14 @@ from provider.rounds import OpenRound, of_ticket, sort_out
 from provider.settings import NodeSettings
 from provider.thinking import ThinkBlock
 from provider.tokens import estimate_prompt, estimate_text
+from tools.calls import Draft
 from tools.choices import after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
 from tools.openclaw_text.stopping import stopping_text
 from tools.results import Message
 from tools.transcript import merge, repair
-from tools.wire import AttachRequest, AttachResponse, RecordRequest, TicketRequest, TicketStatus, Usage
+from tools.wire import AttachRequest, AttachResponse, DraftRequest, RecordRequest, TicketRequest, TicketStatus, Usage
 
 POLL_SECONDS = 10.0
 HEARTBEAT_SECONDS = 9.5
@@ -67,6 +70,10 @@ SUSPEND_ATTEMPTS = 4
 LIMIT_NOTE = "(The limit of {limit} tool call rounds is reached. Answer now with what is known, without calling tools.)"
 EXPIRED_NOTE = "(The tools did not answer in time. Answer now with what is known, without calling tools.)"
 BEGUN = "(The answer had begun already, so it was not asked for again.)"
+HALF_A_CALL = (
+    "The client was told of a call that the model did not finish as it began, so nothing may be run. "
+    "Trying again may help."
+)
 EXPIRED_RESULT = "Error: this call expired before its tool answered"
 NO_ANSWER = "(The model asked for more tools, which this node does not allow any more, instead of an answer.)"
 
@@ -137,6 +144,7 @@ class Engine:
         self._total = Usage()
 
         self._round = OpenRound("", ())
+        self._drafting = Drafting()
         self._ticket_id = ""
         self._wait_until = 0.0
         self._last: list[Action] = []
@@ -240,7 +248,17 @@ class Engine:
         if self._now > self._given.deadline:
             return self._fail(_out_of_time(self._given.time_limit))
         shown = self._response.feed(event)
-        return _said(shown) if self._given.stream else []
+        return [*(_said(shown) if self._given.stream else []), *self._drafts()]
+
+    def _drafts(self) -> list[Action]:
+        prompt = self._response.prompt
+        if self._run_id is None or self._final or prompt.choice == "none" or self._settings.stop_after_tool_calls:
+            return []
+        news = self._drafting.news(self._response.drafts(), names_of(prompt.tools))
+        if not news:
+            return []
+        request = DraftRequest(run_id=self._run_id, round=self._rounds, calls=news)
+        return [TellDrafts(self._given.invocation_id, request)]
 
     def _upstream_failed(self, event: UpstreamFailed) -> list[Action]:
         other = self._mode.instead(self._response.prompt, event)
@@ -260,6 +278,7 @@ class Engine:
         return self._ask_again()
 
     def _ask_again(self) -> list[Action]:
+        self._drafting.give_up()
         self._response = _Response(self._mode, self._response.prompt)
         return [*self._heartbeat(), self._upstream_call()]
 
@@ -269,6 +288,8 @@ class Engine:
         said = _said(response.tail if self._given.stream else response.shown)
         self._usage = event.usage or response.estimate()
         self._total += self._usage
+        if self._drafting and (self._final or not reply.calls):
+            return [*said, *self._fail(Unavailable(HALF_A_CALL))]
         if not reply.calls:
             return [*said, *self._answer(event.finish_reason)]
         if self._given.tools:
@@ -291,8 +312,13 @@ class Engine:
             self._response.content, reply, offered, cut_off=cut_off, reasoning=self._response.reasoning
         )
         if not self._round.runnable or self._run_id is None:
+            self._drafting.give_up()
             self._append(self._round.messages(()))
             return self._call()
+        settled = self._drafting.settle(self._round.runnable)
+        if settled is None:
+            return self._fail(Unavailable(HALF_A_CALL))
+        self._round.rename(settled)
         self._ticket_id = f"{self._given.invocation_id}r{self._rounds}"
         self._phase = Phase.OPENING
         self._hold()
@@ -478,6 +504,10 @@ class _Response:
         self._reasoning.append(delta.reasoning)
         self._reasoning_field = self._reasoning_field or delta.reasoning_field
         return self._show(delta.reasoning, self._decoder.feed(delta))
+
+    def drafts(self) -> Sequence[Draft]:
+        """Return the calls as far as they are written."""
+        return self._decoder.drafts()
 
     def close(self) -> Reply:
         """End the response; `tail` is the text that only now can be shown."""

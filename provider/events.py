@@ -1,7 +1,7 @@
 """What happens to the engine, and what it wants done.
 
-An event that begins an exchange is answered by at most one `Exchange`; its outcome comes back as events. Everything
-else that the engine returns is an `Output` for Dify.
+An event that begins an exchange is answered by at most one `Exchange`; its outcome comes back as events. `TellDrafts`
+goes to the bridge without an outcome. Everything else that the engine returns is an `Output` for Dify.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 from provider.errors import ProviderError
 from tools.calls import ToolCall
-from tools.wire import AttachRequest, AttachResponse, RecordRequest, TicketRequest, TicketStatus, Usage
+from tools.wire import AttachRequest, AttachResponse, DraftRequest, RecordRequest, TicketRequest, TicketStatus, Usage
 
 # Events
 
@@ -150,6 +150,17 @@ class Pause:
     seconds: float
 
 
+# Asides: done beside everything else, and nobody waits for what comes of them
+
+
+@dataclass(frozen=True, slots=True)
+class TellDrafts:
+    """Let the bridge know of calls that are still being written."""
+
+    invocation_id: str
+    request: DraftRequest
+
+
 Exchange = Attach | CallUpstream | OpenTicket | PollTicket | SuspendTicket | CancelTicket | Record | Pause
 
 # Outputs: for Dify
@@ -184,4 +195,4 @@ class Fail:
 
 
 Output = Say | Heartbeat | Finish | Fail
-Action = Exchange | Output
+Action = Exchange | TellDrafts | Output

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from provider import connections
 from provider.bridge_client import BridgeClient
+from provider.draft_sender import DraftSender
 from provider.engine import Engine
 from provider.events import (
     Attach,
@@ -26,6 +27,7 @@ from provider.events import (
     Say,
     Started,
     SuspendTicket,
+    TellDrafts,
     Woke,
 )
 from provider.upstream import Upstream
@@ -83,12 +85,15 @@ def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock |
     """
     clock = clock or RealClock()
     exchanges = _Exchanges(upstream, bridge, clock)
+    drafts = DraftSender(bridge)
     events: Iterator[Event] = iter((Started(),))
     try:
         while not engine.ended:
             for action in engine.handle(next(events), clock.now()):
                 if isinstance(action, Say | Heartbeat | Finish | Fail):
                     yield action
+                elif isinstance(action, TellDrafts):
+                    drafts.tell(action)
                 else:
                     _close(events)
                     events = exchanges.events_of(action)

@@ -27,6 +27,11 @@ class OpenRound:
         """The calls that go into a ticket."""
         return [call for call in self.calls if call.id not in self.own]
 
+    def rename(self, runnable: Sequence[ToolCall]) -> None:
+        """Give the calls that go into a ticket other ids."""
+        renamed = iter(runnable)
+        self.calls = [call if call.id in self.own else next(renamed) for call in self.calls]
+
     def messages(self, results: Iterable[ToolResult], then: Sequence[Message] = ()) -> list[Message]:
         """Return the assistant message, one tool message for each call in call order, and what the client said `then`.
 

@@ -54,17 +54,17 @@ class _Partial:
     id: str = field(default_factory=new_tool_call_id)
     upstream_id: str = ""
     name: str = ""
-    arguments: list[str] = field(default_factory=list)
+    arguments: str = ""
     sound: JsonObjectPrefix = field(default_factory=JsonObjectPrefix)
 
     def write(self, piece: str) -> None:
         piece = piece if self.arguments else piece.lstrip()
         if piece:
-            self.arguments.append(piece)
+            self.arguments += piece
             self.sound.feed(piece)
 
     def replace(self, whole: str) -> None:
-        self.arguments, self.sound = [], JsonObjectPrefix()
+        self.arguments, self.sound = "", JsonObjectPrefix()
         self.write(whole)
 
 
@@ -111,7 +111,7 @@ class ToolCallAssembler:
     def drafts(self) -> list[Draft]:
         """Return the calls as far as they are written, in the order in which they began."""
         return [
-            Draft(partial.id, partial.name, "".join(partial.arguments)[: partial.sound.length])
+            Draft(partial.id, partial.name, partial.arguments[: partial.sound.length])
             for partial in self._calls
             if partial.name
         ]
@@ -122,7 +122,7 @@ class ToolCallAssembler:
             ToolCall(
                 id=partial.id,
                 name=partial.name[:LONGEST_NAME],
-                arguments="".join(partial.arguments).strip() or "{}",
+                arguments=partial.arguments.strip() or "{}",
             )
             for partial in self._calls
             if partial.name

@@ -19,7 +19,8 @@ _HEX = frozenset("0123456789abcdefABCDEF")
 class JsonObjectPrefix:
     """Reads an object as it is written. `length` is how many characters may be passed on.
 
-    White space before and after the object, and a number or word that is not known to have ended, are not counted.
+    White space before and after the object, a number or word that is not known to have ended, and a quote that may
+    not be the end of its string (models forget to escape them) are not counted.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class JsonObjectPrefix:
         self._expects = "object"
         self._literal = ""
         self._escape = ""
+        self._quoted = False
 
     def feed(self, text: str) -> None:
         """Take what was written next."""
@@ -42,7 +44,7 @@ class JsonObjectPrefix:
                 self.length = self._position
 
     def _counts(self, character: str) -> bool:
-        return not (self._expects == "nothing" and character in _SPACE)
+        return not self._quoted and not (self._expects == "nothing" and character in _SPACE)
 
     def _take(self, character: str) -> bool:
         if self._expects in {"string", "key string"}:
@@ -57,6 +59,7 @@ class JsonObjectPrefix:
             self._expects = "comma"
         if character in _SPACE:
             return True
+        self._quoted = False
         return self._between(character)
 
     def _in_string(self, character: str) -> bool:
@@ -65,6 +68,7 @@ class JsonObjectPrefix:
         if character == "\\":
             self._escape = character
         elif character == '"':
+            self._quoted = True
             self._expects = "colon" if self._expects == "key string" else "comma"
         return character >= " "
 

@@ -10,6 +10,7 @@ from provider.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader
 from provider.modes.structured import Structured, StructuredDecoder
+from tools.calls import Draft
 from tools.definitions import ToolDefinition
 from tools.openclaw_text.events import BrokenCall, Event, Text
 
@@ -93,6 +94,10 @@ class PromotingDecoder:
         self._held.append(text)
         self._events += self._reader.feed(text)
         return self._release() if delta.tool_calls or _speaks(self._events) else ""
+
+    def drafts(self) -> Sequence[Draft]:
+        """Return the structured calls as far as they are written."""
+        return self._structured.drafts()
 
     def close(self) -> Reply:
         """Return the structured calls, or else the text's, or the rest of the text."""

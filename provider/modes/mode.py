@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from provider.events import Delta, UpstreamFailed
-from tools.calls import ToolCall
+from tools.calls import Draft, ToolCall
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message
@@ -40,6 +40,9 @@ class Decoder(Protocol):
 
     def feed(self, delta: Delta) -> str:
         """Take a delta and return the text that may be shown by now."""
+
+    def drafts(self) -> Sequence[Draft]:
+        """Return the calls as far as they are written, where the mode can tell."""
 
     def close(self) -> Reply:
         """End the response."""

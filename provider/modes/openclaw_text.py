@@ -7,7 +7,7 @@ from typing import Any
 
 from provider.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
-from tools.calls import ToolCall
+from tools.calls import Draft, ToolCall
 from tools.definitions import ToolDefinition
 from tools.ids import new_tool_call_id
 from tools.openclaw_text.events import BrokenCall, CallFinished, Event, Text
@@ -67,6 +67,10 @@ class _TextDecoder:
 
     def feed(self, delta: Delta) -> str:
         return self._take(self._reader.feed(delta.text))
+
+    def drafts(self) -> Sequence[Draft]:
+        """Return nothing: a call in the text is one only at its end."""
+        return ()
 
     def close(self) -> Reply:
         text = self._take(self._reader.close())

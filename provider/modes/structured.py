@@ -1,10 +1,11 @@
 """OpenAI's own fields."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from provider.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
-from tools.calls import ToolCallAssembler
+from tools.calls import Draft, ToolCallAssembler
 
 
 class Structured:
@@ -43,6 +44,10 @@ class StructuredDecoder:
         for entry in delta.tool_calls:
             self._calls.feed(entry)
         return delta.text
+
+    def drafts(self) -> Sequence[Draft]:
+        """Return the calls as far as they are written."""
+        return self._calls.drafts()
 
     def close(self) -> Reply:
         """Return the calls."""

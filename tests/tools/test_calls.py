@@ -112,7 +112,7 @@ def test_a_draft_is_the_beginning_of_the_call_under_the_same_id() -> None:
 def test_a_draft_stops_where_the_arguments_are_no_json_any_more() -> None:
     assembler = ToolCallAssembler()
     assembler.feed(delta(0, "a", "write", '{"content": "say "hi" there"}'))
-    assert assembler.drafts()[0].arguments == '{"content": "say "'
+    assert assembler.drafts()[0].arguments == '{"content": "say '
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Tells the bridge of calls that are being written, beside the stream that brings them."""
+
+import threading
+from collections.abc import Iterable
+
+from provider import connections
+from provider.bridge_client import BridgeClient
+from provider.events import TellDrafts
+from tools.wire import DraftDelta, DraftRequest
+
+_PAUSE = 0.03
+"""Between two requests, in seconds: pieces that come faster travel together."""
+
+
+class DraftSender:
+    """Sends in the background, so that a slow bridge does not slow the upstream down.
+
+    After a failure nothing more is sent: the ticket brings the calls whole.
+    """
+
+    def __init__(self, bridge: BridgeClient) -> None:
+        self._bridge = bridge
+        self._lock = threading.Lock()
+        self._waiting: list[TellDrafts] = []
+        self._sending = False
+        self._failed = False
+
+    def tell(self, drafts: TellDrafts) -> None:
+        """Send this soon."""
+        with self._lock:
+            if self._failed:
+                return
+            self._waiting.append(drafts)
+            if self._sending:
+                return
+            self._sending = True
+        threading.Thread(target=self._send, daemon=True, name="clawback-drafts").start()
+
+    def _send(self) -> None:
+        while batch := self._next():
+            if not self._bridge.draft(batch):
+                with self._lock:
+                    self._failed = True
+            connections.pause(_PAUSE)
+
+    def _next(self) -> TellDrafts | None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            self._sending = bool(waiting) and not self._failed
+            return together(waiting) if self._sending else None
+
+
+def together(waiting: Iterable[TellDrafts]) -> TellDrafts:
+    """Return them as one; what belongs to an earlier round has its ticket by now."""
+    *_, last = given = list(waiting)
+    pieces: dict[str, DraftDelta] = {}
+    for drafts in given:
+        if drafts.request.round != last.request.round:
+            continue
+        for delta in drafts.request.calls:
+            known = pieces.get(delta.id)
+            whole = known.arguments + delta.arguments if known else delta.arguments
+            pieces[delta.id] = (known or delta).model_copy(update={"arguments": whole})
+    request = DraftRequest(run_id=last.request.run_id, round=last.request.round, calls=list(pieces.values()))
+    return TellDrafts(last.invocation_id, request)

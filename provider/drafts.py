@@ -1,0 +1,60 @@
+"""What the client has been told of calls that are still being written, and what that obliges to.
+
+What was told cannot be taken back. Where a response is given up after a call was begun, because it broke off or the
+call turned out to be unsound, the next one has to make a call that begins alike, or the run fails.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from tools.calls import Draft, ToolCall
+from tools.wire import DraftDelta
+
+
+class Drafting:
+    """The drafts of one round that were told."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Draft] = {}
+        self._owed: list[Draft] = []
+
+    def __bool__(self) -> bool:
+        """Say whether a call was begun that has to be finished."""
+        return bool(self._told or self._owed)
+
+    def news(self, drafts: Iterable[Draft], offered: Collection[str]) -> list[DraftDelta]:
+        """Return what is to be told of `drafts`; nothing while an earlier response left a call to be finished.
+
+        A call is told from its first sound character on: one that is unsound from its beginning obliges to nothing.
+        """
+        deltas: list[DraftDelta] = []
+        for draft in drafts if not self._owed else ():
+            told = self._told.get(draft.id)
+            if draft.name not in offered or not draft.arguments or told == draft:
+                continue
+            offset = len(told.arguments) if told else 0
+            deltas.append(DraftDelta(id=draft.id, name=draft.name, offset=offset, arguments=draft.arguments[offset:]))
+            self._told[draft.id] = draft
+        return deltas
+
+    def give_up(self) -> None:
+        """The response in which these were told is not the one that counts."""
+        self._owed += self._told.values()
+        self._told.clear()
+
+    def settle(self, calls: Sequence[ToolCall]) -> list[ToolCall] | None:
+        """Return `calls` under the ids that were told, or None where a call that was begun is not among them."""
+        settled = {call.id: call for call in calls}
+        free = [call for call in calls if call.id not in self._told]
+        for draft in [*self._owed, *(draft for draft in self._told.values() if draft.id not in settled)]:
+            match = next((call for call in free if _begins_alike(call, draft)), None)
+            if match is None:
+                return None
+            free.remove(match)
+            settled[match.id] = match.model_copy(update={"id": draft.id})
+        self._told.clear()
+        self._owed.clear()
+        return [settled[call.id] for call in calls]
+
+
+def _begins_alike(call: ToolCall, draft: Draft) -> bool:
+    return call.name == draft.name and call.arguments.startswith(draft.arguments)

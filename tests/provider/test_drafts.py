@@ -1,0 +1,76 @@
+"""Calls are told while the model writes them, and what was told is kept or the run fails."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provider.draft_sender import together
+from provider.events import Completed, TellDrafts, Woke
+from tests.provider.play import CUT, Play, asks, attached, call_delta, says
+from tools.wire import DraftDelta, DraftRequest
+
+
+def told(play: Play) -> dict[str, str]:
+    """What the bridge was told of each call, in all."""
+    texts: dict[str, str] = {}
+    for drafts in play.all(TellDrafts):
+        for delta in drafts.request.calls:
+            assert delta.offset == len(texts.get(delta.id, ""))
+            texts[delta.id] = texts.get(delta.id, "") + delta.arguments
+    return texts
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=20), min_size=1), st.integers(1, 9))
+def test_a_call_is_told_as_it_comes_and_the_ticket_holds_it_under_the_same_id(
+    arguments: dict[str, str], size: int
+) -> None:
+    text = json.dumps(arguments)
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    play = Play().start(attached(), call_delta(0, "write", pieces[0], "x"))
+    play.feed(*(call_delta(0, "", piece) for piece in pieces[1:]), Completed("tool_calls"))
+    (call,) = play.calls
+    assert told(play) == {call.id: text}
+    assert len(play.all(TellDrafts)) > len(pieces) // 2
+
+
+def test_a_call_of_no_tool_and_an_unsound_one_are_not_told() -> None:
+    play = Play().start(attached(), *asks(("fly", "{}"), ("exec", "nonsense")))
+    assert told(play) == {}
+
+
+def test_nothing_is_told_where_there_is_no_run() -> None:
+    assert not Play(callbacks=False).start(*asks(("read", "{}"))).all(TellDrafts)
+
+
+def test_a_call_that_was_cut_off_goes_on_under_its_id_where_it_begins_alike() -> None:
+    play = Play().start(attached(), call_delta(0, "read", '{"path": "a', "x"), CUT, Woke())
+    play.feed(*asks(("read", '{"path": "all"}')))
+    (call,) = play.calls
+    assert told(play) == {call.id: '{"path": "a'}
+    assert call.arguments == '{"path": "all"}'
+
+
+def test_a_call_that_turned_out_unsound_goes_on_in_the_next_try() -> None:
+    play = Play().start(attached(), *asks(("write", '{"content": "say "hi" x"}')))
+    play.feed(*asks(("read", "{}"), ("write", '{"content": "say \\"hi\\""}')))
+    assert [call.name for call in play.calls] == ["read", "write"]
+    (begun,) = told(play)
+    assert play.calls[1].id == begun
+
+
+def test_a_call_that_never_comes_again_fails_the_run() -> None:
+    for after in (asks(("exec", "{}")), asks(("read", '{"other": 1}')), says("Never mind.")):
+        play = Play().start(attached(), call_delta(0, "read", '{"path": "a', "x"), CUT, Woke())
+        play.feed(*after)
+        assert "did not finish as it began" in str(play.failure())
+
+
+def test_requests_that_wait_travel_together() -> None:
+    def drafts(round_: int, *deltas: tuple[str, int, str]) -> TellDrafts:
+        calls = [DraftDelta(id=one, name="write", offset=offset, arguments=text) for one, offset, text in deltas]
+        return TellDrafts("inv", DraftRequest(run_id="r", round=round_, calls=calls))
+
+    sent = together([drafts(0, ("z", 0, "{")), drafts(1, ("a", 0, "{"), ("b", 4, "x")), drafts(1, ("a", 1, '"k"'))])
+    assert sent.request.round == 1
+    assert [(call.id, call.offset, call.arguments) for call in sent.request.calls] == [("a", 0, '{"k"'), ("b", 4, "x")]
