@@ -8,6 +8,9 @@ import click
 
 from bridge import logs
 from bridge.config import Config, ConfigError, default_path, load
+from bridge.executors.command import executor
+from bridge.operator_command import approve, deny, tickets
+from bridge.policy import Policy
 from bridge.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator")
@@ -71,6 +74,10 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         config = Config.model_validate(config.model_copy(update=overrides).__dict__)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    try:
+        Policy.load(config.policy)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
     logs.configure(log_level, as_json)
 
     def ready(url: str) -> None:
@@ -90,6 +97,10 @@ def token(audience: str) -> None:
     made = new_token(audience)
     click.echo(f"token: {made}\nhash:  {hash_token(made)}\n")
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
+
+
+for _command in (executor, tickets, approve, deny):
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

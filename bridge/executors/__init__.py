@@ -1,0 +1,15 @@
+"""Executors: workers near the tools, which run the calls of Dify apps.
+
+connection      the bridge's executor API, as a client
+worker          the loop: claim, run, keep the lease, post the result
+toolbox         what a worker needs of its tools
+python_tools    functions as tools
+mcp_tools       an MCP server's tools
+openclaw_tools  the tools of a running OpenClaw, through `hands`
+hands           the model `clawback-hands`: its answers are the calls that OpenClaw is to run
+command         `clawback executor`
+"""
+
+from bridge.executors.python_tools import tool
+
+__all__ = ["tool"]
