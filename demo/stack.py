@@ -52,6 +52,7 @@ class Stack:
         self.client_token = new_token("client")
         self.plugin_token = new_token("plugin")
         self.executor_token = new_token("executor")
+        self.operator_token = new_token("operator")
         self._exports = {app: ROOT / "examples" / f"{app}.yml" for app in apps} | dict(exports or {})
         self.apps = list(self._exports)
         self._keys = {app: f"app-{random_name(24)}" for app in self.apps}
@@ -99,6 +100,10 @@ class Stack:
         """The box's own address, for its state."""
         return f"http://127.0.0.1:{self._box_port}"
 
+    def app_key(self, app: str) -> str:
+        """Return the key of an app's service API."""
+        return self._keys[app]
+
     @property
     def store_url(self) -> str:
         """The SQLAlchemy URL of the bridge's store."""
@@ -128,6 +133,7 @@ class Stack:
             "client": hash_token(self.client_token),
             "plugin": hash_token(self.plugin_token),
             "executor": hash_token(self.executor_token),
+            "operator": hash_token(self.operator_token),
         }
         lines = [f"port = {self._bridge_port}", f"data_dir = {json.dumps(str(self.folder / 'bridge'))}"]
         limits = dict(settings)

@@ -1,0 +1,231 @@
+"""Someone chats with the Dify app itself; executors run the tools, and a person decides what may run."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.service import Service
+from demo.stack import EXAMPLES, ROOT, Stack
+from tests.e2e.conftest import call
+
+SECONDS = 60
+
+
+class Chat:
+    """A person at Dify's own API."""
+
+    def __init__(self, stack: Stack, app: str, user: str) -> None:
+        self._stack, self._key, self._user = stack, stack.app_key(app), user
+        self._conversation = ""
+
+    def say(self, *lines: str) -> str:
+        response = httpx.post(
+            f"{self._stack.dify_url}/chat-messages",
+            headers={"Authorization": f"Bearer {self._key}"},
+            json={
+                "inputs": {},
+                "query": "\n".join(lines),
+                "user": self._user,
+                "conversation_id": self._conversation,
+                "response_mode": "blocking",
+            },
+            timeout=SECONDS,
+        )
+        assert response.status_code == 200, response.text
+        self._conversation = response.json()["conversation_id"]
+        answer: str = response.json()["answer"]
+        return answer
+
+
+class Machine:
+    """The machine of someone who runs executors, and decides."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._stack = stack
+        self.folder = folder
+        self._services: list[Service] = []
+        self.environ = {
+            "CLAWBACK_BRIDGE": stack.bridge_url,
+            "CLAWBACK_EXECUTOR_TOKEN": stack.executor_token,
+            "CLAWBACK_OPERATOR_TOKEN": stack.operator_token,
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def executor(self, *arguments: str, name: str = "") -> Service:
+        name = name or arguments[0]
+        command = [sys.executable, "-m", "bridge.cli", "executor", arguments[0], "--json", "--name", name]
+        service = Service(name, [*command, *arguments[1:]], self.folder / f"{name}.log", self.environ)
+        self._services.append(service)
+        return service
+
+    def clawback(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bridge.cli", *arguments],
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def waiting_call(self) -> dict[str, Any]:
+        """Wait until a call waits for a person."""
+
+        def look() -> dict[str, Any] | None:
+            headers = {"Authorization": f"Bearer {self._stack.operator_token}"}
+            calls = httpx.get(f"{self._stack.bridge_url}/operator/v1/approvals", headers=headers).json()["calls"]
+            return calls[0] if calls else None
+
+        return wait_for(look)
+
+    def events(self, run_id: str) -> list[tuple[str, str]]:
+        headers = {"Authorization": f"Bearer {self._stack.operator_token}"}
+        found = httpx.get(f"{self._stack.bridge_url}/operator/v1/runs/{run_id}/events", headers=headers).json()
+        return [(event["actor"].split()[0], event["event"]) for event in found["events"]]
+
+    def stop(self) -> None:
+        for service in self._services:
+            service.stop()
+
+
+def wait_for[Found](look: Callable[[], Found | None]) -> Found:
+    for _ in range(SECONDS * 20):
+        found = look()
+        if found is not None:
+            return found
+        threading.Event().wait(0.05)
+    raise AssertionError("it never came")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    limits = {"lease_seconds": 2}
+    with Stack(tmp_path_factory.mktemp("stack"), bridge_settings=limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def machine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with Python functions and an MCP server from PyPI."""
+    machine = Machine(stack, tmp_path_factory.mktemp("machine"))
+    try:
+        machine.executor("python", "tests.bridge.executors.notes")
+        machine.executor("mcp", "--", sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC")
+        yield machine
+    finally:
+        machine.stop()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("app", EXAMPLES)
+def test_a_function_an_mcp_server_and_an_approval_in_one_conversation(
+    app: str, stack: Stack, machine: Machine, pool: ThreadPoolExecutor
+) -> None:
+    chat = Chat(stack, app, f"ann-{app}")
+    said = chat.say("Shout, and tell the time.", call("shout", text="hello"), call("get_current_time", timezone="UTC"))
+    assert "HELLO" in said
+    assert '"UTC' in said.replace("\\", "")
+    path = machine.folder / f"{app}.txt"
+    answer: Future[str] = pool.submit(
+        chat.say, "Write it down.", call("note", path=str(path), text="hello"), "!then", "!say It is written."
+    )
+    waiting = machine.waiting_call()
+    assert not path.exists()
+    assert waiting["id"] in machine.clawback("tickets", "--json").stdout
+    assert machine.clawback("approve", waiting["id"]).returncode == 0
+    assert answer.result(SECONDS) == "It is written."
+    assert path.read_text() == "hello"
+    trail = machine.events(waiting["run_id"])
+    assert [who for who, event in trail if event == "approve"] == ["operator"]
+    assert trail[-2:] == [("executor", "resolve"), ("bridge", "settle")]
+
+
+def test_a_denied_call_is_not_run_and_the_model_learns_why(
+    stack: Stack, machine: Machine, pool: ThreadPoolExecutor
+) -> None:
+    path = machine.folder / "denied.txt"
+    answer = pool.submit(Chat(stack, "minimal", "bob").say, call("note", path=str(path), text="x"))
+    waiting = machine.waiting_call()
+    assert machine.clawback("deny", waiting["id"], "--reason", "Not on a Friday.").returncode == 0
+    assert "Not on a Friday." in answer.result(SECONDS)
+    assert not path.exists()
+    assert "nothing to decide" in machine.clawback("approve", waiting["id"]).stderr
+
+
+def test_edited_arguments_are_what_runs(stack: Stack, machine: Machine, pool: ThreadPoolExecutor) -> None:
+    path = machine.folder / "edited.txt"
+    answer = pool.submit(Chat(stack, "minimal", "cleo").say, call("note", path="/etc/elsewhere", text="x"))
+    waiting = machine.waiting_call()
+    edited = json.dumps({"path": str(path), "text": "y"})
+    assert machine.clawback("approve", waiting["id"], "--arguments", edited).returncode == 0
+    assert "A person changed the arguments" in answer.result(SECONDS)
+    assert path.read_text() == "y"
+
+
+def test_a_killed_executors_call_is_handed_to_the_next_one(
+    stack: Stack, machine: Machine, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    (tmp_path / "slowly.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "from bridge.executors import tool\n"
+        "@tool(read_only=True)\n"
+        "def slowly(folder: str) -> str:\n"
+        "    begun = len(list(Path(folder).glob('begun*')))\n"
+        "    Path(folder, f'begun{begun}').touch()\n"
+        "    time.sleep(0 if begun else 60)\n"
+        "    return 'slowly done'\n"
+    )
+    machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
+    first = machine.executor("python", "slowly", name="first")
+    answer = pool.submit(Chat(stack, "minimal", "dora").say, call("slowly", folder=str(tmp_path)))
+    wait_for(lambda: True if (tmp_path / "begun0").exists() else None)
+    first.kill()
+    machine.executor("python", "slowly", name="second")
+    assert "slowly done" in answer.result(SECONDS)
+    assert (tmp_path / "begun1").exists()
+
+
+def test_the_bridge_may_be_killed_while_a_call_waits_for_a_person(
+    stack: Stack, machine: Machine, pool: ThreadPoolExecutor
+) -> None:
+    path = machine.folder / "survived.txt"
+    answer = pool.submit(Chat(stack, "minimal", "eve").say, call("note", path=str(path), text="still here"))
+    waiting = machine.waiting_call()
+    stack.bridge.kill()
+    stack.bridge.start()
+    assert machine.clawback("approve", waiting["id"]).returncode == 0
+    assert "noted" in answer.result(SECONDS)
+    assert path.read_text() == "still here"
+
+
+def test_without_executors_the_chat_is_a_chat(stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    with Stack(folder, apps=["minimal"]) as alone:
+        assert Chat(alone, "minimal", "finn").say("!say Just words.") == "Just words."
+
+
+def test_a_client_of_the_endpoint_keeps_its_own_tools(stack: Stack, machine: Machine) -> None:
+    body = {
+        "model": "minimal",
+        "messages": [{"role": "user", "content": call("own", x=1)}],
+        "tools": [{"type": "function", "function": {"name": "own"}}],
+    }
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=SECONDS).json()
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
