@@ -1,0 +1,102 @@
+"""The parties of the executor direction: a person at Dify, and a machine with executors and someone who decides."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from demo.service import Service
+from demo.stack import ROOT, Stack
+
+SECONDS = 60
+
+
+class Chat:
+    """A person at Dify's own API."""
+
+    def __init__(self, stack: Stack, app: str, user: str) -> None:
+        self._stack, self._key, self._user = stack, stack.app_key(app), user
+        self._conversation = ""
+
+    def say(self, *lines: str) -> str:
+        response = httpx.post(
+            f"{self._stack.dify_url}/chat-messages",
+            headers={"Authorization": f"Bearer {self._key}"},
+            json={
+                "inputs": {},
+                "query": "\n".join(lines),
+                "user": self._user,
+                "conversation_id": self._conversation,
+                "response_mode": "blocking",
+            },
+            timeout=SECONDS,
+        )
+        assert response.status_code == 200, response.text
+        self._conversation = response.json()["conversation_id"]
+        answer: str = response.json()["answer"]
+        return answer
+
+
+class Machine:
+    """The machine of someone who runs executors, and decides."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._stack = stack
+        self.folder = folder
+        self._services: list[Service] = []
+        self.environ = {
+            "CLAWBACK_BRIDGE": stack.bridge_url,
+            "CLAWBACK_EXECUTOR_TOKEN": stack.executor_token,
+            "CLAWBACK_OPERATOR_TOKEN": stack.operator_token,
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def executor(self, *arguments: str, name: str = "") -> Service:
+        name = name or arguments[0]
+        command = [sys.executable, "-m", "bridge.cli", "executor", arguments[0], "--json", "--name", name]
+        service = Service(name, [*command, *arguments[1:]], self.folder / f"{name}.log", self.environ)
+        self._services.append(service)
+        return service
+
+    def clawback(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bridge.cli", *arguments],
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def waiting_call(self) -> dict[str, Any]:
+        """Wait until a call waits for a person."""
+
+        def look() -> dict[str, Any] | None:
+            headers = {"Authorization": f"Bearer {self._stack.operator_token}"}
+            calls = httpx.get(f"{self._stack.bridge_url}/operator/v1/approvals", headers=headers).json()["calls"]
+            return calls[0] if calls else None
+
+        return wait_for(look)
+
+    def events(self, run_id: str) -> list[tuple[str, str]]:
+        headers = {"Authorization": f"Bearer {self._stack.operator_token}"}
+        found = httpx.get(f"{self._stack.bridge_url}/operator/v1/runs/{run_id}/events", headers=headers).json()
+        return [(event["actor"].split()[0], event["event"]) for event in found["events"]]
+
+    def stop(self) -> None:
+        for service in self._services:
+            service.stop()
+
+
+def wait_for[Found](look: Callable[[], Found | None]) -> Found:
+    for _ in range(SECONDS * 20):
+        found = look()
+        if found is not None:
+            return found
+        threading.Event().wait(0.05)
+    raise AssertionError("it never came")
