@@ -17,6 +17,7 @@ from bridge.endpoint.tool_choice import offer
 from bridge.endpoint.validation import checked
 from bridge.errors import InvalidRequest
 from tools.definitions import ToolDefinition
+from tools.openclaw_text.plain_turns import with_calls
 from tools.results import ToolResult
 
 CallMode = Literal["structured", "openclaw_text"]
@@ -90,10 +91,12 @@ def parse_chat_request(body: dict[str, Any]) -> tuple[ChatRequest, bool]:
 def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int, *, legacy: bool) -> Ask:
     """Return what the request asks for. Raises InvalidRequest where the tools and the choice do not fit."""
     tools, choice = offer(chat.tools or [], chat.tool_choice)
+    messages = [message.model_dump(exclude_none=True) for message in chat.messages]
+    in_text = chat.tool_call_mode == "openclaw_text"
     return Ask(
         model=chat.model,
         body=body,
-        messages=[message.model_dump(exclude_none=True) for message in chat.messages],
+        messages=with_calls(messages) if in_text else messages,
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=chat.parallel_tool_calls,
@@ -101,7 +104,7 @@ def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int, *, legacy:
         inputs=chat.inputs or {},
         results=chat.tool_results or [],
         one_call=legacy,
-        own_ids=legacy or chat.tool_call_mode == "openclaw_text",
+        own_ids=legacy or in_text,
     )
 
 

@@ -12,7 +12,7 @@ from bridge.openclaw import last_user_index
 from bridge.sessions import turn_key
 from bridge.store import Store
 from bridge.store.rows import CallRow
-from tools.results import Message
+from tools.results import Message, ToolResult
 
 
 def with_our_ids(store: Store, session: str | None, model: str, messages: Sequence[Message]) -> list[Message]:
@@ -26,6 +26,23 @@ def with_our_ids(store: Store, session: str | None, model: str, messages: Sequen
         return list(messages)
     ours = [call for ticket in store.tickets_of_run(run.id) for call in ticket.calls]
     return [*begun, *_renamed(tail, ours)]
+
+
+def results_with_our_ids(
+    store: Store, session: str | None, model: str, messages: Sequence[Message], results: Sequence[ToolResult]
+) -> list[ToolResult]:
+    """Return `results` whose own ids nobody knows under those of the calls that wait for them, in their order."""
+    user = last_user_index(messages)
+    if user is None or store.tickets_of_calls([result.tool_call_id for result in results]):
+        return list(results)
+    run = store.latest_run_of_turn(turn_key(session, model, messages[: user + 1]))
+    open_tickets = store.tickets_of_run(run.id, "open") if run else []
+    waiting = open_tickets[0].missing() if open_tickets else []
+    if len(waiting) != len(results):
+        return list(results)
+    return [
+        result.model_copy(update={"tool_call_id": call_id}) for call_id, result in zip(waiting, results, strict=True)
+    ]
 
 
 def _renamed(messages: Sequence[Message], ours: list[CallRow]) -> list[Message]:

@@ -7,12 +7,12 @@ anything else                                           -> a new run
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.config import App
 from bridge.endpoint.ask import Ask
-from bridge.endpoint.recall import with_our_ids
+from bridge.endpoint.recall import results_with_our_ids, with_our_ids
 from bridge.endpoint.tool_results import woven
 from bridge.errors import InvalidRequest
 from bridge.requests import Reply, RunRequest
@@ -48,7 +48,9 @@ class Turns:
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
-        messages = self._transcript(headers, app, ask)
+        if ask.own_ids:
+            ask = self._with_our_ids(headers, app, ask)
+        messages = woven(self._store, ask.messages, ask.results) if ask.results else ask.messages
         turn = split_turn(messages)
         asked = RunRequest(
             messages=messages,
@@ -64,12 +66,11 @@ class Turns:
             continued = self._continue(app, asked, turn, ask) if turn.is_follow_up else None
             return continued or self._begin(app, asked, headers, ask.body, messages)
 
-    def _transcript(self, headers: Mapping[str, str], app: App, ask: Ask) -> list[Message]:
-        messages = ask.messages
-        if ask.own_ids:
-            session = identify(headers, messages, ask.body)
-            messages = with_our_ids(self._store, session.key, app.model, messages)
-        return woven(self._store, messages, ask.results) if ask.results else messages
+    def _with_our_ids(self, headers: Mapping[str, str], app: App, ask: Ask) -> Ask:
+        session = identify(headers, ask.messages, ask.body).key
+        messages = with_our_ids(self._store, session, app.model, ask.messages)
+        results = results_with_our_ids(self._store, session, app.model, messages, ask.results)
+        return replace(ask, messages=messages, results=results)
 
     # A follow-up
 

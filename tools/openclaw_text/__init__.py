@@ -5,6 +5,7 @@ reader       what a model writes becomes text to show and calls of declared tool
 events       what the reader says
 guard        what keeps an answer from being taken for a call
 parsing      the reader on a whole text
+plain_turns  calls and results in the turns of a client that gets calls as text
 stopping     what a node says of its calls when it ends with them
 
 Below the reader:
