@@ -18,6 +18,7 @@ class Limits:
     ping_seconds: float = field(default=10, metadata={"help": "time between two pings of a working run"})
     stream_idle_seconds: float = field(default=300, metadata={"help": "end a stream that was silent this long"})
     max_active_requests: int = field(default=0, metadata={"help": "an app's concurrent requests, then 429"})
+    connections: int = field(default=0, metadata={"help": "connections taken at once, idle ones too; Dify's own is 10"})
     worker_slots: int = field(default=0, metadata={"help": "streaming runs at once; the others wait in silence"})
 
 

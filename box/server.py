@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import signal
 import sys
+from typing import Literal
 
 import gevent
 import gevent.event
@@ -42,6 +43,11 @@ class Box:
         )
 
     @property
+    def connections(self) -> int | Literal["default"]:
+        """How many connections are taken at once, as gevent's servers want to be told."""
+        return self._config.limits.connections or "default"
+
+    @property
     def address(self) -> tuple[str, int]:
         """Where to serve: host and port."""
         return self._config.host, self._config.port
@@ -75,7 +81,7 @@ def serve(box: Box) -> None:
         gevent.signal_handler(number, ended.set)
     try:
         box.process.start()
-        server = WSGIServer(box.address, box.web(), log=None, backlog=BACKLOG)
+        server = WSGIServer(box.address, box.web(), log=None, backlog=BACKLOG, spawn=box.connections)
         server.start()
         sys.stdout.write(box.ready_line(int(server.server_port or 0)))
         sys.stdout.flush()

@@ -20,7 +20,9 @@ from bridge.dify import errors, events
 from bridge.dify.events import Event
 from bridge.dify.sse import Decoder
 
-_STREAMS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
+# Dify's api takes ten connections at a time (SERVER_WORKER_CONNECTIONS), and an idle one counts: kept-alive ones would
+# lock everyone out, Dify's own console too.
+_CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 _MAX_ERROR_BYTES = 64 * 1024
 _LAST = events.WorkflowFinished | events.WorkflowPaused | events.ErrorEvent
 
@@ -78,7 +80,7 @@ class DifyClient:
         api_key: str,
         *,
         timeouts: Timeouts | None = None,
-        limits: httpx.Limits = _STREAMS,
+        limits: httpx.Limits = _CONNECTIONS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -201,6 +202,12 @@ def test_a_dify_without_room_says_so(older: RunningBox) -> None:
         with pytest.raises(errors.TooManyRequests):
             ask(client, "two")
         assert end(list(run)).succeeded
+
+
+def test_nobody_is_locked_out_of_a_dify_that_takes_one_connection_at_a_time(tmp_path: Path) -> None:
+    with started(tmp_path, "--connections", "1") as small, client_of(small) as client:
+        assert answer(ask(client, "hello")) == "hello"
+        assert small.request("GET", "info").status_code == 200
 
 
 def test_a_wrong_address_is_not_dify(box: RunningBox) -> None:
