@@ -47,13 +47,18 @@ def provider_entry(base_url: str, api_key: str, models: list[str], **compat: obj
     }
 
 
-def write_config(path: Path, base_url: str, api_key: str, models: list[str], **compat: object) -> None:
-    """Write a configuration whose only model provider is the bridge."""
+def write_config(
+    path: Path, base_url: str, api_key: str, models: list[str], extra_body: dict[str, Any] | None = None
+) -> None:
+    """Write a configuration whose only model provider is the bridge. `extra_body` goes into every request."""
+    defaults: dict[str, Any] = {"model": {"primary": f"clawback/{models[0]}"}}
+    if extra_body:
+        defaults["models"] = {f"clawback/{model}": {"params": {"extra_body": extra_body}} for model in models}
     config = {
-        "agents": {"defaults": {"model": {"primary": f"clawback/{models[0]}"}}},
+        "agents": {"defaults": defaults},
         "models": {
             "mode": "merge",
-            "providers": {"clawback": provider_entry(base_url, api_key, models, **compat)},
+            "providers": {"clawback": provider_entry(base_url, api_key, models)},
         },
         "logging": {"file": str(path.parent / "openclaw.log")},
     }
@@ -61,11 +66,19 @@ def write_config(path: Path, base_url: str, api_key: str, models: list[str], **c
     path.write_text(json.dumps(config))
 
 
-def turn(folder: Path, workspace: Path, base_url: str, api_key: str, model: str, prompt: str) -> dict[str, Any]:
+def turn(
+    folder: Path,
+    workspace: Path,
+    base_url: str,
+    api_key: str,
+    model: str,
+    prompt: str,
+    extra_body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Run one turn and return OpenClaw's JSON envelope: `{ok, status, final, usage, toolSummary, ...}`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "openclaw.json"
-    write_config(config, base_url, api_key, [model])
+    write_config(config, base_url, api_key, [model], extra_body)
     environ = {**os.environ, "HOME": str(folder), "OPENCLAW_STATE_DIR": str(folder / "state"), "TMPDIR": str(folder)}
     done = subprocess.run(
         [str(find()), "agent", "exec", prompt, "--config", str(config), "--cwd", str(workspace), "--json"],
