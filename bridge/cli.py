@@ -11,6 +11,7 @@ from bridge.config import Config, ConfigError, default_path, load
 from bridge.executors.command import executor
 from bridge.operator_command import approve, deny, tickets
 from bridge.policy import Policy
+from bridge.setup.command import init
 from bridge.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator")
@@ -99,7 +100,7 @@ def token(audience: str) -> None:
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
 
 
-for _command in (executor, tickets, approve, deny):
+for _command in (executor, tickets, approve, deny, init):
     main.add_command(_command)
 
 

@@ -118,6 +118,9 @@ class Limits(_Section):
 
     keepalive_seconds: float = Field(default=10, gt=0, le=60)
     """Longest silence in a streamed response, before a chunk without content is sent."""
+    dify_streams: int = Field(default=8, ge=1)
+    """How many runs one Dify does for this bridge at once; the others wait. Each holds a connection of Dify's api, which
+    takes 10 (SERVER_WORKER_CONNECTIONS) unless it is told otherwise, and needs one to be asked who a user is."""
     first_event_seconds: float = Field(default=2, ge=0, le=30)
     """How long a streamed response waits for the run to begin, so that an early failure has a proper status."""
     grace_seconds: float = Field(default=30, ge=0)
@@ -129,7 +132,7 @@ class Limits(_Section):
     boundary_seconds: float = Field(default=0.3, ge=0, le=5)
     """How long a response waits for text that Dify still holds, before it ends with the model's calls."""
     approval_seconds: float = Field(default=3_600, gt=0)
-    """How long a call waits for a person, before it counts as denied."""
+    """How long a call waits for a person; after that it is not run."""
     lease_seconds: float = Field(default=60, ge=1)
     """How long an executor may hold a call without a sign of life."""
     executor_seconds: float = Field(default=60, ge=1)
@@ -171,7 +174,7 @@ class Config(_Section):
     policy: Path | None = None
     """Which calls run at once, which wait for a person, which do not run: see bridge.policy."""
     log_content: bool = False
-    """Write arguments and results into the log, too."""
+    """Keep arguments and the reasons that people give in the audit trail, too."""
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

@@ -1,0 +1,117 @@
+"""From flags, what a terminal says and the configuration that is there to the plan for a new one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from bridge.config import App, Config, ConfigError, parse
+from bridge.setup import config_file, config_text, questions
+from bridge.setup.errors import SetupError
+from bridge.setup.places import PLACES
+from bridge.setup.plan import AppAnswer, Plan
+from bridge.setup.service_api import FoundApp, find_address, look_at
+
+DEFAULT_PORT = 8765
+
+
+@dataclass(slots=True)
+class Given:
+    """The flags as they were given. `place` is filled in when it was asked for."""
+
+    path: Path
+    dify_url: str | None = None
+    apps: Sequence[str] = ()
+    place: str | None = None
+    bridge_url: str | None = None
+    host: str | None = None
+    port: int | None = None
+    data_dir: Path | None = None
+    renew: Sequence[str] = ()
+    check: bool = True
+
+
+def plan_of(given: Given) -> Plan:
+    """Return what the file shall say. Raises SetupError, and UsageError where an answer is missing."""
+    before = _before(given.path)
+    known = before.apps if before else []
+    plan = Plan(host=given.host, port=given.port, data_dir=given.data_dir, renew=given.renew)
+    if not known or given.dify_url or given.apps or _wants_more(given):
+        address = _address(given, known)
+        plan.apps = _apps(given, known, address)
+    if not known or given.place or given.bridge_url:
+        address = plan.apps[0].base_url if plan.apps else known[0].base_url
+        _settle_place(plan, given, address, given.port or (before.port if before else DEFAULT_PORT))
+    elif given.port and before and before.bridge_url:
+        plan.bridge_url = _with_port(before.bridge_url, before.port, given.port)
+    return plan
+
+
+def _before(path: Path) -> Config | None:
+    text = config_file.read(path)
+    if text is None:
+        return None
+    try:
+        return parse(config_text.values(text), str(path))
+    except ConfigError as error:
+        raise SetupError(str(error)) from None
+
+
+def _wants_more(given: Given) -> bool:
+    asked = any([given.place, given.bridge_url, given.host, given.port, given.data_dir, given.renew])
+    return not asked and questions.can_ask() and click.confirm("Add another app?", default=False, err=True)
+
+
+def _address(given: Given, known: Sequence[App]) -> str:
+    if given.dify_url:
+        return find_address(given.dify_url) if given.check else given.dify_url.rstrip("/")
+    return known[0].base_url if known else questions.dify_address()
+
+
+def _apps(given: Given, known: Sequence[App], address: str) -> list[AppAnswer]:
+    named = [_named(text) for text in given.apps]
+    if not named and known and given.dify_url:
+        # Dify moved: its apps are the same ones at another address.
+        named = [(app.model, app.api_key.get_secret_value()) for app in known if not app.api_key_env]
+    if not named:
+        found, key = questions.app(address)
+        return [AppAnswer(_model_for(key, found.model, known), address, key)]
+    answers: list[AppAnswer] = []
+    for model, key in named:
+        found = look_at(address, key) if given.check else FoundApp("", "")
+        if found.problem:
+            click.secho(f"{found.name or model or 'The app'} cannot answer yet. {found.problem}", fg="yellow", err=True)
+        answers.append(AppAnswer(model or _model_for(key, found.model, [*known, *answers]), address, key))
+    return answers
+
+
+def _named(text: str) -> tuple[str, str]:
+    model, _, key = text.rpartition("=")
+    return model.strip(), key.strip()
+
+
+def _model_for(key: str, wanted: str, known: Iterable[App | AppAnswer]) -> str:
+    """Return the model id that the key has already, else one that is not taken."""
+    taken = {}
+    for app in known:
+        taken[app.model] = app.api_key if isinstance(app.api_key, str) else app.api_key.get_secret_value()
+    own = next((model for model, other in taken.items() if other == key), None)
+    numbered = (wanted if number == 1 else f"{wanted}-{number}" for number in range(1, len(taken) + 2))
+    return own or next(model for model in numbered if model not in taken)
+
+
+def _settle_place(plan: Plan, given: Given, address: str, port: int) -> None:
+    if given.place is None:
+        given.place = "tunnel" if given.bridge_url and not questions.can_ask() else questions.place(address)
+    place = PLACES[given.place]
+    plan.host = given.host or place.host
+    plan.bridge_url = (given.bridge_url or place.bridge_url(address, port) or questions.bridge_url()).rstrip("/")
+
+
+def _with_port(url: str, old: int, new: int) -> str:
+    parts = urlsplit(url)
+    if parts.port != old:
+        return url
+    return parts._replace(netloc=f"{parts.netloc.rpartition(':')[0]}:{new}").geturl()

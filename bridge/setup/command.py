@@ -1,0 +1,116 @@
+"""The command `clawback init`."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from bridge.config import default_path
+from bridge.setup import openclaw_entry
+from bridge.setup.answers import Given, plan_of
+from bridge.setup.errors import SetupError
+from bridge.setup.paste import Paste, paste
+from bridge.setup.places import PLACES
+from bridge.setup.plan import AUDIENCES, Written, carry_out
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
+@click.option("--dify-url", metavar="URL", help="Your Dify: the address of its web page or of its API.")
+@click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    envvar="CLAWBACK_APPS",
+    metavar="[MODEL=]KEY",
+    help="A key of a Dify app, and the model id to show it as; may be given several times [env: CLAWBACK_APPS].",
+)
+@click.option("--place", type=click.Choice(list(PLACES)), help="Where the bridge runs, as seen from Dify.")
+@click.option("--bridge-url", metavar="URL", help="The address at which Dify reaches the bridge (a tunnel's, say).")
+@click.option("--client-url", metavar="URL", help="The base URL for OpenClaw, where it runs on another machine.")
+@click.option("--host", help="The address to bind, instead of the one that the place asks for.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to bind (8765 unless given).")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder for the store.")
+@click.option("--renew", multiple=True, type=click.Choice(AUDIENCES), help="Make a new token in place of this one.")
+@click.option("--apply-openclaw", is_flag=True, help="Put the provider entry into OpenClaw's configuration, too.")
+@click.option("--openclaw", "openclaw", default="openclaw", metavar="COMMAND", help="OpenClaw's command.")
+@click.option("--no-check", is_flag=True, help="Believe the address and the keys without asking Dify.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the tokens that were made.")
+def init(
+    path: Path,
+    dify_url: str | None,
+    apps: Sequence[str],
+    place: str | None,
+    bridge_url: str | None,
+    client_url: str | None,
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    renew: Sequence[str],
+    apply_openclaw: bool,
+    openclaw: str,
+    no_check: bool,
+    as_json: bool,
+) -> None:
+    """Write the configuration, and say what to paste into Dify and OpenClaw.
+
+    Asks for what the flags leave open. Run it again to add apps or to change an answer: tokens and edits are kept.
+    """
+    given = Given(path, dify_url, apps, place, bridge_url, host, port, data_dir, renew, not no_check)
+    try:
+        written = carry_out(plan_of(given), path)
+        pasted = paste(written, client_url)
+        if as_json:
+            click.echo(json.dumps(_as_json(path, written, pasted), ensure_ascii=False))
+        else:
+            _tell(path, written, pasted, given.place)
+        if apply_openclaw:
+            _apply(openclaw, pasted, written)
+    except SetupError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _as_json(path: Path, written: Written, pasted: Paste) -> dict[str, object]:
+    return {
+        "config": str(path),
+        "changed": written.changed,
+        "models": [app.model for app in written.config.apps],
+        "tokens": written.tokens,
+        "plugin_form": pasted.form,
+        "llm_node": pasted.node,
+        "openclaw": openclaw_entry.configuration(pasted.entry),
+    }
+
+
+def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> None:
+    click.secho(f"{'Wrote' if written.changed else 'Kept'} {path}", bold=True)
+    _section("1. In Dify: Settings, Model Provider, Clawback. Beside your upstream's address, key and model:")
+    for name, value in pasted.form.items():
+        click.echo(f"   {name + ':':<14} {value}")
+    _section("2. In the app's LLM node: a model of Clawback, and this parameter. Then publish the app.")
+    click.echo(f"   {pasted.node}")
+    _section("3. In OpenClaw's configuration (~/.openclaw/openclaw.json), or with --apply-openclaw:")
+    click.echo(pasted.openclaw)
+    others = {name: token for name, token in written.tokens.items() if name in {"executor", "operator"}}
+    if others:
+        _section("Tokens for executors, and for who approves calls. They are not shown again.")
+        for name, token in others.items():
+            click.echo(f"   {name + ':':<14} {token}")
+    if place and PLACES[place].advice:
+        _section(PLACES[place].advice)
+    click.echo("\nThen: clawback serve, and in another terminal: clawback doctor")
+
+
+def _section(title: str) -> None:
+    click.secho(f"\n{title}", bold=True)
+
+
+def _apply(command: str, pasted: Paste, written: Written) -> None:
+    if "client" not in written.tokens:
+        raise SetupError("OpenClaw needs the client token, which is only known when it is made: add --renew client")
+    found = shutil.which(command)
+    if found is None:
+        raise SetupError(f"There is no {command} here: install OpenClaw, or name its command with --openclaw")
+    click.echo(openclaw_entry.apply(found, pasted.entry), err=True)

@@ -1,0 +1,91 @@
+"""All answers together, and the configuration that they make out of the one that is there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bridge.config import Config, ConfigError, parse
+from bridge.setup import config_file, config_text
+from bridge.setup.errors import SetupError
+from bridge.tokens import hash_token, new_token
+
+AUDIENCES = ("client", "plugin", "executor", "operator")
+
+
+@dataclass(frozen=True, slots=True)
+class AppAnswer:
+    """One app as it was answered and found."""
+
+    model: str
+    base_url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the file shall say. None leaves a value as it is."""
+
+    apps: Sequence[AppAnswer] = ()
+    host: str | None = None
+    port: int | None = None
+    bridge_url: str | None = None
+    data_dir: Path | None = None
+    renew: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The configuration as it is now, and the tokens that were made for it: they cannot be shown again."""
+
+    config: Config
+    tokens: dict[str, str] = field(repr=False)
+    changed: bool
+
+
+def carry_out(plan: Plan, path: Path) -> Written:
+    """Write the configuration. Raises SetupError, and then nothing was changed."""
+    before = config_file.read(path)
+    text = (
+        config_text.new(plan.host or "127.0.0.1", plan.port or 8765, plan.bridge_url or "")
+        if before is None
+        else before
+    )
+    for key, value in (
+        ("host", plan.host),
+        ("port", plan.port),
+        ("bridge_url", plan.bridge_url),
+        ("data_dir", str(plan.data_dir) if plan.data_dir else None),
+    ):
+        if value is not None and config_text.values(text).get(key) != value:
+            text = config_text.with_value(text, key, value)
+    tokens = {name: new_token(name) for name in AUDIENCES if _is_due(text, name, plan.renew)}
+    for name, token in tokens.items():
+        text = config_text.with_token(text, name, hash_token(token))
+    for app in plan.apps:
+        text = _with(text, app)
+    config = _checked(text, path)
+    if text != before or not config_file.is_private(path):
+        config_file.write(path, text)
+    return Written(config, tokens, text != before)
+
+
+def _is_due(text: str, audience: str, renew: Sequence[str]) -> bool:
+    return audience in renew or not config_text.values(text).get("tokens", {}).get(audience)
+
+
+def _with(text: str, app: AppAnswer) -> str:
+    wanted = {"model": app.model, "base_url": app.base_url, "api_key": app.api_key}
+    known = next((each for each in config_text.values(text).get("apps", []) if each.get("model") == app.model), None)
+    if known is None:
+        return config_text.with_app(text, wanted)
+    for key in ("base_url", "api_key"):
+        if known.get(key) != wanted[key]:
+            text = config_text.with_app_value(text, app.model, key, wanted[key])
+    return text
+
+
+def _checked(text: str, path: Path) -> Config:
+    try:
+        return parse(config_text.values(text), str(path))
+    except ConfigError as error:
+        raise SetupError(str(error)) from None

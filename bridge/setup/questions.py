@@ -1,0 +1,72 @@
+"""The answers that a terminal is asked for; without one, each missing answer names its flag."""
+
+import sys
+from collections.abc import Callable
+
+import click
+
+from bridge.setup.errors import SetupError
+from bridge.setup.places import PLACES, likely
+from bridge.setup.service_api import FoundApp, find_address, look_at
+
+
+def can_ask() -> bool:
+    """Say whether someone sits at the other end."""
+    return sys.stdin.isatty()
+
+
+def until_it_works[Answer](question: str, check: Callable[[str], Answer], *, secret: bool = False) -> Answer:
+    """Ask until `check` takes the answer, and say at once what is wrong with each that it does not take."""
+    while True:
+        typed = click.prompt(question, hide_input=secret, err=True)
+        try:
+            return check(str(typed))
+        except SetupError as error:
+            click.secho(f"  {error}", fg="red", err=True)
+
+
+def dify_address() -> str:
+    """Ask where Dify is."""
+    if not can_ask():
+        raise click.UsageError("--dify-url is missing: the address of your Dify, such as http://localhost")
+    return until_it_works("Where is your Dify (the address of its web page, or of its API)?", find_address)
+
+
+def app(address: str) -> tuple[FoundApp, str]:
+    """Ask for an app's key; return what it opens, and the key."""
+    if not can_ask():
+        raise click.UsageError("--app is missing: a key of the app, from its API Access page in Dify")
+
+    def check(typed: str) -> tuple[FoundApp, str]:
+        return look_at(address, typed), typed.strip()
+
+    found, key = until_it_works("A key of the app, from its API Access page in Dify", check, secret=True)
+    if found.problem:
+        click.secho(f"  It cannot answer yet. {found.problem}", fg="yellow", err=True)
+    else:
+        click.echo(f"  Found the chatflow “{found.name}”.", err=True)
+    return found, key
+
+
+def place(dify_url: str) -> str:
+    """Ask how Dify reaches this machine."""
+    guess = likely(dify_url)
+    if not can_ask():
+        raise click.UsageError(f"--place is missing: one of {', '.join(PLACES)} (probably {guess})")
+    click.echo("How does Dify reach the bridge?", err=True)
+    for known in PLACES.values():
+        click.echo(f"  {known.name:<13} {known.description}", err=True)
+    return str(click.prompt("Choose", type=click.Choice(list(PLACES)), default=guess, show_choices=False, err=True))
+
+
+def bridge_url() -> str:
+    """Ask for the address that Dify shall use, where it cannot be known."""
+    if not can_ask():
+        raise click.UsageError("--bridge-url is missing: the address at which Dify reaches this bridge")
+
+    def check(typed: str) -> str:
+        if not typed.startswith(("http://", "https://")):
+            raise SetupError("It should begin with https:// or http://")
+        return typed.rstrip("/")
+
+    return until_it_works("At which address does Dify reach this bridge (the tunnel's public address)?", check)

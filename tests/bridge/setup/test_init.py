@@ -1,0 +1,247 @@
+"""`clawback init`: every answer is checked at once, nothing is asked twice, and what people change stays."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from bridge.config import load
+from bridge.tokens import matches
+from demo.stack import ROOT, Stack, free_port
+from tests.bridge.setup.commands import Command
+
+
+def key(dify: Stack, app: str) -> str:
+    return next(str(each["key"]) for each in dify.box.ready["apps"] if each["name"] == f"Clawback {app}")
+
+
+def test_flags_alone_make_a_private_configuration_and_everything_to_paste(
+    dify: Stack, init: Command, config: Path
+) -> None:
+    done = init("--dify-url", dify.box_url, "--app", f"assistant={key(dify, 'minimal')}", "--place", "docker")
+    assert done.returncode == 0, done.stderr
+    assert config.stat().st_mode & 0o777 == 0o600
+    written = load(config)
+    assert [app.model for app in written.apps] == ["assistant"]
+    assert written.apps[0].base_url == dify.dify_url
+    tokens = re.findall(r"clawback-(client|plugin|executor|operator)-[\w-]+", done.stdout)
+    assert sorted(tokens) == ["client", "executor", "operator", "plugin"]
+    for match in re.finditer(r"clawback-(\w+?)-[\w-]+", done.stdout):
+        assert matches(match.group(), getattr(written.tokens, match.group(1)))
+        assert match.group() not in config.read_text()
+    for told in ("http://host.docker.internal:8765", "external_tool_callback_enabled", "sendSessionAffinityHeaders"):
+        assert told in done.stdout
+
+
+def test_a_second_run_keeps_tokens_and_edits_and_adds_apps(dify: Stack, init: Command, config: Path) -> None:
+    init("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
+    edited = config.read_text() + "context_window = 32000  # mine\n\n[limits]\nkeep_days = 3\n"
+    config.write_text(edited)
+    tokens = load(config).tokens
+    again = init("--json")
+    assert json.loads(again.stdout)["changed"] is False
+    assert config.read_text() == edited
+    added = json.loads(init("--app", key(dify, "router"), "--json").stdout)
+    assert added["models"] == ["clawback-minimal", "clawback-router"]
+    assert added["tokens"] == {}
+    assert config.read_text().startswith(edited)
+    assert load(config).tokens == tokens
+    assert load(config).apps[0].context_window == 32000
+
+
+def test_the_same_key_is_the_same_app(dify: Stack, init: Command) -> None:
+    init("--dify-url", dify.box_url, "--app", f"mine={key(dify, 'minimal')}", "--place", "docker")
+    assert json.loads(init("--app", key(dify, "minimal"), "--json").stdout)["models"] == ["mine"]
+
+
+def test_a_new_key_for_a_model_takes_the_old_one_s_place(dify: Stack, init: Command, config: Path) -> None:
+    init("--dify-url", dify.box_url, "--app", f"a={key(dify, 'minimal')}", "--place", "docker")
+    init("--app", f"b={key(dify, 'router')}")
+    init("--app", f"a={key(dify, 'router')}")
+    apps = {app.model: app.api_key.get_secret_value() for app in load(config).apps}
+    assert apps == {"a": key(dify, "router"), "b": key(dify, "router")}
+
+
+def test_a_renewed_token_is_shown_and_the_others_stay(dify: Stack, init: Command, config: Path) -> None:
+    init("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
+    before = load(config).tokens
+    made = json.loads(init("--renew", "client", "--json").stdout)
+    assert list(made["tokens"]) == ["client"]
+    assert made["openclaw"]["models"]["providers"]["clawback"]["apiKey"] == made["tokens"]["client"]
+    after = load(config).tokens
+    assert matches(made["tokens"]["client"], after.client)
+    assert (before.plugin, before.executor) == (after.plugin, after.executor)
+
+
+def test_dify_may_move(dify: Stack, init: Command, config: Path) -> None:
+    init("--dify-url", "http://elsewhere.invalid/v1", "--app", key(dify, "minimal"), "--no-check", "--place", "docker")
+    init("--dify-url", dify.box_url)
+    (app,) = load(config).apps
+    assert (app.base_url, app.api_key.get_secret_value()) == (dify.dify_url, key(dify, "minimal"))
+
+
+@pytest.mark.parametrize("typed", ["{url}", "{url}/", "{url}/v1", "{url}/apps", "{host}"])
+def test_the_address_may_be_typed_as_people_know_it(typed: str, dify: Stack, init: Command, config: Path) -> None:
+    address = typed.format(url=dify.box_url, host=dify.box_url.removeprefix("http://"))
+    assert init("--dify-url", address, "--app", key(dify, "minimal"), "--place", "docker").returncode == 0
+    assert load(config).apps[0].base_url == dify.dify_url
+
+
+@pytest.mark.parametrize(
+    ("place", "host", "bridge_url"),
+    [
+        ("same-machine", "127.0.0.1", "http://127.0.0.1:9000"),
+        ("docker", "0.0.0.0", "http://host.docker.internal:9000"),
+        ("container", "0.0.0.0", "http://clawback:9000"),
+        ("lan", "0.0.0.0", "http://127.0.0.1:9000"),
+    ],
+)
+def test_the_place_settles_what_to_bind_and_what_dify_must_use(
+    place: str, host: str, bridge_url: str, dify: Stack, init: Command, config: Path
+) -> None:
+    init("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", place, "--port", "9000")
+    written = load(config)
+    assert (written.host, written.bridge_url) == (host, bridge_url)
+    init("--port", "9001")
+    assert load(config).bridge_url == bridge_url.replace("9000", "9001")
+
+
+def test_a_tunnel_s_address_is_only_known_to_its_owner(dify: Stack, init: Command, config: Path) -> None:
+    answers = ["--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "tunnel"]
+    refused = init(*answers)
+    assert refused.returncode == 2
+    assert "--bridge-url is missing" in refused.stderr
+    assert not config.exists()
+    init(*answers, "--bridge-url", "https://bridge.example/")
+    assert (load(config).host, load(config).bridge_url) == ("127.0.0.1", "https://bridge.example")
+
+
+def test_a_wrong_address_is_said_at_once(dify: Stack, init: Command, config: Path) -> None:
+    nobody = init("--dify-url", f"http://127.0.0.1:{free_port()}", "--app", "app-x", "--place", "docker")
+    assert "Check that Dify is running, and that this is its address" in nobody.stderr
+    no_dify = init("--dify-url", dify.upstream.base_url, "--app", "app-x", "--place", "docker")
+    assert "no Dify" in no_dify.stderr
+    assert (nobody.returncode, no_dify.returncode) == (1, 1)
+    assert not config.exists()
+
+
+def test_a_wrong_key_is_said_at_once_and_not_shown(dify: Stack, init: Command, config: Path) -> None:
+    done = init("--dify-url", dify.box_url, "--app", "app-not-this-one", "--place", "docker")
+    assert done.returncode == 1
+    assert "does not know this key. Copy one from the app's API Access page" in done.stderr
+    assert "app-not-this-one" not in done.stderr
+    assert not config.exists()
+
+
+def test_an_app_that_is_not_published_is_kept_and_said(dify: Stack, init: Command, config: Path) -> None:
+    httpx.post(f"{dify.box_url}/box/apps/Clawback router", json={"published": False})
+    try:
+        done = init("--dify-url", dify.box_url, "--app", key(dify, "router"), "--place", "docker")
+    finally:
+        httpx.post(f"{dify.box_url}/box/apps/Clawback router", json={"published": True})
+    assert done.returncode == 0
+    assert "cannot answer yet" in done.stderr
+    assert "publish it" in done.stderr
+    assert load(config).apps
+
+
+def test_without_a_terminal_the_missing_answer_names_its_flag(dify: Stack, init: Command) -> None:
+    for given, missing in (
+        ([], "--dify-url"),
+        (["--dify-url", dify.box_url], "--app"),
+        (["--dify-url", dify.box_url, "--app", key(dify, "minimal")], "--place"),
+    ):
+        done = init(*given)
+        assert done.returncode == 2
+        assert f"{missing} is missing" in done.stderr
+
+
+def test_keys_may_come_from_the_environment(
+    dify: Stack, init: Command, monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    monkeypatch.setenv("CLAWBACK_APPS", f"a={key(dify, 'minimal')} b={key(dify, 'router')}")
+    init("--dify-url", dify.box_url, "--place", "docker")
+    assert [app.model for app in load(config).apps] == ["a", "b"]
+
+
+def test_a_broken_configuration_is_left_alone(init: Command, config: Path) -> None:
+    config.parent.mkdir(parents=True)
+    config.write_text("port = \n")
+    done = init("--renew", "client")
+    assert done.returncode == 1
+    assert "not valid TOML" in done.stderr
+    assert config.read_text() == "port = \n"
+
+
+def test_a_configuration_that_others_could_read_becomes_private(dify: Stack, init: Command, config: Path) -> None:
+    init("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
+    config.chmod(0o644)
+    init("--json")
+    assert config.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_person_is_asked_until_each_answer_works(dify: Stack, config: Path) -> None:
+    answers = {
+        "Where is your Dify": [f"http://127.0.0.1:{free_port()}", dify.box_url],
+        "A key of the app": ["app-wrong", key(dify, "minimal")],
+        "Choose": ["same-machine"],
+    }
+    output = _converse([sys.executable, "-m", "bridge.cli", "init", "--config", str(config)], answers)
+    assert "Check that Dify is running" in output
+    assert "does not know this key" in output
+    assert "Found the chatflow “Clawback minimal”" in output
+    assert key(dify, "minimal") not in output
+    assert load(config).apps[0].model == "clawback-minimal"
+    again = _converse(
+        [sys.executable, "-m", "bridge.cli", "init", "--config", str(config)], {"Add another app?": ["n"]}
+    )
+    assert "Kept" in again
+
+
+def _converse(command: list[str], answers: dict[str, list[str]]) -> str:
+    """Answer questions at a terminal, in their order; return all that was shown."""
+    main, other = pty.openpty()
+    process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, close_fds=True)
+    os.close(other)
+    shown, seen, ends = "", 0, time.monotonic() + 60
+    while time.monotonic() < ends:
+        if select.select([main], [], [], 0.2)[0]:
+            try:
+                piece = os.read(main, 65536)
+            except OSError:
+                break
+            shown += piece.decode(errors="replace")
+            for question, waiting in answers.items():
+                if waiting and question in shown[seen:] and shown.rstrip().endswith((":", "]")):
+                    seen = len(shown)
+                    os.write(main, f"{waiting.pop(0)}\n".encode())
+        elif process.poll() is not None:
+            break
+    assert process.wait(10) == 0, shown
+    os.close(main)
+    return shown
+
+
+def test_a_workflow_is_no_chatflow(dify: Stack, init: Command, tmp_path: Path) -> None:
+    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
+    export["app"]["mode"] = "workflow"
+    for node in export["workflow"]["graph"]["nodes"]:
+        if node["data"]["type"] == "answer":
+            node["data"] = {"type": "end", "title": "End", "outputs": []}
+    path = tmp_path / "workflow.yml"
+    path.write_text(yaml.safe_dump(export))
+    folder = tmp_path / "stack"
+    folder.mkdir()
+    with Stack(folder, apps=[], exports={"w": path}) as stack:
+        done = init("--dify-url", stack.box_url, "--app", str(stack.box.ready["apps"][0]["key"]), "--place", "docker")
+    assert done.returncode == 1
+    assert "Clawback needs a chatflow" in done.stderr
