@@ -1,19 +1,22 @@
 """What happens to a call when it is made: it runs, it waits for a person, or it is denied at once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from bridge import steps
 from bridge.config import Config
 from bridge.loops import Made, repetitions
 from bridge.policy import Direction, Policy, Question, Verdict
-from bridge.registry import Registry
+from bridge.registry import Offer, Registry
 from bridge.store import Store
 from bridge.store.rows import CallRow, Move, RunRow
+from tools.arguments import checked
 from tools.ticket_states import CallEvent
 
 
 class Admission:
-    """Judges the calls of a ticket, by the policy and by what the run has done before."""
+    """Judges the calls of a ticket: by the tool's schema, by what the run has done before, and by the policy."""
 
     def __init__(self, config: Config, store: Store, registry: Registry, policy: Policy) -> None:
         self._limits = config.limits
@@ -26,25 +29,23 @@ class Admission:
         return [self._first_move(run, call, now) for call in calls]
 
     def _first_move(self, run: RunRow, call: CallRow, now: float) -> Move:
-        verdict = self._loop(run, call) or self._policy.judge(self._question(run, call))
+        offers = self._registry.offers(call.name) if run.direction == "executor" else []
+        changes: dict[str, Any] = {}
+        if offers:
+            found = checked(call.arguments, offers[0].definition.function.parameters)
+            if found.problem:
+                return steps.refuse(call, f"{found.problem}. Nothing was run.", "bridge", "schema")
+            if found.arguments != call.arguments:
+                call = replace(call, arguments=found.arguments)
+                changes["arguments"] = found.arguments
+        verdict = self._loop(run, call) or self._policy.judge(_question(run, call, offers))
         if verdict.action == "deny":
             return steps.deny(call, verdict.reason or "The policy does not allow it.", "bridge", verdict.rule)
+        changes["verdict"] = verdict.rule
         if verdict.action == "ask":
-            until = now + self._limits.approval_seconds
-            return steps.step(call, CallEvent.ASK, "bridge", verdict.rule, verdict=verdict.rule, decide_until=until)
-        return steps.step(call, CallEvent.ALLOW, "bridge", verdict.rule, verdict=verdict.rule)
-
-    def _question(self, run: RunRow, call: CallRow) -> Question:
-        direction: Direction = "executor" if run.direction == "executor" else "endpoint"
-        offers = self._registry.offers(call.name) if direction == "executor" else []
-        return Question(
-            tool=call.name,
-            arguments=call.arguments,
-            direction=direction,
-            app=run.model,
-            executors=[offer.executor for offer in offers],
-            read_only=bool(offers) and all(offer.read_only for offer in offers),
-        )
+            changes["decide_until"] = now + self._limits.approval_seconds
+            return steps.step(call, CallEvent.ASK, "bridge", verdict.rule, **changes)
+        return steps.step(call, CallEvent.ALLOW, "bridge", verdict.rule, **changes)
 
     def _loop(self, run: RunRow, call: CallRow) -> Verdict | None:
         earlier = [Made(made.arguments, made.digest) for made in self._store.calls_of_tool(run.id, call.name)]
@@ -57,3 +58,15 @@ class Admission:
             f"It was made {count} times in this run with the same arguments and the same result. Do something else, "
             "or answer with what is known.",
         )
+
+
+def _question(run: RunRow, call: CallRow, offers: Sequence[Offer]) -> Question:
+    direction: Direction = "executor" if run.direction == "executor" else "endpoint"
+    return Question(
+        tool=call.name,
+        arguments=call.arguments,
+        direction=direction,
+        app=run.model,
+        executors=[offer.executor for offer in offers],
+        read_only=bool(offers) and all(offer.read_only for offer in offers),
+    )

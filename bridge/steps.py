@@ -29,7 +29,12 @@ def resolve(call: CallRow, result: ToolResult, told: ToolResult, actor: str) -> 
 
 def deny(call: CallRow, reason: str, actor: str, detail: str = "") -> Move:
     """Return the move that answers a call with why it is not run."""
-    said = f"Error: this call was denied. {reason}".strip()
+    return refuse(call, f"this call was denied. {reason}".strip(), actor, detail)
+
+
+def refuse(call: CallRow, problem: str, actor: str, detail: str = "") -> Move:
+    """Return the move that answers a call with what is wrong with it."""
+    said = f"Error: {problem}"
     return step(call, CallEvent.DENY, actor, detail, **_written(_error(call, said)))
 
 

@@ -1,10 +1,16 @@
 """The tool-calling vocabulary that the provider and the bridge share. Pure: no I/O.
 
 definitions   what a tool is: name, description, JSON schema
+names         names that every upstream takes, and the way back
+schemas       schemas that strict upstreams take
+arguments     arguments that fit their schema, or what is wrong with them
+json_repair   JSON that is almost right
 choices       which tools a model may, must or must not call
 calls         what a model asks for, assembled from streamed deltas
 json_prefix   how far arguments that are still being written are sound
 results       what comes back
+shorten       what a model is given of a result that is too long
+ticket_states where a ticket and its calls stand, and what may happen to them
 transcript    a conversation in OpenAI's form: repaired, and merged with a node's own prompt
 marker        how a run is named inside text, and taken out again
 fingerprint   how an invocation is recognised when its workflow runs again

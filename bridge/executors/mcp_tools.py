@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import re
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -11,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 from bridge.executors.toolbox import LeasedCall, ToolboxError
+from tools.names import safe_names
 from tools.results import ToolResult
 
 try:
@@ -24,8 +24,6 @@ log = logging.getLogger("clawback.executor")
 START_SECONDS = 60.0
 CALL_SECONDS = 3600.0
 MOST_PAGES = 100
-
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class McpTools:
@@ -94,15 +92,14 @@ class McpTools:
             cursor = page.next_cursor
             if not cursor:
                 break
-        self._names = {self._name(each.name): each.name for each in found}
-        self._definitions = [self._definition(each) for each in found]
+        shown = safe_names(f"{self._prefix}{each.name}" for each in found)
+        self._names = {shown[f"{self._prefix}{each.name}"]: each.name for each in found}
+        self._definitions = [self._definition(each, shown[f"{self._prefix}{each.name}"]) for each in found]
 
-    def _name(self, name: str) -> str:
-        return _NOT_IN_NAMES.sub("_", f"{self._prefix}{name}")[:64]
-
-    def _definition(self, found: Any) -> dict[str, Any]:
+    @staticmethod
+    def _definition(found: Any, name: str) -> dict[str, Any]:
         function = {
-            "name": self._name(found.name),
+            "name": name,
             "description": found.description or found.title or "",
             "parameters": found.input_schema,
         }

@@ -252,3 +252,20 @@ def test_images_of_a_result_reach_the_plugin(bridge: Bridge) -> None:
     laptop.post(call, [{"type": "text", "text": "a picture"}, {"type": "image_url", "image_url": {"url": url}}])
     [result] = ticket.status()["results"]
     assert (result["output"], result["images"]) == ("a picture", [url])
+
+
+COUNT = {
+    "type": "function",
+    "function": {"name": "count", "parameters": {"type": "object", "properties": {"to": {"type": "integer"}}}},
+}
+
+
+def test_arguments_that_do_not_fit_go_back_to_the_model_and_not_to_the_executor(bridge: Bridge) -> None:
+    laptop = bridge.register(tools=[COUNT])
+    ticket = bridge.open(("count", '{"to": "far"}'), ("count", '{"to": "7"}'))
+    [call] = laptop.claim()
+    assert (call["tool_call_id"], call["arguments"]) == (ticket.calls[1], '{"to": 7}')
+    laptop.post(call, "counted")
+    refused, run = ticket.status()["results"]
+    assert "to must be an integer, not a string" in refused["output"]
+    assert (refused["is_error"], run["output"]) == (True, "counted")

@@ -1,0 +1,35 @@
+"""Tool names that every upstream takes, and the way back. OpenAI's rule: `[a-zA-Z0-9_-]{1,64}`."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+LONGEST = 64
+
+_OTHER = re.compile(r"[^a-zA-Z0-9_-]")
+_MARK = 7
+
+
+def safe_names(names: Iterable[str]) -> dict[str, str]:
+    """Return, for each name, one that every upstream takes; no two are the same, and the good ones stay as they are.
+
+    A changed name ends with a mark made of the original, so that it is the same whatever the other names are.
+    """
+    given = list(dict.fromkeys(names))
+    safe = {name: name for name in given if _is_safe(name)}
+    for name in given:
+        if name not in safe:
+            safe[name] = _plain(name, safe)
+    return safe
+
+
+def _is_safe(name: str) -> bool:
+    return 0 < len(name) <= LONGEST and not _OTHER.search(name)
+
+
+def _plain(name: str, taken: dict[str, str]) -> str:
+    plain = _OTHER.sub("_", name)
+    if 0 < len(plain) <= LONGEST and plain not in taken and plain not in taken.values():
+        return plain
+    mark = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:_MARK]
+    return f"{plain[: LONGEST - _MARK - 1]}_{mark}"

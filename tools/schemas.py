@@ -1,0 +1,124 @@
+"""Makes of any tool's schema one that strict upstreams take.
+
+What is taken away costs nothing: the arguments that come back are checked against the original (tools.arguments).
+Refused by one or the other: keywords that JSON Schema does not have, an array without `items`, choices at the top
+level, counts beyond what a grammar can hold (llama.cpp: 2000), patterns without anchors, or with `(?`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tools.definitions import ToolDefinition
+
+Schema = dict[str, Any]
+
+DEEPEST = 40
+LARGEST_COUNT = 1000
+
+_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+_ONE = ("items", "additionalProperties", "not", "contains", "propertyNames", "if", "then", "else")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_PLAIN = ("title", "description", "default", "const", "examples", "format", "$ref")
+_FLAGS = ("uniqueItems", "deprecated", "readOnly", "writeOnly")
+
+
+def for_upstream(tool: ToolDefinition, name: str | None = None) -> ToolDefinition:
+    """Return the definition as it should go upstream, under another name if one is given; `tool` stays as it is."""
+    function = tool.function.model_copy(
+        update={"name": name or tool.name, "parameters": normalised(tool.function.parameters)}
+    )
+    return tool.model_copy(update={"function": function})
+
+
+def normalised(parameters: object) -> Schema:
+    """Return an object schema that strict upstreams take; where there is no schema at all, that of no arguments."""
+    schema = _schema(parameters, 0)
+    choices = [branch for word in ("allOf", "anyOf", "oneOf") for branch in schema.pop(word, ())]
+    for word in ("enum", "not", "const", "if", "then", "else"):
+        schema.pop(word, None)
+    schema["type"] = "object"
+    properties = dict(schema.get("properties") or {})
+    for branch in choices:
+        if isinstance(branch, dict):
+            properties = {**(branch.get("properties") or {}), **properties}
+    schema["properties"] = properties
+    if "required" in schema:
+        schema["required"] = [name for name in schema["required"] if name in properties]
+    return schema
+
+
+def _schema(given: object, depth: int) -> Schema:
+    if not isinstance(given, Mapping) or depth > DEEPEST:
+        return {}
+    schema: Schema = {word: given[word] for word in _PLAIN if word in given}
+    _take_types(schema, given)
+    _take_facts(schema, given)
+    for word in _ONE:
+        if word in given:
+            _take_one(schema, word, given[word], depth)
+    for word in _LISTS:
+        if isinstance(given.get(word), list) and given[word]:
+            schema[word] = [_schema(inner, depth + 1) for inner in given[word]]
+    for word in _MAPS:
+        if isinstance(given.get(word), Mapping):
+            schema[word] = {str(name): _schema(inner, depth + 1) for name, inner in given[word].items()}
+    if "array" in _kinds(schema) and "items" not in schema:
+        schema["items"] = {}
+    return schema
+
+
+def _kinds(schema: Schema) -> list[str]:
+    kinds = schema.get("type", [])
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def _take_types(schema: Schema, given: Mapping[str, Any]) -> None:
+    kinds = given.get("type")
+    known = [kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if kind in _TYPES]
+    if known:
+        schema["type"] = known if isinstance(kinds, list) and len(known) > 1 else known[0]
+    if isinstance(given.get("enum"), list) and given["enum"]:
+        schema["enum"] = given["enum"]
+    required = given.get("required")
+    if isinstance(required, list):
+        schema["required"] = list(dict.fromkeys(name for name in required if isinstance(name, str)))
+
+
+def _take_facts(schema: Schema, given: Mapping[str, Any]) -> None:
+    for word in _COUNTS:
+        if type(given.get(word)) is int and 0 <= given[word] <= LARGEST_COUNT:
+            schema[word] = given[word]
+    for word in _NUMBERS:
+        if type(given.get(word)) in {int, float}:
+            schema[word] = given[word]
+    for word in _FLAGS:
+        if isinstance(given.get(word), bool):
+            schema[word] = given[word]
+    _take_texts(schema, given)
+
+
+def _take_texts(schema: Schema, given: Mapping[str, Any]) -> None:
+    pattern = given.get("pattern")
+    if isinstance(pattern, str) and pattern.startswith("^") and pattern.endswith("$") and "(?" not in pattern:
+        schema["pattern"] = pattern
+    for word in ("title", "description", "format", "$ref"):
+        if not isinstance(schema.get(word, ""), str):
+            del schema[word]
+    if not isinstance(schema.get("examples", []), list):
+        del schema["examples"]
+    if not re.match(r"^#(/|$)", schema.get("$ref", "#")):
+        del schema["$ref"]
+
+
+def _take_one(schema: Schema, word: str, inner: object, depth: int) -> None:
+    if word == "items" and isinstance(inner, list):
+        schema[word] = {"anyOf": [_schema(each, depth + 1) for each in inner]} if inner else {}
+    elif isinstance(inner, bool):
+        if word == "additionalProperties":
+            schema[word] = inner
+    elif isinstance(inner, Mapping):
+        schema[word] = _schema(inner, depth + 1)
