@@ -43,6 +43,8 @@ class Runs:
         self.unmatched: deque[tuple[float, str]] = deque(maxlen=50)
         self._live: dict[str, LiveRun] = {}
         self._clients = {app.model: DifyClient(app.base_url, app.api_key.get_secret_value()) for app in config.apps}
+        streams = {app.base_url: threading.BoundedSemaphore(config.limits.dify_streams) for app in config.apps}
+        self._streams = {app.model: streams[app.base_url] for app in config.apps}
 
     def live(self, run_id: str) -> LiveRun | None:
         """Return the run if this process drives it now."""
@@ -139,11 +141,14 @@ class Runs:
 
     def _pump(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         try:
-            try:
-                self._follow(run, app, request, live, session)
-            except ConversationGone:
-                # Someone deleted it in Dify; the transcript holds what it held.
-                self._follow(replace(run, conversation_id=""), app, request, live, session)
+            with self._streams[app.model]:
+                if self._superseded(run, live):
+                    return
+                try:
+                    self._follow(run, app, request, live, session)
+                except ConversationGone:
+                    # Someone deleted it in Dify; the transcript holds what it held.
+                    self._follow(replace(run, conversation_id=""), app, request, live, session)
             if not live.over:
                 raise Internal("Dify's stream ended before the workflow did")
         except BridgeError as error:
@@ -160,9 +165,13 @@ class Runs:
             query=query, inputs=inputs, user=run.dify_user, conversation_id=run.conversation_id
         ) as stream:
             for event in stream:
-                if live.attempt != run.attempt or self._live.get(run.id) is not live:
+                if self._superseded(run, live):
                     return
                 self._take(run, live, session, event)
+
+    def _superseded(self, run: RunRow, live: LiveRun) -> bool:
+        """Whether the attempt that `run` was read for was cancelled, or another began since."""
+        return live.attempt != run.attempt or self._live.get(run.id) is not live
 
     def _with_marker(self, app: App, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
         inputs = {**app.inputs, **request.inputs}
@@ -277,7 +286,7 @@ class Runs:
     def fail(self, run: RunRow, live: LiveRun, error: BridgeError) -> None:
         """The attempt ended without an answer. A suspended run has only let go of its workflow."""
         with self.lock:
-            if self._live.get(run.id) is not live or live.attempt != run.attempt:
+            if self._superseded(run, live):
                 return
             stored = self.store.run(run.id)
             if stored and stored.state == "suspended":
