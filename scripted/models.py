@@ -36,9 +36,9 @@ MODELS = {model.name: model for model in _MODELS}
 
 
 def find_model(name: str) -> Model:
-    """The model of that name. Raises `Refusal` (404)."""
+    """The model of that name; what follows a colon is a tag, as in Ollama's names. Raises `Refusal` (404)."""
     try:
-        return MODELS[name]
+        return MODELS[name.partition(":")[0]]
     except KeyError:
         raise Refusal(
             f"There is no model '{name}' here. GET /v1/models lists them.",
