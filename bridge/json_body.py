@@ -1,15 +1,26 @@
-"""Reads a request's JSON body within its limit."""
+"""Reads a request's JSON body within its limits."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Request
 
 from bridge.errors import InvalidRequest, TooLarge
 
+DEEPEST = 100
+"""How many levels a body may have: what is deeper cannot be written as JSON again by everyone who gets it."""
+
+_HALVES = re.compile(r"[\ud800-\udfff]")
+
 
 def json_body(request: Request, limit: int) -> dict[str, Any]:
-    """Return the body's object. Raises TooLarge or InvalidRequest."""
+    """Return the body's object. Raises TooLarge or InvalidRequest.
+
+    Half of a surrogate pair, which clients leave behind when they cut a text amid an emoji, becomes U+FFFD: JSON can
+    name it, and no text can hold it.
+    """
     if request.content_length is not None and request.content_length > limit:
         raise TooLarge(f"the body is larger than {limit} bytes (limits.request_bytes)")
     raw = request.stream.read(limit + 1)
@@ -21,4 +32,34 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
-    return body
+    if _depth(body) > DEEPEST:
+        raise InvalidRequest(f"the body is nested deeper than {DEEPEST} levels", code="invalid_json")
+    whole: dict[str, Any] = _whole(body) if b"\\ud" in raw.lower() else body
+    return whole
+
+
+def _depth(body: object) -> int:
+    level, depth = [body], 0
+    while level and depth <= DEEPEST:
+        depth += 1
+        level = [child for value in level for child in _children(value) if isinstance(child, dict | list)]
+    return depth
+
+
+def _children(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case str():
+            return _HALVES.sub("\ufffd", value)
+        case list():
+            return [_whole(child) for child in value]
+        case dict():
+            return {_whole(key): _whole(child) for key, child in value.items()}
+        case _:
+            return value
