@@ -35,7 +35,7 @@ def arguments_problem(arguments: str) -> str | None:
     """Say what is wrong with a call's arguments, or None where they are a JSON object."""
     try:
         value = json.loads(arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"the arguments are not valid JSON: {error}"
     return None if isinstance(value, dict) else "the arguments must be a JSON object"
 

@@ -122,3 +122,7 @@ def test_a_draft_stops_where_the_arguments_are_no_json_any_more() -> None:
 def test_arguments_that_are_no_json_object_are_named(arguments: str, problem: str | None) -> None:
     found = arguments_problem(arguments)
     assert (found is None) if problem is None else (problem in str(found))
+
+
+def test_arguments_too_deep_to_be_read_are_a_problem_and_no_crash() -> None:
+    assert "not valid JSON" in (arguments_problem('{"a":' * 100_000) or "")
