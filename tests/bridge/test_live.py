@@ -1,6 +1,7 @@
 """A run's segments tell the client everything once, and what is told survives."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from bridge.errors import Unavailable
@@ -163,3 +164,56 @@ def test_a_replaced_answer_counts_while_nothing_was_said() -> None:
     run.replace("moderated")
     run.replace("again")
     assert text(run.current) == "moderated"
+
+
+FORM = "[read]\n{}\n[END_TOOL_REQUEST]"
+
+
+def test_a_ticket_that_ended_its_node_goes_out_with_what_the_flow_said_behind_it() -> None:
+    run = live(guard=lambda: TextGuard())
+    segment = run.current
+    run.text("I look.")
+    run.stop(ticket(), f"\n{FORM}")
+    run.text(f"\n{FORM[:9]}")
+    run.text(f"{FORM[9:]}\nChecked.")
+    run.text("")
+    assert not segment.closed
+    run.deliver_stopped()
+    assert text(segment) == "I look.\nChecked."
+    assert [type(event) for event in events(segment)][-2:] == [Calls, End]
+    assert not run.undelivered
+
+
+def test_a_node_that_waits_behind_one_that_ended_does_not_wait_for_ever() -> None:
+    run = live()
+    first = run.current
+    run.stop(ticket(1), FORM)
+    run.deliver(ticket(2))
+    second = run.segment(1)
+    assert second is not None
+    told = [event for segment in (first, second) for event in events(segment) if isinstance(event, Calls)]
+    assert [call.id for event in told for call in event.calls] == ["call1", "call2"]
+    assert run.stopped == ["t1"]
+
+
+def test_a_ticket_that_a_person_has_to_decide_on_is_not_delivered_with_the_others() -> None:
+    waiting = ticket(1)
+    waiting = replace(waiting, calls=[replace(waiting.calls[0], state="awaiting_approval")])
+    assert waiting.undecided
+    run = live()
+    run.stop(waiting, FORM)
+    run.deliver_stopped()
+    assert run.undelivered
+    run.deliver(ticket(1))
+    assert not run.undelivered
+
+
+def test_the_next_attempt_begins_without_the_stopped_tickets() -> None:
+    run = live()
+    run.stop(ticket(), FORM)
+    run.deliver_stopped()
+    run.begin(2)
+    run.text(FORM)
+    run.finish()
+    assert run.stopped == []
+    assert text(run.current) == FORM

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from provider.errors import ContextTooLong, Refused, Unavailable
 from provider.events import CallUpstream, Completed, Delta, Finish, OpenTicket, Pause, UpstreamFailed
-from provider.modes import automatic
+from provider.modes import automatic, openclaw_text
 from provider.modes.automatic import Automatic
 from provider.modes.mode import Mode
 from provider.modes.openclaw_text import OpenclawText
@@ -24,6 +24,7 @@ TEXT = OpenclawText("qwen3:8b", 32_000)
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     automatic._without_tools.clear()
+    openclaw_text._told.clear()
     yield
     automatic._without_tools.clear()
 
@@ -82,6 +83,14 @@ def big_tools() -> list[dict[str, Any]]:
     ]
 
 
+def test_what_the_model_is_not_told_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        Play(mode=OpenclawText("qwen3", 4_000)).start(attached(tools=big_tools()))
+    told = [record.getMessage() for record in caplog.records]
+    assert told
+    assert len(told) == len(set(told))
+
+
 def test_a_text_call_beyond_the_limit_is_not_shown() -> None:
     play = Play(mode=TEXT, settings={"max_tool_call_rounds": 1}).start(attached(), *streamed(CALL))
     play.feed(play.status("resolved", ["A"]), *streamed(CALL))
@@ -122,6 +131,15 @@ def test_any_other_answer_is_text_to_the_letter(text: str, data: st.DataObject) 
     deltas = [Delta(text=text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     play = Play(mode=auto()).start(attached(), *deltas, Completed())
     assert play.said == text
+    assert not play.all(OpenTicket)
+
+
+def test_a_node_may_keep_text_that_is_a_call_as_text() -> None:
+    play = Play(mode=Automatic("http://upstream/v1", "qwen3:8b", TEXT, promote=False)).start(attached())
+    play.feed(Delta(text=CALL[:5]))
+    assert play.said == CALL[:5]
+    play.feed(Delta(text=CALL[5:]), Completed())
+    assert play.said == CALL
     assert not play.all(OpenTicket)
 
 

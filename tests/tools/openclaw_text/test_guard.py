@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripted.text_formats import FORMATS
+from tools.openclaw_text import formats
 from tools.openclaw_text.guard import WORD_JOINER, TextGuard
+from tools.openclaw_text.patterns import Pattern, whole
+from tools.openclaw_text.writer import write_openclaw_calls
 
 # OpenClaw's four grammars as measured, written down a second time and without its closing conditions.
 NAME = r"[A-Za-z0-9_-]+"
@@ -134,3 +138,31 @@ def test_the_output_does_not_depend_on_the_cut(pieces: list[str], widths: list[i
 @given(st.text(alphabet=st.characters(exclude_characters="[<", max_codepoint=0x2FFF)))
 def test_defusing_twice_is_defusing_once(text: str) -> None:
     assert guarded(guarded(text)) == guarded(text)
+
+
+# One table
+
+
+def begins(pattern: Pattern, text: str) -> bool:
+    return re.compile(whole(pattern), re.IGNORECASE).search(text) is not None
+
+
+@pytest.mark.parametrize("pattern", formats.EXECUTED, ids=str)
+def test_each_row_of_the_table_has_a_call_that_is_defused(pattern: Pattern) -> None:
+    written = [call for call in CALLS if begins(pattern, call)]
+    assert written
+    for call in written:
+        assert not begins(pattern, guarded(call))
+
+
+def test_what_the_writer_writes_for_openclaw_is_in_the_table() -> None:
+    text = write_openclaw_calls([("exec", {"command": "id"}), ("read", {})])
+    assert any(begins(pattern, text) for pattern in formats.EXECUTED)
+    assert not any(begins(pattern, guarded(text)) for pattern in formats.EXECUTED)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_model_s_format_comes_through_in_a_form_that_openclaw_executes(name: str) -> None:
+    format_ = FORMATS[name]
+    text = format_.write([("exec", format_.body({"command": "id"}))])
+    assert not EXECUTED.search(guarded(*text))
