@@ -1,17 +1,20 @@
 """What the upstream says, from server-sent events: deltas, then how it ended.
 
 Servers that call themselves OpenAI-compatible differ: `content` may be absent, null or a list of parts, reasoning is
-called `reasoning_content` or `reasoning`, `choices` may be missing or empty, `usage` comes last, always or never, the
-final `[DONE]` may be left out, and an error may come as an event. All of that is read here.
+called `reasoning_content` or `reasoning` or stands in tags before the answer, `choices` may be missing or empty,
+`usage` comes last, always or never, the final `[DONE]` may be left out, and an error may come as an event. All of that
+is read here.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from provider.errors import Unreachable
 from provider.events import Completed, Delta, UpstreamFailed
 from provider.failures import from_body
+from provider.think_tags import ThinkTags
 from tools.wire import Usage
 
 StreamEvent = Delta | Completed | UpstreamFailed
@@ -24,8 +27,10 @@ CUT_OFF = "The upstream's answer broke off before its end. Trying again may help
 class CompletionReader:
     """Reads the data of one stream's events, and says at its end whether the answer is whole."""
 
-    def __init__(self, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, secrets: Sequence[str] = (), *, show_reasoning: bool = True) -> None:
         self._secrets = secrets
+        self._show_reasoning = show_reasoning
+        self._tags = ThinkTags()
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._done = False
@@ -44,7 +49,7 @@ class CompletionReader:
 
     def feed_chunk(self, chunk: Mapping[str, Any]) -> Iterator[Delta | UpstreamFailed]:
         """Take one chunk, or a whole completion from a server that does not stream."""
-        if chunk.get("error"):
+        if chunk.get("error") or chunk.get("object") == "error":
             yield from_body(None, chunk, self._secrets)
             return
         self._usage = _usage(chunk.get("usage")) or self._usage
@@ -53,9 +58,23 @@ class CompletionReader:
         if not isinstance(choice, dict):
             return
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
-        delta = _delta(choice.get("delta") or choice.get("message") or {})
+        said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+        if isinstance(said, dict):
+            yield from self._shown(_delta(said))
+
+    def _shown(self, delta: Delta) -> Iterator[Delta]:
+        reasoning, text = self._tags.feed(delta.text)
+        if not self._show_reasoning:
+            delta, reasoning = replace(delta, reasoning="", reasoning_field=""), ""
+        delta = replace(delta, text=text, reasoning=delta.reasoning + reasoning)
         if delta.text or delta.reasoning or delta.tool_calls:
             yield delta
+
+    def rest(self) -> Iterator[Delta]:
+        """Return what was held back, once nothing more comes."""
+        reasoning, text = self._tags.close()
+        if text or (reasoning and self._show_reasoning):
+            yield Delta(text=text, reasoning=reasoning if self._show_reasoning else "")
 
     def close(self) -> Completed | UpstreamFailed:
         """Say how the stream ended."""

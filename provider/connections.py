@@ -2,8 +2,9 @@
 
 import logging
 import random
+import ssl
 import time
-from functools import cache
+from functools import cache, lru_cache
 
 import httpx
 
@@ -14,10 +15,17 @@ _KEPT = 100
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-@cache
-def upstreams() -> httpx.Client:
-    """The client for all upstreams. Keys are in the requests, never in the client."""
-    return _client()
+@lru_cache(maxsize=32)
+def upstreams(proxy: str = "", ca_certificate: str = "") -> httpx.Client:
+    """The client for all upstreams behind a proxy and trusted by a certificate authority, PEM, if there are such.
+
+    Keys are in the requests, never in the client.
+    """
+    verify: ssl.SSLContext | bool = True
+    if ca_certificate:
+        verify = httpx.create_ssl_context()
+        verify.load_verify_locations(cadata=ca_certificate)
+    return _client(proxy, verify)
 
 
 @cache
@@ -26,9 +34,14 @@ def bridges() -> httpx.Client:
     return _client()
 
 
-def _client() -> httpx.Client:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT)
-    return httpx.Client(limits=limits, timeout=httpx.Timeout(30, connect=CONNECT_SECONDS), follow_redirects=False)
+def _client(proxy: str = "", verify: ssl.SSLContext | bool = True) -> httpx.Client:
+    return httpx.Client(
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT),
+        timeout=httpx.Timeout(30, connect=CONNECT_SECONDS),
+        follow_redirects=False,
+        proxy=proxy or None,
+        verify=verify,
+    )
 
 
 def pause(seconds: float) -> None:

@@ -6,8 +6,9 @@
                                                                  └────── resolved, expired ─────┘  │ time is up
                                                                  └────── resolved after all ── SUSPENDING ──> END
 
-A node with stop_after_tool_calls ends where it would begin to wait. That, an answer, and a failure while a run is attached, pass through RECORDING before the END. Which event is handled how in
-which phase is the table `_HANDLERS`; anything else is a fault of the caller.
+A node with stop_after_tool_calls ends where it would begin to wait. That, an answer, and a failure while a run is
+attached, pass through RECORDING before the END. Which event is handled how in which phase is the table `_HANDLERS`;
+anything else is a fault of the caller.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,13 +46,14 @@ from provider.events import (
     Woke,
 )
 from provider.modes.mode import Mode, Prompt, Reply
+from provider.prompt import split_rounds
 from provider.request import with_client
 from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
-from provider.rounds import OpenRound, of_ticket, sort_out
+from provider.rounds import OpenRound, aside, of_ticket, sort_out
 from provider.settings import NodeSettings
 from provider.thinking import ThinkBlock
 from provider.tokens import estimate_prompt, estimate_text
-from tools.calls import Draft
+from tools.calls import Draft, ToolCall
 from tools.choices import after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
@@ -96,8 +98,9 @@ class Invocation:
     """What one call of a node brings along. Times are seconds of the driver's clock.
 
     `messages` is the node's prompt without markers, `request` the fields of every upstream call, `tools` those that
-    Dify itself passes. `time_limit` is how long Dify lets the invocation live; it must be over by `deadline`, and waits
-    for tools until `hold_until` at most, so that time is left to say why.
+    Dify itself passes and runs, `attempts` how often the upstream is asked at most. `time_limit` is how long Dify lets
+    the invocation live; it must be over by `deadline`, and waits for tools until `hold_until` at most, so that time is
+    left to say why.
     """
 
     invocation_id: str
@@ -111,6 +114,7 @@ class Invocation:
     stream: bool = True
     callbacks: bool = False
     tools: Sequence[ToolDefinition] = ()
+    attempts: int = UPSTREAM_ATTEMPTS
     user: str | None = None
     app_id: str | None = None
     marker: str | None = None
@@ -131,9 +135,10 @@ class Engine:
 
         self._run_id: str | None = None
         self._messages: list[Message] = list(invocation.messages)
+        self._begun_with = len(self._messages)
         self._offered: Sequence[ToolDefinition] = invocation.tools
         self._choice = resolve(self._settings.tool_choice, None, names_of(invocation.tools))
-        self._parallel: bool | None = None
+        self._parallel = self._settings.parallel_tool_calls
         self._request: dict[str, Any] = invocation.request
         self._rounds = 0
         self._note: str | None = None
@@ -144,6 +149,7 @@ class Engine:
         self._total = Usage()
 
         self._round = OpenRound("", ())
+        self._aside: Sequence[ToolCall] = ()
         self._drafting = Drafting()
         self._ticket_id = ""
         self._wait_until = 0.0
@@ -195,12 +201,14 @@ class Engine:
         if response.run_id is None:
             return self._call()
         self._run_id = response.run_id
-        self._messages = repair(
-            merge(self._given.messages, response.messages, response.turn, response.query, response.past_queries)
-        )
-        self._offered = allow(response.tools, self._settings.allowed_tools)
+        prompt, own_rounds = split_rounds(self._given.messages)
+        merged = merge(prompt, response.messages, response.turn, response.query, response.past_queries)
+        self._messages = repair([*merged, *own_rounds])
+        self._begun_with = len(self._messages)
+        self._offered = self._with_node_s(response.tools)
         self._choice = resolve(self._settings.tool_choice, response.tool_choice, names_of(self._offered))
-        self._parallel = response.parallel_tool_calls
+        if self._parallel is None or self._settings.parameters_from == "client":
+            self._parallel = response.parallel_tool_calls
         self._request = with_client(self._given.request, response.parameters, self._settings)
         return self._replay(response)
 
@@ -254,7 +262,7 @@ class Engine:
         prompt = self._response.prompt
         if self._run_id is None or self._final or prompt.choice == "none" or self._settings.stop_after_tool_calls:
             return []
-        news = self._drafting.news(self._response.drafts(), names_of(prompt.tools))
+        news = self._drafting.news(self._response.drafts(), set(names_of(prompt.tools)) - self._node_s_names)
         if not news:
             return []
         request = DraftRequest(run_id=self._run_id, round=self._rounds, calls=news)
@@ -267,7 +275,7 @@ class Engine:
             return self._ask_again()
         pause = self._backoff.pause(event.retry_after)
         spoken = self._given.stream and bool(self._response.shown)
-        worth_it = event.transient and self._backoff.failures < UPSTREAM_ATTEMPTS and pause <= LONGEST_PAUSE
+        worth_it = event.transient and self._backoff.failures < self._given.attempts and pause <= LONGEST_PAUSE
         if spoken and event.transient:
             return self._fail(type(event.error)(f"{event.error} {BEGUN}"))
         if worth_it and self._now + pause < self._given.deadline:
@@ -292,8 +300,11 @@ class Engine:
             return [*said, *self._fail(Unavailable(HALF_A_CALL))]
         if not reply.calls:
             return [*said, *self._answer(event.finish_reason)]
-        if self._given.tools:
-            return [*said, *self._end(Finish("tool_calls", self._total, reply.calls))]
+        if self._given.tools and self._run_id is None:
+            return [*said, *self._hand_over(reply.calls)]
+        self._aside, reply = aside(reply, self._node_s_names)
+        if self._aside and not reply.calls:
+            return [*said, *self._hand_over(self._aside)]
         if self._final:
             missing = "" if response.shown else response.add(NO_ANSWER)
             return [*said, *_said(missing), *self._answer("stop")]
@@ -303,6 +314,25 @@ class Engine:
         if finish_reason in {"tool_calls", "function_call"}:
             finish_reason = "stop"
         return self._record(Finish(finish_reason, self._total), finish_reason)
+
+    # Tools of the node's own, which Dify runs
+
+    @property
+    def carried(self) -> list[Message]:
+        """The rounds of this invocation, which Dify does not know of."""
+        return self._messages[self._begun_with :]
+
+    @property
+    def _node_s_names(self) -> frozenset[str]:
+        return frozenset(names_of(self._given.tools))
+
+    def _with_node_s(self, client: Sequence[ToolDefinition]) -> list[ToolDefinition]:
+        """Return what is offered: of two tools with one name the node's own, since the flow was built with it."""
+        allowed = allow(client, self._settings.allowed_tools)
+        return [*self._given.tools, *(tool for tool in allowed if tool.name not in self._node_s_names)]
+
+    def _hand_over(self, calls: Sequence[ToolCall]) -> list[Action]:
+        return self._end(Finish("tool_calls", self._total, calls))
 
     # A round
 
@@ -314,7 +344,7 @@ class Engine:
         if not self._round.runnable or self._run_id is None:
             self._drafting.give_up()
             self._append(self._round.messages(()))
-            return self._call()
+            return self._hand_over(self._aside) if self._aside else self._call()
         settled = self._drafting.settle(self._round.runnable)
         if settled is None:
             return self._fail(Unavailable(HALF_A_CALL))
@@ -379,19 +409,19 @@ class Engine:
             case "expired":
                 self._note = EXPIRED_NOTE
                 self._append(self._round.failed(f"{EXPIRED_RESULT}. {status.reason or ''}".strip()))
-                return self._call()
+                return self._hand_over(self._aside) if self._aside else self._call()
             case "cancelled":
                 return self._fail(Cancelled(f"The run was cancelled: {status.reason or 'its client went away'}"))
 
     def _resolved(self, status: TicketStatus) -> list[Action]:
         self._append(self._round.messages(status.results, status.messages))
         if status.tools is not None:
-            self._offered = allow(status.tools, self._settings.allowed_tools)
+            self._offered = self._with_node_s(status.tools)
         self._choice = after_round(self._choice)
         if status.tool_choice is not None and self._settings.tool_choice == "client":
             self._choice = status.tool_choice
         self._choice = resolve("client", self._choice, names_of(self._offered))
-        return self._call()
+        return self._hand_over(self._aside) if self._aside else self._call()
 
     def _append(self, messages: Sequence[Message]) -> None:
         self._messages = [*self._messages, *messages]

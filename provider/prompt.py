@@ -3,7 +3,7 @@
 Source: the SDK's `entities/model/message.py`, as JSON.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tools.definitions import Function, ToolDefinition
@@ -49,6 +49,8 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
         return {"type": "text", "text": part["data"]}
     url = part.get("url") or f"data:{part['mime_type']};base64,{part.get('base64_data', '')}"
     match part["type"]:
+        case "audio" if not part.get("base64_data"):
+            return {"type": "audio_url", "audio_url": {"url": url}}
         case "audio":
             return {
                 "type": "input_audio",
@@ -72,6 +74,15 @@ def to_definitions(tools: Iterable[Mapping[str, Any]]) -> list[ToolDefinition]:
         )
         for tool in tools
     ]
+
+
+def split_rounds(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """Return the prompt up to its last user message, and the rounds of tools that Dify itself ran since then."""
+    last = max((index for index, message in enumerate(messages) if message.get("role") == "user"), default=-1)
+    since = messages[last + 1 :]
+    if last < 0 or not any(message.get("role") == "tool" for message in since):
+        return list(messages), []
+    return list(messages[: last + 1]), list(since)
 
 
 def take_markers(messages: Iterable[Message]) -> tuple[list[Message], str | None]:

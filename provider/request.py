@@ -4,27 +4,43 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from provider.credentials import json_object
 from provider.errors import Refused
+from provider.headers import read_headers
 from provider.settings import NodeSettings
 
-_PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort")
+_PASSED_ON = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "seed",
+    "thinking",
+    "reasoning_effort",
+)
 _FROM_CLIENT = frozenset({*_PASSED_ON, "verbosity", "max_tokens", "stop", "response_format"})
 
-# OpenAI's reasoning models refuse `max_tokens`: https://platform.openai.com/docs/api-reference/chat/create
-_COMPLETION_TOKENS = ("o1", "o3", "o4", "gpt-5")
 
+def base_request(
+    model: str, settings: NodeSettings, stop: Sequence[str] | None, user: str | None = None
+) -> dict[str, Any]:
+    """Return the fields that every upstream call of the invocation has, in our own terms (`dialect`). Raises Refused.
 
-def base_request(model: str, settings: NodeSettings, stop: Sequence[str] | None) -> dict[str, Any]:
-    """Return the fields that every upstream call of the invocation has. Raises Refused.
-
-    The calls stream always, whatever Dify asked for: a stream shows that the upstream is alive.
+    The calls stream wherever the upstream can, whatever Dify asked for: a stream shows that the upstream is alive.
     """
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     body |= {name: value for name in _PASSED_ON if (value := getattr(settings, name)) is not None}
     if settings.max_tokens is not None:
-        body[token_field(model)] = settings.max_tokens
+        body["max_tokens"] = settings.max_tokens
     if stop:
         body["stop"] = list(stop)
+    if user:
+        body["user"] = user
+    if settings.extra_body:
+        body["extra_body"] = _extra_body(settings.extra_body)
     response_format = _response_format(settings)
     if response_format:
         body["response_format"] = response_format
@@ -33,8 +49,7 @@ def base_request(model: str, settings: NodeSettings, stop: Sequence[str] | None)
 
 def with_client(request: Mapping[str, Any], parameters: Mapping[str, Any], settings: NodeSettings) -> dict[str, Any]:
     """Return the fields of every upstream call, with what the client asks of the model."""
-    limit = token_field(str(request["model"]))
-    asked = {limit if name == "max_tokens" else name: parameters[name] for name in parameters.keys() & _FROM_CLIENT}
+    asked = {name: parameters[name] for name in parameters.keys() & _FROM_CLIENT}
     if settings.parameters_from == "client":
         return {**request, **asked}
     if settings.response_format:
@@ -43,10 +58,19 @@ def with_client(request: Mapping[str, Any], parameters: Mapping[str, Any], setti
     return {**asked, **request}
 
 
-def token_field(model: str) -> str:
-    """Return what the upstream's `model` calls the limit on its answer."""
-    bare = model.rpartition("/")[2].lower()
-    return "max_completion_tokens" if bare.startswith(_COMPLETION_TOKENS) else "max_tokens"
+def node_headers(settings: NodeSettings) -> dict[str, str]:
+    """Return the node's own headers. Raises Refused."""
+    try:
+        return read_headers(settings.extra_headers or "")
+    except ValueError as error:
+        raise Refused(f"The node's extra_headers cannot be used: {error}") from None
+
+
+def _extra_body(text: str) -> dict[str, Any]:
+    try:
+        return json_object(text)
+    except ValueError as error:
+        raise Refused(f"The node's extra_body {error}") from None
 
 
 def _response_format(settings: NodeSettings) -> dict[str, Any] | None:

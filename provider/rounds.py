@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from provider.modes.mode import Reply
 from tools.calls import ToolCall, arguments_problem, assistant_message
@@ -49,6 +49,12 @@ class OpenRound:
     def failed(self, reason: str) -> list[Message]:
         """Return the round's messages where no call was run."""
         return self.messages(ToolResult(tool_call_id=call.id, output=reason, is_error=True) for call in self.runnable)
+
+
+def aside(reply: Reply, names: Collection[str]) -> tuple[list[ToolCall], Reply]:
+    """Return the calls of the tools `names`, which somebody else runs, and the reply without them."""
+    theirs = [call for call in reply.calls if call.name in names]
+    return theirs, replace(reply, calls=[call for call in reply.calls if call.name not in names])
 
 
 def sort_out(

@@ -29,13 +29,20 @@ class NodeSettings(BaseModel):
     # What follows goes to the upstream as it is, and only where the node sets it.
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
     max_tokens: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
     seed: int | None = None
+    thinking: bool | None = None
     reasoning_effort: str | None = None
+    parallel_tool_calls: bool | None = None
     response_format: str | None = None
     json_schema: str | None = None
+    extra_body: str | None = None
+    extra_headers: str | None = None
 
     @classmethod
     def read(cls, parameters: Mapping[str, Any]) -> Self:
@@ -48,5 +55,5 @@ class NodeSettings(BaseModel):
             raise Refused(f"The node's settings cannot be used. {'; '.join(problems)}") from None
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes this node the same node when its workflow runs again."""
-        return self.model_dump(exclude_unset=True, exclude={"callback_key"})
+        """Return what makes this node the same node when its workflow runs again. Variables may hold a run's own id."""
+        return self.model_dump(exclude_unset=True, exclude={"callback_key", "extra_headers", "extra_body"})

@@ -1,57 +1,92 @@
-"""The upstream over HTTP: one streamed chat completion as events."""
+"""The upstream over HTTP: one completion as events."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 
-from provider import connections
+from provider import connections, refused_fields
+from provider.capabilities import Capabilities, capabilities
 from provider.completion import CUT_OFF, DONE, CompletionReader, StreamEvent
-from provider.credentials import Credentials, advice_for_host
+from provider.credentials import MAIN, Credentials, advice_for_host
+from provider.dialect import Dialect
 from provider.errors import ProviderError, Refused, Unreachable, clean
 from provider.events import UpstreamFailed
 from provider.failures import from_response
+from provider.patience import Patience
 from provider.sse import EventDecoder
 
-IDLE_SECONDS = 300.0
-"""The longest silence: reasoning models think for minutes before they say a word."""
-
-
+NO_ADDRESS = "upstream_base_url is empty: set it to the upstream's address, or choose your vendor in upstream_vendor"
+SILENT = (
+    "The upstream said nothing for too long. It may be overloaded, or the model too slow; to wait longer, raise "
+    "first_token_seconds or idle_seconds in the provider's settings"
+)
 NO_COMPLETION = (
     "The upstream does not answer as an OpenAI-compatible server. Check upstream_base_url; it usually ends in /v1"
 )
 
 
 class Upstream:
-    """An OpenAI-compatible server."""
+    """An OpenAI-compatible server, asked for one of Dify's models, with a node's own `headers`."""
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._base_url = credentials.upstream_base_url
-        self._key = credentials.upstream_api_key.get_secret_value()
-        self._secrets = credentials.secrets
+    def __init__(
+        self,
+        form: Credentials,
+        model: str = MAIN,
+        headers: Mapping[str, str] | None = None,
+        can: Capabilities | None = None,
+    ) -> None:
+        self._form = form
+        self._dialect = Dialect(form, can or capabilities(form, model))
+        self._base_url = form.upstream_base_url
+        self._headers = _headers(form) | dict(headers or {})
+        self._secrets = (*form.secrets, *(headers or {}).values())
 
-    def complete(self, body: dict[str, Any], seconds: float) -> Iterator[StreamEvent]:
-        """Ask for a completion, with at most `seconds` of silence. The last event says how it ended; never raises."""
+    def complete(self, request: dict[str, Any], seconds: float) -> Iterator[StreamEvent]:
+        """Ask for a completion, with at most `seconds` of silence. The last event says how it ended; never raises.
+
+        What the upstream refuses and a request can do without is left out, and the request sent again.
+        """
         if not self._base_url:
-            yield UpstreamFailed(Refused("upstream_base_url is empty: set it to the upstream's address"))
+            yield UpstreamFailed(Refused(NO_ADDRESS))
             return
-        timeout = httpx.Timeout(min(seconds, IDLE_SECONDS), connect=min(seconds, connections.CONNECT_SECONDS))
+        while True:
+            body = self._dialect.write(request)
+            refused: UpstreamFailed | None = None
+            for event in self._ask(body, seconds, show_reasoning=request.get("thinking") is not False):
+                if isinstance(event, UpstreamFailed) and refused_fields.learn(
+                    self._dialect.upstream(body), body, event
+                ):
+                    refused = event
+                    break
+                yield event
+            if refused is None:
+                return
+
+    def _ask(self, body: dict[str, Any], seconds: float, *, show_reasoning: bool) -> Iterator[StreamEvent]:
+        form, path = self._form, "completions" if self._form.completion_mode == "completion" else "chat/completions"
+        first, between = min(seconds, form.first_token_seconds), min(seconds, form.idle_seconds)
+        timeout = httpx.Timeout(max(first, between) + 1, connect=min(seconds, form.connect_seconds))
+        patience: Patience | None = None
         try:
-            with connections.upstreams().stream(
-                "POST", f"{self._base_url}/chat/completions", json=body, headers=self._headers(), timeout=timeout
-            ) as response:
-                yield from self._read(response)
+            client = connections.upstreams(form.proxy_url.get_secret_value(), form.ca_certificate)
+            with (
+                client.stream(
+                    "POST", f"{self._base_url}/{path}", json=body, headers=self._headers, timeout=timeout
+                ) as response,
+                Patience(response, first, between) as patience,
+            ):
+                yield from self._read(
+                    response, patience, CompletionReader(self._secrets, show_reasoning=show_reasoning)
+                )
         except httpx.HTTPError as error:
-            yield UpstreamFailed(self._unreachable(error), transient=True)
-        except (httpx.InvalidURL, ValueError) as error:
+            silent = isinstance(error, httpx.ReadTimeout) or (patience is not None and patience.lost)
+            yield UpstreamFailed(Unreachable(SILENT) if silent else self._unreachable(error), transient=True)
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
             yield UpstreamFailed(Refused(f"The upstream cannot be asked: {clean(str(error), self._secrets)}"))
 
-    def _headers(self) -> dict[str, str]:
-        accept = {"Accept": "text/event-stream, application/json"}
-        return accept | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-
-    def _read(self, response: httpx.Response) -> Iterator[StreamEvent]:
+    def _read(self, response: httpx.Response, patience: Patience, reader: CompletionReader) -> Iterator[StreamEvent]:
         if response.status_code != httpx.codes.OK:
             body = response.read()
             yield from_response(response.status_code, body, response.headers, self._secrets)
@@ -60,17 +95,17 @@ class Upstream:
         if kind.startswith("text/html"):
             yield UpstreamFailed(Refused(f"{NO_COMPLETION} (it sent a web page)"))
             return
-        reader = CompletionReader(self._secrets)
         for data in _whole(response) if kind.startswith("application/json") else _events(response):
+            patience.heard()
             for event in reader.feed(data):
                 yield event
                 if isinstance(event, UpstreamFailed):
                     return
-        yield reader.close()
+        yield from reader.rest()
+        end = reader.close()
+        yield UpstreamFailed(Unreachable(SILENT), transient=True) if patience.lost and _is_cut(end) else end
 
     def _unreachable(self, error: httpx.HTTPError) -> ProviderError:
-        if isinstance(error, httpx.ReadTimeout):
-            return Unreachable("The upstream said nothing for too long. It may be overloaded, or the model too slow")
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
             return Unreachable(CUT_OFF)
         said = clean(str(error), self._secrets) or type(error).__name__
@@ -78,6 +113,16 @@ class Upstream:
             f"The upstream cannot be reached at {clean(self._base_url)} ({said}). Check upstream_base_url."
             f"{advice_for_host(self._base_url)}"
         )
+
+
+def _headers(form: Credentials) -> dict[str, str]:
+    key = form.upstream_api_key.get_secret_value()
+    authorization = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"Accept": "text/event-stream, application/json"} | authorization | form.headers
+
+
+def _is_cut(end: StreamEvent) -> bool:
+    return isinstance(end, UpstreamFailed)
 
 
 def _events(response: httpx.Response) -> Iterator[str]:

@@ -1,11 +1,11 @@
 """Whether upstream and bridge answer. Both are asked, so that one look shows all that is wrong."""
 
+import time
+
 from provider.bridge_client import BridgeClient
 from provider.credentials import Credentials
 from provider.errors import ProviderError, Refused
-from provider.events import UpstreamFailed
-from provider.request import token_field
-from provider.upstream import Upstream
+from provider.probe import ask, find_out
 
 _PATIENCE = 120.0
 # Some servers refuse fewer: https://platform.openai.com/docs/api-reference/responses/create
@@ -13,27 +13,24 @@ _FEWEST_TOKENS = 16
 
 
 def problems_of(credentials: Credentials, models: list[str]) -> list[str]:
-    """Return what is wrong, a sentence each: which side failed, why, and which field to change."""
+    """Return what is wrong, a sentence each: which side failed, why, and which field to change.
+
+    What the models can do is found out on the way.
+    """
     found = [f"Upstream ({model}): {error}" for model in models if (error := upstream_problem(credentials, model))]
     error = bridge_problem(credentials)
     return [*found, f"Bridge: {error}"] if error else found
 
 
 def upstream_problem(credentials: Credentials, model: str) -> ProviderError | None:
-    """Ask the upstream for a tiny completion, streamed like every other."""
-    try:
-        name = credentials.upstream_name(model)
-    except Refused as refused:
-        return refused
-    body = {
-        "model": name,
-        "messages": [{"role": "user", "content": "ping"}],
-        token_field(name): _FEWEST_TOKENS,
-        "stream": True,
-    }
-    for event in Upstream(credentials).complete(body, _PATIENCE):
-        if isinstance(event, UpstreamFailed):
-            return event.error
+    """Ask the upstream for a tiny completion, streamed like every other, and then what the model can do."""
+    if not credentials.names(model):
+        return Refused("upstream_model is empty: set it to the upstream's name of the model")
+    ping = [{"role": "user", "content": "ping"}]
+    heard = ask(credentials, model, time.monotonic() + _PATIENCE, messages=ping, max_tokens=_FEWEST_TOKENS)
+    if heard.failed:
+        return heard.failed.error
+    find_out(credentials, model, heard)
     return None
 
 

@@ -1,11 +1,14 @@
 """The models on offer. Each is a row of data; nothing elsewhere asks for a model by its name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from scripted.quirks import Quirks
 from scripted.refusal import Refusal
 from scripted.text_formats import FORMATS, Format
+from scripted.vendors import QUIRKS
 
 TEXT_PREFIX = "scripted-text-"
+LIKE_PREFIX = "scripted-like-"
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Model:
     tool_content_is_string: bool = False  # refuses a tool message whose content is a list of parts
     known_schema_keywords_only: bool = False  # refuses schema keywords that JSON Schema does not define
     extra_message_fields: frozenset[str] = frozenset()
+    quirks: Quirks = field(default_factory=Quirks)
 
 
 _MODELS = (
@@ -29,6 +33,7 @@ _MODELS = (
     Model("scripted-small-context", context=24_000),
     Model("scripted-strict-schema", known_schema_keywords_only=True),
     Model("scripted-reasoning", reasons=True, extra_message_fields=frozenset({"reasoning_content"})),
+    *(Model(f"{LIKE_PREFIX}{vendor}", quirks=quirks) for vendor, quirks in QUIRKS.items()),
     *(Model(f"{TEXT_PREFIX}{format_.name}", text_format=format_) for format_ in FORMATS.values()),
 )
 

@@ -62,8 +62,10 @@ def _rounds(request: Request, script: Script) -> Sequence[Round]:
 
 def _improvise(request: Request, text: str) -> Round:
     """A call where tool_choice forces one, JSON where response_format does, else the text."""
-    if forced := _forced_call(request):
+    if forced := _forced_call(request) or _wanted_call(request):
         return Round(list(forced))
+    if colour := _seen_colour(request):
+        return Round([Say(colour)])
     kind = request.response_format["type"]
     if kind == "json_schema":
         value = example_of(request.response_format["json_schema"]["schema"])
@@ -77,6 +79,24 @@ def _forced_call(request: Request) -> Sequence[Call]:
     name = request.tool_choice.removeprefix("=") if request.tool_choice != "required" else request.tool_names[0]
     function = next(tool["function"] for tool in request.tools if tool["function"]["name"] == name)
     return (Call(name, json.dumps(example_of(function.get("parameters", {})), ensure_ascii=False)),)
+
+
+def _wanted_call(request: Request) -> Sequence[Call]:
+    """A call of the first tool where the user asks for one in so many words and no tool has answered yet."""
+    asked = "call the tool" in last_question(request.messages).lower() and request.tool_choice != "none"
+    if not asked or not request.tools or any(message["role"] == "tool" for message in request.messages):
+        return ()
+    function = request.tools[0]["function"]
+    return (Call(function["name"], json.dumps(example_of(function.get("parameters", {})), ensure_ascii=False)),)
+
+
+def _seen_colour(request: Request) -> str | None:
+    """What a model says of the red square that is shown to find out whether it sees."""
+    content = request.messages[-1].get("content")
+    if not isinstance(content, list) or "Which colour" not in text_of(request.messages[-1]):
+        return None
+    sees = "image" not in request.model.quirks.overlooks and any(part.get("type") == "image_url" for part in content)
+    return "Red." if sees else "I see no image."
 
 
 def _summary(results: Sequence[Result], script: str) -> str:
@@ -121,6 +141,8 @@ def _failing(round_: Round, place: Place, memory: Memory) -> Round:
 def _answer(request: Request, memory: Memory, round_: Round, delta: int | None) -> Answer:
     delay, actions = _split_delay(round_.actions)
     pieces = _pieces(request, memory, actions)
+    if request.stream and "streamed calls" in request.model.quirks.overlooks:
+        pieces = [piece for piece in pieces if not isinstance(piece, ToolCall)]
     if request.model.reasons and pieces and not isinstance(pieces[0], Fail):
         pieces.insert(0, Reasoning(_REASONING))
     finish_reason = "tool_calls" if any(isinstance(piece, ToolCall) for piece in pieces) else "stop"

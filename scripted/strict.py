@@ -84,20 +84,22 @@ def read_request(raw: bytes) -> Request:
     """The request in these bytes. Raises `Refusal`."""
     body = _read_json(raw)
     model = find_model(body["model"])
-    _check_fields(body)
+    model.quirks.check(body)
+    _check_fields(body, model)
     messages = check_messages(body["messages"], model)
     tools, tool_choice = _read_tools(body, model)
+    overlooked = model.quirks.overlooks
     return Request(
         model=model,
         messages=messages,
         tools=tools,
-        tool_choice=tool_choice,
+        tool_choice="auto" if "tool_choice" in overlooked else tool_choice,
         parallel=body.get("parallel_tool_calls", True),
         stream=body.get("stream", False),
-        include_usage=_read_include_usage(body),
+        include_usage=_read_include_usage(body) and "stream_options" not in overlooked,
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         stop=[body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop", []),
-        response_format=_read_response_format(body),
+        response_format={"type": "text"} if "json_schema" in overlooked else _read_response_format(body),
         prompt_tokens=_count_prompt(messages, tools, model),
     )
 
@@ -119,8 +121,10 @@ def _read_json(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _check_fields(body: Mapping[str, Any]) -> None:
+def _check_fields(body: Mapping[str, Any], model: Model) -> None:
     for name, value in body.items():
+        if name in model.quirks.own_fields:
+            continue
         if name not in _FIELDS:
             raise Refusal(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
         sound, wanted = _FIELDS[name]

@@ -1,10 +1,11 @@
 """What the forms show, and that code and YAML say the same."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 import pytest
 import yaml
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from provider.credentials import DEFAULT_CONTEXT_SIZE, Credentials
@@ -12,6 +13,7 @@ from provider.errors import Refused
 from provider.prompt import take_markers, to_openai
 from provider.request import base_request
 from provider.settings import NodeSettings
+from provider.vendors import VENDORS
 from tools.marker import marker_for
 
 ROOT = Path(__file__).parents[2]
@@ -85,16 +87,55 @@ def test_every_text_is_there_in_both_languages(path: str, text: dict[str, str]) 
         assert any("\u4e00" <= char <= "\u9fff" for char in text["zh_Hans"]), path
 
 
+SECRETS = {name for name, field in Credentials.model_fields.items() if field.annotation is SecretStr}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_field_has_its_texts_and_is_read(form: str) -> None:
     fields = PROVIDER[form]["credential_form_schemas"]
     for field in fields:
-        assert {"label", "help", "placeholder"} <= field.keys()
-        assert (field["type"] == "secret-input") == (field["variable"] in {"upstream_api_key", "bridge_token"})
+        assert {"label", "help"} <= field.keys()
+        assert ("placeholder" in field) == (field["type"] != "select")
+        assert (field["type"] == "secret-input") == (field["variable"] in SECRETS)
     read = set(Credentials.model_fields) - ({"upstream_model_light"} if form == "model_credential_schema" else set())
     assert {field["variable"] for field in fields} == read
     [size] = [field["default"] for field in fields if field["variable"] == "context_size"]
     assert int(size) == DEFAULT_CONTEXT_SIZE == MAIN["model_properties"]["context_size"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_dify_takes_no_more_than_32_fields(form: str) -> None:
+    assert len(PROVIDER[form]["credential_form_schemas"]) <= 32
+
+
+SELECTS = [field for field in PROVIDER[FORMS[0]]["credential_form_schemas"] if field["type"] == "select"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(field["variable"], option["value"]) for field in SELECTS for option in field["options"]]
+)
+def test_every_choice_of_a_form_is_one(name: str, value: str) -> None:
+    assert getattr(Credentials.read({name: value}), name) == value
+
+
+@pytest.mark.parametrize("field", SELECTS, ids=lambda field: field["variable"])
+def test_every_choice_that_there_is_is_on_the_form(field: dict[str, Any]) -> None:
+    """What a form does not list cannot be chosen; a value that is none is refused with the field's name."""
+    name, listed = field["variable"], {option["value"] for option in field["options"]}
+    if name == "upstream_vendor":
+        assert listed == {"auto", "other", *(vendor.name for vendor in VENDORS)}
+    elif name != "price_currency":
+        union = Credentials.model_fields[name].annotation
+        kinds = get_args(union) if get_origin(union) is Union else [union]
+        assert listed == {value for kind in kinds for value in get_args(kind)}
+    with pytest.raises(Refused, match=name):
+        Credentials.read({name: "nonsense"})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_untouched_form_is_the_default(form: str) -> None:
+    shown = {field["variable"]: field.get("default") for field in PROVIDER[form]["credential_form_schemas"]}
+    assert Credentials.read(shown) == Credentials()
 
 
 @pytest.mark.parametrize("rule", MAIN["parameter_rules"], ids=lambda rule: rule["name"])
@@ -107,8 +148,8 @@ def test_only_a_few_fields_are_required() -> None:
         form: {f["variable"] for f in PROVIDER[form]["credential_form_schemas"] if f["required"]} for form in FORMS
     }
     assert required == {
-        "provider_credential_schema": {"upstream_base_url", "upstream_model"},
-        "model_credential_schema": {"upstream_base_url"},
+        "provider_credential_schema": {"upstream_model"},
+        "model_credential_schema": set(),
     }
 
 
@@ -137,6 +178,20 @@ def test_addresses(typed: str | None, read: str) -> None:
         ({"bridge_url": "ftp://x"}, "bridge_url"),
         ({"context_size": "0"}, "context_size"),
         ({"context_size": "big"}, "context_size"),
+        ({"max_output_tokens": "-1"}, "max_output_tokens"),
+        ({"extra_headers": "just words"}, "extra_headers"),
+        ({"extra_headers": "A: b\rC"}, "extra_headers"),
+        ({"extra_body": "[1]"}, "extra_body"),
+        ({"extra_body": "{"}, "extra_body"),
+        ({"connect_seconds": "0"}, "connect_seconds"),
+        ({"first_token_seconds": "soon"}, "first_token_seconds"),
+        ({"idle_seconds": "-1"}, "idle_seconds"),
+        ({"retries": "11"}, "retries"),
+        ({"proxy_url": "proxy:3128"}, "proxy_url"),
+        ({"ca_certificate": "trust me"}, "ca_certificate"),
+        ({"ca_certificate": "-----BEGIN CERTIFICATE----- AAAA -----END CERTIFICATE-----"}, "ca_certificate"),
+        ({"input_price": "cheap"}, "input_price"),
+        ({"output_price": "-1"}, "output_price"),
     ],
 )
 def test_a_field_that_cannot_be_used_is_named(form: dict[str, str], named: str) -> None:
@@ -144,25 +199,37 @@ def test_a_field_that_cannot_be_used_is_named(form: dict[str, str], named: str) 
         Credentials.read(form | {"upstream_api_key": "secret"})
 
 
-def test_secrets_are_in_no_repr() -> None:
-    assert "s3cret" not in repr(Credentials.read({"upstream_api_key": "s3cret", "bridge_token": "s3cret"}))
+def test_secrets_are_in_no_repr_and_no_refusal() -> None:
+    form = dict.fromkeys(SECRETS, "s3cret") | {"extra_headers": "X-Key: s3cret", "proxy_url": "http://me:s3cret@proxy"}
+    assert "s3cret" not in repr(Credentials.read(form))
+    for broken in ({"extra_headers": "s3cret"}, {"proxy_url": "s3cret"}, {"extra_headers": '{"a": "s3cret\\n"}'}):
+        with pytest.raises(Refused) as refused:
+            Credentials.read(form | broken)
+        assert "s3cret" not in str(refused.value)
 
 
-# Requests
+def test_every_secret_is_kept_out_of_texts() -> None:
+    form = {"upstream_api_key": "k", "bridge_token": "t", "extra_headers": "A: h; B: i", "proxy_url": "http://u:p%21@x"}
+    assert set(Credentials.read(form).secrets) == {"k", "t", "h", "i", "p!"}
 
 
 @pytest.mark.parametrize(
-    ("model", "field"),
-    [
-        ("gpt-4o", "max_tokens"),
-        ("qwen3", "max_tokens"),
-        ("gpt-5.1", "max_completion_tokens"),
-        ("o3-mini", "max_completion_tokens"),
-        ("openai/o1", "max_completion_tokens"),
-    ],
+    "text",
+    ["X-Team: blue\nX-Url: http://x/y", "X-Team: blue; X-Url: http://x/y", '{"X-Team": "blue", "X-Url": "http://x/y"}'],
 )
-def test_what_the_limit_is_called(model: str, field: str) -> None:
-    assert base_request(model, NodeSettings(max_tokens=7), None)[field] == 7
+def test_headers_as_people_write_them(text: str) -> None:
+    assert Credentials.read({"extra_headers": text}).headers == {"X-Team": "blue", "X-Url": "http://x/y"}
+
+
+def test_the_same_upstream_has_one_identity_and_another_key_another() -> None:
+    form = {"upstream_base_url": "http://x/v1", "upstream_api_key": "a", "upstream_model": "m"}
+    first = Credentials.read(form).identity("main")
+    assert first == Credentials.read(form | {"bridge_token": "t"}).identity("main")
+    for other in ({"upstream_api_key": "b"}, {"upstream_model": "n"}, {"extra_headers": "A: b"}):
+        assert Credentials.read(form | other).identity("main") != first
+
+
+# Requests
 
 
 def test_only_what_is_set_is_sent() -> None:

@@ -345,7 +345,8 @@ def test_validation_asks_both_sides(dify: Dify, bridge: Bridge, log: Log) -> Non
     dify.credentials["upstream_model_light"] = "scripted-light"
     assert dify.ask("validate_provider_credentials")[0]["result"] is True
     assert dify.ask("validate_model_credentials", model="scripted")[0]["result"] is True
-    assert [entry["request"]["model"] for entry in log()] == ["scripted", "scripted-light", "scripted"]
+    pings = [entry["request"] for entry in log() if entry["request"]["messages"][0]["content"] == "ping"]
+    assert [ping["model"] for ping in pings] == ["scripted", "scripted-light", "scripted"]
     assert bridge.paths == ["GET /plugin/v1/ping"] * 2
 
 

@@ -4,34 +4,22 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from dify_plugin import LargeLanguageModel, get_current_session  # type: ignore[import-untyped]
-from dify_plugin.entities.model import AIModelEntity, FetchFrom, ModelPropertyKey, ParameterType  # type: ignore[import-untyped]
+from dify_plugin.entities.model import AIModelEntity, FetchFrom, ParameterType  # type: ignore[import-untyped]
 from dify_plugin.entities.model.llm import LLMResult, LLMResultChunk, LLMResultChunkDelta, LLMUsage  # type: ignore[import-untyped]
 from dify_plugin.entities.model.message import AssistantPromptMessage, PromptMessage, PromptMessageTool  # type: ignore[import-untyped]
 from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeBadRequestError, InvokeError  # type: ignore[import-untyped]
 
-from provider import invocation, sdk_errors
-from provider.bridge_client import BridgeClient
+from provider import sdk_errors
+from provider.capabilities import capabilities, findings_about
 from provider.credentials import MAIN, Credentials
-from provider.engine import Engine, Invocation
 from provider.errors import Refused
 from provider.events import Fail, Finish, Heartbeat, Output, Say
-from provider.modes.automatic import Automatic
-from provider.modes.mode import Mode
-from provider.modes.openclaw_text import OpenclawText
-from provider.modes.structured import Structured
-from provider.prompt import take_markers, to_definitions, to_openai
-from provider.request import base_request
-from provider.settings import ModeName, NodeSettings
+from provider.probe import find_out
+from provider.prompt import to_definitions, to_openai
+from provider.schema import schema_for
 from provider.tokens import estimate_prompt
-from provider.upstream import Upstream
 from provider.validation import problems_of
 from tools.calls import ToolCall
-from tools.ids import random_name
-
-NO_BRIDGE = (
-    "external_tool_callback_enabled is on in this node, but the credentials name no bridge: set bridge_url and "
-    "bridge_token in the provider's settings, or switch the parameter off"
-)
 
 
 class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
@@ -48,50 +36,21 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         stream: bool = True,
         user: str | None = None,
     ) -> LLMResult | Generator[LLMResultChunk, None, None]:
-        form = Credentials.read(credentials)
-        given = self._invocation(
-            model, form, prompt_messages, model_parameters, tools or [], stop, stream=stream, user=user
-        )
-        outputs = invocation.run(Engine(given, _mode(given.settings, form, model)), Upstream(form), BridgeClient(form))
-        chunks = self._chunks(model, credentials, outputs)
-        return chunks if stream else self._whole(model, chunks)
+        from provider.node import NodeCall, outputs_of  # not before a plugin has started: see there
 
-    def _invocation(
-        self,
-        model: str,
-        form: Credentials,
-        prompt_messages: list[PromptMessage],
-        parameters: dict[str, Any],
-        tools: list[PromptMessageTool],
-        stop: list[str] | None,
-        *,
-        stream: bool,
-        user: str | None,
-    ) -> Invocation:
-        settings = NodeSettings.read(parameters)
-        # An Agent node brings its own tools and runs them itself.
-        callbacks = settings.external_tool_callback_enabled and not tools
-        if callbacks and not form.has_bridge:
-            raise Refused(NO_BRIDGE)
-        messages, marker = take_markers(to_openai(message.model_dump(mode="json") for message in prompt_messages))
         session = get_current_session()
-        started, limit = invocation.RealClock().now(), invocation.time_limit()
-        return Invocation(
-            invocation_id=random_name(),
+        call = NodeCall(
             model=model,
-            messages=messages,
-            settings=settings,
-            request=base_request(form.upstream_name(model), settings, stop),
-            hold_until=invocation.hold_until(started, limit),
-            deadline=invocation.deadline(started, limit),
-            time_limit=limit,
+            messages=[message.model_dump(mode="json") for message in prompt_messages],
+            parameters=model_parameters,
+            tools=[tool.model_dump(mode="json") for tool in tools or []],
+            stop=stop,
             stream=stream,
-            callbacks=callbacks,
-            tools=to_definitions(tool.model_dump(mode="json") for tool in tools),
             user=user,
             app_id=session.app_id if session else None,
-            marker=marker,
         )
+        chunks = self._chunks(model, credentials, outputs_of(call, Credentials.read(credentials)))
+        return chunks if stream else self._whole(model, chunks)
 
     def _chunks(
         self, model: str, credentials: dict[str, Any], outputs: Iterator[Output]
@@ -155,14 +114,27 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
 
     # What the model can do
 
-    def get_model_schema(self, model: str, credentials: Mapping[str, Any] | None = None) -> AIModelEntity | None:
-        """Return the schema of `main` or `light` with the form's context size, or a typed model's."""
-        schema = super().get_model_schema(model, credentials)
-        return _with_context_size(schema, credentials) if schema and credentials else schema
+    _may_probe = True
+    """Whether nobody waits for an answer: Dify makes an object of this class for each request."""
 
-    def get_customizable_model_schema(self, model: str, credentials: Mapping[str, Any]) -> AIModelEntity | None:
-        """Return the schema of a model whose name the user typed: the one of `main`, under that name."""
-        schema = next(schema for schema in self.model_schemas if schema.model == MAIN).model_copy(deep=True)
+    def get_model_schema(self, model: str, credentials: Mapping[str, Any] | None = None) -> AIModelEntity | None:
+        """Return the schema of `main`, `light` or a model whose name the user typed, as the credentials make it."""
+        static = self._static_schema(model)
+        if not credentials:
+            return static
+        try:
+            form = Credentials.read(credentials)
+        except Refused:
+            return static
+        if self._may_probe and form.names(model) and form.upstream_base_url and not findings_about(form, model):
+            find_out(form, model)
+        return schema_for(static, form, capabilities(form, model))
+
+    def _static_schema(self, model: str) -> AIModelEntity:
+        schemas = {schema.model: schema for schema in self.model_schemas}
+        if model in schemas:
+            return schemas[model]
+        schema = schemas[MAIN].model_copy(deep=True)
         schema.model = model
         schema.label.en_us = schema.label.zh_hans = schema.label.pt_br = schema.label.ja_jp = model
         schema.fetch_from = FetchFrom.CUSTOMIZABLE_MODEL
@@ -175,6 +147,7 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
 
         Dify turns a parameter's text that looks like a number or a truth value into one, variables included.
         """
+        self._may_probe = False
         fitted = {
             rule.name: _fitting(rule.type, model_parameters[rule.name])
             for rule in self.get_parameter_rules(model, credentials)
@@ -187,33 +160,12 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         return filtered
 
 
-def _mode(settings: NodeSettings, form: Credentials, model: str) -> Mode:
-    name = form.upstream_name(model)
-    text = OpenclawText(name, form.context_size)
-    modes: dict[ModeName, Mode] = {
-        "structured": Structured(),
-        "openclaw_text": text,
-        "auto": Automatic(form.upstream_base_url, name, text, promote=settings.text_call_promotion),
-    }
-    return modes[settings.tool_call_mode]
-
-
 def _fitting(kind: ParameterType, value: Any) -> Any:
     if kind in {ParameterType.STRING, ParameterType.TEXT} and isinstance(value, int | float):
         return str(value).lower() if isinstance(value, bool) else str(value)
     if kind is ParameterType.INT and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def _with_context_size(schema: AIModelEntity, credentials: Mapping[str, Any]) -> AIModelEntity:
-    try:
-        size = Credentials.read(credentials).context_size
-    except Refused:
-        return schema
-    return schema.model_copy(
-        update={"model_properties": schema.model_properties | {ModelPropertyKey.CONTEXT_SIZE: size}}
-    )
 
 
 def _chunk(

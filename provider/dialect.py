@@ -1,0 +1,106 @@
+"""How one upstream wants a request that is written in our own terms.
+
+Those are OpenAI's, and two more: `thinking` as a truth value, and `extra_body`, whose fields go over all others.
+"""
+
+from typing import Any
+
+from provider.capabilities import Capabilities
+from provider.credentials import Credentials
+from provider.media import for_vendor
+from provider.refused_fields import without_refused
+from provider.think_tags import without_think_block
+from provider.thinking_switch import thinking_fields
+from provider.vendors import ThinkingDialect, Vendor
+from tools.results import Message, text_of
+
+
+class Dialect:
+    """One upstream's."""
+
+    def __init__(self, form: Credentials, can: Capabilities) -> None:
+        self._form = form
+        self._vendor: Vendor = form.vendor
+        self._can = can
+
+    def write(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the body to send."""
+        body = dict(request)
+        extra = body.pop("extra_body", None) or {}
+        body |= self._thinking(body)
+        body["messages"] = [self._message(message) for message in body.get("messages") or ()]
+        self._rename_limit(body)
+        self._rename_user(body)
+        self._choose_stream(body)
+        if not self._can.tool_choice:
+            body.pop("tool_choice", None)
+        body |= self._form.extra_body | extra
+        body = without_refused(self.upstream(body), body)
+        body = {name: value for name, value in body.items() if value is not None}
+        return as_completion(body) if self._form.completion_mode == "completion" else body
+
+    def upstream(self, body: dict[str, Any]) -> tuple[str, str]:
+        """Return what a refusal is remembered of: the address and the model."""
+        return self._form.upstream_base_url, str(body.get("model"))
+
+    def _thinking(self, body: dict[str, Any]) -> dict[str, Any]:
+        thinking, effort = body.pop("thinking", None), body.pop("reasoning_effort", None)
+        said = self._form.reasoning_support
+        if said == "none":
+            return {}
+        dialect: ThinkingDialect = self._vendor.thinking if said == "auto" else said
+        return thinking_fields(dialect, thinking, effort)
+
+    def _message(self, message: Message) -> Message:
+        content = message.get("content")
+        if message.get("role") == "assistant" and isinstance(content, str):
+            return message | {"content": without_think_block(content) or (None if message.get("tool_calls") else "")}
+        if isinstance(content, list):
+            return message | {"content": [for_vendor(part, self._vendor) for part in content]}
+        return message
+
+    def _rename_limit(self, body: dict[str, Any]) -> None:
+        limit = next((body.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in body), None)
+        if limit is not None:
+            body[token_field(str(body.get("model")), self._form)] = min(limit, self._form.max_output_tokens)
+
+    def _rename_user(self, body: dict[str, Any]) -> None:
+        user = body.pop("user", None)
+        if user and self._form.send_user == "on":
+            body[self._vendor.user_field] = user
+
+    def _choose_stream(self, body: dict[str, Any]) -> None:
+        whole = self._form.streaming == "off" or (bool(body.get("tools")) and not self._can.streamed_tools)
+        if whole:
+            body["stream"] = False
+        if whole or self._form.streaming == "without_usage":
+            body.pop("stream_options", None)
+
+
+def token_field(model: str, form: Credentials) -> str:
+    """Return what the upstream calls the limit on its answer."""
+    if form.token_field != "auto":  # noqa: S105 - no secret
+        return form.token_field
+    bare = model.rpartition("/")[2].lower()
+    return "max_completion_tokens" if bare.startswith(form.vendor.completion_tokens) else "max_tokens"
+
+
+_ONLY_CHAT = {
+    "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "thinking",
+}  # fmt: skip
+_SPEAKERS = {"assistant": "Assistant", "tool": "Tool"}
+
+
+def as_completion(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request for `/completions`: one message is the prompt as it is, more become a dialogue to go on with."""
+    messages = body["messages"]
+    written = {name: value for name, value in body.items() if name not in _ONLY_CHAT}
+    if len(messages) == 1:
+        return written | {"prompt": text_of(messages[0].get("content"))}
+    leading = [text_of(message.get("content")) for message in messages if message["role"] in {"system", "developer"}]
+    turns = [
+        f"{_SPEAKERS.get(message['role'], 'User')}: {text_of(message.get('content'))}"
+        for message in messages
+        if message["role"] not in {"system", "developer"}
+    ]
+    return written | {"prompt": "\n\n".join([*leading, *turns, "Assistant:"])}
