@@ -1,6 +1,7 @@
 """How an invocation of the plugin finds the run it serves, and what an earlier try of it has done already."""
 
 import logging
+import threading
 import time
 
 from bridge.dify.errors import DifyError
@@ -119,7 +120,11 @@ class Invocations:
         live = self._runs.live(request.run_id)
         invocation = self._store.invocation(invocation_id)
         if live and invocation and invocation.run_id == request.run_id and invocation.attempt == live.attempt:
-            live.draft(invocation_id, request.round, request.calls)
+            held = live.draft(invocation_id, request.round, request.calls, after_text=request.streamed_text)
+            if held:
+                timer = threading.Timer(self._runs.config.limits.boundary_seconds, live.deliver_pending)
+                timer.daemon = True
+                timer.start()
 
     def record(self, invocation_id: str, request: RecordRequest) -> None:
         """Write how an invocation ended: its answer is what a later attempt of the run replays."""

@@ -60,6 +60,8 @@ class LiveRun:
         self._stopped: list[TicketRow] = []
         self._withheld = Withheld()
         self._drafts = Drafts()
+        self._held: list[tuple[str, int, Sequence[DraftDelta]]] = []
+        self._text_arrived = False
         self._total: Usage | None = None
         self.note: str | None = None
         self._open_segment(told[-1].number + 1 if told else 0)
@@ -69,6 +71,8 @@ class LiveRun:
         self._segments[number] = self._current
         self._segments.pop(number - KEPT_SEGMENTS, None)
         self._told = _Told()
+        self._held = []
+        self._text_arrived = False
         self._guard = self._make_guard() if self._make_guard else None
 
     @property
@@ -105,6 +109,7 @@ class LiveRun:
             if not piece:
                 self.deliver_pending()
                 return
+            self._text_arrived = False
             self._tell(self._withheld.feed(piece))
 
     def _tell(self, piece: str) -> None:
@@ -151,11 +156,26 @@ class LiveRun:
         """Dify reported the usage of the whole run."""
         self._total = usage or self._total
 
-    def draft(self, invocation_id: str, round_: int, deltas: Sequence[DraftDelta]) -> None:
-        """The model of this invocation writes calls; what was written cannot be taken back."""
+    def draft(self, invocation_id: str, round_: int, deltas: Sequence[DraftDelta], *, after_text: bool = False) -> bool:
+        """The model of this invocation writes calls; what was written cannot be taken back.
+
+        Text that came before them may still be on its way through Dify. `after_text` holds them back until it has
+        arrived, or until `deliver_pending`; the answer says whether they are held.
+        """
         with self._lock:
-            if not self.over:
-                self._current.add(*self._drafts.take(invocation_id, round_, deltas))
+            if self.over:
+                return False
+            if after_text and not self._text_arrived:
+                self._held.append((invocation_id, round_, deltas))
+                return True
+            self._current.add(*self._drafts.take(invocation_id, round_, deltas))
+            return False
+
+    def _tell_held(self) -> None:
+        held, self._held = self._held, []
+        self._text_arrived = True
+        for invocation_id, round_, deltas in held:
+            self.draft(invocation_id, round_, deltas)
 
     def stop_writing(self, invocation_id: str, reason: str | None) -> None:
         """This invocation has ended; calls that it began and never handed over make the response fail."""
@@ -171,6 +191,7 @@ class LiveRun:
     def deliver_pending(self) -> None:
         """Deliver the tickets that wait for their text."""
         with self._lock:
+            self._tell_held()
             pending, self._pending = self._pending, []
             for ticket in pending:
                 self.deliver(ticket)

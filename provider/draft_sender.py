@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from provider import connections
 from provider.bridge_client import BridgeClient
 from provider.events import TellDrafts
-from tools.wire import DraftDelta, DraftRequest
+from tools.wire import DraftDelta
 
 _PAUSE = 0.03
 """Between two requests, in seconds: pieces that come faster travel together."""
@@ -61,5 +61,4 @@ def together(waiting: Iterable[TellDrafts]) -> TellDrafts:
             known = pieces.get(delta.id)
             whole = known.arguments + delta.arguments if known else delta.arguments
             pieces[delta.id] = (known or delta).model_copy(update={"arguments": whole})
-    request = DraftRequest(run_id=last.request.run_id, round=last.request.round, calls=list(pieces.values()))
-    return TellDrafts(last.invocation_id, request)
+    return TellDrafts(last.invocation_id, last.request.model_copy(update={"calls": list(pieces.values())}))

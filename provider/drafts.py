@@ -29,11 +29,16 @@ class Drafting:
         deltas: list[DraftDelta] = []
         for draft in drafts if not self._owed else ():
             told = self._told.get(draft.id)
-            if draft.name not in offered or not draft.arguments or told == draft:
+            if draft.name not in offered:
                 continue
-            offset = len(told.arguments) if told else 0
-            deltas.append(DraftDelta(id=draft.id, name=draft.name, offset=offset, arguments=draft.arguments[offset:]))
-            self._told[draft.id] = draft
+            if draft.arguments and told != draft:
+                offset = len(told.arguments) if told else 0
+                piece = draft.arguments[offset:]
+                deltas.append(DraftDelta(id=draft.id, name=draft.name, offset=offset, arguments=piece))
+                self._told[draft.id] = draft
+            # OpenAI's SDKs take a call for whole once another one begins.
+            if not draft.complete:
+                break
         return deltas
 
     def give_up(self) -> None:

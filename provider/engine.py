@@ -265,8 +265,10 @@ class Engine:
         news = self._drafting.news(self._response.drafts(), set(names_of(prompt.tools)) - self._node_s_names)
         if not news:
             return []
-        request = DraftRequest(run_id=self._run_id, round=self._rounds, calls=news)
-        return [TellDrafts(self._given.invocation_id, request)]
+        text = self._given.stream and bool(self._response.shown)
+        request = DraftRequest(run_id=self._run_id, round=self._rounds, calls=news, streamed_text=text)
+        boundary = [Heartbeat()] if text and all(delta.offset == 0 for delta in news) else []
+        return [*boundary, TellDrafts(self._given.invocation_id, request)]
 
     def _upstream_failed(self, event: UpstreamFailed) -> list[Action]:
         other = self._mode.instead(self._response.prompt, event)

@@ -42,11 +42,15 @@ def arguments_problem(arguments: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A call that a model is still writing. `arguments` is their beginning as far as it is sound JSON."""
+    """A call that a model is still writing. `arguments` is their beginning as far as it is sound JSON.
+
+    `complete` says that nothing more can come.
+    """
 
     id: str
     name: str
     arguments: str
+    complete: bool = False
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ class ToolCallAssembler:
     def drafts(self) -> list[Draft]:
         """Return the calls as far as they are written, in the order in which they began."""
         return [
-            Draft(partial.id, partial.name, partial.arguments[: partial.sound.length])
+            Draft(partial.id, partial.name, partial.arguments[: partial.sound.length], partial.sound.complete)
             for partial in self._calls
             if partial.name
         ]

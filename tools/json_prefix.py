@@ -33,6 +33,11 @@ class JsonObjectPrefix:
         self._escape = ""
         self._quoted = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether the object has ended."""
+        return self.sound and self._expects == "nothing"
+
     def feed(self, text: str) -> None:
         """Take what was written next."""
         for character in text:

@@ -145,12 +145,14 @@ class DraftRequest(_Wire):
     """What the model has written of its calls since the last such request.
 
     It lets a client watch a call grow and promises nothing: only the round's ticket makes a call one that may be run.
-    A request that is lost costs nothing, as the ticket brings all of it.
+    A request that is lost costs nothing, as the ticket brings all of it. `streamed_text` says that text of this round
+    went to Dify before.
     """
 
     run_id: str
     round: int = Field(ge=0)
     calls: list[DraftDelta] = Field(min_length=1)
+    streamed_text: bool = False
 
 
 class TicketRequest(_Wire):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bridge.live import LiveRun
-from bridge.segments import Calls, Draft, End, Event, Failure, Segment
+from bridge.segments import Calls, Draft, End, Event, Failure, Segment, Text
 from bridge.store.rows import CallRow, TicketRow
 from tools.wire import DraftDelta, Usage
 
@@ -103,3 +103,22 @@ def test_two_invocations_write_one_after_the_other() -> None:
     second = run.segment(first.number + 1)
     assert second
     assert kinds(second) == [Calls, End]
+
+
+def test_a_call_is_told_behind_the_text_before_it() -> None:
+    run = live()
+    segment = run.current
+    run.text("Let me ")
+    assert run.draft("one", 0, [piece("a", 0, "{")], after_text=True)
+    run.text("look.")
+    run.text("")
+    assert not run.draft("one", 0, [piece("a", 1, "}")], after_text=True)
+    assert kinds(segment) == [Text, Text, Draft, Draft]
+
+
+def test_a_call_does_not_wait_for_ever_for_the_text_before_it() -> None:
+    run = live()
+    segment = run.current
+    run.draft("one", 0, [piece("a", 0, "{")], after_text=True)
+    run.deliver_pending()
+    assert kinds(segment) == [Draft]

@@ -39,6 +39,13 @@ def test_a_call_of_no_tool_and_an_unsound_one_are_not_told() -> None:
     assert told(play) == {}
 
 
+def test_a_call_is_told_only_when_the_one_before_it_is_whole() -> None:
+    play = Play().start(attached(), call_delta(0, "read", '{"path": ', "x"), call_delta(1, "exec", '{"command": ', "y"))
+    assert list(told(play).values()) == ['{"path": ']
+    play.feed(call_delta(0, "", '"a"}'))
+    assert list(told(play).values()) == ['{"path": "a"}', '{"command": ']
+
+
 def test_nothing_is_told_where_there_is_no_run() -> None:
     assert not Play(callbacks=False).start(*asks(("read", "{}"))).all(TellDrafts)
 

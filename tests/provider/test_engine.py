@@ -246,12 +246,12 @@ def test_messages_that_the_client_sent_after_the_results_follow_them() -> None:
     assert [m["role"] for m in play.body["messages"][-3:]] == ["assistant", "tool", "user"]
 
 
-def test_text_before_the_calls_is_followed_by_one_empty_chunk_when_the_ticket_is_open() -> None:
+def test_text_before_the_calls_is_followed_by_an_empty_chunk_before_they_are_told_and_when_the_ticket_is_open() -> None:
     play = Play().start(attached(), Delta(text="Let me look."), *asks(READ))
     assert play.last(OpenTicket).request.streamed_text
     assert play.last(OpenTicket).request.content == "Let me look."
     assert [type(action) for action in play.feed(play.status("open"))] == [Heartbeat, PollTicket]
-    assert len(play.all(Heartbeat)) == 1
+    assert len(play.all(Heartbeat)) == 2
 
 
 def test_no_empty_chunk_without_text_and_none_without_streaming() -> None:
