@@ -23,7 +23,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=200)
     parser.add_argument("--app", choices=EXAMPLES, default="minimal")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, Stack(Path(name), apps=[options.app]) as stack:
+    # The box takes as many streams as there are; a Dify with its default settings takes ten.
+    limits = {"dify_streams": options.turns}
+    with tempfile.TemporaryDirectory() as name, Stack(Path(name), apps=[options.app], bridge_settings=limits) as stack:
         before = memory(stack)
         began = time.monotonic()
         with ThreadPoolExecutor(options.turns) as pool:
