@@ -3,6 +3,7 @@
 import logging
 import random
 import ssl
+import threading
 import time
 from functools import cache, lru_cache
 
@@ -11,16 +12,23 @@ import httpx
 CONNECT_SECONDS = 10.0
 _KEPT = 100
 
+_opening = threading.Lock()
+
 # It logs every request's address, once for each poll.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-@lru_cache(maxsize=32)
 def upstreams(proxy: str = "", ca_certificate: str = "") -> httpx.Client:
     """The client for all upstreams behind a proxy and trusted by a certificate authority, PEM, if there are such.
 
     Keys are in the requests, never in the client.
     """
+    with _opening:  # or two that come at once open two
+        return _upstreams(proxy, ca_certificate)
+
+
+@lru_cache(maxsize=32)
+def _upstreams(proxy: str, ca_certificate: str) -> httpx.Client:
     verify: ssl.SSLContext | bool = True
     if ca_certificate:
         verify = httpx.create_ssl_context()

@@ -52,18 +52,19 @@ _refused: dict[tuple[str, str], tuple[Field, ...]] = {}
 """What each upstream (its address and the model) has refused since this process began."""
 
 
-def learn(upstream: tuple[str, str], body: dict[str, Any], failed: UpstreamFailed) -> bool:
-    """Remember which field of `body` was refused; say whether it was one that a request can do without."""
+def learn(upstream: tuple[str, str], body: dict[str, Any], failed: UpstreamFailed) -> str | None:
+    """Remember which field of `body` was refused, and return its name if it is one that a request can do without."""
     if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong):
-        return False
-    known = _refused.get(upstream, ())
+        return None
     said = str(failed.error)
     for field in FIELDS:
-        if field not in known and body.get(field.name) not in (None, False) and field.refusal.search(said):
-            _refused[upstream] = (*known, field)
-            log.warning("this upstream refuses %s, so it is left out from now on: %s", field.name, said)
-            return True
-    return False
+        if body.get(field.name) not in (None, False) and field.refusal.search(said):
+            known = _refused.get(upstream, ())
+            if field not in known:  # another request may have learned it meanwhile
+                _refused[upstream] = (*known, field)
+                log.warning("this upstream refuses %s, so it is left out from now on: %s", field.name, said)
+            return field.name
+    return None
 
 
 def without_refused(upstream: tuple[str, str], body: dict[str, Any]) -> dict[str, Any]:
@@ -81,3 +82,8 @@ def without_refused(upstream: tuple[str, str], body: dict[str, Any]) -> dict[str
 def refuses(upstream: tuple[str, str], name: str) -> bool:
     """Say whether the upstream has refused a field."""
     return any(field.name == name for field in _refused.get(upstream, ()))
+
+
+def forget() -> None:
+    """Forget what was refused."""
+    _refused.clear()

@@ -1,7 +1,8 @@
 """The upstream over HTTP: one completion as events."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -51,20 +52,22 @@ class Upstream:
         if not self._base_url:
             yield UpstreamFailed(Refused(NO_ADDRESS))
             return
+        left_out: set[str] = set()
         while True:
             body = self._dialect.write(request)
-            refused: UpstreamFailed | None = None
-            for event in self._ask(body, seconds, show_reasoning=request.get("thinking") is not False):
-                if isinstance(event, UpstreamFailed) and refused_fields.learn(
-                    self._dialect.upstream(body), body, event
-                ):
-                    refused = event
-                    break
-                yield event
-            if refused is None:
+            refused: str | None = None
+            with closing(self._ask(body, seconds, show_reasoning=request.get("thinking") is not False)) as events:
+                for event in events:
+                    if isinstance(event, UpstreamFailed):
+                        refused = refused_fields.learn(self._dialect.upstream(body), body, event)
+                        if refused and refused not in left_out:
+                            break
+                    yield event
+            if not refused or refused in left_out:
                 return
+            left_out.add(refused)
 
-    def _ask(self, body: dict[str, Any], seconds: float, *, show_reasoning: bool) -> Iterator[StreamEvent]:
+    def _ask(self, body: dict[str, Any], seconds: float, *, show_reasoning: bool) -> Generator[StreamEvent]:
         form, path = self._form, "completions" if self._form.completion_mode == "completion" else "chat/completions"
         first, between = min(seconds, form.first_token_seconds), min(seconds, form.idle_seconds)
         timeout = httpx.Timeout(max(first, between) + 1, connect=min(seconds, form.connect_seconds))
