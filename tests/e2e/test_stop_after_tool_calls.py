@@ -1,6 +1,9 @@
 """A node that ends with its calls: the flow sees them, the client gets them, and the run goes on with the results."""
 
+import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +164,48 @@ def twins(folder: Path) -> Path:
     path = folder / "twins.yml"
     path.write_text(yaml.safe_dump(export))
     return path
+
+
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+def test_calls_that_a_person_decides_on_after_the_workflow_run_has_ended(
+    decision: str, make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    stack = make_stack(apps=[], exports={"minimal": export_with(tmp_path, "minimal", stop_after_tool_calls=True)})
+    operator = ask_for_everything(stack)
+    prompt = f"Decide.\n{call('exec', command='echo ran')}\n!then"
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(make_client(stack).ask, prompt)
+        waiting = wait_for_a_question(stack, operator)
+        body = {"by": "ada"} | ({"reason": "Not now."} if decision == "deny" else {})
+        url = f"{stack.bridge_url}/operator/v1/calls/{waiting['id']}/{decision}"
+        assert httpx.post(url, json=body, headers=operator).status_code == 200
+        outcome = asked.result(timeout=30)
+    assert ("ran" if decision == "approve" else "Not now.") in outcome.reply.text
+    assert outcome.http_requests == (2 if decision == "approve" else 1)
+    (run,) = outcome.runs
+    assert [row["status"] for row in workflow_runs(stack, run)] == ["succeeded", "succeeded"]
+
+
+def ask_for_everything(stack: Stack) -> dict[str, str]:
+    """Start the bridge again with a policy that has a person decide on every call. Return the person's headers."""
+    (stack.folder / "policy.toml").write_text('[[rules]]\ndirection = "endpoint"\naction = "ask"\n')
+    config = stack.folder / "clawback.toml"
+    config.write_text(f"policy = {json.dumps(str(stack.folder / 'policy.toml'))}\n{config.read_text()}")
+    stack.bridge.kill()
+    stack.bridge.start()
+    return {"Authorization": f"Bearer {stack.operator_token}"}
+
+
+def wait_for_a_question(stack: Stack, operator: dict[str, str]) -> dict[str, Any]:
+    """Return the call that waits for a person, once the workflow run that asked for it has ended."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        ended = [row["status"] for row in httpx.get(f"{stack.box_url}/box/state").json()["runs"]] == ["succeeded"]
+        calls = httpx.get(f"{stack.bridge_url}/operator/v1/approvals", headers=operator).json()["calls"]
+        if ended and calls:
+            return dict(calls[0])
+        time.sleep(0.05)
+    raise AssertionError("no call waits for a decision")
 
 
 @pytest.mark.openclaw

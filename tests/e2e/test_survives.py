@@ -233,6 +233,18 @@ def test_an_answer_after_callback_wait_seconds(make_stack: MakeStack, tmp_path: 
     assert asked[-1]["request"]["messages"][-1]["content"] == "late"
 
 
+def test_results_that_come_while_the_workflow_is_let_go(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    stack = make_stack(apps=[], exports={"minimal": export_with(tmp_path, "minimal", callback_wait_seconds=0)})
+    rounds = [line for number in range(6) for line in (call("exec", command=f"echo {number}"), "!then")]
+    for number in range(3):
+        outcome = make_client(stack).ask("\n".join([f"No wait {number}.", *rounds, "!say done"]))
+        assert outcome.reply.text == "done"
+        assert len(outcome.runs) == 1
+        assert len(upstream_log(stack, f"No wait {number}.")) == 7
+
+
 def test_results_posted_on_the_ticket_itself_wake_the_run(stack: Stack) -> None:
     user = {"role": "user", "content": f"On the ticket.\n{call('exec', command='x')}\n!then\n!say heard"}
     headers = {"X-Session-Affinity": "on-the-ticket"}

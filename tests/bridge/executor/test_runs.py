@@ -65,6 +65,18 @@ def test_what_is_still_open_is_waited_for(bridge: Bridge) -> None:
     assert bridge.ask("plugin", "GET", path).body["state"] == "resolved"
 
 
+def test_a_node_that_ended_with_its_calls_goes_on_with_them_when_it_is_asked_again(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    attached = bridge.attach()
+    bridge.open(("exec", "{}"), attached=attached)
+    record(bridge, attached, finish_reason="tool_calls", stopped=True)
+    laptop.post(laptop.claim()[0], "done")
+    again = bridge.attach()
+    assert again["run_id"] == attached["run_id"]
+    assert [done["results"][0]["output"] for done in again["rounds"]] == ["done"]
+    assert again["answer"] is None
+
+
 def test_the_calls_of_an_invocation_that_failed_are_cancelled(bridge: Bridge) -> None:
     laptop = bridge.register()
     attached = bridge.attach()
