@@ -5,11 +5,12 @@ Sources: libs/external_api.py, libs/exception.py, controllers/service_api/app/er
 
 import logging
 import re
+from difflib import get_close_matches
 from http import HTTPStatus
 
-from flask import Blueprint
+from flask import Blueprint, current_app, request
 from graphon.model_runtime.errors.invoke import InvokeError, InvokeRateLimitError
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 
 from box.admission import TooManyRequests
 from box.errors import ProviderTokenNotInitError
@@ -67,8 +68,21 @@ def _http_error(error: HTTPException) -> Answer:
     message = str(error.description or HTTPStatus(status).phrase)
     if message == _EMPTY_BODY:
         message = "Invalid JSON payload received or JSON payload is empty."
+    if isinstance(error, NotFound) and request.url_rule:
+        message += _similar_addresses(message)
     headers = {"WWW-Authenticate": 'Bearer realm="api"'} if status == 401 else {}
     return _answer(code, message, status, headers)
+
+
+def _similar_addresses(message: str) -> str:
+    """What Flask-RESTX appends to a thing that was not found, as if the address had been wrong."""
+    rules = {re.sub(r"(<.*>)", "", rule.rule): rule.rule for rule in current_app.url_map.iter_rules()}
+    similar = get_close_matches(request.path, rules)
+    if not similar:
+        return ""
+    meant = " or ".join(rules[match] for match in similar)
+    stop = " " if message.endswith(".") else ". "
+    return f"{stop}You have requested this URI [{request.path}] but did you mean {meant} ?"
 
 
 def _provider_not_initialized(error: ProviderTokenNotInitError) -> Answer:

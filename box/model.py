@@ -8,6 +8,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, NoReturn, cast, overload, override
 
 from graphon.model_runtime.entities.llm_entities import (
@@ -240,7 +241,8 @@ class PluginModel(LLMProtocol):
 
     def _chunks(self, body: Packet) -> Generator[LLMResultChunk, None, None]:
         for chunk in self._checked(self.request("invoke_llm", body)):
-            yield LLMResultChunk.model_validate({**chunk, "prompt_messages": []})
+            delta = {**chunk["delta"], "usage": _with_plain_numbers(chunk["delta"].get("usage"))}
+            yield LLMResultChunk.model_validate({**chunk, "delta": delta, "prompt_messages": []})
 
     def _checked(self, chunks: Iterator[Packet]) -> Iterator[Packet]:
         for chunk in chunks:
@@ -248,6 +250,14 @@ class PluginModel(LLMProtocol):
                 error = DaemonError(PLUGIN_INVOKE_ERROR, json.dumps(_CONTENT_REQUIRED))
                 raise as_node_error(error, self._catalogue.folder.labels[self._provider_in_plugin])
             yield chunk
+
+
+def _with_plain_numbers(usage: Packet | None) -> Packet | None:
+    """Prices as the daemon writes them: plainly, so that Python's `0E-7` is a 0."""
+    if usage is None:
+        return None
+    prices = {name: str(value) for name, value in usage.items() if "price" in name}
+    return usage | {name: f"{Decimal(value).normalize():f}" for name, value in prices.items()}
 
 
 # The daemon parses every chunk and lets none without content pass: pkg/entities/model_entities/llm.go.

@@ -34,8 +34,8 @@ class SavedPrompts:
     """A node's prompt messages as Dify keeps them in `process_data`."""
 
     def serialize(self, *, model_mode: LLMMode, prompt_messages: Sequence[PromptMessage]) -> object:
-        """One `{role, text}` for each message."""
-        return [{"role": each.role.value, "text": each.get_text_content()} for each in prompt_messages]
+        """One `{role, text, files}` for each message. Differs from Dify: `files` is always empty."""
+        return [{"role": each.role.value, "text": each.get_text_content(), "files": []} for each in prompt_messages]
 
 
 class BoxNodeFactory:

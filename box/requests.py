@@ -6,7 +6,7 @@ Source: controllers/service_api/app/{completion,workflow,conversation,message,wo
 import uuid
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 type ResponseMode = Literal["blocking", "streaming"]
 
@@ -35,6 +35,8 @@ type UuidOrEmpty = Annotated[str, AfterValidator(_uuid_or_empty)]
 
 class ChatRequest(BaseModel):
     """`POST /v1/chat-messages`."""
+
+    model_config = ConfigDict(title="ChatRequestPayload")
 
     inputs: dict[str, Any]
     query: str

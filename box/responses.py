@@ -7,6 +7,7 @@ the fields and their order.
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from graphon.enums import BuiltinNodeTypes
@@ -123,7 +124,7 @@ class WorkflowResponses:
             "status": status,
             "error": (result.error or "Unknown error") if status in ("failed", "exception") else result.error or None,
             "elapsed_time": (finished_at - event.start_at).total_seconds(),
-            "execution_metadata": _json(result.metadata) or None,
+            "execution_metadata": _json(_prices_as_text(result.metadata)) or None,
             "created_at": _seconds(event.start_at),
             "finished_at": _seconds(finished_at),
             "files": [],
@@ -164,6 +165,10 @@ def _json(values: Mapping[Any, Any] | None) -> dict[str, Any] | None:
         return None
     converted = WorkflowRuntimeTypeConverter().to_json_encodable({str(key): value for key, value in values.items()})
     return dict(converted)
+
+
+def _prices_as_text(metadata: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: str(value) if isinstance(value, Decimal) else value for key, value in metadata.items()}
 
 
 def _seconds(moment: datetime) -> int:

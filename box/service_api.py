@@ -52,6 +52,9 @@ def create_blueprint(access: Access, store: Store, runs: Runs, imitation: Imitat
     return blueprint
 
 
+_JSON_OF_RUNS = "application/json; charset=utf-8"
+
+
 class _ServiceApi:
     def __init__(self, access: Access, store: Store, runs: Runs, imitation: Imitation) -> None:
         self._access = access
@@ -70,7 +73,7 @@ class _ServiceApi:
         wanted = Request(body.inputs, body.query, body.conversation_id, body.auto_generate_name)
         if body.response_mode == "streaming":
             return _stream(self._runs.stream(app, user, wanted))
-        return _json(self._runs.block(app, user, wanted))
+        return _json(self._runs.block(app, user, wanted), _JSON_OF_RUNS)
 
     def stop_chat(self, task_id: str) -> Response:
         app = self._access.app()
@@ -87,7 +90,7 @@ class _ServiceApi:
         _require_workflow(app, None)
         if body.response_mode == "streaming":
             return _stream(self._runs.stream(app, user, Request(body.inputs)))
-        return _json(self._runs.block(app, user, Request(body.inputs)))
+        return _json(self._runs.block(app, user, Request(body.inputs)), _JSON_OF_RUNS)
 
     def stop_workflow(self, task_id: str) -> Response:
         app = self._access.app()
@@ -130,7 +133,7 @@ class _ServiceApi:
 
     def delete_conversation(self, conversation_id: uuid.UUID) -> Response:
         self._store.delete_conversation(self._conversation(conversation_id))
-        return Response(status=204)
+        return Response(status=204, content_type="application/json")
 
     def rename_conversation(self, conversation_id: uuid.UUID) -> Response:
         conversation = self._conversation(conversation_id)
@@ -203,8 +206,8 @@ def _require_workflow(app: App, workflow_id: str | None) -> None:
         raise ValueError("Workflow not published")
 
 
-def _json(body: object) -> Response:
-    return Response(json.dumps(body, default=str), content_type="application/json; charset=utf-8")
+def _json(body: object, content_type: str = "application/json") -> Response:
+    return Response(json.dumps(body, default=str), content_type=content_type)
 
 
 def _stream(events: Iterator[Event]) -> Response:
@@ -238,7 +241,7 @@ def _run_fields(run: WorkflowRun) -> dict[str, Any]:
         "id": run.id,
         "workflow_id": run.workflow_id,
         "status": run.status,
-        "inputs": run.inputs,
+        "inputs": json.dumps(run.inputs),
         "outputs": run.outputs,
         "error": run.error,
         "total_steps": run.total_steps,
@@ -255,7 +258,7 @@ def _end_user_fields(app: App, user: EndUser) -> dict[str, Any]:
         "id": user.id,
         "tenant_id": app.tenant_id,
         "app_id": app.id,
-        "type": "service_api",
+        "type": "service-api",
         "external_user_id": user.session_id,
         "name": None,
         "is_anonymous": user.is_anonymous,
@@ -339,7 +342,7 @@ def _site(app: App) -> dict[str, Any]:
         "icon_type": app.icon_type,
         "icon": app.icon,
         "icon_background": app.icon_background,
-        "description": app.description,
+        "description": None,
         "copyright": None,
         "privacy_policy": None,
         "input_placeholder": None,

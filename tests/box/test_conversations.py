@@ -30,7 +30,9 @@ def test_turns_are_counted(box: RunningBox) -> None:
 def test_an_unknown_conversation_is_not_found(box: RunningBox) -> None:
     response = box.block("hi", conversation_id="0b8e8d4e-6f0f-4a44-8d66-2b8b9f1f3f10")
     assert response.status_code == 404
-    assert response.json() == {"code": "not_found", "message": "Conversation Not Exists.", "status": 404}
+    said, _, added = response.json().pop("message").partition(" You have requested this URI ")
+    assert (response.json()["code"], response.json()["status"], said) == ("not_found", 404, "Conversation Not Exists.")
+    assert added.startswith("[/v1/chat-messages] but did you mean /v1/chat-messages or ")
 
 
 def test_another_users_conversation_is_not_found(box: RunningBox) -> None:

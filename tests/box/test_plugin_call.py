@@ -13,7 +13,7 @@ def test_the_plugin_is_told_the_end_user_and_the_app(box: RunningBox) -> None:
     told = box.chat("!tell", user="grace").told
     assert told["app_id"] == box.ready["apps"][0]["app_id"]
     user = box.request("GET", f"end-users/{told['user']}").json()
-    assert (user["id"], user["session_id"], user["type"]) == (told["user"], "grace", "service_api")
+    assert (user["id"], user["session_id"], user["type"]) == (told["user"], "grace", "service-api")
 
 
 def test_a_call_carries_messages_parameters_and_no_tools(box: RunningBox) -> None:

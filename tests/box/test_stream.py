@@ -60,6 +60,16 @@ def test_nodes_are_named_and_timed(box: RunningBox) -> None:
     assert model_node["status"] == "succeeded"
     assert model_node["outputs"]["text"] == "hello"
     assert [each["role"] for each in model_node["process_data"]["prompts"]] == ["system", "user"]
+    assert [each["files"] for each in model_node["process_data"]["prompts"]] == [[], []]
+
+
+def test_prices_are_written_plainly_and_as_text(box: RunningBox) -> None:
+    """The test plugin's prices are Python's `0E-7`; Dify's daemon writes them without an exponent."""
+    turn = box.chat("hello")
+    model_node = turn.of("node_finished")[1]["data"]
+    assert model_node["execution_metadata"]["total_price"] == "0"
+    for usage in (model_node["outputs"]["usage"], turn.one("message_end")["metadata"]["usage"]):
+        assert {value for name, value in usage.items() if name.endswith("_price")} <= {"0"}
 
 
 def test_the_workflow_tells_its_inputs_without_the_conversation(box: RunningBox) -> None:

@@ -359,7 +359,7 @@ def test_a_run_is_stopped_under_the_user_that_started_it(server: ByteServer, cli
 
 
 def test_an_end_user_has_the_name_that_it_was_called_by(server: ByteServer, client: DifyClient) -> None:
-    found = b'{"id": "0190-uuid", "type": "service_api", "is_anonymous": true, "session_id": "session-1"}'
+    found = b'{"id": "0190-uuid", "type": "service-api", "is_anonymous": true, "session_id": "session-1"}'
     server.replies = [
         plain("200 OK", found),
         problem("404 NOT FOUND", "end_user_not_found", "End user not found."),

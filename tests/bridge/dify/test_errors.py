@@ -23,6 +23,13 @@ def answered(status: int, code: str | None, message: str, **headers: str) -> err
         (400, "not_chat_app", "Please check if your app mode matches the right API route.", errors.AppUnavailable),
         (400, "invalid_param", "Workflow not published", errors.AppUnavailable),
         (404, "not_found", "Conversation Not Exists.", errors.ConversationGone),
+        (
+            404,
+            "not_found",
+            "Conversation Not Exists. You have requested this URI [/v1/chat-messages] but did you mean "
+            "/v1/chat-messages or /v1/chat-messages/<string:task_id>/stop ?",
+            errors.ConversationGone,
+        ),
         (400, "conversation_completed", "The conversation has ended.", errors.ConversationGone),
         (400, "invalid_param", "city is required in input form", errors.InvalidInput),
         (422, "unprocessable_entity", "no", errors.InvalidInput),
