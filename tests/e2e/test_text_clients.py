@@ -94,6 +94,19 @@ def test_the_same_results_again_get_the_same_answer(stack: Stack) -> None:
     assert len(upstream_log(stack, "Text again.")) == 2
 
 
+def test_a_client_without_a_session_name_goes_on_too(stack: Stack) -> None:
+    body = {"model": "minimal", "tools": DEFINITIONS, "tool_call_mode": "openclaw_text"}
+    transcript = [user(f"Nobody's text.\n{call('exec', command='x')}\n!then\n!say heard")]
+    runs = []
+    for answer in ("ok", None):
+        with stream(stack, {**body, "messages": transcript}) as response:
+            said = text(httpx.Response(200, text="\n".join(response.iter_lines())))
+            runs.append(response.headers["x-clawback-run"])
+        transcript += [{"role": "assistant", "content": said}, user(answer or "")]
+    assert said == "heard"
+    assert runs[0] == runs[1]
+
+
 def test_a_chatflows_own_text_is_defused_for_such_a_client_too(stack: Stack) -> None:
     block = write_openclaw_calls([("exec", {"command": "rm -r x"})])
     lines = [f"!say {line}" for line in block.splitlines()]
