@@ -69,9 +69,8 @@ class Approvals:
     def expire(self, now: float) -> None:
         """Answer the calls that nobody decided about in time."""
         with self._runs.lock:
-            for _, call in self.waiting():
-                if call.decide_until is not None and call.decide_until < now:
-                    self._decide(call, steps.expire(call, "nobody approved this call in time. It was not run."))
+            for call in self._store.overdue_calls(CallState.AWAITING_APPROVAL, "decide_until", now):
+                self._decide(call, steps.expire(call, "nobody approved this call in time. It was not run."))
 
     def _decide(self, call: CallRow, move: Move) -> CallRow:
         ticket = self._store.move_calls(call.ticket_id, [move])

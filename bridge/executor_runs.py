@@ -92,9 +92,9 @@ class ExecutorRuns:
 
     def sweep(self, now: float) -> None:
         """Cancel what nobody waits for any more: a plugin that was killed says nothing."""
-        for ticket in self._store.open_tickets("executor"):
-            last = max(self._tickets.polled_at(ticket.id), ticket.created_at, self._born)
-            run = self._store.run(ticket.run_id)
-            if run and run.state == "running" and now - last > FORSAKEN_SECONDS:
-                self._runs.cancel(ticket.run_id, "the plugin no longer waits for this run")
-        self._tickets.forget_polls(now - FORSAKEN_SECONDS)
+        cutoff = now - FORSAKEN_SECONDS
+        if self._born < cutoff:
+            for ticket_id, run_id in self._store.held_tickets(cutoff):
+                if self._tickets.polled_at(ticket_id) < cutoff:
+                    self._runs.cancel(run_id, "the plugin no longer waits for this run")
+        self._tickets.forget_polls(cutoff)

@@ -22,6 +22,9 @@ from tools.ticket_states import CallEvent, CallState
 log = logging.getLogger("clawback.leases")
 
 
+SPARE = 50
+"""How many calls are looked at beyond those that could be taken, since some are for others."""
+
 LOOK_SECONDS = 5.0
 """A hint that was lost costs this much."""
 
@@ -72,19 +75,20 @@ class Leases:
                 del self.waiting[executor_id]
 
     def _hand_out(self, executor: ExecutorRow, most: int) -> list[Lease]:
+        own = [offer.definition.name for offer in offers_of(executor)]
         with self._runs.lock:
-            ready = self._store.calls_in(CallState.READY, "executor")
+            ready = self._store.ready_calls(own, limit=4 * most + SPARE)
             if not ready:
                 return []
             loads = Counter(self._store.executors.loads())
             present = self._registry.present()
             leases: list[Lease] = []
-            for ticket, call in ready:
+            for run_id, call in ready:
                 choice = self._choice(call.name, present, loads, executor)
                 if choice is not None:
                     loads[choice] += 1
                 if choice == executor.id and len(leases) < most:
-                    leases.append(self._lease(ticket, call, executor))
+                    leases.append(self._lease(run_id, call, executor))
         if leases and len(ready) > len(leases):
             self._runs.wakeups.wake(CALLS)
         return leases
@@ -101,7 +105,7 @@ class Leases:
         ]
         return first_choice(candidates)
 
-    def _lease(self, ticket: TicketRow, call: CallRow, executor: ExecutorRow) -> Lease:
+    def _lease(self, run_id: str, call: CallRow, executor: ExecutorRow) -> Lease:
         until = time.time() + self._limits.lease_seconds
         lease = random_name()
         move = steps.step(
@@ -113,9 +117,9 @@ class Leases:
             leased_until=until,
             handouts=call.handouts + 1,
         )
-        self._store.move_calls(ticket.id, [move])
+        self._store.move_calls(call.ticket_id, [move])
         log.info("call handed out", extra={"call": call.id, "tool": call.name, "executor": executor.name})
-        return Lease(lease, call, ticket.run_id, until)
+        return Lease(lease, call, run_id, until)
 
     # Keeping, giving back
 
@@ -169,9 +173,8 @@ class Leases:
     def lose(self, now: float) -> None:
         """Take back the calls whose leases are over; hand them out again, but not without end."""
         with self._runs.lock:
-            for _, call in self._store.calls_in(CallState.LEASED):
-                if call.leased_until is not None and call.leased_until < now:
-                    self._lose(call)
+            for call in self._store.overdue_calls(CallState.LEASED, "leased_until", now):
+                self._lose(call)
 
     def lose_all(self, executor_id: str) -> None:
         """Take back what an executor held that is gone."""

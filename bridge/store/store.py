@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import StaticPool
 
@@ -15,7 +16,7 @@ from bridge.store import schema as t
 from bridge.store.audit import note_call, note_ticket
 from bridge.store.executors import ExecutorStatements
 from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
-from tools.ticket_states import CallEvent, TicketEvent, TicketState
+from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
 
 
 class Overtaken(Exception):
@@ -50,14 +51,15 @@ class Store:
     def session(self, key: str) -> SessionRow | None:
         """Find the session with this key."""
         with self._transaction() as connection:
-            row = connection.execute(select(*_columns(t.sessions, SessionRow)).where(t.sessions.c.key == key)).first()
+            row = connection.execute(_select(t.sessions, SessionRow).where(t.sessions.c.key == key)).first()
             return SessionRow(**row._mapping) if row else None
 
     def take_session_of_transcript(self, model: str, digests: Sequence[str]) -> SessionRow | None:
         """Find the model's session that one of these transcript digests leads to; it leads there once."""
         with self._transaction() as connection:
             row = connection.execute(
-                select(*_columns(t.sessions, SessionRow), t.transcripts.c.digest)
+                _select(t.sessions, SessionRow)
+                .add_columns(t.transcripts.c.digest)
                 .join(t.transcripts, t.transcripts.c.session_key == t.sessions.c.key)
                 .where(t.sessions.c.model == model, t.transcripts.c.digest.in_(digests))
             ).first()
@@ -166,9 +168,7 @@ class Store:
         """List what the run has told its client so far, in order."""
         with self._transaction() as connection:
             rows = connection.execute(
-                select(*_columns(t.segments, SegmentRow))
-                .where(t.segments.c.run_id == run_id)
-                .order_by(t.segments.c.number)
+                _select(t.segments, SegmentRow).where(t.segments.c.run_id == run_id).order_by(t.segments.c.number)
             )
             return [SegmentRow(**row._mapping) for row in rows]
 
@@ -331,15 +331,55 @@ class Store:
         """List what happened to a run's tickets and calls, oldest first."""
         return self._events(t.events.c.run_id == run_id)
 
-    def calls_in(self, state: str, direction: str | None = None) -> list[tuple[TicketRow, CallRow]]:
-        """List the calls of open tickets that are in this state, oldest first; of one direction's runs, or of all."""
+    def calls_in(self, state: str) -> list[tuple[TicketRow, CallRow]]:
+        """List the calls of open tickets that are in this state, oldest first."""
         calls = select(t.calls.c.ticket_id).where(t.calls.c.state == state)
-        tickets = self._tickets(t.tickets.c.state == "open", t.tickets.c.id.in_(calls), *_of(direction))
+        tickets = self._tickets(t.tickets.c.state == "open", t.tickets.c.id.in_(calls))
         return [(ticket, call) for ticket in tickets for call in ticket.calls if call.state == state]
 
-    def open_tickets(self, direction: str) -> list[TicketRow]:
-        """List the open tickets of one direction's runs, oldest first."""
-        return self._tickets(t.tickets.c.state == "open", *_of(direction))
+    def ready_calls(self, names: Sequence[str], limit: int) -> list[tuple[str, CallRow]]:
+        """List the oldest calls of these tools that executors may run now: (run id, call)."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                _select(t.calls, CallRow)
+                .add_columns(t.tickets.c.run_id)
+                .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
+                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
+                .where(
+                    t.calls.c.state == CallState.READY.value,
+                    t.calls.c.name.in_(names),
+                    t.tickets.c.state == "open",
+                    t.runs.c.direction == "executor",
+                )
+                .order_by(t.tickets.c.created_at, t.calls.c.position)
+                .limit(limit)
+            )
+            return [(row.run_id, CallRow(**{name: row._mapping[name] for name in CallRow.__slots__})) for row in rows]
+
+    def held_tickets(self, before: float) -> list[tuple[str, str]]:
+        """List the open tickets of executor runs that are not suspended, from before a time: (ticket id, run id)."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(t.tickets.c.id, t.tickets.c.run_id)
+                .join(t.runs)
+                .where(
+                    t.tickets.c.state == "open",
+                    t.tickets.c.created_at < before,
+                    t.runs.c.direction == "executor",
+                    t.runs.c.state == "running",
+                )
+            )
+            return [(row.id, row.run_id) for row in rows]
+
+    def overdue_calls(self, state: str, column: str, now: float) -> list[CallRow]:
+        """List the calls of open tickets that are in this state and whose time, in `column`, is up."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                _select(t.calls, CallRow)
+                .join(t.tickets)
+                .where(t.tickets.c.state == "open", t.calls.c.state == state, t.calls.c[column] < now)
+            )
+            return [CallRow(**row._mapping) for row in rows]
 
     def call(self, call_id: str) -> tuple[TicketRow, CallRow] | None:
         """Find a call and its ticket."""
@@ -352,7 +392,7 @@ class Store:
         """List the calls of one tool that a run has made, oldest first."""
         with self._transaction() as connection:
             rows = connection.execute(
-                select(*_columns(t.calls, CallRow))
+                _select(t.calls, CallRow)
                 .join(t.tickets)
                 .where(t.tickets.c.run_id == run_id, t.calls.c.name == name)
                 .order_by(t.tickets.c.created_at, t.tickets.c.round, t.calls.c.position)
@@ -396,14 +436,12 @@ class Store:
 
     def _runs(self, *conditions: Any) -> list[RunRow]:
         with self._transaction() as connection:
-            rows = connection.execute(
-                select(*_columns(t.runs, RunRow)).where(*conditions).order_by(t.runs.c.created_at.desc())
-            )
+            rows = connection.execute(_select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()))
             return [RunRow(**row._mapping) for row in rows]
 
     def _invocation(self, connection: Connection, *conditions: Any) -> InvocationRow | None:
         row = connection.execute(
-            select(*_columns(t.invocations, InvocationRow)).where(*conditions).order_by(t.invocations.c.created_at)
+            _select(t.invocations, InvocationRow).where(*conditions).order_by(t.invocations.c.created_at)
         ).first()
         return InvocationRow(**row._mapping) if row else None
 
@@ -438,7 +476,7 @@ class Store:
 
     def _events(self, *conditions: Any) -> list[EventRow]:
         with self._transaction() as connection:
-            rows = connection.execute(select(*_columns(t.events, EventRow)).where(*conditions).order_by(t.events.c.id))
+            rows = connection.execute(_select(t.events, EventRow).where(*conditions).order_by(t.events.c.id))
             return [EventRow(**row._mapping) for row in rows]
 
     def _ticket(self, connection: Connection, ticket_id: str) -> TicketRow | None:
@@ -450,13 +488,11 @@ class Store:
 
     def _tickets_in(self, connection: Connection, *conditions: Any) -> list[TicketRow]:
         rows = connection.execute(
-            select(*(column for column in t.tickets.c if column.name != "updated_at"))
-            .where(*conditions)
-            .order_by(t.tickets.c.created_at, t.tickets.c.round)
+            _select(t.tickets, TicketRow).where(*conditions).order_by(t.tickets.c.created_at, t.tickets.c.round)
         ).all()
         by_id = {row.id: TicketRow(**row._mapping) for row in rows}
         found = connection.execute(
-            select(*_columns(t.calls, CallRow))
+            _select(t.calls, CallRow)
             .where(t.calls.c.ticket_id.in_(list(by_id)))
             .order_by(t.calls.c.ticket_id, t.calls.c.position)
         )
@@ -465,14 +501,10 @@ class Store:
         return list(by_id.values())
 
 
-def _of(direction: str | None) -> list[Any]:
-    if direction is None:
-        return []
-    return [t.tickets.c.run_id.in_(select(t.runs.c.id).where(t.runs.c.direction == direction))]
-
-
-def _columns(table: Table, row: type) -> list[Any]:
-    return [table.c[name] for name in row.__slots__]  # type: ignore[attr-defined]
+@cache
+def _select(table: Table, row: type) -> Select[Any]:
+    """Return the statement that reads whole rows; made once, since to make one takes longer than to run it."""
+    return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
 def _engine(url: str) -> Engine:
