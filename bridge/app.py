@@ -2,6 +2,7 @@
 
 import logging
 import re
+import threading
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -10,12 +11,15 @@ from bridge.admission import Admission
 from bridge.approvals import Approvals
 from bridge.attach import Invocations
 from bridge.config import Config
+from bridge.doctor.api import doctor_blueprint
+from bridge.doctor.witness import Witness
 from bridge.endpoint.blueprint import endpoint_blueprint
 from bridge.endpoint.responses_routes import responses_blueprint
 from bridge.endpoint.turns import Turns
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.executor_api import executor_blueprint
 from bridge.executor_runs import ExecutorRuns
+from bridge.health import health_blueprint
 from bridge.leases import Leases
 from bridge.operator_api import operator_blueprint
 from bridge.plugin_api import plugin_blueprint
@@ -58,11 +62,19 @@ def create_app(config: Config) -> Flask:
     sweeper.start()
     app.extensions |= {"clawback.sweeper": sweeper, "clawback.leases": leases}
 
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return jsonify({"status": "ok"})
-
+    stopping = threading.Event()
+    witness = Witness(runs.store)
+    app.after_request(witness.see)
+    app.register_blueprint(health_blueprint(runs.store, stopping))
+    app.register_blueprint(doctor_blueprint(config, witness))
+    app.extensions["clawback.stopping"] = stopping
     return app
+
+
+def stop(app: Flask) -> None:
+    """Take no new work and let everyone who waits go, so that the process can end: what waits is in the store."""
+    app.extensions["clawback.stopping"].set()
+    app.extensions["clawback"].wakeups.wake_all()
 
 
 def _identify_requests(app: Flask) -> None:

@@ -8,6 +8,7 @@ import click
 
 from bridge import logs
 from bridge.config import Config, ConfigError, default_path, load
+from bridge.doctor.command import doctor
 from bridge.executors.command import executor
 from bridge.operator_command import approve, deny, tickets
 from bridge.policy import Policy
@@ -100,7 +101,7 @@ def token(audience: str) -> None:
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
 
 
-for _command in (executor, tickets, approve, deny, init):
+for _command in (executor, tickets, approve, deny, init, doctor):
     main.add_command(_command)
 
 

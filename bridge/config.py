@@ -151,6 +151,8 @@ class Limits(_Section):
     """The largest images of one result, together."""
     result_characters: int = Field(default=100_000, ge=1000)
     """How much of an executor's result a model is given; the middle of a longer one is cut out."""
+    stop_seconds: int = Field(default=20, ge=0)
+    """How long a bridge that was told to stop lets responses go on to their end."""
     keep_days: float = Field(default=30, gt=0)
     """How long finished runs are kept."""
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Request
+from flask import Request, g
 
 from bridge.errors import InvalidRequest, TooLarge
 
@@ -19,7 +19,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
     """Return the body's object. Raises TooLarge or InvalidRequest.
 
     Half of a surrogate pair, which clients leave behind when they cut a text amid an emoji, becomes U+FFFD: JSON can
-    name it, and no text can hold it.
+    name it, and no text can hold it. What was read is `g.json_body` from then on: a body can be read only once.
     """
     if request.content_length is not None and request.content_length > limit:
         raise TooLarge(f"the body is larger than {limit} bytes (limits.request_bytes)")
@@ -35,6 +35,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
     if _depth(body) > DEEPEST:
         raise InvalidRequest(f"the body is nested deeper than {DEEPEST} levels", code="invalid_json")
     whole: dict[str, Any] = _whole(body) if b"\\ud" in raw.lower() else body
+    g.json_body = whole
     return whole
 
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bridge import openclaw
 from bridge.openclaw import (
-    auxiliary,
     clean_user_text,
     is_continue_instruction,
     is_filler,
@@ -43,6 +43,7 @@ __all__ = [
 
 Source = Literal["header", "runtime_line", "prompt_cache_key", "user", "transcript"]
 
+AUXILIARY_HEADER = "X-Clawback-Auxiliary"
 _AFFINITY = ("x-session-affinity", "session-id")
 _COMPACTIONS = re.compile(r":\d+\Z")
 _REASONING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -76,6 +77,16 @@ def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body:
     if isinstance(user, str) and user.strip():
         return Session(f"user:{user.strip()}", "user")
     return Session(None, "transcript")
+
+
+def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
+    """Return what kind of call this is that is not a user's turn, and must not touch the session's conversation.
+
+    OpenClaw's own are known by their words (see bridge.openclaw). Any client may say so itself, with a header
+    `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor` does.
+    """
+    named = {name.lower(): value for name, value in headers.items()}.get(AUXILIARY_HEADER.lower(), "").strip()
+    return named[:32] or openclaw.auxiliary(headers, body)
 
 
 def _without_compactions(value: str) -> str:

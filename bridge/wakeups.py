@@ -25,6 +25,11 @@ class Wakeups:
         for event in events:
             event.set()
 
+    def wake_all(self) -> None:
+        """Wake everyone, whatever they wait for."""
+        for key in list(self._waiting):
+            self.wake(key)
+
     def forget(self, key: str, event: threading.Event) -> None:
         """Stop listening."""
         with self._lock:

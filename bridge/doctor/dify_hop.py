@@ -1,0 +1,92 @@
+"""Dify as the bridge reaches it: the address, the key, the app, its Start node, and its clock."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from bridge.config import App, is_loopback
+from bridge.dify import DifyClient, Timeouts
+from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
+from bridge.doctor.lines import Line, failed, ok
+
+_PATIENCE = Timeouts(connect=5, answer=20)
+_MOST_SECONDS = 60.0
+
+
+def look_at_dify(app: App) -> Iterator[Line]:
+    """Look at one hop after the other, and stop at the first that does not work."""
+    with closing(DifyClient(app.base_url, app.api_key.get_secret_value(), timeouts=_PATIENCE)) as client:
+        try:
+            info = client.info()
+        except BadKey as error:
+            yield ok("Dify", app.base_url, app.model)
+            yield failed("key", error.message, _rekey(app), app.model)
+            return
+        except AppUnavailable as error:
+            yield ok("Dify", app.base_url, app.model)
+            yield failed("key", error.message, "Open the app in Dify and switch its API on (API Access)", app.model)
+            return
+        except DifyError as error:
+            yield failed("Dify", error.message, _readdress(error, app), app.model)
+            return
+        yield ok("Dify", app.base_url, app.model)
+        yield ok("key", f"opens “{info.name}”", app.model)
+        if info.mode not in {"advanced-chat", ""}:
+            yield failed("kind", f"“{info.name}” is of the kind {info.mode}, not a chatflow", _rekey(app), app.model)
+            return
+        yield ok("kind", "chatflow", app.model)
+        yield from _published(client, app)
+
+
+def _published(client: DifyClient, app: App) -> Iterator[Line]:
+    try:
+        parameters = client.parameters()
+    except DifyError as error:
+        advice = "Open the app in Dify and publish it: Publish, Publish Update"
+        yield failed("published", error.message, advice, app.model)
+        return
+    yield ok("published", "yes", app.model)
+    missing = [field.name for field in parameters.inputs if field.required and field.name not in app.inputs]
+    if missing:
+        values = ", ".join(f'{name} = "..."' for name in missing)
+        advice = f"Add to this app in the configuration: inputs = {{ {values} }}. Then start the bridge again"
+        yield failed("inputs", f"The Start node requires {', '.join(missing)}", advice, app.model)
+
+
+def look_at_clock(app: App) -> Line | None:
+    """Compare Dify's clock with this machine's; None where Dify does not tell the time."""
+    loopback = is_loopback(httpx.URL(app.base_url).host)
+    try:
+        began = time.time()
+        answer = httpx.get(f"{app.base_url.rstrip('/')}/info", timeout=_PATIENCE.answer, trust_env=not loopback)
+        told = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (httpx.HTTPError, KeyError, ValueError):
+        return None
+    ahead = told - (began + time.time()) / 2
+    if abs(ahead) <= _MOST_SECONDS:
+        return ok("clock", f"within {max(1, round(abs(ahead)))} s of Dify's", app.model)
+    word = "ahead of" if ahead > 0 else "behind"
+    return failed(
+        "clock",
+        f"Dify's clock is {round(abs(ahead))} s {word} this machine's: signed file addresses expire too early",
+        "Let both machines set their clocks by NTP: timedatectl set-ntp true",
+        app.model,
+    )
+
+
+def _readdress(error: DifyError, app: App) -> str:
+    if isinstance(error, NotDify):
+        return "Run: clawback init --dify-url URL, with the address of Dify's web page. Then start the bridge again"
+    if isinstance(error, Unreachable):
+        return f"Start Dify at {app.base_url}; if it moved: clawback init --dify-url URL, and start the bridge again"
+    return error.advice
+
+
+def _rekey(app: App) -> str:
+    return (
+        f"Run: clawback init --app {app.model}=KEY, with a key from the API Access page of your chatflow. "
+        "Then start the bridge again"
+    )

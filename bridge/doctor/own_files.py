@@ -1,0 +1,66 @@
+"""The bridge's own files: the configuration and the store."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.config import Config, ConfigError, load
+from bridge.doctor.lines import Line, failed, ok
+from bridge.setup.config_file import is_private
+
+
+def look_at_config(path: Path) -> tuple[Config | None, list[Line]]:
+    """Read the configuration; None where the rest cannot be looked at."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        advice = f"Correct that key in {path}" if path.exists() else "Run: clawback init"
+        return None, [failed("configuration", str(error), advice)]
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [failed("configuration", f"{path} cannot be read: {error}", f"Make {path} a file you can read")]
+    return config, list(_config_lines(config, path))
+
+
+def _config_lines(config: Config, path: Path) -> Iterator[Line]:
+    yield ok("configuration", str(path))
+    if is_private(path):
+        yield ok("privacy", "only you can read it")
+    else:
+        yield failed("privacy", f"Others can read {path}, and your keys in it", f"Run: chmod 600 '{path}'")
+    missing = [name for name in ("client", "plugin") if not getattr(config.tokens, name)]
+    if missing:
+        yield failed("tokens", f"There is no token for: {', '.join(missing)}", _renew(missing))
+    else:
+        yield ok("tokens", "client and plugin have one")
+    if not config.apps:
+        yield failed("apps", "The configuration names no app", "Run: clawback init")
+
+
+def _renew(missing: list[str]) -> str:
+    flags = " ".join(f"--renew {name}" for name in missing)
+    return f"Run: clawback init {flags}. Give the tokens it shows to whom they are for, and start the bridge again"
+
+
+def look_at_store(config: Config) -> Line:
+    """Open the store as the bridge does, and write nothing."""
+    shown = "PostgreSQL" if config.database_url and "postgres" in config.database_url else config.store_url
+    path = Path(config.store_url.removeprefix("sqlite:///")) if config.store_url.startswith("sqlite:///") else None
+    if path and not path.exists():
+        if path.parent.is_dir() or not path.parent.exists():
+            return ok("store", f"{path} will be made when the bridge starts")
+        return failed("store", f"{path.parent} is no folder", f"Move {path.parent} away, or set data_dir to a folder")
+    try:
+        engine = create_engine(config.store_url)
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT count(*) FROM runs"))
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        said = getattr(error, "orig", None) or error
+        advice = f"Stop the bridge, move {path} away, and start it again" if path else "Check database_url"
+        return failed("store", f"{shown if path else 'The database'} cannot be used: {said}", advice)
+    return ok("store", str(path or shown))

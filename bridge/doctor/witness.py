@@ -1,0 +1,75 @@
+"""What the bridge saw of the plugin lately: when it came, from where, and how its runs were found."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, g, request
+
+from bridge.store import Store
+from bridge.store.rows import RunRow
+
+_KEPT = 200
+_PATH = "/plugin/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of the plugin. `found_by` is end_user, callback_key or marker, where it attached to a run."""
+
+    at: float
+    what: str
+    address: str
+    status: int
+    run_id: str | None = None
+    auxiliary: str | None = None
+    dify_user: str | None = None
+    end_user: str | None = None
+    found_by: str | None = None
+    reason: str | None = None
+
+
+class Witness:
+    """Remembers the plugin's last requests to attach, to be told a version, and all that were refused."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._visits: deque[Visit] = deque(maxlen=_KEPT)
+
+    def visits(self, since: float) -> list[Visit]:
+        """Return what was seen since then, oldest first."""
+        return [visit for visit in self._visits if visit.at >= since]
+
+    def see(self, response: Response) -> Response:
+        """Look at a response on its way out."""
+        what = request.path.removeprefix(_PATH)
+        if request.path.startswith(_PATH) and (what in {"attach", "ping"} or response.status_code == 401):
+            self._visits.append(self._visit(what, response))
+        return response
+
+    def _visit(self, what: str, response: Response) -> Visit:
+        seen = Visit(time.time(), what, request.remote_addr or "", response.status_code)
+        if what != "attach" or response.status_code != 200:
+            return seen
+        asked, answered = g.get("json_body") or {}, response.get_json(silent=True) or {}
+        run = self._store.run(str(answered.get("run_id") or ""))
+        return Visit(
+            seen.at,
+            what,
+            seen.address,
+            seen.status,
+            run_id=run.id if run else None,
+            auxiliary=run.auxiliary if run else None,
+            dify_user=run.dify_user if run else None,
+            end_user=asked.get("user"),
+            found_by=_found_by(asked, run) if run else None,
+            reason=answered.get("reason"),
+        )
+
+
+def _found_by(asked: dict[str, Any], run: RunRow) -> str:
+    if asked.get("marker") == run.id:
+        return "marker"
+    key = str(asked.get("callback_key") or "")
+    return "callback_key" if (key.partition(":")[2] or key) == run.dify_user else "end_user"
