@@ -5,7 +5,7 @@ import threading
 import time
 
 from bridge.dify.errors import DifyError
-from bridge.errors import InvalidRequest
+from bridge.errors import Gone, InvalidRequest
 from bridge.executor_runs import ExecutorRuns
 from bridge.requests import Reply, RunRequest
 from bridge.runs import Runs
@@ -31,7 +31,7 @@ class Invocations:
                 "of both",
                 code="protocol_mismatch",
             )
-        run, reason = self._find(request)
+        run, reason = self._known(request) or self._find(request)
         run = run or self._executor_runs.begin(request)
         if run is None:
             self._runs.unmatched.append((time.time(), reason))
@@ -39,20 +39,39 @@ class Invocations:
             return AttachResponse(reason=reason)
         with self._runs.lock:
             invocation = self._store.attach_invocation(request.invocation_id, run.id, run.attempt, request.fingerprint)
+            self._deliver(run, invocation)
         log.info("invocation attached", extra={"run": run.id, "invocation": invocation.id})
         return self._answer(run, invocation)
 
+    def _known(self, request: AttachRequest) -> tuple[RunRow | None, str] | None:
+        """Return the run of an invocation that asks again because it did not get the answer."""
+        invocation = self._store.invocation(request.invocation_id)
+        run = self._store.run(invocation.run_id) if invocation else None
+        return (run, "") if run else None
+
+    def _deliver(self, run: RunRow, invocation: InvocationRow) -> None:
+        """Hand out the ticket that this invocation takes over, if it was opened while nobody could be given it."""
+        live = self._runs.live(run.id)
+        for ticket in self._store.tickets_of_invocation(invocation.id):
+            waits = ticket.state == "open" and ticket.segment is None and not ticket.undecided
+            if live and waits and not live.holds(ticket.id):
+                self._runs.deliver_soon(live, ticket)
+
     def _find(self, request: AttachRequest) -> tuple[RunRow | None, str]:
-        """Try the marker, the callback key and Dify's end user, in this order: what names the run best comes first."""
+        """Try the marker, the callback key and Dify's end user, in this order: what names the run best comes first.
+
+        Raises Gone where a run is named that is not under way: its node was started again, or goes on although nobody
+        waits for it, and must be given to no one else.
+        """
         tried = []
         if request.marker:
-            run = self._store.run(request.marker)
-            if run and run.state == "running":
+            run = self._under_way(self._store.run(request.marker))
+            if run:
                 return run, ""
             tried.append("the marker in the prompt names no running run")
         if request.callback_key:
             user = request.callback_key.partition(":")[2] or request.callback_key
-            run = self._store.active_run_of_user(user)
+            run = self._run_of(user)
             if run:
                 return run, ""
             tried.append(
@@ -60,7 +79,7 @@ class Invocations:
                 "from 1.14 on"
             )
         if request.user:
-            run = self._store.active_run_of_user(request.user) or self._run_of_end_user(request.user)
+            run = self._run_of(request.user) or self._run_of_end_user(request.user)
             if run:
                 return run, ""
             tried.append(
@@ -80,7 +99,16 @@ class Invocations:
             if user:
                 self._store.save_end_user(uuid, user)
                 break
-        return self._store.active_run_of_user(user) if user else None
+        return self._run_of(user) if user else None
+
+    def _run_of(self, user: str) -> RunRow | None:
+        return self._store.active_run_of_user(user) or self._under_way(self._store.latest_run_of_user(user))
+
+    @staticmethod
+    def _under_way(run: RunRow | None) -> RunRow | None:
+        if run and run.state != "running":
+            raise Gone(f"the run that this node belongs to is {run.state}: nobody waits for it", code="run_over")
+        return run
 
     def _answer(self, run: RunRow, invocation: InvocationRow) -> AttachResponse:
         request = self._request(run, invocation)

@@ -44,6 +44,9 @@ class LiveRun:
         self.run_id = run_id
         self.attempt = 0
         self.over = False
+        self.suspended = False
+        """Whether the plugin let go of the workflow: what that still says is said again by the next attempt."""
+        self.failure: BridgeError | None = None
         self.latest: RunRequest | None = None
         self.finish_reason = "stop"
         self.stopped: list[str] = []
@@ -88,11 +91,16 @@ class LiveRun:
     def begin(self, attempt: int) -> None:
         """A Dify workflow run starts. What an earlier attempt told already is left out when it is told again."""
         with self._lock:
-            if self._current.closed:
+            if self._drafts:
+                # What was told of a call cannot be taken back, and the next attempt makes another one.
+                self._drafts.clear()
+                self._current.add(Failure(_half_a_call("its workflow was run again")))
+                self._open_segment(self._current.number)
+            elif self._current.closed:
                 self._open_segment(self._current.number + 1)
             self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
             self.attempt = attempt
-            self.over = False
+            self.over = self.suspended = False
             self.finish_reason = "stop"
             self.stopped = []
             self._stopped.clear()
@@ -163,7 +171,7 @@ class LiveRun:
         arrived, or until `deliver_pending`; the answer says whether they are held.
         """
         with self._lock:
-            if self.over:
+            if self.over or self.suspended:
                 return False
             if after_text and not self._text_arrived:
                 self._held.append((invocation_id, round_, deltas))
@@ -186,15 +194,26 @@ class LiveRun:
     def hold_ticket(self, ticket: TicketRow) -> None:
         """Deliver this ticket once the text before its calls has arrived."""
         with self._lock:
-            self._pending.append(ticket)
+            if not self.holds(ticket.id):
+                self._pending.append(ticket)
+
+    def holds(self, ticket_id: str) -> bool:
+        """Say whether this ticket is to be delivered later."""
+        with self._lock:
+            return any(ticket.id == ticket_id for ticket in (*self._pending, *self._stopped))
 
     def deliver_pending(self) -> None:
         """Deliver the tickets that wait for their text."""
         with self._lock:
             self._tell_held()
-            pending, self._pending = self._pending, []
-            for ticket in pending:
-                self.deliver(ticket)
+            waiting, self._pending = self._pending, []
+            try:
+                while waiting:
+                    self.deliver(waiting[0])
+                    del waiting[0]
+            finally:
+                # What could not be written is not lost: the next chance delivers it.
+                self._pending = waiting + self._pending
 
     def stop(self, ticket: TicketRow, text: str) -> None:
         """A node ends with this ticket. Its calls go out when the workflow run has ended, and their `text` does not."""
@@ -247,15 +266,14 @@ class LiveRun:
         """The run ended without an answer."""
         with self._lock:
             self.over = True
+            self.failure = self.failure or error
             self._pending.clear()
             self._drafts.clear()
             self._current.add(Failure(error))
 
     def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
         self._tell(self._withheld.close())
-        rest = self._guard.close() if self._guard else ""
         text = "".join(self._told.text)
-        self._replayed += text
         usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
         self._on_segment(
             SegmentRow(
@@ -268,6 +286,8 @@ class LiveRun:
                 usage=usage.model_dump_json(),
             )
         )
+        self._replayed += text
+        rest = self._guard.close() if self._guard else ""
         calls = [Calls(tuple(ticket.handed_out()))] if ticket else []
         self._current.add(*([Text(rest)] if rest else []), *calls, End(finish_reason, usage, self.note))
 

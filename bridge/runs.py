@@ -17,7 +17,7 @@ from bridge.requests import RunRequest
 from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
 from bridge.sessions import transcript_key_after
 from bridge.store import Store
-from bridge.store.rows import RunRow, SegmentRow, SessionRow
+from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow
 from bridge.usage import estimate
 from bridge.wakeups import Wakeups
 from tools.fingerprint import text_digest
@@ -166,8 +166,21 @@ class Runs:
         ) as stream:
             for event in stream:
                 if self._superseded(run, live):
+                    if isinstance(event, events.WorkflowStarted):
+                        # Whoever ended the attempt did not know its task yet.
+                        self._stop_task(replace(run, task_id=event.task_id))
                     return
-                self._take(run, live, session, event)
+                if live.failure:
+                    raise live.failure
+                if live.suspended:
+                    self._ignore(run, event)
+                else:
+                    self._take(run, live, session, event)
+
+    def _ignore(self, run: RunRow, event: events.Event) -> None:
+        """A suspended run's workflow ends. Where the node is tried again or gone on without, it is made to end."""
+        if isinstance(event, events.NodeRetry | events.NodeStarted):
+            self._stop_task(replace(run, task_id=event.task_id))
 
     def _superseded(self, run: RunRow, live: LiveRun) -> bool:
         """Whether the attempt that `run` was read for was cancelled, or another began since."""
@@ -238,8 +251,11 @@ class Runs:
         live.note = problem
         with self.lock:
             self.cancel_tickets(run.id, "the workflow run ended")
-            self.store.end_run(run.id, "finished", problem)
+            # The answer is written first: a run that has ended without one could not be told again.
             live.finish()
+            if live.failure:
+                raise live.failure
+            self.store.end_run(run.id, "finished", problem)
             self._remember(run)
         log.log(logging.WARNING if problem else logging.INFO, "run finished", extra={"run": run.id, "note": problem})
 
@@ -258,7 +274,7 @@ class Runs:
     def _let_go(self, run: RunRow, live: LiveRun) -> None:
         """Forget a suspended run until its results come, unless its client still waits for a person's decision."""
         live.deliver_stopped()
-        if not live.undelivered:
+        if not (live.undelivered or live.current.readers):
             del self._live[run.id]
 
     def _remember(self, run: RunRow) -> None:
@@ -292,9 +308,10 @@ class Runs:
             if stored and stored.state == "suspended":
                 self._let_go(run, live)
                 return
+            # The client learns of it even where the store cannot be written, and that is why the run failed.
+            live.fail(error)
             self.cancel_tickets(run.id, f"the workflow run failed: {error.message}")
             self.store.end_run(run.id, "failed", error.message)
-            live.fail(error)
         log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
 
     def cancel(self, run_id: str, reason: str) -> None:
@@ -322,6 +339,7 @@ class Runs:
         with self.lock:
             for run_id, live in list(self._live.items()):
                 if live.over and not live.current.readers and now - live.touched_at > kept:
+                    self.store.end_run(run_id, "failed", "its end could not be written when it came")
                     del self._live[run_id]
 
     def _stop_task(self, run: RunRow) -> None:
@@ -335,6 +353,16 @@ class Runs:
     def suspend(self, run_id: str) -> None:
         """The plugin lets go of the workflow; the run waits for its results without one."""
         self.store.update_run(run_id, state="suspended")
+        live = self._live.get(run_id)
+        if live:
+            live.suspended = True
+
+    def deliver_soon(self, live: LiveRun, ticket: TicketRow) -> None:
+        """Deliver the ticket when the text before its calls has come through Dify, or had time enough to."""
+        live.hold_ticket(ticket)
+        timer = threading.Timer(self.config.limits.boundary_seconds, live.deliver_pending)
+        timer.daemon = True
+        timer.start()
 
     # Reading
 
@@ -351,13 +379,16 @@ class Runs:
             if segment.readers or segment.closed:
                 return
             segment.abandoned = True
-        timer = threading.Timer(self.config.limits.grace_seconds, self._abandon, (run_id, segment))
+            segment.departures += 1
+            departure = segment.departures
+        timer = threading.Timer(self.config.limits.grace_seconds, self._abandon, (run_id, segment, departure))
         timer.daemon = True
         timer.start()
 
-    def _abandon(self, run_id: str, segment: Segment) -> None:
-        if segment.abandoned and not segment.closed:
-            self.cancel(run_id, "the client went away and did not come back")
+    def _abandon(self, run_id: str, segment: Segment, departure: int) -> None:
+        with self.lock:
+            if segment.abandoned and segment.departures == departure and not segment.closed:
+                self.cancel(run_id, "the client went away and did not come back")
 
     def told(self, run_id: str, number: int) -> Segment | None:
         """Return a complete segment from the store, as it was told."""

@@ -73,6 +73,7 @@ class Segment:
         self.number = number
         self.readers = 0
         self.abandoned = False
+        self.departures = 0
         self._events: list[Event] = []
         self._changed = threading.Condition()
 

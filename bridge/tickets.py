@@ -8,7 +8,6 @@ Where each call stands meanwhile is the table in tools.ticket_states.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -48,6 +47,7 @@ class Tickets:
         with self._runs.lock:
             known = self._store.ticket(ticket_id)
             if known:
+                self._hand_out_again(known, request)
                 return self.status(known, request.invocation_id)
             no_ticket = self._no_ticket(request)
             if no_ticket:
@@ -114,13 +114,16 @@ class Tickets:
             return
         if ticket.undecided or ticket.state != "open":
             return
-        if not request.streamed_text:
+        if request.streamed_text:
+            self._runs.deliver_soon(live, ticket)
+        else:
             live.deliver(ticket)
-            return
-        live.hold_ticket(ticket)
-        timer = threading.Timer(self._runs.config.limits.boundary_seconds, live.deliver_pending)
-        timer.daemon = True
-        timer.start()
+
+    def _hand_out_again(self, ticket: TicketRow, request: TicketRequest) -> None:
+        """Do what the request that wrote the ticket did not come to: the bridge or its disk may have failed there."""
+        live = self._runs.live(ticket.run_id)
+        if live and ticket.state == "open" and ticket.segment is None and not live.holds(ticket.id):
+            self._hand_out(ticket, request)
 
     def wait(self, ticket_id: str, invocation_id: str | None, seconds: float) -> TicketStatus:
         """Return the ticket's status as soon as it is no longer open, at the latest after `seconds`."""

@@ -110,6 +110,10 @@ class Store:
         """Find the run that this Dify user is being driven for."""
         return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
 
+    def latest_run_of_user(self, dify_user: str) -> RunRow | None:
+        """Find the newest run that this Dify user was driven for, whatever became of it."""
+        return self._one_run(t.runs.c.dify_user == dify_user)
+
     def latest_run_of_turn(self, turn_key: str) -> RunRow | None:
         """Find the newest run that answers the same request."""
         return self._one_run(t.runs.c.turn_key == turn_key)

@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from bridge.errors import Unavailable
 from bridge.live import LiveRun
 from bridge.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
 from bridge.store.rows import CallRow, SegmentRow, TicketRow
 from tools.openclaw_text.guard import TextGuard
-from tools.wire import Usage
+from tools.wire import DraftDelta, Usage
 
 
 def ticket(number: int = 1) -> TicketRow:
@@ -217,3 +219,69 @@ def test_the_next_attempt_begins_without_the_stopped_tickets() -> None:
     run.finish()
     assert run.stopped == []
     assert text(run.current) == FORM
+
+
+class FullDisk:
+    """Takes segments once there is room."""
+
+    def __init__(self) -> None:
+        self.saved: list[SegmentRow] = []
+        self.full = True
+
+    def append(self, segment: SegmentRow) -> None:
+        if self.full:
+            raise OSError("disk full")
+        self.saved.append(segment)
+
+
+def test_a_ticket_that_could_not_be_written_is_delivered_at_the_next_chance() -> None:
+    disk = FullDisk()
+    run = live(saved=disk, guard=TextGuard)  # type: ignore[arg-type]
+    first = run.current
+    run.text("before")
+    run.hold_ticket(ticket())
+    with pytest.raises(OSError, match="disk full"):
+        run.deliver_pending()
+    assert not first.closed
+    assert run.holds("t1")
+    disk.full = False
+    run.text("")
+    assert [segment.text for segment in disk.saved] == ["before"]
+    assert isinstance(events(first)[-2], Calls)
+    assert text(first) == "before"
+    assert not run.holds("t1")
+
+
+def test_a_ticket_is_held_once_however_often_it_is_asked_for() -> None:
+    saved: list[SegmentRow] = []
+    run = live(saved=saved)
+    run.hold_ticket(ticket())
+    run.hold_ticket(ticket())
+    run.deliver_pending()
+    assert [segment.ticket_id for segment in saved] == ["t1"]
+
+
+def test_half_a_call_of_a_workflow_that_is_run_again_is_never_completed_with_another() -> None:
+    run = live()
+    half = run.current
+    run.text("I ")
+    run.draft("i", 0, [DraftDelta(id="call9", name="read", offset=0, arguments='{"path": "a')])
+    run.begin(2)
+    assert isinstance(events(half)[-1], Failure)
+    assert run.current.number == half.number
+    run.text("I am back")
+    run.deliver(ticket())
+    told = run.segment(half.number)
+    assert told is not None
+    assert text(told) == "I am back"
+    assert isinstance(events(told)[-2], Calls)
+
+
+def test_what_a_workflow_says_of_calls_after_its_run_was_suspended_is_not_told() -> None:
+    run = live()
+    run.suspended = True
+    run.draft("i", 0, [DraftDelta(id="call9", name="read", offset=0, arguments="{")])
+    assert events(run.current) == []
+    run.begin(2)
+    run.draft("j", 0, [DraftDelta(id="call8", name="read", offset=0, arguments="{")])
+    assert len(events(run.current)) == 1

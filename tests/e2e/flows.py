@@ -1,0 +1,78 @@
+"""App exports with several LLM nodes, made from the minimal example."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from demo.stack import ROOT
+
+START, ANSWER = "1770000000001", "1770000000003"
+
+
+def llm(node_id: str, prompt: str, parameters: dict[str, Any] | None = None, **data: Any) -> dict[str, Any]:
+    """Return an LLM node with callbacks whose user message is `prompt`."""
+    return _node(
+        node_id,
+        {
+            "type": "llm",
+            "title": node_id,
+            "context": {"enabled": False, "variable_selector": []},
+            "vision": {"enabled": False},
+            "structured_output_enabled": False,
+            "model": {
+                "completion_params": {"external_tool_callback_enabled": True, **(parameters or {})},
+                "mode": "chat",
+                "name": "main",
+                "provider": "clawback/clawback/clawback",
+            },
+            "prompt_template": [
+                {"id": f"system-{node_id}", "role": "system", "text": "You are a node."},
+                {"id": f"user-{node_id}", "role": "user", "text": prompt},
+            ],
+            **data,
+        },
+    )
+
+
+def parallel(folder: Path, name: str, *nodes: dict[str, Any]) -> Path:
+    """Write a chatflow whose nodes run side by side; its answer is their texts, joined by ` + `."""
+    ids = [node["id"] for node in nodes]
+    return _write(folder / f"{name}.yml", nodes, [(START, each) for each in ids] + [(each, ANSWER) for each in ids])
+
+
+def in_a_row(folder: Path, name: str, *nodes: dict[str, Any]) -> Path:
+    """Write a chatflow whose nodes run one after the other; its answer is their texts, joined by ` + `."""
+    ids = [START, *(node["id"] for node in nodes), ANSWER]
+    return _write(folder / f"{name}.yml", nodes, pairwise(ids))
+
+
+def _write(path: Path, nodes: Sequence[dict[str, Any]], edges: Iterable[tuple[str, str]]) -> Path:
+    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
+    graph = export["workflow"]["graph"]
+    answer = " + ".join(f"{{{{#{node['id']}.text#}}}}" for node in nodes)
+    last = _node(ANSWER, {"type": "answer", "title": "Answer", "answer": answer, "variables": []})
+    graph["nodes"] = [graph["nodes"][0], *nodes, last]
+    graph["edges"] = [_edge(source, target) for source, target in edges]
+    path.write_text(yaml.safe_dump(export, allow_unicode=True))
+    return path
+
+
+def _node(node_id: str, data: dict[str, Any]) -> dict[str, Any]:
+    place = {"x": 0, "y": 0}
+    size = {"width": 242, "height": 88, "sourcePosition": "right", "targetPosition": "left"}
+    return {"id": node_id, "type": "custom", "position": place, "positionAbsolute": place, **size, "data": data}
+
+
+def _edge(source: str, target: str) -> dict[str, Any]:
+    return {
+        "id": f"{source}-{target}",
+        "source": source,
+        "sourceHandle": "source",
+        "target": target,
+        "targetHandle": "target",
+        "type": "custom",
+        "data": {"isInIteration": False, "isInLoop": False},
+    }

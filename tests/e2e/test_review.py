@@ -1,0 +1,130 @@
+"""Apps with several LLM nodes, and runs that let go of their workflow while other things happen."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from bridge.store.rows import RunRow, TicketRow
+from demo.stack import Stack
+from tests.e2e.conftest import MakeClient, call, upstream_log
+from tests.e2e.flows import in_a_row, llm, parallel
+
+SOON = {"callback_wait_seconds": 1}
+LATE = "sleep 2.5; echo"
+
+
+def two_rounds(name: str, first: str = "echo") -> str:
+    """A node that says something, calls a tool twice, and says that it is done."""
+    calls = [call("exec", command=f"{first} {name}1"), "!then", call("exec", command=f"echo {name}2")]
+    return "\n".join(
+        [f"Node {name}. {{{{#sys.query#}}}}", f"!say text {name}", *calls, "!then", f"!say {name} is done"]
+    )
+
+
+SLOW_B = "\n".join(
+    ["Node B. {{#sys.query#}}", "!say text B", "!sleep 1.5", call("exec", command="echo B1"), "!then", "!say B is done"]
+)
+ALIKE = "\n".join(["{{#sys.query#}}", call("exec", command="echo $RANDOM$RANDOM"), "!then", "!say done"])
+ALIKE_LATE = "\n".join(["{{#sys.query#}}", call("exec", command=f"{LATE} alike"), "!then", "!say done"])
+RETRIES = {"retry_enabled": True, "max_retries": 2, "retry_interval": 10}
+DEFAULT: dict[str, Any] = {
+    "error_strategy": "default-value",
+    "default_value": [{"key": "text", "type": "string", "value": "sorry"}],
+}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("several")
+    exports = {
+        "parallel": parallel(folder, "parallel", llm("11", two_rounds("A")), llm("12", two_rounds("B"))),
+        "both-let-go": parallel(
+            folder, "both", llm("11", two_rounds("A", LATE), SOON), llm("12", two_rounds("B", LATE), SOON)
+        ),
+        "one-lets-go": parallel(folder, "one", llm("11", two_rounds("A", LATE), SOON), llm("12", SLOW_B, SOON)),
+        "alike": in_a_row(folder, "alike", llm("11", ALIKE), llm("12", ALIKE), llm("13", ALIKE)),
+        "alike-let-go": in_a_row(folder, "alike-let-go", llm("11", ALIKE_LATE, SOON), llm("12", ALIKE_LATE, SOON)),
+        "retries": in_a_row(folder, "retries", llm("11", two_rounds("A", LATE), SOON, retry_config=RETRIES)),
+        "default": in_a_row(folder, "default", llm("11", two_rounds("A", LATE), SOON, **DEFAULT), llm("12", ALIKE)),
+    }
+    with Stack(folder, apps=[], exports=exports) as running:
+        yield running
+
+
+def stored(stack: Stack, run_id: str) -> tuple[RunRow, list[TicketRow]]:
+    store = stack.store()
+    try:
+        run = store.run(run_id)
+        assert run is not None
+        return run, store.tickets_of_run(run_id)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("app", "answer", "tickets", "attempts"),
+    [
+        ("parallel", "A is done + text BB is done", 4, 1),
+        ("alike", "done", 3, 1),
+        ("both-let-go", "A is done + text BB is done", 4, 2),
+        ("one-lets-go", "A is done + text BB is done", 3, 2),
+        ("alike-let-go", "done", 2, 3),
+        ("retries", "A is done", 2, 2),
+        ("default", "done", 3, 2),
+    ],
+)
+def test_every_ticket_of_every_node_is_delivered_and_answered_once(
+    several: Stack, make_client: MakeClient, app: str, answer: str, tickets: int, attempts: int
+) -> None:
+    client = make_client(several, app)
+    outcome = client.ask(f"Go {app}.")
+    assert outcome.reply.text == answer
+    (run_id,) = outcome.runs
+    run, opened = stored(several, run_id)
+    assert (run.state, run.attempt) == ("finished", attempts)
+    assert [ticket.state for ticket in opened] == ["resolved"] * tickets
+    results = [message for message in client.messages if message["role"] == "tool"]
+    assert len({message["tool_call_id"] for message in results}) == len(results) == tickets
+    told = "".join(message["content"] or "" for message in client.messages if message["role"] == "assistant")
+    assert "sorry" not in told
+    assert told.count("is done") in (0, 1, 2)
+
+
+def test_a_node_that_is_tried_again_while_its_run_is_suspended_asks_no_model(
+    several: Stack, make_client: MakeClient
+) -> None:
+    make_client(several, "retries").ask("Only with tools.")
+    assert all(entry["request"].get("tools") for entry in upstream_log(several, "Only with tools."))
+
+
+def test_no_node_of_a_run_that_is_over_becomes_a_run_of_the_executors(several: Stack, make_client: MakeClient) -> None:
+    outcome = make_client(several, "alike").ask("Then it is over.")
+    (run_id,) = outcome.runs
+    run, _ = stored(several, run_id)
+    executor = {"Authorization": f"Bearer {several.executor_token}"}
+    tool = {"type": "function", "function": {"name": "exec", "parameters": {"type": "object"}}}
+    registered = httpx.post(
+        f"{several.bridge_url}/executor/v1/executors", headers=executor, json={"name": "hands", "tools": [tool]}
+    )
+    assert registered.is_success, registered.text
+    plugin = {"Authorization": f"Bearer {several.plugin_token}"}
+    for named in ({"user": run.dify_user}, {"callback_key": f"u:{run.dify_user}"}, {"marker": run_id}):
+        body = {"invocation_id": "late-invocation", "fingerprint": "f", "model": "main", **named}
+        answer = httpx.post(f"{several.bridge_url}/plugin/v1/attach", headers=plugin, json=body)
+        assert answer.status_code == 410, answer.text
+        assert "finished" in answer.json()["error"]["message"]
+
+
+def test_an_invocation_that_attaches_again_gets_the_same_run(several: Stack) -> None:
+    executor = {"Authorization": f"Bearer {several.executor_token}"}
+    tool = {"type": "function", "function": {"name": "exec", "parameters": {"type": "object"}}}
+    httpx.post(f"{several.bridge_url}/executor/v1/executors", headers=executor, json={"name": "hands", "tools": [tool]})
+    plugin = {"Authorization": f"Bearer {several.plugin_token}"}
+    body = {"invocation_id": "attached-twice", "fingerprint": "g", "model": "main", "user": "someone"}
+    runs = [
+        httpx.post(f"{several.bridge_url}/plugin/v1/attach", headers=plugin, json=body).json()["run_id"]
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1] is not None
