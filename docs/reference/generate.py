@@ -1,0 +1,88 @@
+"""Writes commands.md and configuration.md from the code: `.venv/bin/python docs/reference/generate.py`."""
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from pydantic import BaseModel, SecretStr
+from pydantic_core import PydanticUndefined
+
+from bridge.cli import main
+from bridge.config import App, Config, Limits, Tokens
+
+HERE = Path(__file__).resolve().parent
+_NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
+
+
+def configuration() -> str:
+    """Return the page of every configuration key."""
+    parts = ["# The configuration file", _NOTE, _WHERE]
+    for title, model in (
+        ("At the top", Config),
+        ("`[tokens]`", Tokens),
+        ("`[[apps]]`, one a Dify app", App),
+        ("`[limits]`", Limits),
+    ):
+        parts += [f"## {title}\n", "| key | default | |", "|---|---|---|", *_rows(model), ""]
+    return "\n".join(parts)
+
+
+_WHERE = """\
+`clawback init` writes it to `~/.config/clawback/clawback.toml` (on macOS in `~/Library/Application Support/`); every
+command takes another place with `--config`. It is TOML, and refuses a key that is not here. After a change, start the
+bridge again. Times are seconds.
+"""
+
+
+def _rows(model: type[BaseModel]) -> list[str]:
+    rows = []
+    for name, field in model.model_fields.items():
+        if any(
+            isinstance(part, type) and issubclass(part, BaseModel)
+            for part in (field.annotation, *get_args(field.annotation))
+        ):
+            continue
+        rows.append(f"| `{name}` | {_default(field)} | {' '.join((field.description or '').split())} |")
+    return rows
+
+
+def _default(field: Any) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "" if field.default_factory is None or field.annotation is Path else f"`{field.default_factory()}`"
+    if value is None or value == "" or isinstance(value, SecretStr):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def commands() -> str:
+    """Return the page of every command of the bridge and its options."""
+    parts = ["# Commands", _NOTE, "`clawback --help` and `clawback COMMAND --help` say the same.\n"]
+    for name, command in sorted(main.commands.items()):
+        parts += _command(name, command)
+    return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command) -> list[str]:
+    arguments = " ".join(
+        each.make_metavar(click.Context(command)) for each in command.params if isinstance(each, click.Argument)
+    )
+    text = " ".join((command.help or "").replace("\b", "").split())
+    parts = [f"## `clawback {name}{f' {arguments}' if arguments else ''}`\n", f"{text}\n"]
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    if options:
+        rows = (f"| `{', '.join(each.opts)}` | {' '.join((each.help or '').split())} |" for each in options)
+        parts += ["| option | |", "|---|---|", *rows, ""]
+    for inner, other in sorted(getattr(command, "commands", {}).items()):
+        parts += _command(f"{name} {inner}", other)
+    return parts
+
+
+PAGES = {"configuration.md": configuration, "commands.md": commands}
+
+
+if __name__ == "__main__":
+    for page, make in PAGES.items():
+        (HERE / page).write_text(make(), encoding="utf-8")
+    sys.stdout.write(f"wrote {', '.join(PAGES)}\n")
