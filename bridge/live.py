@@ -91,6 +91,7 @@ class LiveRun:
     def begin(self, attempt: int) -> None:
         """A Dify workflow run starts. What an earlier attempt told already is left out when it is told again."""
         with self._lock:
+            self._held.clear()
             if self._drafts:
                 # What was told of a call cannot be taken back, and the next attempt makes another one.
                 self._drafts.clear()

@@ -45,6 +45,7 @@ Source = Literal["header", "runtime_line", "prompt_cache_key", "user", "transcri
 
 AUXILIARY_HEADER = "X-Clawback-Auxiliary"
 _AFFINITY = ("x-session-affinity", "session-id")
+_OF_USER = "user:"
 _COMPACTIONS = re.compile(r":\d+\Z")
 _REASONING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
@@ -75,7 +76,7 @@ def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body:
     if isinstance(cache_key, str) and cache_key.strip():
         return Session(_without_compactions(cache_key.strip()), "prompt_cache_key")
     if isinstance(user, str) and user.strip():
-        return Session(f"user:{user.strip()}", "user")
+        return Session(f"{_OF_USER}{user.strip()}", "user")
     return Session(None, "transcript")
 
 
@@ -117,15 +118,24 @@ def transcript_key_after(messages: Sequence[Message], answer: str) -> str:
 def turn_key(session: str | None, model: str, messages: Sequence[Message]) -> str:
     """Return a digest that is equal for a request and for its retries, however rewritten, and for no other turn.
 
-    It holds what was said up to the user's last words and which results came since. What the assistant said since is
-    left out: a retry may hold the beginning of an answer that broke off.
+    It holds what was said up to the user's last words, what came with these (the same question about another picture
+    is another turn), and which results came since. What the assistant said since is left out: a retry may hold the
+    beginning of an answer that broke off.
     """
     turn = last_user_index(messages)
     end = len(messages) if turn is None else turn + 1
     results = [str(m.get("tool_call_id")) for m in messages[end:] if m.get("role") == "tool"]
-    # Without a session, the same first words of two clients are told apart by their system prompts at least.
-    system = [text_of(m.get("content")) for m in messages if m.get("role") == "system"] if session is None else []
-    return _digest(["turn", session, model, system, _said(messages[:end]), results])
+    # Without a session, the same first words of two clients are told apart by their system prompts at least. So are
+    # those of one `user`, who may have several conversations.
+    several = session is None or session.startswith(_OF_USER)
+    system = [text_of(m.get("content")) for m in messages if m.get("role") == "system"] if several else []
+    media = [] if turn is None else _media(messages[turn])
+    return _digest(["turn", session, model, system, _said(messages[:end]), media, results])
+
+
+def _media(message: Message) -> list[Any]:
+    content = message.get("content")
+    return [part for part in content if part.get("type") != "text"] if isinstance(content, list) else []
 
 
 def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:

@@ -164,11 +164,14 @@ class Turns:
         return known or SessionRow(key=key, model=app.model, dify_user=f"clawback-{key}", conversation_id="")
 
     def _supersede(self, session: SessionRow) -> None:
-        """A new turn takes the place of runs of its session that only wait for results which are not coming."""
+        """A new turn takes the place of runs of its session that only wait for results which are not coming.
+
+        So it does of those that nobody drives any more, since the bridge was killed under them.
+        """
         for run in self._store.unfinished_runs_of_session(session.key):
             live = self._runs.live(run.id)
-            waits = run.auxiliary is None and bool(self._store.tickets_of_run(run.id, "open"))
-            if waits and (live is None or not live.current.readers):
+            waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
+            if waits and run.auxiliary is None and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, "the client began a new turn instead of sending the results")
 
 

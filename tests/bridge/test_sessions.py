@@ -193,3 +193,27 @@ def test_any_turn_keeps_its_key_when_openclaw_tries_it_again(said: list[tuple[st
     again = [*history, say(f"{QUEUED}\nask {words}\n\n{CONTINUE}"), CONTEXT]
     assert key(asked) == key(again)
     assert key(asked) != key([*history, say(f"ask {words}"), answer("done"), say(f"ask {words}"), CONTEXT])
+
+
+def picture(url: str) -> Message:
+    return {
+        "role": "user",
+        "content": [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": url}}],
+    }
+
+
+def test_the_same_words_about_another_picture_are_another_turn() -> None:
+    for session in (SESSION, None):
+        assert key([SYSTEM, picture("data:image/png;base64,AA")], session) != key(
+            [SYSTEM, picture("data:image/png;base64,BB")], session
+        )
+        assert key([SYSTEM, picture("data:image/png;base64,AA")], session) == key(
+            [SYSTEM, picture("data:image/png;base64,AA"), CONTEXT], session
+        )
+
+
+def test_conversations_of_one_user_with_other_instructions_are_other_turns() -> None:
+    french = [{"role": "system", "content": "Translate into French."}, say("hello")]
+    dutch = [{"role": "system", "content": "Translate into Dutch."}, say("hello")]
+    assert key(french, "user:ada") != key(dutch, "user:ada")
+    assert key(french, "user:ada") == key([*french], "user:ada")

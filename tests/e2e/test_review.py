@@ -1,16 +1,19 @@
 """Apps with several LLM nodes, and runs that let go of their workflow while other things happen."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from bridge.store.rows import RunRow, TicketRow
+from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
-from tests.e2e.conftest import MakeClient, call, upstream_log
+from tests.e2e.conftest import MakeClient, MakeStack, call, stream, upstream_log
 from tests.e2e.flows import in_a_row, llm, parallel
 
+KILLED = {"X-Session-Affinity": "killed"}
 SOON = {"callback_wait_seconds": 1}
 LATE = "sleep 2.5; echo"
 
@@ -128,3 +131,48 @@ def test_an_invocation_that_attaches_again_gets_the_same_run(several: Stack) -> 
         for _ in range(2)
     ]
     assert runs[0] == runs[1] is not None
+
+
+def post(stack: Stack, prompt: str, session: str, **more: Any) -> httpx.Response:
+    messages = [{"role": "user", "content": prompt}]
+    headers = {"Authorization": f"Bearer {stack.client_token}", "X-Session-Affinity": session}
+    body = {"model": "minimal", "messages": messages, "tools": DEFINITIONS, **more}
+    return httpx.post(f"{stack.base_url}/chat/completions", headers=headers, json=body, timeout=60)
+
+
+def wait_until(done: Callable[[], bool], what: str) -> None:
+    for _ in range(150):
+        if done():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"it never came to be that {what}")
+
+
+def test_a_run_under_which_the_bridge_was_killed_does_not_keep_its_session_from_its_conversation(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack()
+    post(stack, "First.\n!say one", "killed")
+    prompt = "Second.\n!sleep 1\n!say two"
+    with stream(stack, {"model": "minimal", "messages": [{"role": "user", "content": prompt}]}, **KILLED) as response:
+        orphan = response.headers["x-clawback-run"]
+        stack.bridge.kill()
+    stack.bridge.start()
+    again = post(stack, prompt, "killed")
+    assert again.json()["choices"][0]["message"]["content"] == "two"
+    run, _ = stored(stack, again.headers["x-clawback-run"])
+    lost, _ = stored(stack, orphan)
+    assert lost.state == "cancelled"
+    assert run.dify_user == lost.dify_user
+    assert run.conversation_id == lost.conversation_id
+
+
+def test_a_run_whose_model_never_finished_a_call_that_its_client_saw_has_an_end(stack: Stack) -> None:
+    prompt = "\n".join(["Half a call.", call("exec", command="x" * 400), "!cut times 12"])
+    with stream(
+        stack, {"model": "minimal", "messages": [{"role": "user", "content": prompt}], "tools": DEFINITIONS}
+    ) as response:
+        said = response.read().decode()
+    assert "error" in said
+    run_id = response.headers["x-clawback-run"]
+    wait_until(lambda: stored(stack, run_id)[0].state == "failed", "the run has failed")
