@@ -67,7 +67,7 @@ class Runs:
         now = time.time()
         run_id = random_name()
         with self.lock:
-            apart = auxiliary is not None or self.store.active_run_of_user(session.dify_user) is not None
+            apart = auxiliary is not None or self.store.unfinished_run_of_user(session.dify_user) is not None
             run = RunRow(
                 id=run_id,
                 model=app.model,

@@ -110,6 +110,10 @@ class Store:
         """Find the run that this Dify user is being driven for."""
         return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
 
+    def unfinished_run_of_user(self, dify_user: str) -> RunRow | None:
+        """Find the newest run that this Dify user is being driven for, or will be when its results arrive."""
+        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state.in_(("running", "suspended")))
+
     def latest_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user was driven for, whatever became of it."""
         return self._one_run(t.runs.c.dify_user == dify_user)
@@ -422,9 +426,13 @@ class Store:
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
             for table in (t.events, t.tickets, t.invocations, t.segments):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
-            for table in (t.transcripts, t.end_users, t.sessions):
+            gone = connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
+            for table in (t.transcripts, t.end_users):
                 connection.execute(delete(table).where(table.c.updated_at < cutoff))
-            return connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
+            # A session is written when its conversation changes, so its age says nothing: it is old with its last run.
+            used = select(t.runs.c.session_key).where(t.runs.c.session_key == t.sessions.c.key).exists()
+            connection.execute(delete(t.sessions).where(t.sessions.c.updated_at < cutoff, ~used))
+            return gone
 
     # Pieces
 
