@@ -119,8 +119,8 @@ class Limits(_Section):
     keepalive_seconds: float = Field(default=10, gt=0, le=60)
     """Longest silence in a streamed response, before a chunk without content is sent."""
     dify_streams: int = Field(default=8, ge=1)
-    """How many runs one Dify does for this bridge at once; the others wait. Each holds a connection of Dify's api, which
-    takes 10 (SERVER_WORKER_CONNECTIONS) unless it is told otherwise, and needs one to be asked who a user is."""
+    """How many runs one Dify does for this bridge at once; the others wait. Each holds a connection of Dify's api,
+    which takes 10 (SERVER_WORKER_CONNECTIONS) unless it is told otherwise, and needs one to be asked who a user is."""
     first_event_seconds: float = Field(default=2, ge=0, le=30)
     """How long a streamed response waits for the run to begin, so that an early failure has a proper status."""
     grace_seconds: float = Field(default=30, ge=0)
