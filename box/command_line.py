@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from box.config import AppSource, BoxConfig, Imitation, Limits
+from box.config import AppSource, BoxConfig, DaemonAddress, Imitation, Limits
 
 
 def parse(arguments: Sequence[str] | None = None) -> BoxConfig:
@@ -16,6 +16,7 @@ def parse(arguments: Sequence[str] | None = None) -> BoxConfig:
         apps=tuple(given.app),
         plugin_folder=given.plugin_dir,
         credentials_file=given.credentials,
+        daemon=given.daemon,
         host=given.host,
         port=given.port,
         limits=Limits(**{each.name: getattr(given, each.name) for each in fields(Limits)}),
@@ -37,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--plugin-dir", type=_folder, default=Path.cwd(), help="the plugin's folder")
     parser.add_argument("--credentials", type=Path, help="JSON file that maps each provider to its credentials")
+    parser.add_argument(
+        "--daemon",
+        type=_daemon,
+        metavar="URL,KEY,WORKSPACE",
+        help="Dify's own plugin daemon, with the plugin installed in it, instead of a process of the box's",
+    )
     limits = parser.add_argument_group("limits, in seconds unless they count something")
     for each in fields(Limits):
         kind = int if isinstance(each.default, int) and each.type is int else float
@@ -57,6 +64,11 @@ def _app_source(text: str) -> AppSource:
     if not colon or not path or not key:
         raise argparse.ArgumentTypeError(f"'{text}' must be the app export's path, a colon and the app's key")
     return AppSource(Path(path), key)
+
+
+def _daemon(text: str) -> DaemonAddress:
+    url, key, tenant = text.split(",")
+    return DaemonAddress(url, key, tenant)
 
 
 def _folder(text: str) -> Path:

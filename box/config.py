@@ -44,12 +44,22 @@ class AppSource:
 
 
 @dataclass(frozen=True, slots=True)
+class DaemonAddress:
+    """Dify's own plugin daemon: its URL, its SERVER_KEY, and the workspace that the plugin is installed in."""
+
+    url: str
+    key: str = field(repr=False)
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
 class BoxConfig:
     """Everything a box needs to start."""
 
     apps: tuple[AppSource, ...]
     plugin_folder: Path
     credentials_file: Path | None = None
+    daemon: DaemonAddress | None = None
     host: str = "127.0.0.1"
     port: int = 0
     limits: Limits = field(default_factory=Limits)

@@ -11,6 +11,7 @@ from werkzeug.exceptions import NotFound
 
 from box import http_errors
 from box.access import Access
+from box.plugin_daemon import PluginDaemon
 from box.plugin_process import PluginProcess
 from box.store import Store, WorkflowRun
 
@@ -24,7 +25,7 @@ class Switches(BaseModel):
     published: bool | None = None
 
 
-def create_blueprint(access: Access, store: Store, process: PluginProcess) -> Blueprint:
+def create_blueprint(access: Access, store: Store, process: PluginProcess | PluginDaemon) -> Blueprint:
     """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}."""
     blueprint = Blueprint("box", __name__, url_prefix="/box")
     http_errors.register(blueprint)

@@ -25,6 +25,7 @@ from graphon.nodes.llm.runtime_protocols import LLMProtocol
 
 from box.credentials import Credentials
 from box.errors import PLUGIN_INVOKE_ERROR, DaemonError, as_node_error
+from box.plugin_daemon import PluginDaemon
 from box.plugin_folder import PluginFolder
 from box.plugin_process import Packet, PluginProcess
 
@@ -41,7 +42,12 @@ class ModelCatalogue:
     """Makes models of one plugin, and keeps their schemas as Dify's cache does."""
 
     def __init__(
-        self, folder: PluginFolder, process: PluginProcess, credentials: Credentials, *, raw_parameters: bool
+        self,
+        folder: PluginFolder,
+        process: PluginProcess | PluginDaemon,
+        credentials: Credentials,
+        *,
+        raw_parameters: bool,
     ) -> None:
         self.folder = folder
         self.process = process

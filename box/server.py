@@ -17,6 +17,7 @@ from box.app_export import App
 from box.config import BoxConfig
 from box.credentials import Credentials
 from box.model import ModelCatalogue
+from box.plugin_daemon import PluginDaemon
 from box.plugin_folder import PluginFolder
 from box.plugin_process import PluginProcess
 from box.quiet_events import quieten
@@ -33,10 +34,15 @@ class Box:
         quieten()
         self._config = config
         self.apps = tuple(App.read(source.path, source.key) for source in config.apps)
-        self.process = PluginProcess(config.plugin_folder, config.limits)
+        folder = PluginFolder.read(config.plugin_folder)
+        self.process: PluginProcess | PluginDaemon = (
+            PluginDaemon(config.daemon, folder.plugin_id, config.limits)
+            if config.daemon
+            else PluginProcess(config.plugin_folder, config.limits)
+        )
         self._store = Store()
         self._models = ModelCatalogue(
-            PluginFolder.read(config.plugin_folder),
+            folder,
             self.process,
             Credentials.from_file(config.credentials_file),
             raw_parameters=config.imitation.raw_parameters,
