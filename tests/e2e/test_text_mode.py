@@ -113,8 +113,9 @@ def test_auto_finds_out_that_an_upstream_takes_no_tools(stack: Stack, make_clien
         outcome = make_client(stack, "auto").ask(f"Auto.\n{call('read', path='a')}\n!then\n!say done {number}")
         assert outcome.reply.text == f"done {number}"
     asked = upstream_log(stack, "Auto.")
-    assert [entry["status"] for entry in asked] == [400, 200, 200, 200, 200]
-    assert ["tools" in entry["request"] for entry in asked] == [True, False, False, False, False]
+    assert [entry["status"] for entry in asked[-4:]] == [200] * 4
+    assert not any("tools" in entry["request"] for entry in asked[-4:])
+    assert len(asked) <= 5, "the refusal was not remembered"
 
 
 @pytest.mark.parametrize(("app", "runs_it"), [("promoted", True), ("unpromoted", False)])
