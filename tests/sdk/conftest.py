@@ -15,7 +15,8 @@ MakeOpenAI = Callable[..., openai.OpenAI]
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The minimal app, with limits that tests can reach."""
-    limits = {"keepalive_seconds": 0.5, "grace_seconds": 1.5}
+    # Many tests end with calls that nobody answers.
+    limits = {"keepalive_seconds": 0.5, "grace_seconds": 1.5, "dify_streams": 100}
     with Stack(tmp_path_factory.mktemp("sdk"), apps=["minimal"], bridge_settings=limits) as running:
         yield running
 
