@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from flask import g, has_request_context
+
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -32,10 +34,20 @@ class _Json(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class _RequestId(logging.Filter):
+    """Names the request that a line belongs to."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if has_request_context() and "request_id" in g and not hasattr(record, "request_id"):
+            record.request_id = g.request_id
+        return True
+
+
 def configure(level: str, as_json: bool) -> None:
     """Log to standard error, from `level` on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if as_json else _Readable("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(_RequestId())
     root = logging.getLogger("clawback")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -1,5 +1,6 @@
-"""Writes commands.md and configuration.md from the code: `.venv/bin/python docs/reference/generate.py`."""
+"""Writes commands.md, configuration.md and errors.md from the code: `.venv/bin/python docs/reference/generate.py`."""
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -79,7 +80,13 @@ def _command(name: str, command: click.Command) -> list[str]:
     return parts
 
 
-PAGES = {"configuration.md": configuration, "commands.md": commands}
+def errors() -> str:
+    """Return the page of every error."""
+    page: str = runpy.run_path(str(HERE / "errors_page.py"))["errors_page"](_NOTE)
+    return page
+
+
+PAGES = {"configuration.md": configuration, "commands.md": commands, "errors.md": errors}
 
 
 if __name__ == "__main__":

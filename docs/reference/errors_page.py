@@ -1,0 +1,105 @@
+"""The page of every error that a client can get, read from the code."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import bridge
+from bridge.dify import errors as dify
+from bridge.errors import BridgeError
+from bridge.failures import client_error
+
+_BRIDGE = Path(bridge.__file__).parent
+_PIECE = "…"
+
+
+def errors_page(note: str) -> str:
+    """Return the page."""
+    raised = "\n".join(f"| {row[0]} | `{row[1]}` | `{row[2]}` | {row[3]} |" for row in sorted(set(_raised())))
+    from_dify = "\n".join(
+        f"| {status} | `{kind}` | `{code}` | {'yes' if waits else ''} | {meaning} |"
+        for status, kind, code, waits, meaning in sorted(_from_dify())
+    )
+    return _PAGE.format(note=note, raised=raised, from_dify=from_dify)
+
+
+def _kinds(base: type[Exception]) -> Iterator[type[Exception]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _first_line(kind: type[Exception]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def _raised() -> Iterator[tuple[int, str, str, str]]:
+    """Yield status, type, code and text of every error that the bridge raises with a code, its own or its kind's."""
+    known = {kind.__name__: kind for kind in _kinds(BridgeError) if issubclass(kind, BridgeError)}
+    for path in sorted(_BRIDGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            kind = known.get(node.func.id) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+            if kind is None or not isinstance(node, ast.Call) or not node.args:
+                continue
+            given = next((keyword.value for keyword in node.keywords if keyword.arg == "code"), None)
+            if given is not None and not isinstance(given, ast.Constant):
+                continue
+            code = given.value if isinstance(given, ast.Constant) else kind.code
+            text = _text(node.args[0])
+            if code and text.strip(f"{_PIECE} :;"):
+                yield kind.status, kind.type, str(code), text
+
+
+def _text(node: ast.expr) -> str:
+    """Return the literal text of a message; what is filled in is left as a gap."""
+    match node:
+        case ast.Constant(value=str(value)):
+            text = value
+        case ast.JoinedStr(values=values):
+            text = "".join(_text(part) if isinstance(part, ast.Constant) else _PIECE for part in values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            text = _text(left) + _text(right)
+        case _:
+            text = _PIECE
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _from_dify() -> Iterator[tuple[int, str, str, bool, str]]:
+    for kind in _kinds(dify.DifyError):
+        if not issubclass(kind, dify.DifyError) or kind.__name__.startswith("_"):
+            continue
+        seen: BridgeError = client_error(kind("x"))
+        waits = seen.retry_after is not None
+        yield seen.status, seen.type, seen.code or "", waits, f"{_first_line(kind)} {kind.advice}".strip()
+
+
+_PAGE = """\
+# Errors
+
+{note}
+Every error has OpenAI's shape. The id of its request is in the header `X-Request-Id` and in the bridge's log:
+
+```json
+{{"error": {{"message": "...", "type": "invalid_request_error", "param": "messages[0].content", "code": null}}}}
+```
+
+`message` says what to change. `param` is the path of the field that is wrong. A field that is missing, of the wrong
+type or out of its range is a 400 of type `invalid_request_error` without a code. Once a stream has begun, the status is
+200 and the error is its last event; in `/v1/responses` it is `response.failed`.
+
+Statuses follow what clients do with them: 401 is used for a wrong bridge token alone, as some clients switch the whole
+provider off on 401, 402 and 403; 429 and 503 come with `Retry-After` where waiting helps; 400, 404 and 422 need a
+change.
+
+## What the bridge refuses
+
+| status | type | code | message |
+|---|---|---|---|
+{raised}
+
+## What goes wrong in Dify or at the upstream
+
+| status | type | code | waiting helps | what it means, and what to do |
+|---|---|---|---|---|
+{from_dify}
+"""
