@@ -46,11 +46,12 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
 
     @blueprint.post("/tickets/<ticket_id>/cancel")
     def cancel_ticket(ticket_id: str) -> Response:
-        return answer(tickets.cancel(ticket_id, body(CancelRequest).reason))
+        asked = body(CancelRequest)
+        return answer(tickets.cancel(ticket_id, asked.reason, asked.invocation_id))
 
     @blueprint.post("/tickets/<ticket_id>/suspend")
     def suspend_ticket(ticket_id: str) -> Response:
-        return answer(tickets.suspend(ticket_id))
+        return answer(tickets.suspend(ticket_id, request.args.get("invocation_id")))
 
     _add_invocations(blueprint, config, invocations)
     return blueprint

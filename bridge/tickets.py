@@ -255,18 +255,21 @@ class Tickets:
         elif not ticket.undecided and ticket.segment is None and (live := self._runs.live(run.id)):
             live.deliver(ticket)
 
-    def cancel(self, ticket_id: str, reason: str) -> TicketStatus:
-        """The plugin no longer waits."""
-        self.known(ticket_id)
-        self._store.close_ticket(ticket_id, "cancelled", reason, "plugin")
+    def cancel(self, ticket_id: str, reason: str, invocation_id: str | None = None) -> TicketStatus:
+        """The plugin no longer waits. An invocation whose ticket a later one has taken over changes nothing."""
+        with self._runs.lock:
+            status = self.status(self.known(ticket_id), invocation_id)
+            if status.state != "open":
+                return status
+            self._store.close_ticket(ticket_id, "cancelled", reason, "plugin")
         self._runs.wakeups.wake(ticket_id)
         return self.status(self.known(ticket_id), None)
 
-    def suspend(self, ticket_id: str) -> TicketStatus:
-        """The plugin lets go of its workflow, unless the results are in already."""
+    def suspend(self, ticket_id: str, invocation_id: str | None = None) -> TicketStatus:
+        """The plugin lets go of its workflow, unless the results are in or a later invocation waits for them."""
         with self._runs.lock:
             ticket = self.known(ticket_id)
-            status = self.status(ticket, None)
+            status = self.status(ticket, invocation_id)
             if status.state == "open":
                 self._runs.suspend(ticket.run_id)
                 log.info("run suspended", extra={"run": ticket.run_id, "ticket": ticket_id})

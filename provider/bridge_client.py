@@ -60,11 +60,13 @@ class BridgeClient:
 
     def suspend_ticket(self, exchange: SuspendTicket) -> TicketReported | BridgeFailed:
         """Let go of a ticket."""
-        return self._status("POST", f"tickets/{exchange.ticket_id}/suspend")
+        return self._status(
+            "POST", f"tickets/{exchange.ticket_id}/suspend", params={"invocation_id": exchange.invocation_id}
+        )
 
     def cancel_ticket(self, exchange: CancelTicket) -> None:
         """Say that nobody waits any more. That it cannot be said is only logged."""
-        request = CancelRequest(reason=exchange.reason)
+        request = CancelRequest(reason=exchange.reason, invocation_id=exchange.invocation_id)
         outcome = self._ask(
             TicketStatus, "POST", f"tickets/{exchange.ticket_id}/cancel", request, seconds=_PARTING_SECONDS
         )

@@ -174,7 +174,9 @@ class Engine:
         """Nobody takes the outputs any more. Return what the bridge should hear about it."""
         holds_ticket = self._phase in {Phase.OPENING, Phase.WAITING, Phase.SUSPENDING}
         self._phase = Phase.END
-        return CancelTicket(self._ticket_id, "Dify closed the invocation") if holds_ticket else None
+        if not holds_ticket:
+            return None
+        return CancelTicket(self._ticket_id, self._given.invocation_id, "Dify closed the invocation")
 
     # Attaching
 
@@ -439,7 +441,7 @@ class Engine:
 
     def _suspend(self) -> list[Action]:
         self._phase = Phase.SUSPENDING
-        return self._exchange(SuspendTicket(self._ticket_id))
+        return self._exchange(SuspendTicket(self._ticket_id, self._given.invocation_id))
 
     def _suspend_failed(self, event: BridgeFailed) -> list[Action]:
         pause = self._backoff.pause()

@@ -125,6 +125,7 @@ class SuspendTicket:
     """Let go of the ticket, unless its results are there."""
 
     ticket_id: str
+    invocation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class CancelTicket:
     """Tell the bridge that nobody waits any more."""
 
     ticket_id: str
+    invocation_id: str
     reason: str
 
 

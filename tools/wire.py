@@ -6,7 +6,8 @@
                                                  TicketStatus; a long poll of at most `wait` seconds. An invocation
                                                  whose run was started again since hears that it is cancelled
     POST /plugin/v1/tickets/{ticket_id}/cancel   CancelRequest -> TicketStatus
-    POST /plugin/v1/tickets/{ticket_id}/suspend  TicketStatus; still open: the plugin lets go; resolved: it goes on
+    POST /plugin/v1/tickets/{ticket_id}/suspend?invocation_id=ID
+                                                 TicketStatus; still open: the plugin lets go; resolved: it goes on
     POST /plugin/v1/invocations/{id}/drafts      DraftRequest -> 204; calls that the model is still writing
     POST /plugin/v1/invocations/{id}/record      RecordRequest -> 204
     GET  /plugin/v1/ping                         PingResponse; for credential validation
@@ -194,9 +195,10 @@ class TicketStatus(_Wire):
 
 
 class CancelRequest(_Wire):
-    """Why the plugin no longer waits."""
+    """Why the plugin no longer waits. The ticket stays what it is where a later invocation has taken it over."""
 
     reason: str = Field(default="cancelled by the plugin", max_length=500)
+    invocation_id: str | None = None
 
 
 class RecordRequest(_Wire):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from bridge.errors import Gone
 from bridge.runs import Runs
 from bridge.segments import Event, Segment
 
@@ -15,8 +16,11 @@ log = logging.getLogger("clawback.endpoint")
 _LOOK_SECONDS = 1.0
 
 
-class ClientGone(Exception):
-    """The client closed its connection."""
+class ClientGone(Gone):
+    """The client closed its connection; nobody will read this error."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed its connection", code="client_gone")
 
 
 def connection_of(environ: dict[str, Any]) -> socket.socket | None:

@@ -1,5 +1,7 @@
 """A run of the executor direction is one invocation; what it had done when it let go is not done again."""
 
+import pytest
+
 from tests.bridge.executor.conftest import Bridge
 
 
@@ -95,3 +97,26 @@ def test_a_plugin_that_was_killed_is_not_waited_for(bridge: Bridge) -> None:
     bridge.later(100)
     assert ticket.status()["state"] == "cancelled"
     assert laptop.claim() == []
+
+
+@pytest.mark.parametrize("parting", ["suspend", "cancel"])
+def test_an_invocation_whose_ticket_a_later_one_took_over_cannot_let_go_of_it(bridge: Bridge, parting: str) -> None:
+    laptop = bridge.register()
+    former = bridge.attach()
+    ticket = bridge.open(("exec", "{}"), attached=former)
+    of_former = f"?invocation_id={former['invocation_id']}"
+    assert bridge.ask("plugin", "POST", f"/tickets/{ticket.id}/suspend{of_former}").body["state"] == "open"
+    later = bridge.attach()
+    assert later["open_ticket"]["ticket_id"] == ticket.id
+    if parting == "suspend":
+        answer = bridge.ask("plugin", "POST", f"/tickets/{ticket.id}/suspend{of_former}")
+    else:
+        body = {"reason": "closed", "invocation_id": former["invocation_id"]}
+        answer = bridge.ask("plugin", "POST", f"/tickets/{ticket.id}/cancel", body)
+    assert answer.body["state"] == "cancelled"
+    run = bridge.store.run(later["run_id"])
+    assert run is not None
+    assert run.state == "running"
+    assert ticket.status()["state"] == "open"
+    laptop.post(laptop.claim()[0], "done")
+    assert ticket.status()["state"] == "resolved"
