@@ -12,7 +12,7 @@ def test_more_clients_than_dify_takes_connections_all_get_their_answer(
     make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
 ) -> None:
     """A run whose node asks for its tools needs a connection of its own: the bridge asks Dify whose run it is."""
-    stack = make_stack(box_options=["--connections", "3"], bridge_settings={"dify_streams": 2})
+    stack = make_stack(box_options=["--connections", "4"], bridge_settings={"dify_streams": 2})
     clients = [make_client(stack, session=f"{tmp_path.name}-{number}") for number in range(CLIENTS)]
 
     def answer(number: int) -> str:
