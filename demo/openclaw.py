@@ -25,12 +25,14 @@ def find() -> Path:
     return Path(found)
 
 
-def provider_entry(base_url: str, api_key: str, models: list[str], **compat: object) -> dict[str, Any]:
-    """Return the provider that OpenClaw's configuration needs for the bridge."""
+def provider_entry(
+    base_url: str, api_key: str, models: list[str], api: str = "openai-completions", **compat: object
+) -> dict[str, Any]:
+    """Return the provider that OpenClaw's configuration needs for the bridge. `api` may be `openai-responses` too."""
     return {
         "baseUrl": base_url,
         "apiKey": api_key,
-        "api": "openai-completions",
+        "api": api,
         "models": [
             {
                 "id": model,
@@ -48,7 +50,12 @@ def provider_entry(base_url: str, api_key: str, models: list[str], **compat: obj
 
 
 def write_config(
-    path: Path, base_url: str, api_key: str, models: list[str], extra_body: dict[str, Any] | None = None
+    path: Path,
+    base_url: str,
+    api_key: str,
+    models: list[str],
+    extra_body: dict[str, Any] | None = None,
+    api: str = "openai-completions",
 ) -> None:
     """Write a configuration whose only model provider is the bridge. `extra_body` goes into every request."""
     defaults: dict[str, Any] = {"model": {"primary": f"clawback/{models[0]}"}}
@@ -58,7 +65,7 @@ def write_config(
         "agents": {"defaults": defaults},
         "models": {
             "mode": "merge",
-            "providers": {"clawback": provider_entry(base_url, api_key, models)},
+            "providers": {"clawback": provider_entry(base_url, api_key, models, api)},
         },
         "logging": {"file": str(path.parent / "openclaw.log")},
     }
@@ -74,11 +81,12 @@ def turn(
     model: str,
     prompt: str,
     extra_body: dict[str, Any] | None = None,
+    api: str = "openai-completions",
 ) -> dict[str, Any]:
     """Run one turn and return OpenClaw's JSON envelope: `{ok, status, final, usage, toolSummary, ...}`."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "openclaw.json"
-    write_config(config, base_url, api_key, [model], extra_body)
+    write_config(config, base_url, api_key, [model], extra_body, api)
     environ = {**os.environ, "HOME": str(folder), "OPENCLAW_STATE_DIR": str(folder / "state"), "TMPDIR": str(folder)}
     done = subprocess.run(
         [str(find()), "agent", "exec", prompt, "--config", str(config), "--cwd", str(workspace), "--json"],

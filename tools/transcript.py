@@ -4,6 +4,7 @@ OpenAI-compatible servers answer orphans with 400: a call without its result, a 
 occurs twice. Clients' histories have all of these, since they compact, retry and rewrite.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -13,13 +14,15 @@ from tools.results import Message, text_of
 
 NO_RESULT = "(no result: this call was interrupted before its tool answered)"
 _LEADING = {"system", "developer"}
+_LONGEST_ID = 40
 
 
 def repair(messages: Iterable[Message]) -> list[Message]:
     """Return `messages` so that every call has exactly one result directly after it, and every id occurs once.
 
     A call that was never answered gets `NO_RESULT`, a result without a call is dropped, and of two results for one
-    call the first counts. An id that an earlier turn used already gets a suffix, in the call and in its result.
+    call the first counts. An id that an earlier turn used already gets a suffix, and one that is longer than OpenAI
+    takes (40 characters) another name, in the call and in its result.
     """
     given = [dict(message) for message in messages]
     used: Counter[str] = Counter()
@@ -43,8 +46,9 @@ def repair(messages: Iterable[Message]) -> list[Message]:
         renamed, answers = [], []
         for call in calls:
             old = str(call.get("id") or "call")
-            used[old] += 1
-            new = old if used[old] == 1 else _free_id(old, used)
+            short = old if len(old) <= _LONGEST_ID else _shortened(old)
+            used[short] += 1
+            new = short if used[short] == 1 else _free_id(short, used)
             renamed.append(call | {"id": new})
             waiting = results.get(old)
             content = text_of(waiting.pop(0).get("content")) if waiting else NO_RESULT
@@ -70,6 +74,10 @@ def _results_after(messages: Sequence[Message], start: int) -> dict[str, list[Me
         if message.get("role") == "tool":
             found.setdefault(str(message.get("tool_call_id") or "call"), []).append(message)
     return found
+
+
+def _shortened(call_id: str) -> str:
+    return f"call{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
 
 
 def _free_id(taken: str, used: Counter[str]) -> str:

@@ -1,7 +1,7 @@
 """Finds the ids of a turn's calls again, for clients that do not keep them.
 
-A client of functions knows no ids, and one that reads calls from text makes up its own. Both repeat what was called
-and with which arguments, in the order in which it was asked for.
+A client of functions knows no ids, one that reads calls from text makes up its own, and OpenClaw rewrites those of
+responses. All repeat what was called and with which arguments, in the order in which it was asked for.
 """
 
 import json

@@ -261,6 +261,8 @@ def ask_of(
         parameters=asked.sampling().parameters(most_tokens),
         inputs={**(asked.metadata or {}), **(asked.inputs or {})},
         results=loose,
+        # OpenClaw makes an id of its own out of the call's and the item's.
+        own_ids=True,
     )
 
 

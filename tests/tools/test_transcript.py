@@ -36,6 +36,12 @@ class TestRepair:
         sound = [system("s"), user("u"), asks("a", "b"), result("a"), result("b"), said("done")]
         assert repair(sound) == sound
 
+    def test_an_id_that_is_too_long_for_openai_is_shortened_in_the_call_and_in_its_result(self) -> None:
+        call, answer = repair([asks("x" * 41), result("x" * 41)])
+        assert call["tool_calls"][0]["id"] == answer["tool_call_id"]
+        assert len(answer["tool_call_id"]) <= 40
+        assert answer["content"] == "ok"
+
     def test_a_call_without_a_result_gets_one_that_says_so(self) -> None:
         assert repair([user("u"), asks("a", "b"), result("b"), user("v")]) == [
             user("u"),
