@@ -8,6 +8,7 @@ from bridge.approvals import Approvals
 from bridge.executor_runs import ExecutorRuns
 from bridge.leases import Leases
 from bridge.runs import Runs
+from bridge.store.responses import Responses
 
 log = logging.getLogger("clawback.sweeper")
 
@@ -65,4 +66,6 @@ class Sweeper:
         for run in store.overdue_runs(now):
             self._runs.cancel(run.id, "its time is up (limits.run_seconds)")
         self._runs.forget_over()
-        store.forget_before(now - self._runs.config.limits.keep_days * DAY_SECONDS)
+        cutoff = now - self._runs.config.limits.keep_days * DAY_SECONDS
+        store.forget_before(cutoff)
+        Responses(store).forget_before(cutoff)
