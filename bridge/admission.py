@@ -28,6 +28,14 @@ class Admission:
         """Return the first move of each call."""
         return [self._first_move(run, call, now) for call in calls]
 
+    def is_certain(self, run: RunRow, tool: str) -> bool:
+        """Say whether a call of this tool will be handed out, whatever its arguments become."""
+        if self._policy.may_withhold(tool, "executor" if run.direction == "executor" else "endpoint", run.model):
+            return False
+        earlier = [Made(made.arguments, made.digest) for made in self._store.calls_of_tool(run.id, tool)]
+        known = {made.arguments for made in earlier}
+        return all(repetitions(earlier, arguments) < self._limits.identical_calls for arguments in known)
+
     def _first_move(self, run: RunRow, call: CallRow, now: float) -> Move:
         offers = self._registry.offers(call.name) if run.direction == "executor" else []
         changes: dict[str, Any] = {}

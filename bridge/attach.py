@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from bridge.admission import Admission
 from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest
 from bridge.executor_runs import ExecutorRuns
@@ -18,8 +19,9 @@ log = logging.getLogger("clawback.attach")
 class Invocations:
     """The plugin's invocations, as the runs of this bridge know them."""
 
-    def __init__(self, runs: Runs, executor_runs: ExecutorRuns) -> None:
+    def __init__(self, runs: Runs, executor_runs: ExecutorRuns, admission: Admission) -> None:
         self._runs = runs
+        self._admission = admission
         self._executor_runs = executor_runs
         self._store = runs.store
 
@@ -144,11 +146,16 @@ class Invocations:
         return RunRequest.model_validate_json(run.request)
 
     def draft(self, invocation_id: str, request: DraftRequest) -> None:
-        """Let the client watch calls grow. What belongs to no attempt under way is left out."""
+        """Let the client watch calls grow. What belongs to no attempt under way is left out.
+
+        So is a call that may yet be withheld from the client, from its first piece on: it would be run as it was told.
+        """
         live = self._runs.live(request.run_id)
         invocation = self._store.invocation(invocation_id)
-        if live and invocation and invocation.run_id == request.run_id and invocation.attempt == live.attempt:
-            held = live.draft(invocation_id, request.round, request.calls, after_text=request.streamed_text)
+        run = self._store.run(request.run_id)
+        if live and run and invocation and invocation.run_id == run.id and invocation.attempt == live.attempt:
+            certain = [call for call in request.calls if call.offset or self._admission.is_certain(run, call.name)]
+            held = live.draft(invocation_id, request.round, certain, after_text=request.streamed_text)
             if held:
                 timer = threading.Timer(self._runs.config.limits.boundary_seconds, live.deliver_pending)
                 timer.daemon = True

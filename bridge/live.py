@@ -189,6 +189,8 @@ class LiveRun:
     def stop_writing(self, invocation_id: str, reason: str | None) -> None:
         """This invocation has ended; calls that it began and never handed over make the response fail."""
         with self._lock:
+            if any(ticket.invocation_id == invocation_id for ticket in self._pending):
+                self.deliver_pending()
             if self._drafts.belongs_to(invocation_id):
                 self.fail(_half_a_call(reason))
 

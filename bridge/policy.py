@@ -158,6 +158,16 @@ class Policy:
             where = ".".join(str(part) for part in problem["loc"])
             raise ConfigError(f"policy: {path}: {where}: {problem['msg']}") from None
 
+    def may_withhold(self, tool: str, direction: Direction, app: str) -> bool:
+        """Say whether a call of this tool may be denied or left to a person, as its arguments turn out."""
+        return any(
+            rule.action != "allow"
+            and rule.direction in {None, direction}
+            and _any_glob(rule.tool, tool)
+            and (rule.app is None or _any_glob(rule.app, app))
+            for rule in self._rules
+        )
+
     def judge(self, question: Question) -> Verdict:
         """Return what is to happen with the call."""
         for number, rule in enumerate(self._rules, 1):

@@ -112,3 +112,18 @@ def test_the_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
             Policy.load(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         Policy.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("rule", "may"),
+    [
+        ({"tool": "exec", "action": "deny"}, True),
+        ({"tool": "e*", "action": "ask", "arguments": {"command": "rm *"}}, True),
+        ({"tool": "exec", "action": "deny", "direction": "executor"}, False),
+        ({"tool": "exec", "action": "deny", "app": "other"}, False),
+        ({"tool": "exec", "action": "allow"}, False),
+        ({"tool": "read", "action": "deny"}, False),
+    ],
+)
+def test_a_call_may_be_withheld_where_a_rule_could_come_to_match(rule: dict[str, Any], may: bool) -> None:
+    assert Policy([Rule.model_validate(rule)]).may_withhold("exec", "endpoint", "desk") is may

@@ -1,7 +1,10 @@
 """Apps with several LLM nodes, and runs that let go of their workflow while other things happen."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -176,3 +179,51 @@ def test_a_run_whose_model_never_finished_a_call_that_its_client_saw_has_an_end(
     assert "error" in said
     run_id = response.headers["x-clawback-run"]
     wait_until(lambda: stored(stack, run_id)[0].state == "failed", "the run has failed")
+
+
+def with_policy(stack: Stack, rules: str) -> None:
+    (stack.folder / "policy.toml").write_text(rules)
+    config = stack.folder / "clawback.toml"
+    config.write_text(f"policy = {json.dumps(str(stack.folder / 'policy.toml'))}\n{config.read_text()}")
+    stack.bridge.kill()
+    stack.bridge.start()
+
+
+def test_a_client_is_never_told_of_a_call_that_it_may_not_run(make_stack: MakeStack, make_client: MakeClient) -> None:
+    stack = make_stack()
+    with_policy(stack, '[[rules]]\ntool = "exec"\naction = "deny"\narguments.command = "touch *"\n')
+    touch, echo = call("exec", command="touch denied"), call("exec", command="echo allowed")
+    client = make_client(stack)
+    outcome = client.ask("\n".join(["Both.", "!delta 3", touch, echo, "!then", touch, "!then", "!say that is all"]))
+    assert outcome.reply.text == "that is all"
+    asked = [made for message in client.messages for made in message.get("tool_calls", ())]
+    assert [json.loads(made["function"]["arguments"])["command"] for made in asked] == ["echo allowed"]
+
+
+def test_a_client_that_waits_for_a_persons_decision_gets_the_call_of_a_suspended_run(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    node = llm("11", two_rounds("A"), SOON)
+    stack = make_stack(apps=[], exports={"minimal": in_a_row(tmp_path, "asks", node)})
+    with_policy(stack, '[[rules]]\ndirection = "endpoint"\naction = "ask"\n')
+    operator = {"Authorization": f"Bearer {stack.operator_token}"}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(make_client(stack).ask, "May I?")
+        for _ in range(2):
+            wait_until(lambda: in_state(stack, "suspended", "awaiting_approval") != [], "the run waits for a person")
+            (call_id,) = in_state(stack, "suspended", "awaiting_approval")
+            url = f"{stack.bridge_url}/operator/v1/calls/{call_id}/approve"
+            assert httpx.post(url, json={"by": "ada"}, headers=operator).status_code == 200
+        outcome = asked.result(timeout=60)
+    assert outcome.reply.text.endswith("A is done")
+    assert len(outcome.runs) == 1
+
+
+def in_state(stack: Stack, run_state: str, call_state: str) -> list[str]:
+    store = stack.store()
+    try:
+        runs = [run for run_id in store.run_ids() if (run := store.run(run_id)) and run.state == run_state]
+        tickets = [ticket for run in runs for ticket in store.tickets_of_run(run.id, "open")]
+        return [call.id for ticket in tickets for call in ticket.calls if call.state == call_state]
+    finally:
+        store.close()
