@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from click import Context
 
 from bridge.cli import main
 
@@ -41,4 +42,4 @@ def test_a_page_names_only_commands_that_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:^|[`\n ])make ([a-z][a-z-]*)", code)) <= set(targets)
     assert {name for name in re.findall(r"(?:^|[`\n ])(scripts/[\w/-]+)", code) if not (ROOT / name).exists()} == set()
-    assert set(re.findall(r"(?:^|[`\n$] ?)clawback ([a-z][a-z-]*)", code)) <= set(main.commands)
+    assert set(re.findall(r"(?:^|[`\n$] ?)clawback ([a-z][a-z-]*)", code)) <= set(main.list_commands(Context(main)))
