@@ -32,9 +32,14 @@ class Admission:
         """Say whether a call of this tool will be handed out, whatever its arguments become."""
         if self._policy.may_withhold(tool, "executor" if run.direction == "executor" else "endpoint", run.model):
             return False
-        earlier = [Made(made.arguments, made.digest) for made in self._store.calls_of_tool(run.id, tool)]
+        earlier = self._earlier(run, tool)
         known = {made.arguments for made in earlier}
         return all(repetitions(earlier, arguments) < self._limits.identical_calls for arguments in known)
+
+    def _earlier(self, run: RunRow, tool: str) -> list[Made]:
+        """List the calls of a tool that were run; what was denied has shown nothing about the tool."""
+        calls = self._store.calls_of_tool(run.id, tool)
+        return [Made(made.arguments, made.digest) for made in calls if not made.withheld]
 
     def _first_move(self, run: RunRow, call: CallRow, now: float) -> Move:
         offers = self._registry.offers(call.name) if run.direction == "executor" else []
@@ -56,7 +61,7 @@ class Admission:
         return steps.step(call, CallEvent.ALLOW, "bridge", verdict.rule, **changes)
 
     def _loop(self, run: RunRow, call: CallRow) -> Verdict | None:
-        earlier = [Made(made.arguments, made.digest) for made in self._store.calls_of_tool(run.id, call.name)]
+        earlier = self._earlier(run, call.name)
         count = repetitions(earlier, call.arguments)
         if count < self._limits.identical_calls:
             return None

@@ -64,8 +64,8 @@ def test_the_story_names_who_sends_what_to_whom_in_order(tmp_path: Path) -> None
     steps = [
         "client → bridge",
         "bridge → Dify",
-        "plugin → bridge",
-        "plugin → upstream",
+        "attach: an LLM node",
+        "2 messages, 3 tools",
         "bridge → client",
         "ran read here",
     ]

@@ -191,7 +191,9 @@ def test_a_turn_of_two_parallel_calls(dify: Dify, bridge: Bridge, log: Log) -> N
     told = running.end()
 
     assert told.text == "Let me look.All done."
-    assert sum(chunk["message"]["content"] == "" for chunk in told.chunks) == 2  # the boundary and the end
+    assert (
+        sum(chunk["message"]["content"] == "" for chunk in told.chunks) == 3
+    )  # behind the text, behind the ticket, and the end
     messages = log()[-1]["request"]["messages"]
     assert [m["role"] for m in messages] == ["user", "assistant", "tool", "tool"]
     assert [m["content"] for m in messages[2:]] == ["A", "B"]

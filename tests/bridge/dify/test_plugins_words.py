@@ -25,7 +25,7 @@ from provider.failures import from_response
     ],
 )
 def test_an_upstreams_refusal_is_understood(status: int, body: bytes, kind: type[errors.RunFailed]) -> None:
-    text = str(from_response(status, body, None).error)
+    text = str(from_response(status, body, {}).error)
     assert type(errors.run_failed(text)) is kind, text
 
 
