@@ -32,7 +32,7 @@ def test_the_plugin_s_project_has_what_the_daemon_installs_and_nothing_of_the_br
         "name": "clawback",
         "version": "1.2.3",
         "description": 'Says "hello".',
-        "requires-python": ">=3.12",
+        "requires-python": ">=3.12,<3.13",
         "dependencies": ["dify_plugin>=0.10.2,<0.11", "httpx>=0.28"],
     }
     assert "build-system" not in derived
