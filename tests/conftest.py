@@ -1,6 +1,8 @@
 """What all tests share: what to do about the parts that not every machine has."""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,30 @@ ROOT = Path(__file__).resolve().parent.parent
 OPENCLAW = ROOT / ".cache/openclaw/bin/openclaw"
 
 
+def newest_postgresql() -> Path | None:
+    """The folder of PostgreSQL's commands: on PATH, or where Debian puts them."""
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).resolve().parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return folders[-1] if folders else None
+
+
+# What a marker asks for, and whether it is here.
+PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "openclaw": ("the real OpenClaw", OPENCLAW.exists),
+    "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
+}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what needs the real OpenClaw where there is none, but never in CI, where a skip would hide a failure."""
-    if item.get_closest_marker("openclaw") is None or OPENCLAW.exists():
-        return
-    reason = "the real OpenClaw is not installed here: scripts/setup installs it into .cache/"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+    """Skip what needs a part that is not here, but never in CI, where a skip would hide a failure."""
+    for marker, (part, is_here) in PARTS.items():
+        if item.get_closest_marker(marker) is None or is_here():
+            continue
+        reason = f"{part} is not installed here: scripts/setup {marker} installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
