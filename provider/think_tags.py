@@ -12,6 +12,7 @@ class ThinkTags:
     def __init__(self) -> None:
         self._held = ""
         self._closing: str | None = None
+        self._spoken = False
         self._thought = False
         self._answering = False
 
@@ -27,14 +28,15 @@ class ThinkTags:
         held, self._held = self._held, ""
         self._answering = True
         if self._closing:
-            return held, ""
+            return held.rstrip("\n"), ""
         return "", held.lstrip("\n") if self._thought else held
 
     def _before(self) -> tuple[str, str]:
         begun = self._held.lstrip()
         for opening, closing in TAGS.items():
             if begun.startswith(opening):
-                self._held, self._closing = begun[len(opening) :].lstrip("\n"), closing
+                self._held, self._closing = begun[len(opening) :], closing
+                self._spoken = False
                 return self._reasoning()
         if any(opening.startswith(begun) for opening in TAGS):
             return "", ""
@@ -42,18 +44,23 @@ class ThinkTags:
 
     def _reasoning(self) -> tuple[str, str]:
         closing = self._closing or ""
+        if not self._spoken:
+            self._held = self._held.lstrip("\n")
         reasoning, found, rest = self._held.partition(closing)
         if not found:
-            kept = _end_that_begins(self._held, closing)
-            said, self._held = self._held[: len(self._held) - kept], self._held[len(self._held) - kept :]
+            said = _before_the_end(self._held, closing)
+            self._held = self._held[len(said) :]
+            self._spoken = self._spoken or bool(said)
             return said, ""
         self._held, self._closing, self._thought = rest, None, True
         more, text = self._before()
         return reasoning.rstrip("\n") + more, text
 
 
-def _end_that_begins(text: str, tag: str) -> int:
-    return next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if tag.startswith(text[-size:])), 0)
+def _before_the_end(text: str, tag: str) -> str:
+    """Return `text` without what may turn out to be the tag's beginning, and the line breaks before it."""
+    begun = next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:size])), 0)
+    return text[: len(text) - begun].rstrip("\n")
 
 
 def without_think_block(text: str) -> str:

@@ -2,12 +2,12 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 
 @contextmanager
-def answering(*answers: Sequence[bytes]) -> Iterator[str]:
+def answering(*answers: Iterable[bytes]) -> Iterator[str]:
     """Serve `answers`, one a request, each in pieces, and close the connection behind it. Yields the base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
@@ -17,7 +17,7 @@ def answering(*answers: Sequence[bytes]) -> Iterator[str]:
         thread.join(30)
 
 
-def _serve(listener: socket.socket, answers: Sequence[Sequence[bytes]]) -> None:
+def _serve(listener: socket.socket, answers: Sequence[Iterable[bytes]]) -> None:
     for pieces in answers:
         connection, _ = listener.accept()
         with connection:
