@@ -39,12 +39,12 @@ class Responses:
     def insert(self, row: ResponseRow) -> None:
         """Write a new response."""
         values = {name: getattr(row, name) for name in ResponseRow.__slots__}
-        with self._store._transaction() as connection:
+        with self._store.transaction() as connection:
             connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
 
     def find(self, response_id: str) -> ResponseRow | None:
         """Find the response with this id."""
-        with self._store._transaction() as connection:
+        with self._store.transaction() as connection:
             row = connection.execute(select(*_COLUMNS).where(t.responses.c.id == response_id)).first()
             return ResponseRow(**row._mapping) if row else None
 
@@ -62,14 +62,14 @@ class Responses:
 
     def keep(self, response_ids: Sequence[str]) -> None:
         """Note that these are still in use."""
-        with self._store._transaction() as connection:
+        with self._store.transaction() as connection:
             connection.execute(
                 update(t.responses).where(t.responses.c.id.in_(response_ids)).values(updated_at=time.time())
             )
 
     def end(self, response_id: str, answer: str) -> None:
         """Write how the response ended, once."""
-        with self._store._transaction() as connection:
+        with self._store.transaction() as connection:
             connection.execute(
                 update(t.responses)
                 .where(t.responses.c.id == response_id, t.responses.c.answer.is_(None))
@@ -78,10 +78,10 @@ class Responses:
 
     def delete(self, response_id: str) -> bool:
         """Forget the response and say whether there was one."""
-        with self._store._transaction() as connection:
+        with self._store.transaction() as connection:
             return connection.execute(delete(t.responses).where(t.responses.c.id == response_id)).rowcount == 1
 
     def forget_before(self, cutoff: float) -> int:
         """Delete what was last used before `cutoff`, and say how many that were."""
-        with self._store._transaction() as connection:
+        with self._store.transaction() as connection:
             return connection.execute(delete(t.responses).where(t.responses.c.updated_at < cutoff)).rowcount

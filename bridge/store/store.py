@@ -31,14 +31,15 @@ class Store:
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         t.metadata.create_all(self._engine)
-        self.executors = ExecutorStatements(self._transaction)
+        self.executors = ExecutorStatements(self.transaction)
 
     def close(self) -> None:
         """Let go of the connections."""
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Iterator[Connection]:
+        """Run one transaction: for statements that live beside this file."""
         if self._lock is None:
             with self._engine.begin() as connection:
                 yield connection
@@ -50,13 +51,13 @@ class Store:
 
     def session(self, key: str) -> SessionRow | None:
         """Find the session with this key."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute(_select(t.sessions, SessionRow).where(t.sessions.c.key == key)).first()
             return SessionRow(**row._mapping) if row else None
 
     def take_session_of_transcript(self, model: str, digests: Sequence[str]) -> SessionRow | None:
         """Find the model's session that one of these transcript digests leads to; it leads there once."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute(
                 _select(t.sessions, SessionRow)
                 .add_columns(t.transcripts.c.digest)
@@ -81,7 +82,7 @@ class Store:
 
     def end_user(self, uuid: str) -> str | None:
         """Find the Dify user that an EndUser UUID stands for."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(
                 select(t.end_users.c.dify_user).where(t.end_users.c.uuid == uuid)
             ).scalar_one_or_none()
@@ -94,7 +95,7 @@ class Store:
 
     def insert_run(self, run: RunRow) -> None:
         """Write a new run."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(insert(t.runs).values(**{name: getattr(run, name) for name in RunRow.__slots__}))
 
     def run(self, run_id: str) -> RunRow | None:
@@ -103,7 +104,7 @@ class Store:
 
     def run_ids(self) -> list[str]:
         """List all runs, oldest first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
 
     def active_run_of_user(self, dify_user: str) -> RunRow | None:
@@ -132,12 +133,12 @@ class Store:
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change some columns of a run."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=time.time(), **values))
 
     def end_run(self, run_id: str, state: str, error: str | None = None) -> bool:
         """Bring an unfinished run to its end and say whether it was still unfinished."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             changed = connection.execute(
                 update(t.runs)
                 .where(t.runs.c.id == run_id, t.runs.c.state.in_(("running", "suspended")))
@@ -149,7 +150,7 @@ class Store:
         """List the digests of the queries that this Dify conversation has had, the run `before` aside."""
         if not conversation_id:
             return []
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 select(t.runs.c.query_digest)
                 .where(t.runs.c.conversation_id == conversation_id, t.runs.c.id != before)
@@ -162,7 +163,7 @@ class Store:
     def save_segment(self, segment: SegmentRow) -> None:
         """Write what a response told its client, before the client is told that it is complete."""
         values = {name: getattr(segment, name) for name in SegmentRow.__slots__}
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 delete(t.segments).where(t.segments.c.run_id == segment.run_id, t.segments.c.number == segment.number)
             )
@@ -174,7 +175,7 @@ class Store:
 
     def segments(self, run_id: str) -> list[SegmentRow]:
         """List what the run has told its client so far, in order."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.segments, SegmentRow).where(t.segments.c.run_id == run_id).order_by(t.segments.c.number)
             )
@@ -188,7 +189,7 @@ class Store:
         An earlier try is one with the same fingerprint that belongs to a former attempt, or that failed in this one
         (Dify retried the node).
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             known = self._invocation(connection, t.invocations.c.id == invocation_id)
             if known:
                 return known
@@ -222,12 +223,12 @@ class Store:
 
     def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Find the invocation with this id."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return self._invocation(connection, t.invocations.c.id == invocation_id)
 
     def untaken_invocations(self, run_id: str, before_attempt: int) -> int:
         """Count the invocations of former attempts that opened a ticket and that no later try took over."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(
                 select(func.count(func.distinct(t.invocations.c.id)))
                 .join(t.tickets, t.tickets.c.invocation_id == t.invocations.c.id)
@@ -240,7 +241,7 @@ class Store:
 
     def has_invocations(self, run_id: str) -> bool:
         """Say whether any node of the run has attached."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return (
                 connection.execute(select(t.invocations.c.id).where(t.invocations.c.run_id == run_id).limit(1)).first()
                 is not None
@@ -248,7 +249,7 @@ class Store:
 
     def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
         """Write how an invocation ended."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 update(t.invocations)
                 .where(t.invocations.c.id == invocation_id)
@@ -259,7 +260,7 @@ class Store:
 
     def open_ticket(self, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
         """Write a ticket and its calls, and the first moves of these; one that is there already stays as it is."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             known = self._ticket(connection, ticket.id)
             if known:
                 return known
@@ -272,12 +273,12 @@ class Store:
 
     def ticket(self, ticket_id: str) -> TicketRow | None:
         """Find a ticket with its calls."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return self._ticket(connection, ticket_id)
 
     def tickets_of_calls(self, call_ids: Sequence[str]) -> list[TicketRow]:
         """List the tickets that these tool_call_ids belong to, oldest first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             ids = connection.execute(select(t.calls.c.ticket_id).where(t.calls.c.id.in_(call_ids)).distinct())
             found = [self._ticket(connection, row.ticket_id) for row in ids]
         return sorted((ticket for ticket in found if ticket), key=lambda ticket: ticket.created_at)
@@ -292,7 +293,7 @@ class Store:
 
     def count_calls(self, run_id: str) -> int:
         """Count the calls that the run has made so far."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return connection.execute(
                 select(func.count()).select_from(t.calls).join(t.tickets).where(t.tickets.c.run_id == run_id)
             ).scalar_one()
@@ -306,7 +307,7 @@ class Store:
 
         Raises Overtaken where a call is no longer in the state that it is moved from.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             ticket = self._ticket(connection, ticket_id)
             assert ticket is not None  # noqa: S101 - the caller holds it
             if reply is not None:
@@ -320,7 +321,7 @@ class Store:
             TicketState.CANCELLED: (TicketEvent.CANCEL, CallEvent.CANCEL),
         }
         ticket_event, call_event = ends[TicketState(state)]
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             ticket = self._ticket(connection, ticket_id)
             if ticket is None or not self._end_ticket(connection, ticket_id, state, reason):
                 return False
@@ -347,7 +348,7 @@ class Store:
 
     def ready_calls(self, names: Sequence[str], limit: int) -> list[tuple[str, CallRow]]:
         """List the oldest calls of these tools that executors may run now: (run id, call)."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
                 .add_columns(t.tickets.c.run_id)
@@ -366,7 +367,7 @@ class Store:
 
     def held_tickets(self, before: float) -> list[tuple[str, str]]:
         """List the open tickets of executor runs that are not suspended, from before a time: (ticket id, run id)."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 select(t.tickets.c.id, t.tickets.c.run_id)
                 .join(t.runs)
@@ -381,7 +382,7 @@ class Store:
 
     def overdue_calls(self, state: str, column: str, now: float) -> list[CallRow]:
         """List the calls of open tickets that are in this state and whose time, in `column`, is up."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
                 .join(t.tickets)
@@ -398,7 +399,7 @@ class Store:
 
     def calls_of_tool(self, run_id: str, name: str) -> list[CallRow]:
         """List the calls of one tool that a run has made, oldest first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
                 .join(t.tickets)
@@ -409,7 +410,7 @@ class Store:
 
     def tickets(self, *states: str, limit: int = 200) -> list[TicketRow]:
         """List the newest tickets in one of these states, newest first."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             ids = select(t.tickets.c.id).where(t.tickets.c.state.in_(states)) if states else select(t.tickets.c.id)
             newest = ids.order_by(t.tickets.c.created_at.desc()).limit(limit)
             return self._tickets_in(connection, t.tickets.c.id.in_(newest))[::-1]
@@ -418,7 +419,7 @@ class Store:
 
     def forget_before(self, cutoff: float) -> int:
         """Delete what ended before `cutoff`, and say how many runs that were."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             old = select(t.runs.c.id).where(
                 t.runs.c.state.not_in(("running", "suspended")), t.runs.c.updated_at < cutoff
             )
@@ -438,7 +439,7 @@ class Store:
 
     def _upsert(self, table: Table, key: str, values: dict[str, Any]) -> None:
         values = values | {"updated_at": time.time()}
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             changed = connection.execute(update(table).where(table.c[key] == values[key]).values(**values))
             if not changed.rowcount:
                 connection.execute(insert(table).values(**values))
@@ -447,7 +448,7 @@ class Store:
         return next(iter(self._runs(*conditions)), None)
 
     def _runs(self, *conditions: Any) -> list[RunRow]:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(_select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()))
             return [RunRow(**row._mapping) for row in rows]
 
@@ -487,7 +488,7 @@ class Store:
         return changed.rowcount == 1
 
     def _events(self, *conditions: Any) -> list[EventRow]:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(_select(t.events, EventRow).where(*conditions).order_by(t.events.c.id))
             return [EventRow(**row._mapping) for row in rows]
 
@@ -495,7 +496,7 @@ class Store:
         return next(iter(self._tickets_in(connection, t.tickets.c.id == ticket_id)), None)
 
     def _tickets(self, *conditions: Any) -> list[TicketRow]:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             return self._tickets_in(connection, *conditions)
 
     def _tickets_in(self, connection: Connection, *conditions: Any) -> list[TicketRow]:

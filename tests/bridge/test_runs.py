@@ -122,7 +122,7 @@ def test_a_session_is_kept_as_long_as_it_has_runs(runs: Runs) -> None:
     assert runs.store.session("ada") == SESSION
     run = runs.store.run("r")
     assert run is not None
-    with runs.store._transaction() as connection:
+    with runs.store.transaction() as connection:
         connection.exec_driver_sql("UPDATE sessions SET updated_at = 1")
     runs.store.forget_before(time.time() - 60)
     assert runs.store.session("ada") == SESSION
