@@ -38,7 +38,8 @@ class Patience:
 
     def _watch(self) -> None:
         while (left := self._until - time.monotonic()) > 0:
-            if self._over.wait(left):
+            # Never longer than the second limit: the first word may come at once and bring it into force.
+            if self._over.wait(min(left, self._between)):
                 return
         self.lost = True
         _hang_up(self._response.extensions.get("network_stream"))
