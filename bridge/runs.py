@@ -10,6 +10,7 @@ from dataclasses import replace
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
 from bridge.dify.errors import ConversationGone, DifyError, RanTooLong, failed, run_failed
+from bridge.dify_streams import DifyStreams
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
 from bridge.live import LiveRun
@@ -43,8 +44,7 @@ class Runs:
         self.unmatched: deque[tuple[float, str]] = deque(maxlen=50)
         self._live: dict[str, LiveRun] = {}
         self._clients = {app.model: DifyClient(app.base_url, app.api_key.get_secret_value()) for app in config.apps}
-        streams = {app.base_url: threading.BoundedSemaphore(config.limits.dify_streams) for app in config.apps}
-        self._streams = {app.model: streams[app.base_url] for app in config.apps}
+        self.streams = {app.base_url: DifyStreams(config.limits.dify_streams) for app in config.apps}
 
     def live(self, run_id: str) -> LiveRun | None:
         """Return the run if this process drives it now."""
@@ -141,7 +141,7 @@ class Runs:
 
     def _pump(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         try:
-            with self._streams[app.model]:
+            with self.streams[app.base_url].place():
                 if self._superseded(run, live):
                     return
                 try:

@@ -64,6 +64,7 @@ runs = Table(
     Index("runs_by_turn", "turn_key"),
     Index("runs_by_conversation", "conversation_id"),
     Index("runs_by_session", "session_key", "created_at"),
+    Index("runs_by_update", "updated_at"),
 )
 
 segments = Table(
