@@ -218,6 +218,8 @@ class Runs:
                 )
             case events.ErrorEvent():
                 raise failed(event.status, event.code, event.message)
+            case events.NodeStarted() | events.NodeRetry() | events.NodeFinished():
+                self._noted(run, event)
             case _:
                 pass
 
@@ -230,6 +232,24 @@ class Runs:
         if session and conversation_id and session.conversation_id != conversation_id:
             self.store.save_session(SessionRow(session.key, session.model, session.dify_user, conversation_id))
         live.begun()
+
+    def _noted(self, run: RunRow, event: events.NodeStarted | events.NodeRetry | events.NodeFinished) -> None:
+        """Write how a node goes, for who watches."""
+        nodes, execution = self.store.nodes, (run.id, run.attempt, event.execution_id or event.node_id)
+        match event:
+            case events.NodeStarted():
+                nodes.started(*execution, event.title, event.node_type)
+            case events.NodeRetry():
+                nodes.retried(*execution, event.error)
+            case events.NodeFinished():
+                nodes.ended(
+                    *execution,
+                    event.status,
+                    event.error,
+                    total_tokens=event.total_tokens,
+                    price=event.price,
+                    currency=event.currency,
+                )
 
     def _finished(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
         if live.over:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from bridge.dify.sse import Oversized, ServerSentEvent
@@ -49,17 +50,26 @@ class NodeStarted(Event):
     node_id: str
     title: str
     node_type: str
+    execution_id: str = ""
+    """What tells this execution of the node from its others, in a loop for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFinished(Event):
-    """A node has ended. `status` is succeeded, failed, exception (failed, and the flow goes on) or stopped."""
+    """A node has ended. `status` is succeeded, failed, exception (failed, and the flow goes on) or stopped.
+
+    `price` is what Dify counts for the node's model calls, in `currency`; both are empty where it counts nothing.
+    """
 
     node_id: str
     title: str
     node_type: str
     status: str
     error: str | None = None
+    execution_id: str = ""
+    total_tokens: int = 0
+    price: str = ""
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,7 @@ class NodeRetry(Event):
     node_id: str
     title: str
     error: str | None = None
+    execution_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,23 +239,49 @@ def _workflow_started(payload: Payload, data: Payload, envelope: dict[str, str])
 
 def _node_started(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
     return NodeStarted(
-        node_id=_text(data, "node_id"), title=_text(data, "title"), node_type=_text(data, "node_type"), **envelope
+        node_id=_text(data, "node_id"),
+        title=_text(data, "title"),
+        node_type=_text(data, "node_type"),
+        execution_id=_text(data, "id"),
+        **envelope,
     )
 
 
 def _node_finished(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    counted = data.get("execution_metadata")
+    metadata = counted if isinstance(counted, dict) else {}
+    price = _price(metadata)
     return NodeFinished(
         node_id=_text(data, "node_id"),
         title=_text(data, "title"),
         node_type=_text(data, "node_type"),
         status=_text(data, "status"),
         error=_error(data),
+        execution_id=_text(data, "id"),
+        total_tokens=_whole(metadata, "total_tokens"),
+        price=price,
+        currency=_text(metadata, "currency") if price else "",
         **envelope,
     )
 
 
+def _price(metadata: Payload) -> str:
+    """Return the price as it stands there, if it is a number above nothing: Dify writes 0 for what it cannot price."""
+    try:
+        price = Decimal(str(metadata.get("total_price") or "0"))
+    except InvalidOperation:
+        return ""
+    return str(price) if price.is_finite() and price > 0 else ""
+
+
 def _node_retry(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
-    return NodeRetry(node_id=_text(data, "node_id"), title=_text(data, "title"), error=_error(data), **envelope)
+    return NodeRetry(
+        node_id=_text(data, "node_id"),
+        title=_text(data, "title"),
+        error=_error(data),
+        execution_id=_text(data, "id"),
+        **envelope,
+    )
 
 
 def _message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:

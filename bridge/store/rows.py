@@ -200,3 +200,33 @@ class ExecutorRow:
     concurrency: int
     registered_at: float
     seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One execution of a node of a run's workflow. `price` is a decimal number in `currency`, empty for none."""
+
+    id: int
+    run_id: str
+    attempt: int
+    execution_id: str
+    title: str
+    node_type: str
+    status: str
+    error: str | None
+    retries: int
+    total_tokens: int
+    price: str
+    currency: str
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """Someone who is logged in to the web page, by the digest of their cookie's value."""
+
+    digest: str
+    name: str
+    token_hash: str
+    expires_at: float

@@ -1,10 +1,11 @@
 """The tables. Times are seconds since the epoch, JSON is text.
 
 sessions ──< runs ──< segments          what a client is told, one segment per HTTP response
+              ├──< nodes            the nodes of its workflow, as Dify told of them
               │
               └──< invocations ──< tickets ──< calls ──< events      the audit trail of tickets and calls
 
-executors
+executors    logins
 """
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
@@ -182,4 +183,34 @@ responses = Table(
     Column("answer", Text, nullable=True, doc="the whole response, once it has ended"),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("execution_id", String(64), nullable=False, doc="Dify's id of this execution of the node"),
+    Column("title", Text, nullable=False),
+    Column("node_type", String(64), nullable=False, doc="Dify's word: llm, answer, if-else, ..."),
+    Column("status", String(32), nullable=False, doc="running, succeeded, failed, exception, stopped"),
+    Column("error", Text, nullable=True),
+    Column("retries", Integer, nullable=False, default=0),
+    Column("total_tokens", Integer, nullable=False, default=0),
+    Column("price", String(32), nullable=False, default="", doc="a decimal number, as Dify counted it"),
+    Column("currency", String(8), nullable=False, default=""),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=True),
+    Index("nodes_by_run", "run_id", "attempt", "execution_id"),
+)
+
+# Who is logged in to the web page. The id itself is only in the browser's cookie.
+logins = Table(
+    "logins",
+    metadata,
+    Column("digest", String(64), primary_key=True, doc="of the login's id"),
+    Column("name", String(100), nullable=False, doc="who it is, in their own words: for the audit trail"),
+    Column("token_hash", String(80), nullable=False, doc="of the operator token that it was opened with"),
+    Column("expires_at", Float, nullable=False),
 )

@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 from bridge.store import schema as t
 from bridge.store.audit import note_call, note_ticket
 from bridge.store.executors import ExecutorStatements
+from bridge.store.nodes import NodeStatements
 from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
 from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
 
@@ -32,6 +33,7 @@ class Store:
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         t.metadata.create_all(self._engine)
         self.executors = ExecutorStatements(self.transaction)
+        self.nodes = NodeStatements(self.transaction)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -425,7 +427,7 @@ class Store:
             )
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
-            for table in (t.events, t.tickets, t.invocations, t.segments):
+            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             gone = connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
             for table in (t.transcripts, t.end_users):

@@ -31,9 +31,17 @@ def test_a_run_begins_under_its_ids() -> None:
 
 def test_nodes_begin_end_fail_and_are_tried_again() -> None:
     node = {"id": "x", "node_id": "llm_1", "node_type": "llm", "title": "Work", "index": 2, "inputs": None}
-    known = {"node_id": "llm_1", "title": "Work"} | IDS
+    known = {"node_id": "llm_1", "title": "Work", "execution_id": "x"} | IDS
     assert said("node_started", data=node) == events.NodeStarted(node_type="llm", **known)
     assert said("node_finished", data=node | {"status": "succeeded", "error": None}) == events.NodeFinished(
+        node_type="llm", status="succeeded", **known
+    )
+    priced = {"status": "succeeded", "execution_metadata": {"total_tokens": 7, "total_price": "0.02", "currency": "USD"}}
+    assert said("node_finished", data=node | priced) == events.NodeFinished(
+        node_type="llm", status="succeeded", total_tokens=7, price="0.02", currency="USD", **known
+    )
+    unpriced = {"status": "succeeded", "execution_metadata": {"total_price": "0.0", "currency": "USD"}}
+    assert said("node_finished", data=node | unpriced) == events.NodeFinished(
         node_type="llm", status="succeeded", **known
     )
     assert said("node_finished", data=node | {"status": "failed", "error": "boom"}) == events.NodeFinished(
