@@ -14,8 +14,7 @@ class Ask:
     """A request in the terms of chat completions.
 
     `body` is the request as it came, for what tells sessions apart. `results` are results that came beside the
-    transcript. `one_call` says that the client takes one call at a time, and `own_ids` that it does not keep the ids
-    that the bridge gave its calls.
+    transcript. `one_call` says that the client takes one call at a time.
     """
 
     model: str
@@ -28,4 +27,3 @@ class Ask:
     inputs: dict[str, Any] = field(default_factory=dict)
     results: list[ToolResult] = field(default_factory=list)
     one_call: bool = False
-    own_ids: bool = False

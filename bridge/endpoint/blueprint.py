@@ -41,12 +41,12 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     @blueprint.post("/chat/completions")
     def chat_completions() -> Response:
         body = json_body(request, limits.request_bytes)
-        chat, legacy = parse_chat_request(body)
+        chat = parse_chat_request(body)
         app = app_of(config, chat.model)
-        reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens, legacy=legacy))
+        reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens))
         connection = connection_of(request.environ)
         events = follow(runs, reading.run_id, reading.segment, connection, limits.keepalive_seconds)
-        form: CallForm = "function" if legacy else "tools"
+        form: CallForm = "function" if chat.legacy else "tools"
         if chat.tool_call_mode == "openclaw_text":
             form, events = "text", as_text(events)
         headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id}

@@ -114,12 +114,13 @@ class UserMessage(Part):
 
 
 class AssistantMessage(Part):
-    """What the model said, with the tool calls it asked for."""
+    """What the model said, with the tool calls it asked for. `function_call` is from before there were tools."""
 
     role: Literal["assistant"]
     content: AssistantContent | None = None
     refusal: str | None = None
     tool_calls: list[MessageToolCall] | None = None
+    function_call: FunctionCall | None = None
     name: str | None = None
 
     @model_validator(mode="after")
@@ -140,4 +141,14 @@ class ToolMessage(Part):
     content: TextContent | None = ""
 
 
-ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+class FunctionMessage(Part):
+    """What a function answered, from before there were tools."""
+
+    role: Literal["function"]
+    name: str = Field(min_length=1)
+    content: str | None = None
+
+
+ChatMessage = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage, Field(discriminator="role")
+]

@@ -5,22 +5,43 @@ that say nothing to a chatflow (`store`, `service_tier`, `logprobs` and the like
 `inputs` are the bridge's own.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from bridge.endpoint.ask import Ask
 from bridge.endpoint.chat_messages import ChatMessage, Part
-from bridge.endpoint.legacy import is_legacy, modernized
+from bridge.endpoint.legacy import (
+    FunctionCallChoice,
+    modern_choice,
+    modern_messages,
+    modern_tools,
+    speaks_of_functions,
+)
 from bridge.endpoint.parameters import Sampling
-from bridge.endpoint.tool_choice import offer
-from bridge.endpoint.validation import checked
+from bridge.endpoint.tool_choice import ChatToolChoice, offer
 from bridge.errors import InvalidRequest
-from tools.definitions import ToolDefinition
+from bridge.validation import checked
+from tools.definitions import Function, ToolDefinition
 from tools.openclaw_text.plain_turns import with_calls
 from tools.results import ToolResult
 
 CallMode = Literal["structured", "openclaw_text"]
+
+
+def _functions_alone(kind: Any) -> Any:
+    if isinstance(kind, str) and kind != "function":
+        raise ValueError(f"tools of type {kind!r} are not supported; use function tools")
+    return kind
+
+
+FunctionTool = Annotated[Literal["function"], BeforeValidator(_functions_alone)]
+
+
+class ChatTool(ToolDefinition):
+    """A tool on offer. Only functions are supported."""
+
+    type: FunctionTool = "function"
 
 
 class StreamOptions(Part):
@@ -36,9 +57,11 @@ class ChatRequest(Sampling):
     messages: list[ChatMessage]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    tools: list[ToolDefinition] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[ChatTool] | None = None
+    tool_choice: ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    functions: list[Function] | None = None
+    function_call: FunctionCallChoice | None = None
     n: int | None = 1
     modalities: list[str] | None = None
     audio: Any = None
@@ -71,47 +94,40 @@ class ChatRequest(Sampling):
         return audio
 
     @property
+    def legacy(self) -> bool:
+        """Whether the client speaks of functions instead of tools."""
+        return not self.tools and (bool(self.functions) or speaks_of_functions(self.messages))
+
+    @property
     def include_usage(self) -> bool:
         """Whether the stream is to end with a chunk that holds the usage alone."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-def parse_chat_request(body: dict[str, Any]) -> tuple[ChatRequest, bool]:
-    """Check `body`; say also whether its client speaks of functions. Raises InvalidRequest with the field's path."""
-    legacy = is_legacy(body)
-    if legacy:
-        body = modernized(body)
-    _refuse_custom_tools(body.get("tools"))
+def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
+    """Check `body`. Raises InvalidRequest with the field's path."""
     chat = checked(ChatRequest, body)
     if not chat.messages and not chat.tool_results:
         raise InvalidRequest("messages: there must be at least one message", param="messages")
-    return chat, legacy
+    return chat
 
 
-def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int, *, legacy: bool) -> Ask:
+def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int) -> Ask:
     """Return what the request asks for. Raises InvalidRequest where the tools and the choice do not fit."""
-    tools, choice = offer(chat.tools or [], chat.tool_choice)
-    messages = [message.model_dump(exclude_none=True) for message in chat.messages]
-    in_text = chat.tool_call_mode == "openclaw_text"
+    if chat.legacy:
+        tools, choice = offer(modern_tools(chat.functions or []), modern_choice(chat.function_call))
+    else:
+        tools, choice = offer(chat.tools or [], chat.tool_choice)
+    messages = modern_messages(chat.messages)
     return Ask(
         model=chat.model,
         body=body,
-        messages=with_calls(messages) if in_text else messages,
+        messages=with_calls(messages) if chat.tool_call_mode == "openclaw_text" else messages,
         tools=tools,
         tool_choice=choice,
-        parallel_tool_calls=chat.parallel_tool_calls,
+        parallel_tool_calls=False if chat.legacy else chat.parallel_tool_calls,
         parameters=chat.parameters(most_tokens),
         inputs=chat.inputs or {},
         results=chat.tool_results or [],
-        one_call=legacy,
-        own_ids=legacy or in_text,
+        one_call=chat.legacy,
     )
-
-
-def _refuse_custom_tools(tools: Any) -> None:
-    for position, tool in enumerate(tools if isinstance(tools, list) else []):
-        if isinstance(tool, dict) and tool.get("type") not in (None, "function"):
-            raise InvalidRequest(
-                f"tools[{position}]: tools of type {tool.get('type')!r} are not supported; use function tools",
-                param=f"tools[{position}].type",
-            )

@@ -6,77 +6,84 @@
     role function, name                   role tool, tool_call_id
 
 A client of this kind knows no ids and takes one call at a time. The ids are made up here, and those of the turn in
-progress are replaced by the real ones where the run is known (`recall`). Source: OpenAI's API reference, deprecated
-fields of chat completions.
+progress are replaced by the real ones where the run is known (`recall`). Home Assistant's Extended OpenAI Conversation
+leaves the assistant's message out: its call is made up as well, with arguments that nobody knows. Source: OpenAI's API
+reference, deprecated fields of chat completions.
 """
 
 import hashlib
-import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from bridge.errors import InvalidRequest
+from pydantic import Discriminator, Field, Tag
+
+from bridge.endpoint.chat_messages import AssistantMessage, ChatMessage, FunctionCall, FunctionMessage, Part
+from tools.choices import ToolChoice, named
+from tools.definitions import Function, ToolDefinition
+from tools.results import Message
+
+UNKNOWN_ARGUMENTS = ""
 
 
-def is_legacy(body: dict[str, Any]) -> bool:
-    """Say whether the client speaks of functions instead of tools."""
-    if body.get("tools"):
-        return False
-    messages = body.get("messages")
-    spoken = isinstance(messages, list) and any(
-        isinstance(message, dict) and (message.get("role") == "function" or message.get("function_call"))
+class FunctionName(Part):
+    """A function, by its name."""
+
+    name: str = Field(min_length=1)
+
+
+def _word_or_name(choice: Any) -> str:
+    return "word" if isinstance(choice, str) else "name"
+
+
+FunctionCallChoice = Annotated[
+    Annotated[Literal["none", "auto"], Tag("word")] | Annotated[FunctionName, Tag("name")],
+    Discriminator(_word_or_name),
+]
+
+
+def speaks_of_functions(messages: Sequence[ChatMessage]) -> bool:
+    """Say whether the transcript is that of a client which knows functions instead of tools."""
+    return any(
+        isinstance(message, FunctionMessage) or (isinstance(message, AssistantMessage) and message.function_call)
         for message in messages
     )
-    return bool(body.get("functions")) or spoken
 
 
-def modernized(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the body with tools instead of functions. Raises InvalidRequest."""
-    modern = {name: value for name, value in body.items() if name not in {"functions", "function_call"}}
-    functions = body.get("functions") or []
-    if not isinstance(functions, list):
-        raise InvalidRequest("functions: Input should be a valid list", param="functions")
-    modern["tools"] = [{"type": "function", "function": function} for function in functions]
-    modern["tool_choice"] = _choice(body.get("function_call"))
-    modern["parallel_tool_calls"] = False
-    messages = body.get("messages")
-    if isinstance(messages, list):
-        modern["messages"] = _messages(messages)
-    return {name: value for name, value in modern.items() if value not in (None, [])}
+def modern_tools(functions: Sequence[Function]) -> list[ToolDefinition]:
+    """Return the functions as tools."""
+    return [ToolDefinition(function=function) for function in functions]
 
 
-def _choice(choice: Any) -> Any:
-    if choice in (None, "auto", "none"):
-        return choice
-    if isinstance(choice, dict) and isinstance(choice.get("name"), str):
-        return {"type": "function", "function": {"name": choice["name"]}}
-    raise InvalidRequest("function_call must be auto, none or {name}", param="function_call")
+def modern_choice(choice: str | FunctionName | None) -> ToolChoice | None:
+    """Return the choice among functions as one among tools."""
+    return named(choice.name) if isinstance(choice, FunctionName) else choice
 
 
-def _messages(messages: list[Any]) -> list[Any]:
-    modern: list[Any] = []
+def modern_messages(messages: Sequence[ChatMessage]) -> list[Message]:
+    """Return the messages with tool calls instead of function calls."""
+    modern: list[Message] = []
     asked: tuple[str, str] | None = None
     for position, message in enumerate(messages):
-        if not isinstance(message, dict):
-            modern.append(message)
-            continue
-        call = message.get("function_call")
-        if message.get("role") == "assistant" and isinstance(call, dict):
-            asked = (str(call.get("name")), _made_up_id(position, call))
-            rest = {name: value for name, value in message.items() if name != "function_call"}
-            modern.append(rest | {"tool_calls": [{"id": asked[1], "type": "function", "function": call}]})
-        elif message.get("role") == "function":
-            if asked is None or message.get("name") != asked[0]:
-                path = f"messages[{position}]"
-                raise InvalidRequest(
-                    f"{path}: a function message must follow the assistant's function_call of the same name",
-                    param=f"{path}.name",
-                )
-            modern.append({"role": "tool", "tool_call_id": asked[1], "content": message.get("content") or ""})
+        if isinstance(message, AssistantMessage) and message.function_call:
+            asked = (message.function_call.name, _made_up_id(position, message.function_call))
+            modern.append(_asking(message, asked[1], message.function_call))
+        elif isinstance(message, FunctionMessage):
+            if asked is None or asked[0] != message.name:
+                call = FunctionCall(name=message.name, arguments=UNKNOWN_ARGUMENTS)
+                asked = (message.name, _made_up_id(position, call))
+                modern.append(_asking(AssistantMessage(role="assistant"), asked[1], call))
+            modern.append({"role": "tool", "tool_call_id": asked[1], "content": message.content or ""})
+            asked = None
         else:
-            modern.append(message)
+            modern.append(message.model_dump(exclude_none=True))
     return modern
 
 
-def _made_up_id(position: int, call: dict[str, Any]) -> str:
-    material = json.dumps([position, call.get("name"), call.get("arguments")], default=str)
-    return f"fn{hashlib.sha256(material.encode()).hexdigest()[:24]}"
+def _asking(message: AssistantMessage, call_id: str, call: FunctionCall) -> Message:
+    said = message.model_dump(exclude_none=True, exclude={"function_call"})
+    return said | {"tool_calls": [{"id": call_id, "type": "function", "function": call.model_dump()}]}
+
+
+def _made_up_id(position: int, call: FunctionCall) -> str:
+    material = f"{position} {call.name} {call.arguments}"
+    return f"fn{hashlib.sha256(material.encode(errors='replace')).hexdigest()[:24]}"

@@ -1,13 +1,15 @@
 """Finds the ids of a turn's calls again, for clients that do not keep them.
 
-A client of functions knows no ids, one that reads calls from text makes up its own, and OpenClaw rewrites those of
-responses. All repeat what was called and with which arguments, in the order in which it was asked for.
+A client of functions knows no ids, one that reads calls from text makes up its own, OpenClaw rewrites those of
+responses, and Home Assistant's Extended OpenAI Conversation can be told to shorten them for Mistral. All repeat what
+was called and with which arguments (but for some clients of functions), in the order in which it was asked for.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from bridge.endpoint.legacy import UNKNOWN_ARGUMENTS
 from bridge.openclaw import last_user_index
 from bridge.sessions import turn_key
 from bridge.store import Store
@@ -18,14 +20,13 @@ from tools.results import Message, ToolResult
 def with_our_ids(store: Store, session: str | None, model: str, messages: Sequence[Message]) -> list[Message]:
     """Return `messages` in which the calls of the turn in progress have the ids that the bridge gave them."""
     user = last_user_index(messages)
-    if user is None:
-        return list(messages)
-    begun, tail = messages[: user + 1], messages[user + 1 :]
-    run = store.latest_run_of_turn(turn_key(session, model, begun))
-    if run is None:
-        return list(messages)
-    ours = [call for ticket in store.tickets_of_run(run.id) for call in ticket.calls]
-    return [*begun, *_renamed(tail, ours)]
+    begun, tail = ([], messages) if user is None else (messages[: user + 1], messages[user + 1 :])
+    given = {call["id"] for message in tail for call in message.get("tool_calls") or ()}
+    known = {call.id for ticket in store.tickets_of_calls(sorted(given)) for call in ticket.calls}
+    run = store.latest_run_of_turn(turn_key(session, model, begun)) if given - known else None
+    tickets = store.tickets_of_run(run.id) if run else []
+    ours = [call for ticket in tickets for call in ticket.calls if call.id not in given]
+    return [*_renamed(begun, known, []), *_renamed(tail, known, ours)]
 
 
 def results_with_our_ids(
@@ -45,33 +46,37 @@ def results_with_our_ids(
     ]
 
 
-def _renamed(messages: Sequence[Message], ours: list[CallRow]) -> list[Message]:
+def _renamed(messages: Sequence[Message], known: Collection[str], ours: list[CallRow]) -> Iterator[Message]:
     ids: dict[str, str] = {}
-    renamed: list[Message] = []
+
+    def renamed(call: dict[str, Any]) -> dict[str, Any]:
+        arguments = call["function"]["arguments"]
+        position = next((i for i, row in enumerate(ours) if _is_same(call, row)), None)
+        if call["id"] not in known and position is not None:
+            row = ours.pop(position)
+            ids[call["id"]] = row.id
+            arguments = arguments or row.arguments
+        function = call["function"] | {"arguments": arguments or "{}"}
+        return call | {"id": ids.get(call["id"], call["id"]), "function": function}
+
     for message in messages:
         calls = message.get("tool_calls")
         if calls:
-            for call in calls:
-                position = next((i for i, known in enumerate(ours) if _is_same(call, known)), None)
-                if position is not None:
-                    ids[call["id"]] = ours.pop(position).id
-            message = message | {"tool_calls": [call | {"id": ids.get(call["id"], call["id"])} for call in calls]}
+            yield message | {"tool_calls": [renamed(call) for call in calls]}
         elif message.get("role") == "tool":
             given = str(message.get("tool_call_id"))
-            message = message | {"tool_call_id": ids.get(given, given)}
-        renamed.append(message)
-    return renamed
+            yield message | {"tool_call_id": ids.get(given, given)}
+        else:
+            yield message
 
 
-def _is_same(call: dict[str, Any], known: CallRow) -> bool:
-    if call["id"] == known.id:
-        return True
+def _is_same(call: dict[str, Any], row: CallRow) -> bool:
     name, arguments = call["function"]["name"], call["function"]["arguments"]
-    return bool(name == known.name and _value(arguments) == _value(known.arguments))
+    return bool(name == row.name and (arguments == UNKNOWN_ARGUMENTS or _value(arguments) == _value(row.arguments)))
 
 
 def _value(arguments: str) -> Any:
     try:
         return json.loads(arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

@@ -7,35 +7,44 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from bridge.endpoint.ask import Ask
 from bridge.endpoint.chat_messages import LONGEST_CALL_ID, Part
+from bridge.endpoint.chat_request import FunctionTool
 from bridge.endpoint.parameters import JsonSchema, ResponseFormat, Sampling
-from bridge.endpoint.tool_choice import offer
-from bridge.endpoint.validation import checked
+from bridge.endpoint.tool_choice import FlatToolChoice, offer
 from bridge.errors import InvalidRequest
+from bridge.validation import checked
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message, ToolResult
 
 
-class _InputText(Part):
+class InputText(Part):
+    """Text."""
+
     type: Literal["input_text", "output_text", "text"]
     text: str
 
 
-class _Refusal(Part):
+class InputRefusal(Part):
+    """The model's refusal."""
+
     type: Literal["refusal"]
     refusal: str
 
 
-class _InputImage(Part):
+class InputImage(Part):
+    """An image: a URL, or the image itself as a data URI."""
+
     type: Literal["input_image"]
     image_url: str = Field(pattern=r"^(https?://|data:image/)")
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class _InputFile(Part):
+class InputFile(Part):
+    """A file as a data URI."""
+
     type: Literal["input_file"]
     file_data: str = Field(pattern=r"^data:")
     filename: str | None = None
@@ -45,7 +54,7 @@ def _string_or_parts(value: Any) -> str:
     return "parts" if isinstance(value, list) else "string"
 
 
-_Content = Annotated[_InputText | _Refusal | _InputImage | _InputFile, Field(discriminator="type")]
+_Content = Annotated[InputText | InputRefusal | InputImage | InputFile, Field(discriminator="type")]
 type _Contents = Annotated[
     Annotated[str, Tag("string")] | Annotated[list[_Content], Tag("parts")], Discriminator(_string_or_parts)
 ]
@@ -106,27 +115,43 @@ Item = Annotated[
 ]
 
 
-class _FunctionTool(Function):
-    type: Literal["function"]
+class _Typed(Part):
+    type: FunctionTool
 
 
-class _Format(JsonSchema):
+class ResponsesTool(Function, _Typed):
+    """A tool on offer. Only functions are supported."""
+
+
+class TextFormat(JsonSchema):
+    """Whether an answer is text, any JSON, or JSON by a schema."""
+
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = "answer"
 
 
-class _TextConfig(Part):
-    format: _Format | None = None
+class TextConfig(Part):
+    """What the answer's text is to be like."""
+
+    format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class _Reasoning(Part):
+class Reasoning(Part):
+    """How much the model is to think."""
+
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 def _string_or_items(value: Any) -> str:
     return "items" if isinstance(value, list) else "string"
+
+
+_UNSUPPORTED = {
+    "conversation": "conversations are not supported; continue with previous_response_id",
+    "prompt": "prompts are not supported; the app holds its own",
+}
 
 
 class ResponsesRequest(Part):
@@ -140,22 +165,36 @@ class ResponsesRequest(Part):
     instructions: str | None = None
     previous_response_id: str | None = None
     stream: bool | None = False
-    store: bool | None = True
     background: bool | None = False
-    tools: list[_FunctionTool] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    store: bool | None = True
+    tools: list[ResponsesTool] | None = None
+    tool_choice: FlatToolChoice | None = None
     parallel_tool_calls: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
-    text: _TextConfig | None = None
-    reasoning: _Reasoning | None = None
+    text: TextConfig | None = None
+    reasoning: Reasoning | None = None
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     user: str | None = None
     prompt_cache_key: str | None = None
     inputs: dict[str, Any] | None = None
     prompt: Any = None
     conversation: Any = None
+
+    @field_validator("prompt", "conversation")
+    @classmethod
+    def _is_unsupported(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None:
+            raise ValueError(_UNSUPPORTED[str(info.field_name)])
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _can_be_asked_for(cls, store: bool | None, info: ValidationInfo) -> bool | None:
+        if store is False and info.data.get("background"):
+            raise ValueError("background needs store: a response that is not kept cannot be asked for")
+        return store
 
     @property
     def items(self) -> "list[Item]":
@@ -194,12 +233,16 @@ class ResponsesRequest(Part):
             "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
             "temperature": self.temperature,
             "text": self._text_echo(),
-            "tool_choice": self.tool_choice or "auto",
+            "tool_choice": self._tool_choice_echo(),
             "tools": [tool.model_dump() for tool in self.tools or []],
             "top_p": self.top_p,
             "truncation": "disabled",
             "user": self.user,
         }
+
+    def _tool_choice_echo(self) -> Any:
+        choice = self.tool_choice or "auto"
+        return choice if isinstance(choice, str) else choice.model_dump()
 
     def _text_echo(self) -> dict[str, Any]:
         format_, verbosity = (self.text.format, self.text.verbosity) if self.text else (None, None)
@@ -210,28 +253,9 @@ class ResponsesRequest(Part):
         return {"format": shown} | ({"verbosity": verbosity} if verbosity else {})
 
 
-_UNSUPPORTED = {
-    "conversation": "conversations are not supported; continue with previous_response_id",
-    "prompt": "prompts are not supported; the app holds its own",
-}
-
-
 def parse_responses_request(body: dict[str, Any]) -> ResponsesRequest:
     """Check `body`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
-    tools = body.get("tools")
-    for position, tool in enumerate(tools if isinstance(tools, list) else []):
-        if isinstance(tool, dict) and tool.get("type") != "function":
-            raise InvalidRequest(
-                f"tools[{position}]: tools of type {tool.get('type')!r} are not supported; use function tools",
-                param=f"tools[{position}].type",
-            )
-    for name, advice in _UNSUPPORTED.items():
-        if body.get(name) is not None:
-            raise InvalidRequest(advice, param=name)
-    asked = checked(ResponsesRequest, body)
-    if asked.background and asked.store is False:
-        raise InvalidRequest("background needs store: a response that is not kept cannot be asked for", param="store")
-    return asked
+    return checked(ResponsesRequest, body)
 
 
 def ask_of(
@@ -261,8 +285,6 @@ def ask_of(
         parameters=asked.sampling().parameters(most_tokens),
         inputs={**(asked.metadata or {}), **(asked.inputs or {})},
         results=loose,
-        # OpenClaw makes an id of its own out of the call's and the item's.
-        own_ids=True,
     )
 
 
@@ -296,10 +318,10 @@ def _content(item: MessageItem) -> str | list[dict[str, Any]]:
 
 def _part(part: _Content) -> dict[str, Any]:
     match part:
-        case _InputImage():
+        case InputImage():
             image = {"url": part.image_url, **({"detail": part.detail} if part.detail else {})}
             return {"type": "image_url", "image_url": image}
-        case _InputFile():
+        case InputFile():
             return {"type": "file", "file": part.model_dump(include={"file_data", "filename"}, exclude_none=True)}
         case _:
             return {"type": "text", "text": _text([part])}
@@ -309,7 +331,11 @@ def _text(content: str | list[Any]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(
-        part.text if isinstance(part, _InputText) else part.refusal if isinstance(part, _Refusal) else f"({part.type})"
+        part.text
+        if isinstance(part, InputText)
+        else part.refusal
+        if isinstance(part, InputRefusal)
+        else f"({part.type})"
         for part in content
     )
 

@@ -1,19 +1,97 @@
-"""Which tools a request offers, and which of them it wants called. Source: OpenAI's API reference, tool_choice."""
+"""Which tools a request offers, and which of them it wants called. Source: OpenAI's API reference, tool_choice.
+
+Chat completions nest what responses write flat:
+
+    {type: function, function: {name}}                   {type: function, name}
+    {type: allowed_tools, allowed_tools: {mode, tools}}  {type: allowed_tools, mode, tools}
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Discriminator, Field, Tag
+
+from bridge.endpoint.chat_messages import Part
+from bridge.endpoint.legacy import FunctionName
 from bridge.errors import InvalidRequest
-from tools.choices import ToolChoice, named
+from tools.choices import ToolChoice, forced_name, named
 from tools.definitions import ToolDefinition, names_of
 
-_WORDS = ("auto", "none", "required")
+Word = Literal["none", "auto", "required"]
+Mode = Literal["auto", "required"]
+
+
+class NamedTool(Part):
+    """A function that is to be called."""
+
+    type: Literal["function"] = "function"
+    function: FunctionName
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.name
+
+
+class Allowed(Part):
+    """The tools that may be called, and whether one must be."""
+
+    mode: Mode
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class AllowedTools(Part):
+    """Only some of the tools may be called."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+class FlatNamedTool(Part):
+    """A function that is to be called, as responses name it."""
+
+    type: Literal["function"] = "function"
+    name: str = Field(min_length=1)
+
+
+class FlatAllowedTools(Part):
+    """Only some of the tools may be called, as responses name them."""
+
+    type: Literal["allowed_tools"]
+    mode: Mode
+    tools: list[FlatNamedTool] = Field(min_length=1)
+
+
+def _kind(choice: Any) -> Any:
+    if isinstance(choice, str):
+        return "word"
+    return choice.get("type", "function") if isinstance(choice, dict) else getattr(choice, "type", None)
+
+
+_BY_KIND = Discriminator(
+    _kind,
+    custom_error_type="union_tag_unknown",
+    custom_error_message="must be none, auto, required, or an object of the type function or allowed_tools",
+)
+ChatToolChoice = Annotated[
+    Annotated[Word, Tag("word")]
+    | Annotated[NamedTool, Tag("function")]
+    | Annotated[AllowedTools, Tag("allowed_tools")],
+    _BY_KIND,
+]
+FlatToolChoice = Annotated[
+    Annotated[Word, Tag("word")]
+    | Annotated[FlatNamedTool, Tag("function")]
+    | Annotated[FlatAllowedTools, Tag("allowed_tools")],
+    _BY_KIND,
+]
 
 
 def offer(
-    tools: Sequence[ToolDefinition], choice: str | dict[str, Any] | None
+    tools: Sequence[ToolDefinition],
+    choice: str | NamedTool | AllowedTools | FlatNamedTool | FlatAllowedTools | ToolChoice | None,
 ) -> tuple[list[ToolDefinition], ToolChoice | None]:
-    """Return the tools on offer and the choice among them. Raises InvalidRequest.
+    """Return the tools on offer and the choice among them. Raises InvalidRequest where these do not fit.
 
     `allowed_tools` becomes an offer of those tools alone: upstreams other than OpenAI do not know it.
     """
@@ -21,52 +99,26 @@ def offer(
     for position, name in enumerate(names):
         if name in names[:position]:
             raise InvalidRequest(f"two tools are named {name!r}", param=f"tools[{position}]")
-    if choice is None:
-        return list(tools), None
-    if isinstance(choice, str):
-        return list(tools), _word(choice, names)
-    kind = choice.get("type")
-    if kind == "allowed_tools":
-        return _allowed(tools, choice)
-    if kind == "custom":
-        raise InvalidRequest("custom tools are not supported; use function tools", param="tool_choice.type")
-    chosen = _name(choice)
-    if kind not in (None, "function") or chosen is None:
-        raise InvalidRequest(
-            "tool_choice must name a function: {type: function, function: {name}}", param="tool_choice"
-        )
-    if chosen not in names:
+    match choice:
+        case AllowedTools(allowed_tools=allowed):
+            return _allowed(tools, allowed.mode, allowed.tools, "tool_choice.allowed_tools.tools")
+        case FlatAllowedTools():
+            return _allowed(tools, choice.mode, choice.tools, "tool_choice.tools")
+        case NamedTool() | FlatNamedTool():
+            choice = named(choice.name)
+        case "required" if not names:
+            raise InvalidRequest("tool_choice is required, and there are no tools", param="tool_choice")
+    chosen = forced_name(choice)
+    if chosen is not None and chosen not in names:
         raise InvalidRequest(f"tool_choice names {chosen!r}, which is not among tools", param="tool_choice")
-    return list(tools), named(chosen)
+    return list(tools), choice
 
 
-def _word(word: str, names: Sequence[str]) -> str:
-    if word not in _WORDS:
-        raise InvalidRequest(f"tool_choice {word!r} is none of {', '.join(_WORDS)}", param="tool_choice")
-    if word == "required" and not names:
-        raise InvalidRequest("tool_choice is required, and there are no tools", param="tool_choice")
-    return word
-
-
-def _name(choice: dict[str, Any]) -> str | None:
-    """Return the name of the function that `choice` names: nested in chat completions, flat in responses."""
-    function = choice.get("function")
-    name = function.get("name") if isinstance(function, dict) else choice.get("name")
-    return name if isinstance(name, str) else None
-
-
-def _allowed(tools: Sequence[ToolDefinition], choice: dict[str, Any]) -> tuple[list[ToolDefinition], ToolChoice | None]:
-    nested = choice.get("allowed_tools")
-    allowed = nested if isinstance(nested, dict) else choice
-    mode, entries = allowed.get("mode"), allowed.get("tools")
-    if mode not in ("auto", "required") or not isinstance(entries, list) or not entries:
-        raise InvalidRequest(
-            "allowed_tools must have a mode (auto or required) and at least one of the tools", param="tool_choice"
-        )
-    wanted = [_name(entry) if isinstance(entry, dict) else None for entry in entries]
+def _allowed(
+    tools: Sequence[ToolDefinition], mode: Mode, entries: Sequence[NamedTool | FlatNamedTool], path: str
+) -> tuple[list[ToolDefinition], ToolChoice]:
+    wanted = [entry.name for entry in entries]
     for position, name in enumerate(wanted):
         if name not in names_of(tools):
-            raise InvalidRequest(
-                f"tool_choice allows {name!r}, which is not among tools", param=f"tool_choice.tools[{position}]"
-            )
+            raise InvalidRequest(f"tool_choice allows {name!r}, which is not among tools", param=f"{path}[{position}]")
     return [tool for tool in tools if tool.name in wanted], mode

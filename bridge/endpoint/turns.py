@@ -48,8 +48,7 @@ class Turns:
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
-        if ask.own_ids:
-            ask = self._with_our_ids(headers, app, ask)
+        ask = self._with_our_ids(headers, app, ask)
         messages = woven(self._store, ask.messages, ask.results) if ask.results else ask.messages
         turn = split_turn(messages)
         asked = RunRequest(

@@ -18,8 +18,8 @@ HI = [{"role": "user", "content": "hi"}]
 
 def ask(**fields: Any) -> Ask:
     body = {"model": "m", "messages": HI, **fields}
-    chat, legacy = parse_chat_request(body)
-    return ask_of(chat, body, 8192, legacy=legacy)
+    chat = parse_chat_request(body)
+    return ask_of(chat, body, 8192)
 
 
 def problem(**fields: Any) -> InvalidRequest:
@@ -57,7 +57,8 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"tools": [READ, READ]}, "tools[1]"),
         ({"tools": [READ], "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": [READ], "tool_choice": 5}, "tool_choice"),
-        ({"tools": [READ], "tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tools": [READ], "tool_choice": {"type": "function"}}, "tool_choice.function"),
+        ({"tools": [READ], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
         ({"tools": [READ], "tool_choice": {"type": "function", "function": {"name": "exec"}}}, "tool_choice"),
         ({"tools": [READ], "tool_choice": {"type": "custom", "custom": {"name": "x"}}}, "tool_choice.type"),
         ({"tool_choice": "required"}, "tool_choice"),
@@ -81,7 +82,13 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"tool_results": [{"output": "x"}]}, "tool_results[0].tool_call_id"),
         ({"functions": "f"}, "functions"),
         ({"functions": [{"name": "f"}], "function_call": "sometimes"}, "function_call"),
-        ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "messages[0].name"),
+        ({"functions": [{"name": "f g"}]}, "functions[0].name"),
+        ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "tool_choice"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].name"),
+        ({"messages": [{"role": "assistant", "function_call": {}}]}, "messages[0].function_call.name"),
+        ({"stream": "yes"}, "stream"),
+        ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
+        ({"user": 7}, "user"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_path(fields: dict[str, Any], param: str) -> None:
@@ -159,7 +166,7 @@ def test_allowed_tools_are_an_offer_of_those_alone() -> None:
 
 def test_allowed_tools_must_be_among_the_tools() -> None:
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [EXEC]}}
-    assert problem(tools=[READ], tool_choice=choice).param == "tool_choice.tools[0]"
+    assert problem(tools=[READ], tool_choice=choice).param == "tool_choice.allowed_tools.tools[0]"
 
 
 def test_functions_are_read_as_tools() -> None:
@@ -180,6 +187,13 @@ def test_functions_are_read_as_tools() -> None:
     (made_up,) = asked.messages[1]["tool_calls"]
     assert made_up["function"] == call
     assert asked.messages[2] == {"role": "tool", "tool_call_id": made_up["id"], "content": "done"}
+
+
+def test_a_function_s_answer_needs_no_call_before_it() -> None:
+    asked = ask(functions=[{"name": "f"}], messages=[*HI, {"role": "function", "name": "f", "content": "done"}])
+    assistant, answer = asked.messages[1:]
+    assert assistant["tool_calls"][0]["function"]["name"] == "f"
+    assert answer == {"role": "tool", "tool_call_id": assistant["tool_calls"][0]["id"], "content": "done"}
 
 
 def test_a_client_that_sends_both_speaks_of_tools() -> None:
@@ -207,5 +221,5 @@ MESSAGE = st.dictionaries(
 def test_an_odd_body_is_taken_or_refused_and_nothing_else(odd: dict[str, Any]) -> None:
     body = {"model": "m", "messages": HI, **odd}
     with suppress(InvalidRequest):
-        chat, legacy = parse_chat_request(body)
-        ask_of(chat, body, 8192, legacy=legacy)
+        chat = parse_chat_request(body)
+        ask_of(chat, body, 8192)

@@ -1,4 +1,4 @@
-"""Checks a request's body, and names what is wrong as OpenAI does: the path of the first wrong field as `param`."""
+"""Checks a body or a query, and names what is wrong as OpenAI does: the path of the first wrong field as `param`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,15 +9,27 @@ from bridge.errors import InvalidRequest
 
 
 def checked[Model: BaseModel](model: type[Model], body: object) -> Model:
-    """Return `body` as a `model`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
+    """Return `body` as a `model`; a number is no text here, and a text no number.
+
+    Raises InvalidRequest whose `param` is the path of the first field that is wrong.
+    """
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    return _checked(model, body, strict=True)
+
+
+def checked_query[Model: BaseModel](model: type[Model], query: Mapping[str, str]) -> Model:
+    """Return a query as a `model`. Raises InvalidRequest whose `param` is the first parameter that is wrong."""
+    return _checked(model, dict(query), strict=False)
+
+
+def _checked[Model: BaseModel](model: type[Model], values: dict[str, Any], *, strict: bool) -> Model:
     try:
-        return model.model_validate(body)
+        return model.model_validate(values, strict=strict)
     except ValidationError as error:
-        problems = error.errors(include_input=False, include_url=False)
-        param = path_of(problems[0]["loc"], problems[0]["type"], body)
-        message = problems[0]["msg"].removeprefix("Value error, ")
+        problem = error.errors(include_input=False, include_url=False)[0]
+        param = path_of(problem["loc"], problem["type"], values)
+        message = problem["msg"].removeprefix("Value error, ")
         raise InvalidRequest(f"{param}: {message}" if param else message, param=param or None) from None
 
 
@@ -33,7 +45,7 @@ def path_of(location: Sequence[str | int], kind: str, body: Any) -> str:
             path, value = f"{path}[{step}]", value[step]
         elif isinstance(step, str) and isinstance(value, Mapping) and (step in value or missing):
             path, value = f"{path}.{step}" if path else step, value.get(step)
-    if kind in {"union_tag_invalid", "union_tag_not_found"} and isinstance(value, Mapping):
+    if kind.startswith("union_tag_") and isinstance(value, Mapping):
         tag = "role" if "role" in value or "type" not in value else "type"
         path = f"{path}.{tag}" if path else tag
     return path
