@@ -19,6 +19,7 @@ from bridge.endpoint.turns import Turns
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.executor_api import executor_blueprint
 from bridge.executor_runs import ExecutorRuns
+from bridge.figures import Figures
 from bridge.health import health_blueprint
 from bridge.leases import Leases
 from bridge.operator_api import operator_blueprint
@@ -27,10 +28,12 @@ from bridge.policy import Policy
 from bridge.registry import Registry
 from bridge.runs import Runs
 from bridge.store import Store
+from bridge.store.watching import Watching
 from bridge.sweeper import Sweeper
 from bridge.ticket_api import ticket_blueprint
 from bridge.tickets import Tickets
 from bridge.wakeups import Wakeups
+from bridge.watch_api import watch_blueprint
 from tools.ids import random_name
 
 log = logging.getLogger("clawback.http")
@@ -56,6 +59,8 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(executor_blueprint(config, registry, leases))
     app.register_blueprint(ticket_blueprint(config, tickets))
     app.register_blueprint(operator_blueprint(config, runs, approvals, registry))
+    figures = Figures(runs, registry)
+    app.register_blueprint(watch_blueprint(config, figures, Watching(runs.store), runs.wakeups))
     app.extensions["clawback"] = runs
     _identify_requests(app)
     _shape_errors(app)

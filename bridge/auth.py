@@ -15,15 +15,16 @@ def bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def guard(tokens: Tokens, *audiences: str) -> Callable[[Request], None]:
+def guard(tokens: Tokens, *audiences: str, local: bool = False) -> Callable[[Request], None]:
     """Return a check that lets through whoever holds the token of one of `audiences`.
 
-    Where clients may go, commands on this machine may too: they show the token that the running bridge made for them.
+    Where clients may go, and where `local` says so, commands on this machine may too: they show the token that the
+    running bridge made for them.
     """
 
     def check(request: Request) -> None:
         token = bearer(request)
-        if "client" in audiences and tokens.is_local(token):
+        if (local or "client" in audiences) and tokens.is_local(token):
             return
         kept = [hashed for audience in audiences if (hashed := getattr(tokens, audience))]
         if not kept:

@@ -14,6 +14,7 @@ from bridge.operator_command import approve, deny, tickets
 from bridge.policy import Policy
 from bridge.setup.command import init
 from bridge.tokens import hash_token, new_token
+from bridge.watch_command import runs, status, tail
 
 AUDIENCES = ("client", "plugin", "executor", "operator")
 
@@ -101,7 +102,7 @@ def token(audience: str) -> None:
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
 
 
-for _command in (executor, tickets, approve, deny, init, doctor):
+for _command in (executor, status, runs, tail, tickets, approve, deny, init, doctor):
     main.add_command(_command)
 
 

@@ -124,9 +124,5 @@ class Watching:
                 .where(t.tickets.c.run_id.in_([row["id"] for row in found]))
                 .group_by(t.tickets.c.run_id)
             )
-            by_run = {run_id: (tickets, calls) for run_id, tickets, calls in counts}
-        return [RunSummary(**row, **_named(by_run.get(row["id"], (0, 0)))) for row in found]
-
-
-def _named(counts: tuple[int, int]) -> dict[str, int]:
-    return {"tickets": counts[0], "calls": counts[1]}
+            by_run = {run_id: {"tickets": tickets, "calls": calls} for run_id, tickets, calls in counts}
+        return [RunSummary(**(row | by_run.get(row["id"], {}))) for row in found]

@@ -1,0 +1,66 @@
+"""What an operator asks first, in figures: runs, what waits, executors, the places at each Dify."""
+
+import time
+from dataclasses import dataclass
+
+from bridge.registry import Registry
+from bridge.runs import Runs
+from bridge.store.watching import Waiting, Watching
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorFigures:
+    """An executor that is there, and how many of the calls that it can take at once it holds."""
+
+    name: str
+    calls: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFigures:
+    """How many of the places at a Dify are taken, and how many runs wait for one."""
+
+    dify: str
+    used: int
+    limit: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All figures at one moment. `runs` counts those that are kept, by state."""
+
+    runs: dict[str, int]
+    waiting: Waiting
+    executors: list[ExecutorFigures]
+    streams: list[StreamFigures]
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the oldest open ticket has waited; 0 where none is open."""
+        return max(0.0, time.time() - self.waiting.oldest) if self.waiting.oldest else 0.0
+
+
+class Figures:
+    """Reads them. What the store says holds for all bridges that share it, the places at Dify for this one."""
+
+    def __init__(self, runs: Runs, registry: Registry) -> None:
+        self._runs = runs
+        self._registry = registry
+        self._watching = Watching(runs.store)
+
+    def read(self) -> Snapshot:
+        """Read them now."""
+        loads = self._runs.store.executors.loads()
+        return Snapshot(
+            runs=self._watching.run_states(),
+            waiting=self._watching.waiting(),
+            executors=[
+                ExecutorFigures(each.name, loads.get(each.id, 0), each.concurrency) for each in self._registry.present()
+            ],
+            streams=[
+                StreamFigures(dify, places.used, places.limit, places.waiting)
+                for dify, places in self._runs.streams.items()
+            ],
+        )

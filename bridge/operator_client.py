@@ -1,0 +1,124 @@
+"""How commands find the running bridge, and ask it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+
+from bridge import serving
+from bridge.config import Config, ConfigError, default_path, is_loopback, load
+
+DEFAULT_BRIDGE = "http://127.0.0.1:8765"
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorClient:
+    """A bridge, and the token that opens it to an operator."""
+
+    url: str
+    token: str = field(repr=False)
+
+    def ask(self, method: str, path: str, body: object = None, *, wait: float = 0.0) -> dict[str, Any]:
+        """Return what the bridge answers, after up to `wait` seconds. Raises click.ClickException."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        url = f"{self.url}/operator/v1{path}"
+        local = is_loopback(httpx.URL(url).host)
+        try:
+            response = httpx.request(
+                method, url, json=body, headers=headers, timeout=_SECONDS + wait, trust_env=not local
+            )
+            answer: dict[str, Any] = response.json()
+        except httpx.HTTPError as error:
+            raise click.ClickException(f"the bridge at {self.url} does not answer: {error}. {_START}") from None
+        except ValueError:
+            raise click.ClickException(f"what answers at {self.url} is no bridge: see --bridge") from None
+        if not response.is_success:
+            raise click.ClickException(_refusal(answer, response.status_code))
+        return answer
+
+
+_START = "Start it with `clawback serve`, or name another one with --bridge"
+
+
+def _refusal(answer: dict[str, Any], status: int) -> str:
+    error = answer.get("error")
+    return str(error["message"]) if isinstance(error, dict) and "message" in error else f"HTTP {status}"
+
+
+def bridge_options(*, decides: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that name the bridge; it gets an OperatorClient as `bridge`.
+
+    Who decides needs the operator token. Who only watches on the bridge's own machine needs none.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*, bridge_url: str | None, token: str, config: Path, **options: Any) -> None:
+            command(bridge=_find(bridge_url, token, config, decides=decides), **options)
+
+        chosen: Callable[..., None] = run
+        for option in reversed(_OPTIONS):
+            chosen = option(chosen)
+        return chosen
+
+    return decorate
+
+
+_OPTIONS = [
+    click.option(
+        "--bridge",
+        "bridge_url",
+        envvar="CLAWBACK_BRIDGE",
+        metavar="URL",
+        help="The bridge's address; that of the bridge on this machine unless given [env: CLAWBACK_BRIDGE].",
+    ),
+    click.option(
+        "--token",
+        envvar="CLAWBACK_OPERATOR_TOKEN",
+        default="",
+        help="The operator token that `clawback init` showed [env: CLAWBACK_OPERATOR_TOKEN].",
+    ),
+    click.option("--config", type=click.Path(path_type=Path), default=default_path, help="The configuration file."),
+]
+
+
+def as_json_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print what the bridge answered.")(command)
+
+
+def _find(url: str | None, token: str, path: Path, *, decides: bool) -> OperatorClient:
+    note = _note(path)
+    if not token and decides:
+        raise click.UsageError(
+            "--token is missing: to decide takes the operator token, which `clawback init` showed once; "
+            "`clawback init --renew operator` makes another"
+        )
+    url = (url or (note.url if note else DEFAULT_BRIDGE)).rstrip("/")
+    if not token and note and url == note.url:
+        token = note.token
+    if not token and note is None and is_loopback(httpx.URL(url).host):
+        raise click.ClickException(f"no bridge runs here with the configuration {path}. {_START} and --token")
+    if not token:
+        raise click.UsageError("--token is missing: a bridge elsewhere asks for its operator token")
+    return OperatorClient(url, token)
+
+
+def _note(path: Path) -> serving.Serving | None:
+    """Return where the bridge on this machine serves. A configuration is not needed to watch one elsewhere."""
+    try:
+        config = load(path)
+    except (ConfigError, OSError):
+        config = Config()
+    return serving.find(config)
+
+
+def print_json(answer: object) -> None:
+    """Print an answer for machines."""
+    click.echo(json.dumps(answer, ensure_ascii=False))

@@ -1,0 +1,171 @@
+"""`clawback status`, `runs` and `tail`: what the bridge does, at this moment, lately, and as it happens."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bridge.operator_client import OperatorClient, as_json_option, bridge_options, print_json
+
+RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
+_WAIT_SECONDS = 20
+_COLOURS = {
+    "running": "cyan",
+    "suspended": "yellow",
+    "finished": "green",
+    "resolved": "green",
+    "failed": "red",
+    "denied": "red",
+    "expired": "red",
+    "cancelled": "magenta",
+    "awaiting_approval": "yellow",
+}
+
+
+@click.command()
+@bridge_options()
+@as_json_option
+def status(bridge: OperatorClient, as_json: bool) -> None:
+    """Show what the bridge does at this moment."""
+    answer = bridge.ask("GET", "/status")
+    if as_json:
+        print_json(answer)
+        return
+    table = Table(box=None, show_header=False)
+    for name, value in _status_rows(bridge.url, answer):
+        table.add_row(f"[bold]{name}[/bold]", value)
+    Console().print(table)
+
+
+def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    tickets, runs = answer["tickets"], answer["runs"]
+    yield "bridge", f"{url}/v1, version {answer['version']}, up for {_duration(answer['up_seconds'])}"
+    yield "models", escape(", ".join(answer["models"]) or "none: `clawback init` adds apps")
+    yield (
+        "runs",
+        ", ".join(f"{runs[state]} {_coloured(state)}" for state in RUN_STATES if runs.get(state)) or "none yet",
+    )
+    waits = f", the oldest for {_duration(tickets['oldest_seconds'])}" if tickets["open"] else ""
+    yield "tickets", f"{tickets['open']} open{waits}"
+    if tickets["awaiting_approval"]:
+        yield "", f"[yellow]{tickets['awaiting_approval']} calls wait for you[/yellow]: clawback tickets"
+    for each in answer["dify_streams"]:
+        waiting = f", {each['waiting']} wait for a place" if each["waiting"] else ""
+        yield "Dify", f"{escape(each['dify'])}: {each['used']} of {each['limit']} places taken{waiting}"
+    for each in answer["executors"]:
+        yield "executor", f"{escape(each['name'])}: {each['calls']} of {each['concurrency']} calls at once"
+
+
+@click.command()
+@click.option("--state", type=click.Choice([*RUN_STATES, "all"]), default="all", help="Only runs in this state.")
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many, the newest first.")
+@bridge_options()
+@as_json_option
+def runs(bridge: OperatorClient, state: str, limit: int, as_json: bool) -> None:
+    """List the newest runs."""
+    answer = bridge.ask("GET", f"/runs?state={state}&limit={limit}")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["runs"]:
+        click.echo("There are no runs." if state == "all" else f"No run is {state}.")
+        return
+    table = Table("began", "run", "app", "state", "took", "rounds", "calls", "why", box=None)
+    for run in answer["runs"]:
+        table.add_row(*_run_cells(run))
+    Console().print(table)
+
+
+def _run_cells(run: dict[str, Any]) -> Iterator[str]:
+    ended = run["state"] not in {"running", "suspended"}
+    yield _moment(run["created_at"])
+    yield run["id"]
+    yield escape(run["model"] or "(executors)")
+    yield _coloured(run["state"]) + (f" (try {run['attempt']})" if run["attempt"] > 1 else "")
+    yield _duration((run["updated_at"] if ended else time.time()) - run["created_at"])
+    yield str(run["tickets"])
+    yield str(run["calls"])
+    yield escape(run["error"] or run["auxiliary"] or "")
+
+
+@click.command()
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="Stop after this many seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@bridge_options()
+def tail(bridge: OperatorClient, seconds: float | None, as_json: bool) -> None:
+    """Tell of runs, tickets and calls as they happen, until Ctrl-C."""
+    console = Console(soft_wrap=True, highlight=False)
+    told: dict[str, tuple[str, int]] = {}
+    try:
+        for what, change in _changes(bridge, seconds):
+            if what == "run":
+                now = (change["state"], change["attempt"])
+                if told.get(change["id"]) == now:
+                    continue
+                told[change["id"]] = now
+                if change["state"] not in {"running", "suspended"}:
+                    del told[change["id"]]
+            if as_json:
+                print_json({"what": what, **change})
+            else:
+                console.print(_run_line(change) if what == "run" else _event_line(change))
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+
+
+def _changes(bridge: OperatorClient, seconds: float | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what happens from now on, in the order in which it did: each batch holds runs and steps."""
+    ends = None if seconds is None else time.monotonic() + seconds
+    cursor = bridge.ask("GET", "/changes")["cursor"]
+    while ends is None or time.monotonic() < ends:
+        wait = _WAIT_SECONDS if ends is None else max(0.0, min(_WAIT_SECONDS, ends - time.monotonic()))
+        answer = bridge.ask("GET", f"/changes?after={cursor}&wait={wait:.1f}", wait=wait)
+        cursor = answer["cursor"]
+        batch = [("run", run, run["updated_at"]) for run in answer["runs"]]
+        batch += [("event", event, event["at"]) for event in answer["events"]]
+        for what, change, _ in sorted(batch, key=lambda entry: entry[2]):
+            yield what, change
+
+
+def _run_line(run: dict[str, Any]) -> str:
+    tried = f" (try {run['attempt']})" if run["attempt"] > 1 else ""
+    why = f": {escape(run['error'])}" if run["error"] else ""
+    who = escape(run["model"] or "executors")
+    return f"{_moment(run['updated_at'])} run    {run['id']} {who} is {_coloured(run['state'])}{tried}{why}"
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    what = (
+        f"call   {event['call_id']} {escape(event['tool'] or '')}"
+        if event["call_id"]
+        else f"ticket {event['ticket_id']}"
+    )
+    return (
+        f"{_moment(event['at'])} {what}: {event['event']} by {escape(event['actor'])}, now {_coloured(event['after'])}"
+    )
+
+
+def _coloured(state: str) -> str:
+    colour = _COLOURS.get(state)
+    text = state.replace("_", " ")
+    return f"[{colour}]{text}[/{colour}]" if colour else text
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%H:%M:%S")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    shown = [f"{number} {unit}" for number, unit in parts if number]
+    return " ".join(shown[:2])
