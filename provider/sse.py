@@ -1,9 +1,11 @@
 """Server-sent events from bytes, however these are cut.
 
-Source: the WHATWG's HTML standard, section 9.2.6.
+Source: the WHATWG's HTML standard, section 9.2.6. Two habits of servers that do not keep to it are taken too: no empty
+line between one event and the next, and JSON lines without `data:`.
 """
 
 import codecs
+import json
 import re
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -44,10 +46,26 @@ class EventDecoder:
         return events
 
     def _line(self, line: str, events: list[str]) -> None:
-        if line:
-            field, _, value = line.partition(":")
-            if field == "data":
-                self._data.append(value.removeprefix(" "))
-        elif self._data:
+        field, _, value = ("data", "", line) if line.startswith("{") else line.partition(":")
+        if field == "data":
+            if _is_json(self._data):
+                self._end(events)
+            self._data.append(value.removeprefix(" "))
+        elif not line:
+            self._end(events)
+
+    def _end(self, events: list[str]) -> None:
+        if self._data:
             events.append("\n".join(self._data))
             self._data = []
+
+
+def _is_json(lines: list[str]) -> bool:
+    """Say whether these lines are a JSON object already, which no further line can go on with."""
+    if not lines or not lines[0].startswith("{"):
+        return False
+    try:
+        json.loads("\n".join(lines))
+    except ValueError:
+        return False
+    return True

@@ -1,5 +1,7 @@
 import itertools
+import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,3 +27,17 @@ def test_an_event_comes_as_soon_as_it_is_whole() -> None:
     assert decoder.feed(b"data: x\n") == []
     assert decoder.feed(b"\n") == ["x"]
     assert decoder.close() == []
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n',
+        '{"a": 1}\n{"b": 2}\ndata: [DONE]',
+        'data: {"a": 1}\r\ndata: {"b":\r\ndata: 2}\r\n\r\ndata: [DONE]',
+    ],
+)
+def test_servers_that_leave_out_the_empty_line_or_the_field_s_name(stream: str) -> None:
+    decoder = EventDecoder()
+    events = [event for byte in stream.encode() for event in decoder.feed(bytes([byte]))] + decoder.close()
+    assert [event if event == "[DONE]" else json.loads(event) for event in events] == [{"a": 1}, {"b": 2}, "[DONE]"]
