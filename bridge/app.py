@@ -22,6 +22,9 @@ from bridge.executor_runs import ExecutorRuns
 from bridge.figures import Figures
 from bridge.health import health_blueprint
 from bridge.leases import Leases
+from bridge.metrics import Metrics, measure, metrics_blueprint
+from bridge.observed_store import ObservedStore
+from bridge.observers import Observers
 from bridge.operator_api import operator_blueprint
 from bridge.plugin_api import plugin_blueprint
 from bridge.policy import Policy
@@ -44,7 +47,9 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9_.:-]{1,128}$")
 def create_app(config: Config) -> Flask:
     """Return the bridge as a WSGI application: one blueprint an audience, nothing global."""
     config.data_dir.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
-    runs = Runs(config, Store(config.store_url), Wakeups())
+    metrics = Metrics()
+    observers = Observers(metrics)
+    runs = Runs(config, ObservedStore(config.store_url, observers), Wakeups(), observers)
     registry = Registry(config, runs.store)
     admission = Admission(config, runs.store, registry, Policy.load(config.policy))
     tickets = Tickets(runs, admission)
@@ -63,6 +68,8 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(watch_blueprint(config, figures, Watching(runs.store), runs.wakeups))
     app.extensions["clawback"] = runs
     _identify_requests(app)
+    measure(app, metrics)
+    app.register_blueprint(metrics_blueprint(config.tokens, metrics, figures))
     _shape_errors(app)
     sweeper = Sweeper(runs, approvals, leases, executor_runs)
     sweeper.start()
@@ -98,6 +105,7 @@ def _identify_requests(app: Flask) -> None:
 def _shape_errors(app: Flask) -> None:
     @app.errorhandler(BridgeError)
     def _bridge_error(error: BridgeError) -> Response:
+        g.error_code = error.code or error.type
         response = jsonify(error.body())
         response.status_code = error.status
         response.headers.extend(error.headers())

@@ -167,6 +167,8 @@ class Invocations:
             self._store.end_invocation(invocation_id, "stopped", None, None)
             self._executor_runs.ended(request)
             return
+        if run := self._store.run(request.run_id):
+            self._runs.observers.used_upstream(run.model, request.usage)
         live = self._runs.live(request.run_id)
         if live:
             live.stop_writing(invocation_id, request.error)

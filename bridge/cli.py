@@ -16,7 +16,7 @@ from bridge.setup.command import init
 from bridge.tokens import hash_token, new_token
 from bridge.watch_command import runs, status, tail
 
-AUDIENCES = ("client", "plugin", "executor", "operator")
+AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 
 
 class Commands(click.Group):

@@ -57,6 +57,8 @@ class Tokens(_Section):
     """Hash of the token that executors send."""
     operator: str = ""
     """Hash of the token of whoever may watch, approve and deny calls."""
+    metrics: str = ""
+    """Hash of the token that Prometheus sends; it opens nothing but /metrics, which the operator's opens too."""
     _local: str = PrivateAttr("")
 
     def admit_local(self, hashed: str) -> None:
@@ -67,7 +69,7 @@ class Tokens(_Section):
         """Say whether `token` is the one for commands on this machine."""
         return bool(self._local) and matches(token, self._local)
 
-    @field_validator("client", "plugin", "executor", "operator")
+    @field_validator("client", "plugin", "executor", "operator", "metrics")
     @classmethod
     def _is_hash(cls, value: str) -> str:
         if value and not (value.startswith(PREFIX) and len(value) == len(PREFIX) + 64):

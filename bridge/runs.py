@@ -14,6 +14,7 @@ from bridge.dify_streams import DifyStreams
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
 from bridge.live import LiveRun
+from bridge.observers import Observers
 from bridge.requests import RunRequest
 from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
 from bridge.sessions import transcript_key_after
@@ -36,8 +37,9 @@ KEPT_SECONDS = 60.0
 class Runs:
     """The runs that this process drives. `lock` makes a decision about runs and tickets one step."""
 
-    def __init__(self, config: Config, store: Store, wakeups: Wakeups) -> None:
+    def __init__(self, config: Config, store: Store, wakeups: Wakeups, observers: Observers | None = None) -> None:
         self.config = config
+        self.observers = observers or Observers()
         self.store = store
         self.wakeups = wakeups
         self.lock = threading.RLock()
@@ -141,7 +143,7 @@ class Runs:
 
     def _pump(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         try:
-            with self.streams[app.base_url].place():
+            with self.streams[app.base_url].place(), self.observers.dify_streams(run):
                 if self._superseded(run, live):
                     return
                 try:
@@ -332,6 +334,7 @@ class Runs:
             live.fail(error)
             self.cancel_tickets(run.id, f"the workflow run failed: {error.message}")
             self.store.end_run(run.id, "failed", error.message)
+        self.observers.run_failed(run, error.code or error.type)
         log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
 
     def cancel(self, run_id: str, reason: str) -> None:

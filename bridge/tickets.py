@@ -83,6 +83,7 @@ class Tickets:
         )
         run = self._store.run(request.run_id)
         assert run is not None  # noqa: S101 - `_no_ticket` has looked it up
+        self._runs.observers.used_upstream(run.model, request.usage)
         return self._store.open_ticket(ticket, self._admission.judge(run, calls, now))
 
     def _no_ticket(self, request: TicketRequest) -> TicketStatus | None:
