@@ -30,7 +30,6 @@ from bridge.plugin_api import plugin_blueprint
 from bridge.policy import Policy
 from bridge.registry import Registry
 from bridge.runs import Runs
-from bridge.store import Store
 from bridge.store.watching import Watching
 from bridge.sweeper import Sweeper
 from bridge.ticket_api import ticket_blueprint
