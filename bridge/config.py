@@ -145,6 +145,10 @@ class Limits(_Section):
     """How often a run may make the same call with the same result, before it is told to stop."""
     handouts: int = Field(default=5, ge=1)
     """How often a call is handed out again after its executor was lost with it."""
+    forsaken_seconds: float = Field(default=90, ge=15)
+    """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds."""
+    sweep_seconds: float = Field(default=5, gt=0, le=60)
+    """How often the bridge looks for what has come to the end of its time."""
     request_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     """The largest request body."""
     result_bytes: int = Field(default=1024 * 1024, ge=1024)

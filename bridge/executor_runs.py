@@ -19,8 +19,8 @@ from tools.wire import AttachRequest, RecordRequest
 
 log = logging.getLogger("clawback.executors")
 
-FORSAKEN_SECONDS = 90.0
-"""The plugin polls every ten seconds; after this long without a poll it is gone."""
+UNHEARD_SECONDS = 3600.0
+"""No invocation lives longer without a ticket: Dify ends one after 600 s, unless it is told otherwise."""
 
 
 class ExecutorRuns:
@@ -92,9 +92,11 @@ class ExecutorRuns:
 
     def sweep(self, now: float) -> None:
         """Cancel what nobody waits for any more: a plugin that was killed says nothing."""
-        cutoff = now - FORSAKEN_SECONDS
+        cutoff = now - self._runs.config.limits.forsaken_seconds
         if self._born < cutoff:
             for ticket_id, run_id in self._store.held_tickets(cutoff):
                 if self._tickets.polled_at(ticket_id) < cutoff:
                     self._runs.cancel(run_id, "the plugin no longer waits for this run")
+        for run_id in self._store.silent_executor_runs(now - UNHEARD_SECONDS):
+            self._runs.cancel(run_id, "the plugin was not heard of any more")
         self._tickets.forget_polls(cutoff)

@@ -16,21 +16,13 @@ DAY_SECONDS = 86_400
 
 
 class Sweeper:
-    """Looks after what is pending, every `interval` seconds, in the background."""
+    """Looks after what is pending, every `limits.sweep_seconds`, in the background."""
 
-    def __init__(
-        self,
-        runs: Runs,
-        approvals: Approvals,
-        leases: Leases,
-        executor_runs: ExecutorRuns,
-        interval: float = 5.0,
-    ) -> None:
+    def __init__(self, runs: Runs, approvals: Approvals, leases: Leases, executor_runs: ExecutorRuns) -> None:
         self._runs = runs
         self._approvals = approvals
         self._leases = leases
         self._executor_runs = executor_runs
-        self._interval = interval
         self._stop = threading.Event()
 
     def start(self) -> None:
@@ -42,7 +34,7 @@ class Sweeper:
         self._stop.set()
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._interval):
+        while not self._stop.wait(self._runs.config.limits.sweep_seconds):
             try:
                 self.sweep(time.time())
             except Exception:

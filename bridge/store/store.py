@@ -382,6 +382,23 @@ class Store:
             )
             return [(row.id, row.run_id) for row in rows]
 
+    def silent_executor_runs(self, before: float) -> list[str]:
+        """List the running executors' runs of which nothing was heard since a time, and which wait for nothing."""
+        heard = select(t.tickets.c.id).where(
+            t.tickets.c.run_id == t.runs.c.id, (t.tickets.c.state == "open") | (t.tickets.c.updated_at >= before)
+        )
+        with self.transaction() as connection:
+            return list(
+                connection.execute(
+                    select(t.runs.c.id).where(
+                        t.runs.c.direction == "executor",
+                        t.runs.c.state == "running",
+                        t.runs.c.updated_at < before,
+                        ~heard.exists(),
+                    )
+                ).scalars()
+            )
+
     def overdue_calls(self, state: str, column: str, now: float) -> list[CallRow]:
         """List the calls of open tickets that are in this state and whose time, in `column`, is up."""
         with self.transaction() as connection:

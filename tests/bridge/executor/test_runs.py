@@ -120,3 +120,20 @@ def test_an_invocation_whose_ticket_a_later_one_took_over_cannot_let_go_of_it(br
     assert ticket.status()["state"] == "open"
     laptop.post(laptop.claim()[0], "done")
     assert ticket.status()["state"] == "resolved"
+
+
+def test_a_plugin_that_was_killed_between_two_tickets_leaves_no_run_behind(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    ticket = bridge.open(("exec", "{}"))
+    laptop.post(laptop.claim()[0], "done")
+    assert ticket.status()["state"] == "resolved"
+
+    def state() -> str:
+        run = bridge.store.run(bridge.last_attach["run_id"])
+        assert run is not None
+        return run.state
+
+    bridge.later(600)
+    assert state() == "running", "the model may still be at work"
+    bridge.later(4000)
+    assert state() == "cancelled"

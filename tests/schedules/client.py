@@ -1,0 +1,250 @@
+"""A client of the endpoint that behaves as its schedule says, and tries again whenever something broke."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from bridge.store.rows import TicketRow
+from tests.schedules.parts import Parts
+from tests.schedules.plan import Behaviour, Party, Turn
+from tests.schedules.record import Played, Record
+
+TOOL = "fetch"
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": TOOL,
+            "description": "Fetch something.",
+            "parameters": {"type": "object", "properties": {"key": {"type": "string"}}, "required": ["key"]},
+        },
+    }
+]
+TRY_SECONDS = 75
+LATE_SECONDS = 2.0
+AWAY_SECONDS = 2.5
+NEVER = {400, 401, 402, 403, 404, 409, 413, 422}
+"""What a request that is in order is never answered with."""
+
+
+@dataclass
+class Said:
+    """A whole response."""
+
+    text: str = ""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    finish_reason: str = ""
+
+    @property
+    def identity(self) -> tuple[str, list[str]]:
+        """What is the same in two responses that are the same."""
+        return self.text, [call["id"] for call in self.calls]
+
+
+class Broken(Exception):
+    """There was no whole response; asking again may bring one."""
+
+
+class Client:
+    """One session. `play` raises nothing: what it sees goes into the record."""
+
+    def __init__(self, parts: Parts, party: Party, name: str, record: Record) -> None:
+        self._parts, self._party, self._name, self._record = parts, party, name, record
+        self._messages: list[dict[str, Any]] = []
+        self._http = httpx.Client(
+            base_url=parts.stack.base_url,
+            headers={"Authorization": f"Bearer {parts.stack.client_token}", "X-Session-Affinity": name},
+            timeout=httpx.Timeout(10, read=60),
+        )
+
+    def play(self) -> None:
+        """Take all turns."""
+        with self._http:
+            for number, turn in enumerate(self._party.turns):
+                played = Played(f"{self._name}{chr(97 + number)}", turn, chats=False)
+                self._record.begin(played)
+                try:
+                    self._take(turn, played)
+                except Exception as error:
+                    self._record.breach(f"{played.name} came to no end: {type(error).__name__}: {error}")
+                    return
+
+    def _take(self, turn: Turn, played: Played) -> None:
+        self._messages.append({"role": "user", "content": turn.script(played.name, TOOL)})
+        said = self._persist(turn.requests[0], played)
+        for number in range(len(turn.rounds)):
+            keys = [json.loads(call["function"]["arguments"]).get("key") for call in said.calls]
+            if keys != turn.keys(played.name, number):
+                self._record.breach(f"{played.name} was given {keys} in round {number}")
+                return
+            played.said.append(said.text)
+            self._messages.append({"role": "assistant", "content": said.text or None, "tool_calls": said.calls})
+            said = self._answer(turn, number, played)
+        played.said.append(said.text)
+        played.answered = not said.calls and said.finish_reason == "stop"
+        self._messages.append({"role": "assistant", "content": said.text})
+
+    # One request
+
+    def _answer(self, turn: Turn, number: int, played: Played) -> Said:
+        """Send the results of the calls that came last, as the schedule says."""
+        calls = self._messages[-1]["tool_calls"]
+        results = [self._result(call, played) for call in calls]
+        behaviour = turn.requests[number + 1]
+        match behaviour:
+            case "late":
+                time.sleep(LATE_SECONDS)
+            case "reordered":
+                results.reverse()
+            case "in_parts" | "on_the_ticket":
+                self._post(results[::-1] if behaviour == "on_the_ticket" else results[-1:])
+        self._messages += results
+        said = self._persist(behaviour, played)
+        if turn.contradicts:
+            self._contradict(results[0])
+        return said
+
+    def _result(self, call: dict[str, Any], played: Played) -> dict[str, Any]:
+        output = f"what {json.loads(call['function']['arguments'])['key']} found"
+        played.results[call["id"]] = output
+        return {"role": "tool", "tool_call_id": call["id"], "content": output}
+
+    def _persist(self, behaviour: Behaviour, played: Played) -> Said:
+        """Ask until there is a whole response."""
+        said = self._first_try(behaviour, played)
+        end = time.monotonic() + TRY_SECONDS
+        pause = 0.2
+        while said is None:
+            if time.monotonic() > end:
+                raise TimeoutError(f"asked for {TRY_SECONDS} s, and was told {played.troubles[-3:]}")
+            time.sleep(pause)
+            pause = min(2 * pause, 2)
+            said = self._try(played)
+        if behaviour == "asks_again":
+            again = self._try(played)
+            if again and again.identity != said.identity and not self._parts.kills:
+                self._record.breach(f"{played.name} asked the same again and was told {again}, not {said}")
+        return said
+
+    def _first_try(self, behaviour: Behaviour, played: Played) -> Said | None:
+        if behaviour == "vanishes":
+            self._vanish()
+            return None
+        if behaviour != "twice":
+            return self._try(played)
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(lambda _: self._try(played), range(2))
+        if first and second and first.identity != second.identity:
+            self._record.breach(f"{played.name} asked twice at once and was told {first} and {second}")
+        return first or second
+
+    def _try(self, played: Played) -> Said | None:
+        try:
+            return self._ask()
+        except (Broken, httpx.HTTPError) as error:
+            self._record.count("retries")
+            played.troubles.append(f"{type(error).__name__}: {error}")
+            return None
+
+    def _ask(self) -> Said:
+        body = {"model": self._party.app, "messages": self._messages, "tools": TOOLS, "stream": self._party.streams}
+        if not self._party.streams:
+            response = self._http.post("/chat/completions", json=body)
+            self._check(response)
+            choice = response.json()["choices"][0]
+            message = choice["message"]
+            return Said(message.get("content") or "", message.get("tool_calls") or [], choice["finish_reason"])
+        with self._http.stream("POST", "/chat/completions", json=body) as response:
+            self._check(response)
+            return self._read(response)
+
+    def _read(self, response: httpx.Response) -> Said:
+        said = Said()
+        calls: dict[int, dict[str, Any]] = {}
+        for line in response.iter_lines():
+            if not line.startswith("data: {"):
+                continue
+            chunk = json.loads(line.removeprefix("data: "))
+            if "error" in chunk:
+                raise Broken(self._clear(chunk))
+            for choice in chunk["choices"]:
+                said.finish_reason = choice["finish_reason"] or said.finish_reason
+                said.text += choice["delta"].get("content") or ""
+                for part in choice["delta"].get("tool_calls", ()):
+                    call = calls.setdefault(
+                        part["index"], {"type": "function", "function": {"name": "", "arguments": ""}}
+                    )
+                    call["id"] = part.get("id") or call["id"]
+                    call["function"]["name"] += part["function"].get("name", "")
+                    call["function"]["arguments"] += part["function"].get("arguments", "")
+        if not said.finish_reason:
+            raise Broken("the stream ended without a finish_reason")
+        said.calls = [calls[index] for index in sorted(calls)]
+        return said
+
+    def _check(self, response: httpx.Response) -> None:
+        if response.status_code == 200:
+            return
+        response.read()
+        message = self._clear(response.json())
+        if response.status_code in NEVER:
+            self._record.breach(f"{self._name}'s request was answered {response.status_code}: {message}")
+        raise Broken(f"HTTP {response.status_code}: {message}")
+
+    def _clear(self, body: dict[str, Any]) -> str:
+        """Return what an error says. An error that says nothing is a broken promise."""
+        message = str(body["error"].get("message") or "")
+        if not message:
+            self._record.breach(f"{self._name} was told an error without a message: {body}")
+        return message
+
+    def _vanish(self) -> None:
+        """Go away in the middle of the response, and come back when the run may be given up."""
+        self._record.count("vanished")
+        body = {"model": self._party.app, "messages": self._messages, "tools": TOOLS, "stream": True}
+        try:
+            with self._http.stream("POST", "/chat/completions", json=body) as response:
+                next(response.iter_lines(), None)
+        except httpx.HTTPError:
+            return
+        time.sleep(AWAY_SECONDS if len(self._messages) % 2 else 0.1)
+
+    # Other ways in
+
+    def _ticket(self, call_id: str) -> TicketRow | None:
+        return next(iter(self._parts.store.tickets_of_calls([call_id])), None)
+
+    def _post(self, messages: list[dict[str, Any]]) -> httpx.Response | None:
+        ticket = self._ticket(messages[0]["tool_call_id"])
+        if ticket is None:
+            self._record.breach(f"{self._name} was given {messages[0]['tool_call_id']}, and no ticket has it")
+            return None
+        results = [{"tool_call_id": each["tool_call_id"], "output": each["content"]} for each in messages]
+        url = f"{self._parts.stack.bridge_url}/executor/v1/tickets/{ticket.id}/results"
+        headers = {"Authorization": f"Bearer {self._parts.stack.executor_token}"}
+        try:
+            return httpx.post(url, json={"tool_results": results}, headers=headers, timeout=10)
+        except httpx.HTTPError:
+            return None
+
+    def _contradict(self, result: dict[str, Any]) -> None:
+        """Give a call that is resolved another result: it is refused, and nothing changes."""
+        before = self._ticket(result["tool_call_id"])
+        if before is None or before.state != "resolved":
+            return
+        response = self._post([{**result, "content": "something else"}])
+        if response is None:
+            return
+        self._record.count("contradictions")
+        if response.status_code != 409:
+            self._record.breach(f"another result for a resolved call was answered {response.status_code}")
+        if _results(self._ticket(result["tool_call_id"])) != _results(before):
+            self._record.breach(f"another result for {result['tool_call_id']} changed something")
+
+
+def _results(ticket: TicketRow | None) -> Any:
+    return ticket and (ticket.state, [(call.output, call.state) for call in ticket.calls])

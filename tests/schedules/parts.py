@@ -1,0 +1,170 @@
+"""The real parts that all schedules share, and what can be done to them."""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from bridge.store import Store
+from demo.service import Service, children
+from demo.stack import ROOT, Stack
+from tests.e2e.conftest import export_with
+from tests.schedules.plan import APPS, Fault
+
+WAITS = {"holds": 600, "lets_go_soon": 1, "lets_go_at_once": 0}
+BRIDGE = {
+    "keepalive_seconds": 0.5,
+    "grace_seconds": 1.5,
+    "lease_seconds": 1,
+    "handouts": 50,
+    "identical_calls": 1000,
+    "sweep_seconds": 0.5,
+    "forsaken_seconds": 15,
+}
+BOX = ["--plugin-idle-seconds", "8", "--plugin-restart-seconds", "0.2"]
+EXECUTORS = 2
+GONE_SECONDS = 30
+
+
+class Parts:
+    """Scripted upstream, bridge, Dify in a box with the plugin's process, executors. A context manager."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(self._folder.name)
+        self.diary = folder / "diary.jsonl"
+        self.diary.touch()
+        exports = {app: export_with(folder, "minimal", callback_wait_seconds=WAITS[app]) for app in APPS}
+        self.stack = Stack(folder, apps=[], exports=exports, bridge_settings=BRIDGE, box_options=BOX)
+        self.kills: dict[Fault, int] = {}
+        self._lock = threading.Lock()
+        self._made = 0
+        try:
+            self.store = Store(self.stack.store_url)
+            self._executors = [self._start_executor() for _ in range(EXECUTORS)]
+        except BaseException:
+            self.stack.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for executor in self._executors:
+            executor.kill()
+        self.store.close()
+        self.stack.stop()
+        self._folder.cleanup()
+
+    def _start_executor(self) -> Service:
+        self._made += 1
+        name = f"digger{self._made}"
+        environ = {
+            "CLAWBACK_BRIDGE": self.stack.bridge_url,
+            "CLAWBACK_EXECUTOR_TOKEN": self.stack.executor_token,
+            "SCHEDULES_DIARY": str(self.diary),
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, "-m", "bridge.cli", "executor", "python", "tests.schedules.tools"]
+        log = self.stack.folder / f"{name}.log"
+        return Service(name, [*command, "--json", "--name", name], log, environ)
+
+    # What goes wrong
+
+    def kill(self, what: Fault, pause: float) -> None:
+        """Kill with SIGKILL, and start again after a pause."""
+        with self._lock:
+            self.kills[what] = self.kills.get(what, 0) + 1
+            match what:
+                case "bridge":
+                    self._again(pause, self.stack.bridge)
+                case "everything":
+                    self._again(pause, self.stack.bridge, self.stack.box)
+                case "bridge_worker":
+                    self._kill_worker()
+                case "plugin":
+                    self._kill_plugin()
+                case "executor":
+                    self._executors.pop(0).kill()
+                    time.sleep(pause)
+                    self._executors.append(self._start_executor())
+
+    @staticmethod
+    def _again(pause: float, *services: Service) -> None:
+        for service in services:
+            service.kill()
+        time.sleep(pause)
+        for service in services:
+            service.start()
+
+    def _kill_worker(self) -> None:
+        for worker in children(self.stack.bridge.pid):
+            _kill(worker)
+        wait_until(self._answers, "the bridge's worker came back")
+
+    def _kill_plugin(self) -> None:
+        # The box has no plugin process for a moment after each kill.
+        pid = wait_until(lambda: self.state()["plugin"]["pid"], "the plugin's process came back")
+        _kill(int(pid))
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.stack.bridge_url}/healthz").status_code == 200
+        return False
+
+    @property
+    def plugin_was_killed(self) -> bool:
+        """Whether invocations ended without a word."""
+        return bool(self.kills.keys() & {"plugin", "everything"})
+
+    def unfinished(self, run_ids: list[str]) -> list[str]:
+        """Say which of these runs and their tickets are open.
+
+        An executors' run whose plugin was killed is known to be over only when it could not live any longer.
+        """
+        found = []
+        for run in filter(None, map(self.store.run, run_ids)):
+            for ticket in self.store.tickets_of_run(run.id, "open"):
+                found.append(f"ticket {ticket.id} of run {run.id} ({run.direction}) was left open")
+            silent = run.direction == "executor" and run.state == "running" and self.plugin_was_killed
+            if run.state in {"running", "suspended"} and not silent:
+                found.append(f"run {run.id} ({run.direction}) was left {run.state}, in attempt {run.attempt}")
+        return found
+
+    # What can be seen
+
+    def state(self) -> dict[str, Any]:
+        """Return the box's state."""
+        found: dict[str, Any] = httpx.get(f"{self.stack.box_url}/box/state", timeout=GONE_SECONDS).json()
+        return found
+
+    def upstream_log(self) -> list[dict[str, Any]]:
+        """Return what the upstream was asked since the log was emptied."""
+        found: list[dict[str, Any]] = httpx.get(self.stack.log_url, timeout=GONE_SECONDS).json()
+        return found
+
+    def forget_log(self) -> None:
+        """Empty the upstream's log."""
+        httpx.delete(self.stack.log_url, timeout=GONE_SECONDS)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_until[Found](look: Any, what: str, seconds: float = GONE_SECONDS) -> Any:
+    """Return what `look` finds as soon as it finds something. Raises AssertionError when the time is up."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.1)
+    return found

@@ -1,0 +1,189 @@
+"""The promises, checked in what is left of a schedule: the store, the upstream's log, the diary, and what was seen."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from bridge.store.rows import CallRow, EventRow, TicketRow
+from tests.schedules.parts import Parts
+from tests.schedules.record import Played, Record
+from tools.ticket_states import CALLS, PENDING, TICKETS, CallEvent, CallState, TicketEvent, TicketState
+
+SLACK = 0.05
+"""Seconds between an upstream's and the bridge's look at the clock."""
+
+
+def breaches(parts: Parts, record: Record, runs: list[str]) -> Iterator[str]:
+    """Yield every promise that was not kept. `runs` are the runs that the schedule made."""
+    yield from record.broken
+    log = parts.upstream_log()
+    tickets = [ticket for run in runs for ticket in parts.store.tickets_of_run(run)]
+    events = [event for run in runs for event in parts.store.events_of_run(run)]
+    for played in record.turns:
+        yield from _answered(played)
+        yield from _told_the_model(played, log, tickets)
+        # Whether an executors' run is still served, nobody knows whose plugin was killed: it is begun again.
+        if not (played.chats and parts.plugin_was_killed):
+            yield from _not_asked_twice(played, log, tickets)
+    yield from _in_order(log)
+    yield from parts.unfinished(runs)
+    yield from _trail(tickets, events)
+    yield from _one_at_a_time(parts, tickets, events)
+
+
+def _answered(played: Played) -> Iterator[str]:
+    """Every turn ends with the right answer."""
+    if not played.answered:
+        yield f"{played.name} has no answer: it was told {played.troubles[-3:]}"
+        return
+    expected = [played.turn.said(played.name, number) for number in range(len(played.turn.rounds))]
+    told = "".join(played.said)
+    if played.chats or played.troubles:
+        # What was told before a fault is not always told again with what comes after it.
+        right = told.endswith(played.turn.answer(played.name))
+    else:
+        right = "".join(told.split()) == "".join("".join([*expected, played.turn.answer(played.name)]).split())
+    if not right:
+        yield f"{played.name} was answered {played.said}"
+
+
+def _told_the_model(played: Played, log: list[dict[str, Any]], tickets: list[TicketRow]) -> Iterator[str]:
+    """The model that gave the answer has had every result, each once, as it was accepted."""
+    asked = _requests(played, log)
+    if not asked:
+        yield f"{played.name} was answered, and the upstream was never asked"
+        return
+    known = {call.id: call.output for ticket in tickets for call in ticket.calls}
+    given = _after(played, asked[-1]["request"]["messages"])
+    results = {m["tool_call_id"]: m["content"] for m in given if m["role"] == "tool"}
+    made = [json.loads(c["function"]["arguments"])["key"] for m in given for c in m.get("tool_calls") or ()]
+    expected = [key for number in range(len(played.turn.rounds)) for key in played.turn.keys(played.name, number)]
+    if made != expected:
+        yield f"the model that answered {played.name} had made the calls {made}, not {expected}"
+    for call_id, output in results.items():
+        right = played.results.get(call_id, known.get(call_id)) if not played.chats else known.get(call_id)
+        if output != right:
+            yield f"the model was told {output!r} of {call_id}, whose result is {right!r}"
+
+
+def _not_asked_twice(played: Played, log: list[dict[str, Any]], tickets: list[TicketRow]) -> Iterator[str]:
+    """No round whose ticket is in the store is asked for again."""
+    stored: dict[int, list[TicketRow]] = defaultdict(list)
+    for ticket in tickets:
+        key = json.loads(ticket.calls[0].arguments)["key"]
+        name, number, _ = key.rsplit("-", 2)
+        if name == played.name:
+            stored[int(number)].append(ticket)
+    for entry in _requests(played, log):
+        if entry["status"] != 200:
+            continue
+        number = sum(bool(m.get("tool_calls")) for m in _after(played, entry["request"]["messages"]))
+        for ticket in stored[number]:
+            if ticket.created_at + SLACK < entry["at"]:
+                yield (
+                    f"round {number} of {played.name} was asked for {entry['at'] - ticket.created_at:.2f} s after "
+                    f"its ticket {ticket.id} was stored (now {ticket.state}: {ticket.reason})"
+                )
+
+
+def _requests(played: Played, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the upstream was asked in this turn, oldest first."""
+    return [
+        entry
+        for entry in log
+        if isinstance(entry["request"], dict) and _last_question(entry["request"]).startswith(f"Turn {played.name}.")
+    ]
+
+
+def _last_question(request: dict[str, Any]) -> str:
+    questions = [m["content"] for m in request.get("messages", ()) if m["role"] == "user"]
+    return _text(questions[-1]) if questions else ""
+
+
+def _after(played: Played, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What follows the turn's question."""
+    places = [
+        n for n, m in enumerate(messages) if m["role"] == "user" and f"Turn {played.name}." in _text(m["content"])
+    ]
+    return messages[places[-1] + 1 :]
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _in_order(log: list[dict[str, Any]]) -> Iterator[str]:
+    """Nothing went upstream that a strict server refuses: no call without its result, no result without its call."""
+    for entry in log:
+        if entry["status"] >= 400:
+            yield f"the upstream refused a request: {entry['status']} {json.dumps(entry['answer'])[:500]}"
+
+
+def _trail(tickets: list[TicketRow], events: list[EventRow]) -> Iterator[str]:
+    """The audit trail leads from the first state to the last, by steps that the table of states has."""
+    of_ticket: dict[str, list[EventRow]] = defaultdict(list)
+    for event in events:
+        of_ticket[event.ticket_id].append(event)
+    for ticket in tickets:
+        own = of_ticket[ticket.id]
+        yield from _ticket_trail(ticket, [event for event in own if event.call_id is None])
+        for call in ticket.calls:
+            yield from _call_trail(call, [event for event in own if event.call_id == call.id])
+        if ticket.state == "resolved" and any(CallState(call.state) in PENDING for call in ticket.calls):
+            yield f"ticket {ticket.id} is resolved, and a call of it waits"
+
+
+def _ticket_trail(ticket: TicketRow, events: list[EventRow]) -> Iterator[str]:
+    first, *steps = events or [None]
+    if first is None or first.event != "open":
+        yield f"ticket {ticket.id} has no beginning in its trail"
+        return
+    state = TicketState.OPEN
+    for event in steps:
+        after = TICKETS[state].get(TicketEvent(event.event))
+        if after is None or (event.before, event.after) != (state, after):
+            yield f"ticket {ticket.id}: {event.event} leads from {event.before} to {event.after}, and it was {state}"
+            return
+        state = after
+    if state != ticket.state:
+        yield f"ticket {ticket.id} is {ticket.state}, and its trail ends in {state}"
+
+
+def _call_trail(call: CallRow, events: list[EventRow]) -> Iterator[str]:
+    state = CallState.OPEN
+    for event in events:
+        after = CALLS[state].get(CallEvent(event.event))
+        if after is None or (event.before, event.after) != (state, after):
+            yield f"call {call.id}: {event.event} leads from {event.before} to {event.after}, and it was {state}"
+            return
+        state = after
+    if state != call.state:
+        yield f"call {call.id} is {call.state}, and its trail ends in {state}"
+    if sum(event.event == CallEvent.RESOLVE for event in events) > 1:
+        yield f"call {call.id} was resolved more than once"
+
+
+def _one_at_a_time(parts: Parts, tickets: list[TicketRow], events: list[EventRow]) -> Iterator[str]:
+    """A call is in one executor's hands at a time, and what was accepted is what one of them brought."""
+    claims: dict[str, int] = defaultdict(int)
+    for event in events:
+        if event.event == CallEvent.CLAIM and event.call_id:
+            claims[event.call_id] += 1
+    begun: dict[str, int] = defaultdict(int)
+    ended: dict[str, set[str]] = defaultdict(set)
+    for line in parts.diary.read_text().splitlines():
+        note = json.loads(line)
+        begun[note["key"]] += note["what"] == "begin"
+        if note["what"] == "end":
+            ended[note["key"]].add(note["output"])
+    handed_out: dict[str, int] = defaultdict(int)
+    for ticket in tickets:
+        for call in ticket.calls:
+            key = json.loads(call.arguments)["key"]
+            handed_out[key] += claims[call.id]
+            if claims[call.id] and call.state == CallState.RESOLVED and call.output not in ended[key]:
+                yield f"call {call.id} has the result {call.output!r}, which no executor brought"
+    for key, count in handed_out.items():
+        if begun[key] > count:
+            yield f"{key} was begun {begun[key]} times, and handed out {count} times"

@@ -1,0 +1,45 @@
+"""What the parties saw: the ground on which the promises are checked."""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tests.schedules.plan import Turn
+
+
+@dataclass
+class Played:
+    """One turn as its party saw it. `results` are those that the party gave first, by tool_call_id."""
+
+    name: str
+    turn: Turn
+    chats: bool
+    said: list[str] = field(default_factory=list)
+    answered: bool = False
+    results: dict[str, str] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+
+
+class Record:
+    """What all parties of one schedule saw; `broken` are promises that were seen not to hold."""
+
+    def __init__(self) -> None:
+        self.turns: list[Played] = []
+        self.broken: list[str] = []
+        self.seen: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def begin(self, played: Played) -> None:
+        """A turn begins."""
+        with self._lock:
+            self.turns.append(played)
+
+    def breach(self, what: str) -> None:
+        """A promise was not kept."""
+        with self._lock:
+            self.broken.append(what)
+
+    def count(self, what: str) -> None:
+        """Something happened that makes the schedule worth its time."""
+        with self._lock:
+            self.seen[what] += 1
