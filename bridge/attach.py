@@ -128,6 +128,7 @@ class Invocations:
             tool_choice=request.tool_choice,
             parallel_tool_calls=request.parallel_tool_calls,
             parameters=request.parameters,
+            watched=run.direction == "endpoint",
             rounds=[_round(ticket) for ticket in tickets if ticket.state == "resolved"],
             open_ticket=next((_open(ticket) for ticket in tickets if ticket.state == "open"), None),
             answer=Answer.model_validate_json(invocation.answer) if invocation.answer else None,

@@ -49,7 +49,7 @@ from provider.modes.mode import Mode, Prompt, Reply
 from provider.prompt import split_rounds
 from provider.request import with_client
 from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
-from provider.rounds import OpenRound, aside, of_ticket, sort_out
+from provider.rounds import OpenRound, aside, of_ticket, repaired, sort_out, unseen
 from provider.settings import NodeSettings
 from provider.thinking import ThinkBlock
 from provider.tokens import estimate_prompt, estimate_text
@@ -58,7 +58,7 @@ from tools.choices import after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
 from tools.openclaw_text.stopping import stopping_text
-from tools.results import Message
+from tools.results import Message, ToolResult
 from tools.transcript import merge, repair
 from tools.wire import AttachRequest, AttachResponse, DraftRequest, RecordRequest, TicketRequest, TicketStatus, Usage
 
@@ -118,6 +118,7 @@ class Invocation:
     user: str | None = None
     app_id: str | None = None
     marker: str | None = None
+    sees_images: bool = True
 
 
 class Engine:
@@ -134,6 +135,7 @@ class Engine:
         self._backoff = Backoff()
 
         self._run_id: str | None = None
+        self._watched = False
         self._messages: list[Message] = list(invocation.messages)
         self._begun_with = len(self._messages)
         self._offered: Sequence[ToolDefinition] = invocation.tools
@@ -141,6 +143,7 @@ class Engine:
         self._parallel = self._settings.parallel_tool_calls
         self._request: dict[str, Any] = invocation.request
         self._rounds = 0
+        self._shown_before = ""
         self._note: str | None = None
         self._final = False
 
@@ -203,6 +206,7 @@ class Engine:
         if response.run_id is None:
             return self._call()
         self._run_id = response.run_id
+        self._watched = response.watched
         prompt, own_rounds = split_rounds(self._given.messages)
         merged = merge(prompt, response.messages, response.turn, response.query, response.past_queries)
         self._messages = repair([*merged, *own_rounds])
@@ -222,7 +226,7 @@ class Engine:
             self._phase = Phase.END
             return [*_said(shown + answer.text), Finish(answer.finish_reason, answer.usage)]
         for done in response.rounds:
-            self._append(OpenRound(done.content or "", done.calls).messages(done.results, done.messages))
+            self._append(OpenRound(done.content or "", done.calls).messages(self._seen(done.results), done.messages))
             self._choice = after_round(self._choice)
         if response.open_ticket:
             self._round = of_ticket(response.open_ticket)
@@ -262,7 +266,9 @@ class Engine:
 
     def _drafts(self) -> list[Action]:
         prompt = self._response.prompt
-        if self._run_id is None or self._final or prompt.choice == "none" or self._settings.stop_after_tool_calls:
+        if self._run_id is None or not self._watched or self._final or prompt.choice == "none":
+            return []
+        if self._settings.stop_after_tool_calls:
             return []
         news = self._drafting.news(self._response.drafts(), set(names_of(prompt.tools)) - self._node_s_names)
         if not news:
@@ -336,17 +342,23 @@ class Engine:
         return [*self._given.tools, *(tool for tool in allowed if tool.name not in self._node_s_names)]
 
     def _hand_over(self, calls: Sequence[ToolCall]) -> list[Action]:
-        return self._end(Finish("tool_calls", self._total, calls))
+        return self._end(Finish("tool_calls", self._total, repaired(calls, self._given.tools)))
 
     # A round
 
     def _ask_for_tools(self, reply: Reply, *, cut_off: bool) -> list[Action]:
-        offered = [] if self._response.prompt.choice == "none" else names_of(self._response.prompt.tools)
+        offered = [] if self._response.prompt.choice == "none" else self._response.prompt.tools
         self._round = sort_out(
-            self._response.content, reply, offered, cut_off=cut_off, reasoning=self._response.reasoning
+            self._response.content,
+            reply,
+            offered,
+            cut_off=cut_off,
+            reasoning=self._response.reasoning,
+            as_written=bool(self._drafting),
         )
         if not self._round.runnable or self._run_id is None:
             self._drafting.give_up()
+            self._shown_before += self._response.shown
             self._append(self._round.messages(()))
             return self._hand_over(self._aside) if self._aside else self._call()
         settled = self._drafting.settle(self._round.runnable)
@@ -361,10 +373,10 @@ class Engine:
             invocation_id=self._given.invocation_id,
             round=self._rounds,
             content=self._round.content or None,
-            shown=self._response.shown,
+            shown=self._shown,
             calls=self._round.runnable,
             usage=self._usage,
-            streamed_text=self._given.stream and bool(self._response.shown),
+            streamed_text=self._given.stream and bool(self._shown),
             wait_seconds=max(0.0, self._wait_until - self._now),
             stops=self._settings.stop_after_tool_calls,
         )
@@ -372,8 +384,13 @@ class Engine:
 
     def _stop(self) -> list[Action]:
         """End with the calls, for the nodes behind this one. What the results lead to is another workflow run's."""
-        said = _said(stopping_text(self._response.shown, self._round.runnable))
+        said = _said(stopping_text(self._shown, self._round.runnable))
         return [*said, *self._record(Finish("tool_calls", self._total), "tool_calls", stopped=True)]
+
+    @property
+    def _shown(self) -> str:
+        """What Dify was given since the last ticket: a round that needed none is told with what came after it."""
+        return self._shown_before + self._response.shown
 
     def _hold(self) -> None:
         self._wait_until = min(self._now + self._settings.callback_wait_seconds, self._given.hold_until)
@@ -382,7 +399,8 @@ class Engine:
         """The ticket is open. The empty chunk tells the bridge that the text before the calls is complete."""
         if self._settings.stop_after_tool_calls and event.status.state == "open":
             return self._stop()
-        boundary = [Heartbeat()] if self._given.stream and self._response.shown else []
+        boundary = [Heartbeat()] if self._given.stream and self._shown else []
+        self._shown_before = ""
         return [*boundary, *self._reported(event)]
 
     def _open_failed(self, event: BridgeFailed) -> list[Action]:
@@ -418,7 +436,7 @@ class Engine:
                 return self._fail(Cancelled(f"The run was cancelled: {status.reason or 'its client went away'}"))
 
     def _resolved(self, status: TicketStatus) -> list[Action]:
-        self._append(self._round.messages(status.results, status.messages))
+        self._append(self._round.messages(self._seen(status.results), status.messages))
         if status.tools is not None:
             self._offered = self._with_node_s(status.tools)
         self._choice = after_round(self._choice)
@@ -426,6 +444,9 @@ class Engine:
             self._choice = status.tool_choice
         self._choice = resolve("client", self._choice, names_of(self._offered))
         return self._hand_over(self._aside) if self._aside else self._call()
+
+    def _seen(self, results: Sequence[ToolResult]) -> Sequence[ToolResult]:
+        return results if self._given.sees_images else [unseen(result) for result in results]
 
     def _append(self, messages: Sequence[Message]) -> None:
         self._messages = [*self._messages, *messages]
@@ -463,7 +484,7 @@ class Engine:
         self._last = [last]
         request = RecordRequest(
             run_id=self._run_id,
-            text="" if error else self._response.shown,
+            text="" if error else self._shown,
             finish_reason=finish_reason,
             usage=self._usage,
             total_usage=self._total,

@@ -10,11 +10,13 @@ from typing import Any
 
 from provider import carried, invocation
 from provider.bridge_client import BridgeClient
+from provider.capabilities import capabilities
 from provider.credentials import Credentials
 from provider.engine import Engine, Invocation
 from provider.errors import Refused
 from provider.events import Finish, Output
 from provider.modes.choice import mode_for
+from provider.modes.normalised import Normalised
 from provider.prompt import take_markers, to_definitions, to_openai
 from provider.request import base_request, node_headers
 from provider.settings import NodeSettings
@@ -44,7 +46,7 @@ class NodeCall:
 def outputs_of(call: NodeCall, form: Credentials) -> Iterator[Output]:
     """Return the outputs of a node's call. Raises Refused where its settings or the credentials cannot be used."""
     settings = NodeSettings.read(call.parameters)
-    engine = Engine(_invocation(call, form, settings), mode_for(settings, form, call.model))
+    engine = Engine(_invocation(call, form, settings), Normalised(mode_for(settings, form, call.model)))
     upstream = Upstream(form, call.model, node_headers(settings))
     return _run(engine, upstream, BridgeClient(form))
 
@@ -78,4 +80,5 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
         user=call.user,
         app_id=call.app_id,
         marker=marker,
+        sees_images=capabilities(form, call.model).vision,
     )

@@ -5,12 +5,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from provider.modes.mode import Reply
+from tools.arguments import checked
 from tools.calls import ToolCall, arguments_problem, assistant_message
-from tools.results import Message, ToolResult
+from tools.definitions import ToolDefinition
+from tools.results import Message, ToolResult, images_message
 from tools.wire import OpenTicket
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _SHOWN_TOOLS = 40
+_AGAIN = "Nothing was run; call the tool again with a JSON object that fits."
 
 
 @dataclass
@@ -33,9 +36,9 @@ class OpenRound:
         self.calls = [call if call.id in self.own else next(renamed) for call in self.calls]
 
     def messages(self, results: Iterable[ToolResult], then: Sequence[Message] = ()) -> list[Message]:
-        """Return the assistant message, one tool message for each call in call order, and what the client said `then`.
+        """Return the assistant message, one tool message for each call in call order, then the images of the results.
 
-        The reasoning goes back in the field in which it came: DeepSeek's models refuse to go on without it, see
+        What the client said `then` comes last. The reasoning goes back in the field in which it came: DeepSeek's models refuse to go on without it, see
         https://api-docs.deepseek.com/guides/thinking_mode
         """
         by_id = self.own | {result.tool_call_id: result for result in results}
@@ -44,7 +47,8 @@ class OpenRound:
             by_id.get(call.id, ToolResult(tool_call_id=call.id, output="(no result)", is_error=True))
             for call in self.calls
         ]
-        return [said, *(answer.to_message() for answer in answers), *then]
+        images = images_message(answers)
+        return [said, *(answer.to_message() for answer in answers), *([images] if images else []), *then]
 
     def failed(self, reason: str) -> list[Message]:
         """Return the round's messages where no call was run."""
@@ -57,18 +61,39 @@ def aside(reply: Reply, names: Collection[str]) -> tuple[list[ToolCall], Reply]:
     return theirs, replace(reply, calls=[call for call in reply.calls if call.name not in names])
 
 
+def repaired(calls: Iterable[ToolCall], tools: Iterable[ToolDefinition]) -> list[ToolCall]:
+    """Return calls of Dify's own tools with arguments that fit, where only one meaning is possible."""
+    parameters = {tool.name: tool.function.parameters for tool in tools}
+    return [
+        call.model_copy(update={"arguments": checked(call.arguments, parameters[call.name]).arguments})
+        if call.name in parameters
+        else call
+        for call in calls
+    ]
+
+
 def sort_out(
-    content: str, reply: Reply, offered: Collection[str], *, cut_off: bool, reasoning: Message | None = None
+    content: str,
+    reply: Reply,
+    offered: Iterable[ToolDefinition],
+    *,
+    cut_off: bool,
+    reasoning: Message | None = None,
+    as_written: bool = False,
 ) -> OpenRound:
     """Return the round of a reply. Calls that nobody can run get a result at once, so that the model mends them.
 
     Such a call stands in the transcript in a form that upstreams accept: they refuse a history with names outside
-    `[a-zA-Z0-9_-]`, and some fail on arguments that are not JSON.
+    `[a-zA-Z0-9_-]`, and some fail on arguments that are not JSON. `as_written` says that the client has heard how the
+    calls begin, so that their arguments cannot be mended any more; it is the client then that holds them against the
+    tool's schema, as with any other model.
     """
+    tools = {tool.name: tool for tool in offered}
     calls: list[ToolCall] = []
     own: dict[str, ToolResult] = {}
     for call in reply.calls:
-        problem = reply.problems.get(call.id) or _problem(call, offered, cut_off=cut_off)
+        call, problem = _checked(call, tools.get(call.name), cut_off=cut_off, as_written=as_written)
+        problem = reply.problems.get(call.id) or problem or _unknown(call.name, list(tools))
         if problem:
             own[call.id] = ToolResult(tool_call_id=call.id, output=f"Error: {problem}", is_error=True)
             call = _presentable(call)
@@ -76,16 +101,26 @@ def sort_out(
     return OpenRound(content, calls, own, reasoning or {})
 
 
-def _problem(call: ToolCall, offered: Collection[str], *, cut_off: bool) -> str | None:
-    if call.name not in offered:
-        names = ", ".join(list(offered)[:_SHOWN_TOOLS])
-        return f"there is no tool {call.name!r}. " + (
-            f"The tools are: {names}." if names else "There are no tools now."
-        )
-    problem = arguments_problem(call.arguments)
-    if problem and cut_off:
-        return "the call was cut off because the response became too long (max_tokens). Nothing was run."
-    return f"{problem}. Nothing was run; call the tool again with a JSON object." if problem else None
+def _unknown(name: str, offered: Sequence[str]) -> str | None:
+    if name in offered:
+        return None
+    names = ", ".join(offered[:_SHOWN_TOOLS])
+    return f"there is no tool {name!r}. " + (f"The tools are: {names}." if names else "There are no tools now.")
+
+
+def _checked(
+    call: ToolCall, tool: ToolDefinition | None, *, cut_off: bool, as_written: bool
+) -> tuple[ToolCall, str | None]:
+    """Return the call as it should reach its tool, and what is wrong with it."""
+    broken = arguments_problem(call.arguments)
+    if broken and cut_off:
+        return call, "the call was cut off because the response became too long (max_tokens). Nothing was run."
+    if as_written or tool is None:
+        return call, f"{broken}. {_AGAIN}" if broken else None
+    found = checked(call.arguments, tool.function.parameters)
+    return call.model_copy(
+        update={"arguments": found.arguments}
+    ), f"{found.problem}. {_AGAIN}" if found.problem else None
 
 
 def _presentable(call: ToolCall) -> ToolCall:
@@ -93,6 +128,15 @@ def _presentable(call: ToolCall) -> ToolCall:
     return call.model_copy(
         update={"name": name, "arguments": "{}" if arguments_problem(call.arguments) else call.arguments}
     )
+
+
+def unseen(result: ToolResult) -> ToolResult:
+    """Return the result for a model that takes no images."""
+    count = len(result.images)
+    if not count:
+        return result
+    note = f"({count} image{'s' if count > 1 else ''}, which this model cannot see)"
+    return result.model_copy(update={"images": [], "output": "\n".join(filter(None, (result.output, note)))})
 
 
 def of_ticket(ticket: OpenTicket) -> OpenRound:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tools.calls import arguments_problem
 from tools.json_repair import repaired
 
 DEEPEST = 60
@@ -50,7 +51,7 @@ def checked(arguments: str, parameters: Mapping[str, Any] | None) -> Checked:
     """Check a call's arguments, JSON text, against the schema of its tool."""
     value = repaired(arguments)
     if not isinstance(value, dict):
-        return Checked(arguments, "the arguments must be a JSON object")
+        return Checked(arguments, arguments_problem(arguments) or "the arguments must be a JSON object")
     try:
         mended = _fit(value, parameters or {}, "", parameters or {}, 0)
     except _Misfit as misfit:

@@ -106,7 +106,7 @@ class AttachResponse(_Wire):
     which the plugin recognises turns that Dify's memory adds. `open_ticket` is the ticket that an earlier try of this
     invocation left open: the plugin waits for it instead of asking the upstream again. `parameters` is what the client
     asks of the model, under the names of a node's parameters (`temperature`, `max_tokens`, `stop`, `response_format`
-    in OpenAI's form, ...): the node's own settings come first.
+    in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow.
     """
 
     run_id: str | None = None
@@ -119,6 +119,7 @@ class AttachResponse(_Wire):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    watched: bool = True
     rounds: list[Round] = Field(default_factory=list)
     open_ticket: "OpenTicket | None" = None
     answer: Answer | None = None

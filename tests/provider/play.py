@@ -77,6 +77,7 @@ class Play:
     messages: Sequence[Message] = field(default_factory=lambda: NODE)
     mode: Mode = field(default_factory=Structured)
     limit: float = 600
+    sees_images: bool = True
 
     def __post_init__(self) -> None:
         self.now = START
@@ -94,6 +95,7 @@ class Play:
                 stream=self.stream,
                 callbacks=self.callbacks,
                 tools=self.tools,
+                sees_images=self.sees_images,
             ),
             self.mode,
         )

@@ -9,12 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.errors import ContextTooLong, Refused, Unavailable
-from provider.events import CallUpstream, Completed, Delta, Finish, OpenTicket, Pause, UpstreamFailed
+from provider.events import (
+    CallUpstream,
+    Completed,
+    Delta,
+    Finish,
+    OpenTicket,
+    Pause,
+    TellDrafts,
+    TicketReported,
+    UpstreamFailed,
+)
 from provider.modes import automatic, openclaw_text
 from provider.modes.automatic import Automatic
 from provider.modes.mode import Mode
+from provider.modes.normalised import Normalised
 from provider.modes.openclaw_text import OpenclawText
+from provider.modes.structured import Structured
 from tests.provider.play import Play, asks, attached, says
+from tools.definitions import Function, ToolDefinition
+from tools.results import Message, ToolResult
+from tools.wire import TicketStatus
 
 CALL = '<tool_call>\n{"name": "read", "arguments": {"path": "a"}}\n</tool_call>'
 BROKEN = '<tool_call>\n{"name": "read", "arguments": {"path": \n</tool_call>'
@@ -199,3 +214,118 @@ def test_dify_s_own_tools_work_as_text_too() -> None:
     tools = attached().response.tools
     play = Play(mode=auto(), callbacks=False, tools=tools).start(refused(), *streamed(CALL))
     assert [call.name for call in play.last(Finish).calls] == ["read"]
+
+
+# Names and schemas that strict upstreams take
+
+
+ODD = ToolDefinition(
+    function=Function(
+        name="fs.read",
+        parameters={
+            "type": "object",
+            "properties": {"path": {"type": "string", "maxLength": 10**6}, "lines": {"type": "array"}},
+            "required": ["path"],
+            "x-ui": "file",
+        },
+    )
+)
+
+
+def test_a_strict_upstream_hears_a_plain_name_and_a_plain_schema_and_the_client_gets_its_own() -> None:
+    history: list[Message] = [
+        {"role": "user", "content": "Do it."},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "a", "type": "function", "function": {"name": "fs.read", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "x"},
+    ]
+    choice = {"type": "function", "function": {"name": "fs.read"}}
+    play = Play(mode=Normalised(Structured()))
+    play.start(attached(tools=[ODD], messages=history, tool_choice=choice), *asks(("fs_read", '{"path": "a"}')))
+    (told,) = play.all(CallUpstream)[0].body["tools"]
+    assert told["function"]["name"] == "fs_read"
+    assert told["function"]["parameters"]["properties"] == {
+        "path": {"type": "string"},
+        "lines": {"type": "array", "items": {}},
+    }
+    body = play.all(CallUpstream)[0].body
+    assert body["tool_choice"]["function"]["name"] == "fs_read"
+    assert body["messages"][2]["tool_calls"][0]["function"]["name"] == "fs_read"
+    assert [call.name for call in play.calls] == ["fs.read"]
+    assert play.all(TellDrafts)[0].request.calls[0].name == "fs.read"
+    play.feed(play.status("resolved", ["ok"]))
+    assert [m["tool_calls"][0]["function"]["name"] for m in play.body["messages"] if m.get("tool_calls")] == [
+        "fs_read",
+        "fs_read",
+    ]
+
+
+def test_names_go_plainly_through_the_text_too() -> None:
+    play = Play(mode=Normalised(TEXT)).start(attached(tools=[ODD]), *streamed(CALL.replace("read", "fs_read")))
+    assert "fs.read" not in json.dumps(play.all(CallUpstream)[0].body)
+    assert [call.name for call in play.calls] == ["fs.read"]
+
+
+@pytest.mark.parametrize(
+    ("written", "reaches"),
+    [
+        ('{"path": "a", "lines": "[1, 2]"}', {"path": "a", "lines": [1, 2]}),
+        ("{'path': 'a',}", {"path": "a"}),
+        ('{"path": "a", "lines": null}', {"path": "a"}),
+    ],
+)
+def test_arguments_are_mended_where_only_one_meaning_is_possible(written: str, reaches: dict[str, Any]) -> None:
+    play = Play().start(attached(tools=[ODD], watched=False), *asks(("fs.read", written)))
+    assert json.loads(play.calls[0].arguments) == reaches
+
+
+def test_arguments_that_do_not_fit_go_back_to_the_model_and_not_to_the_tool() -> None:
+    play = Play({"max_tool_call_rounds": 3}).start(attached(tools=[ODD], watched=False))
+    for _ in range(3):
+        play.feed(*asks(("fs.read", '{"lines": 3}')))
+        assert not play.all(OpenTicket)
+        told = play.body["messages"][-1 if "tools" in play.body else -2]
+        assert told["role"] == "tool"
+        assert "path is required" in told["content"]
+        assert "lines must be an array" in told["content"]
+    play.feed(*says("I give up."))
+    assert play.finish().finish_reason == "stop"
+
+
+def test_a_call_that_the_client_has_heard_the_beginning_of_is_the_client_s_to_check() -> None:
+    play = Play().start(attached(tools=[ODD]), *asks(("fs.read", '{"lines": 3}')))
+    assert play.calls[0].arguments == '{"lines": 3}'
+
+
+def test_dify_s_own_tools_get_mended_arguments() -> None:
+    play = Play(callbacks=False, tools=[ODD]).start(*asks(("fs.read", '{"path": 3}')))
+    assert json.loads(play.last(Finish).calls[0].arguments) == {"path": "3"}
+
+
+def test_text_before_a_round_without_a_ticket_is_told_with_the_next_one() -> None:
+    play = Play().start(attached(watched=False), Delta(text="One. "), *asks(("nothing", "{}")))
+    play.feed(Delta(text="Two."), *asks(("read", "{}")))
+    assert play.last(OpenTicket).request.shown == "One. Two."
+
+
+@pytest.mark.parametrize("mode", [Structured(), TEXT])
+def test_images_of_a_result_follow_as_a_message_of_the_user(mode: Mode) -> None:
+    replies = {Structured: asks(("read", "{}")), OpenclawText: streamed(CALL)}
+    play = Play(mode=Normalised(mode)).start(attached(), *replies[type(mode)])
+    picture = "data:image/png;base64,AAAA"
+    result = ToolResult(tool_call_id=play.calls[0].id, output="a picture", images=[picture])
+    play.feed(TicketReported(TicketStatus(ticket_id="t", state="resolved", results=[result])))
+    last = play.body["messages"][-1]
+    assert last["role"] == "user"
+    assert {"type": "image_url", "image_url": {"url": picture}} in last["content"]
+    assert "a picture" in json.dumps(play.body["messages"])
+
+
+def test_a_model_that_sees_no_images_is_told_of_them() -> None:
+    play = Play(sees_images=False).start(attached(), *asks(("read", "{}")))
+    result = ToolResult(tool_call_id=play.calls[0].id, output="x", images=["https://a/1.png", "https://a/2.png"])
+    play.feed(TicketReported(TicketStatus(ticket_id="t", state="resolved", results=[result])))
+    assert play.body["messages"][-1]["content"] == "x\n(2 images, which this model cannot see)"
