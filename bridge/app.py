@@ -25,6 +25,7 @@ from bridge.leases import Leases
 from bridge.metrics import Metrics, measure, metrics_blueprint
 from bridge.observed_store import ObservedStore
 from bridge.observers import Observers
+from bridge.openapi.routes import openapi_blueprint
 from bridge.operator_api import operator_blueprint
 from bridge.plugin_api import plugin_blueprint
 from bridge.policy import Policy
@@ -79,6 +80,7 @@ def create_app(config: Config) -> Flask:
     app.after_request(witness.see)
     app.register_blueprint(health_blueprint(runs.store, stopping))
     app.register_blueprint(doctor_blueprint(config, witness))
+    app.register_blueprint(openapi_blueprint())
     app.extensions["clawback.stopping"] = stopping
     return app
 
@@ -116,6 +118,10 @@ def _shape_errors(app: Flask) -> None:
         shaped = known(f"{request.method} {request.path}: {error.description or error.name}")
         response = _bridge_error(shaped)
         response.status_code = error.code or 500
+        # Such as Allow, which says what else may be asked here.
+        response.headers.extend(
+            (name, value) for name, value in error.get_headers() if name not in {"Content-Type", "Content-Length"}
+        )
         return response
 
     @app.errorhandler(Exception)

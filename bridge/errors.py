@@ -6,7 +6,9 @@ BridgeError
 │   └── UnprocessableRun    422   the chatflow itself refused or failed; someone has to change the app
 ├── Unauthorized            401   the bearer token is missing or wrong (never used for a problem behind the bridge:
 │                                 OpenClaw switches the whole provider off on 401, 402 and 403)
+├── Forbidden               403   the caller is known, and this is for somebody else; no client of the endpoint gets it
 ├── NotFound                404   no such model, ticket, run
+├── TooSlow                 408   the request did not arrive in time
 ├── Conflict                409   the request contradicts what was accepted already
 ├── Gone                    410   the ticket or run ended before this arrived
 ├── TooLarge                413   a body or a result exceeds its limit
@@ -72,12 +74,28 @@ class Unauthorized(BridgeError):
     code = "invalid_api_key"
 
 
+class Forbidden(BridgeError):
+    """This is for somebody else."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+
+
 class NotFound(BridgeError):
     """There is no such thing."""
 
     status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class TooSlow(BridgeError):
+    """The request did not arrive in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
 
 
 class Conflict(BridgeError):

@@ -13,19 +13,24 @@ POST   /executor/v1/tickets/{id}/results     {tool_results: [...]}: results of c
 
 from typing import Protocol
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.auth import guard
 from bridge.config import Config
+from bridge.errors import Conflict, Gone
+from bridge.json_answer import json_answer
 from bridge.json_body import json_body
 from bridge.leases import Lease, Leases
-from bridge.plugin_api import MAX_WAIT_SECONDS, validated
+from bridge.openapi.operation import operation
+from bridge.plugin_api import MAX_WAIT_SECONDS
 from bridge.registry import OfferedTool, Registration, Registry
-from bridge.ticket_api import ticket_body
+from bridge.ticket_api import TicketBody, ticket_body
+from bridge.validation import checked
 from tools.results import ToolResult
 
 HEARTBEATS_PER_LIFE = 3
+GONE = (Gone,)
 
 
 class TakeBody(Protocol):
@@ -50,7 +55,7 @@ class Claim(_Body):
     """How many calls the executor could take, and how many seconds it would wait for the first."""
 
     max: int = Field(default=1, ge=1, le=1000)
-    wait: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS)
+    wait: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)
 
 
 class LeaseIds(_Body):
@@ -71,6 +76,53 @@ class LeasedResults(_Body):
     results: list[LeasedResult] = Field(min_length=1, max_length=1000)
 
 
+class Registered(BaseModel):
+    """Who the executor is from now on, and how often it has to be heard of, in seconds."""
+
+    executor_id: str
+    lease_seconds: float
+    heartbeat_seconds: float
+    max_wait_seconds: float
+
+
+class LeasedCall(BaseModel):
+    """A call that is the executor's to run. `tool_call_id` is the same each time that the call is handed out."""
+
+    lease_id: str
+    tool_call_id: str
+    name: str
+    arguments: str
+    handout: int
+    ticket_id: str
+    run_id: str
+    leased_until: float
+
+
+class LeasedCalls(BaseModel):
+    """The calls that were claimed; none where there was none in time."""
+
+    calls: list[LeasedCall]
+
+
+class Extended(BaseModel):
+    """Until when each lease lasts now, in seconds since the epoch, and which are over."""
+
+    until: dict[str, float]
+    lost: list[str]
+
+
+class ChangedTickets(BaseModel):
+    """The tickets that the results belonged to."""
+
+    tickets: list[TicketBody]
+
+
+class Nothing(BaseModel):
+    """There is nothing to say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Blueprint:
     """Return the blueprint for the executors."""
     blueprint = Blueprint("executor", __name__, url_prefix="/executor/v1/executors")
@@ -81,32 +133,35 @@ def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Bl
         check(request)
 
     def body[Model: BaseModel](model: type[Model]) -> Model:
-        return validated(model, json_body(request, config.limits.request_bytes))
+        return checked(model, json_body(request, config.limits.request_bytes))
 
     @blueprint.post("")
+    @operation("Register an executor and its tools.", body=Registration, answer=Registered)
     def register() -> Response:
         executor, former = registry.register(body(Registration))
         if former:
             leases.lose_all(former)
-        return jsonify(
-            {
-                "executor_id": executor.id,
-                "lease_seconds": config.limits.lease_seconds,
-                "heartbeat_seconds": config.limits.executor_seconds / HEARTBEATS_PER_LIFE,
-                "max_wait_seconds": MAX_WAIT_SECONDS,
-            }
+        return json_answer(
+            Registered(
+                executor_id=executor.id,
+                lease_seconds=config.limits.lease_seconds,
+                heartbeat_seconds=config.limits.executor_seconds / HEARTBEATS_PER_LIFE,
+                max_wait_seconds=MAX_WAIT_SECONDS,
+            )
         )
 
     @blueprint.post("/<executor_id>/heartbeat")
+    @operation("Give a sign of life, and say which tools there are now.", body=Heartbeat, answer=Nothing, errors=GONE)
     def heartbeat(executor_id: str) -> Response:
         registry.seen(executor_id, body(Heartbeat).tools)
-        return jsonify({})
+        return json_answer(Nothing())
 
     @blueprint.delete("/<executor_id>")
+    @operation("Leave. What the executor held is handed out again.", answer=Nothing)
     def leave(executor_id: str) -> Response:
         registry.leave(executor_id)
         leases.lose_all(executor_id)
-        return jsonify({})
+        return json_answer(Nothing())
 
     _add_lease_routes(blueprint, leases, body)
     return blueprint
@@ -114,34 +169,40 @@ def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Bl
 
 def _add_lease_routes(blueprint: Blueprint, leases: Leases, body: TakeBody) -> None:
     @blueprint.post("/<executor_id>/claim")
+    @operation("Claim calls, and wait for the first.", body=Claim, answer=LeasedCalls, errors=GONE)
     def claim(executor_id: str) -> Response:
         asked = body(Claim)
-        return jsonify({"calls": [_leased(lease) for lease in leases.claim(executor_id, asked.max, asked.wait)]})
+        claimed = leases.claim(executor_id, asked.max, asked.wait)
+        return json_answer(LeasedCalls(calls=[_leased(lease) for lease in claimed]))
 
     @blueprint.post("/<executor_id>/extend")
+    @operation("Prolong leases.", body=LeaseIds, answer=Extended, errors=GONE)
     def extend(executor_id: str) -> Response:
         until, lost = leases.extend(executor_id, body(LeaseIds).leases)
-        return jsonify({"until": until, "lost": lost})
+        return json_answer(Extended(until=until, lost=lost))
 
     @blueprint.post("/<executor_id>/results")
+    @operation("Answer leased calls.", body=LeasedResults, answer=ChangedTickets, errors=(Conflict, Gone))
     def take_results(executor_id: str) -> Response:
         results = [(result.lease_id, result) for result in body(LeasedResults).results]
-        return jsonify({"tickets": [ticket_body(ticket) for ticket in leases.resolve(executor_id, results)]})
+        changed = leases.resolve(executor_id, results)
+        return json_answer(ChangedTickets(tickets=[ticket_body(ticket) for ticket in changed]))
 
     @blueprint.post("/<executor_id>/let_go")
+    @operation("Give calls back, unrun.", body=LeaseIds, answer=Nothing, errors=GONE)
     def let_go(executor_id: str) -> Response:
         leases.let_go(executor_id, body(LeaseIds).leases)
-        return jsonify({})
+        return json_answer(Nothing())
 
 
-def _leased(lease: Lease) -> dict[str, object]:
-    return {
-        "lease_id": lease.lease_id,
-        "tool_call_id": lease.call.id,
-        "name": lease.call.name,
-        "arguments": lease.call.arguments,
-        "handout": lease.call.handouts + 1,
-        "ticket_id": lease.call.ticket_id,
-        "run_id": lease.run_id,
-        "leased_until": lease.until,
-    }
+def _leased(lease: Lease) -> LeasedCall:
+    return LeasedCall(
+        lease_id=lease.lease_id,
+        tool_call_id=lease.call.id,
+        name=lease.call.name,
+        arguments=lease.call.arguments,
+        handout=lease.call.handouts + 1,
+        ticket_id=lease.call.ticket_id,
+        run_id=lease.run_id,
+        leased_until=lease.until,
+    )

@@ -6,12 +6,28 @@ GET /readyz    200 when it takes new work; 503 while its store does not answer, 
 
 import logging
 import threading
+from typing import Literal
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
+from pydantic import BaseModel
 
+from bridge.json_answer import json_answer
+from bridge.openapi.operation import operation
 from bridge.store import Store
 
 log = logging.getLogger("clawback.health")
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether new work is taken, or why it is not."""
+
+    status: Literal["ready", "stopping", "store"]
 
 
 def health_blueprint(store: Store, stopping: threading.Event) -> Blueprint:
@@ -19,25 +35,25 @@ def health_blueprint(store: Store, stopping: threading.Event) -> Blueprint:
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
+    @operation("Ask whether the process lives.", answer=Alive)
     def healthz() -> Response:
-        return jsonify({"status": "ok"})
+        return json_answer(Alive())
 
     @blueprint.get("/readyz")
+    @operation("Ask whether new work is taken; 503 where it is not.", answer=Readiness, statuses=(200, 503))
     def readyz() -> Response:
-        status = _status(store, stopping)
-        response = jsonify({"status": status})
-        response.status_code = 200 if status == "ready" else 503
-        return response
+        readiness = _readiness(store, stopping)
+        return json_answer(readiness, 200 if readiness.status == "ready" else 503)
 
     return blueprint
 
 
-def _status(store: Store, stopping: threading.Event) -> str:
+def _readiness(store: Store, stopping: threading.Event) -> Readiness:
     if stopping.is_set():
-        return "stopping"
+        return Readiness(status="stopping")
     try:
         store.run("")
     except Exception:
         log.exception("the store does not answer")
-        return "store"
-    return "ready"
+        return Readiness(status="store")
+    return Readiness(status="ready")

@@ -21,6 +21,7 @@ from bridge.auth import guard
 from bridge.config import Tokens
 from bridge.figures import Figures, Snapshot
 from bridge.observers import Observer
+from bridge.openapi.operation import operation
 from bridge.store.rows import Move, RunRow, TicketRow
 from tools.wire import Usage
 
@@ -164,6 +165,7 @@ def metrics_blueprint(tokens: Tokens, metrics: Metrics, figures: Figures) -> Blu
     metrics.registry.register(Gauges(figures))
 
     @blueprint.get("/metrics")
+    @operation("Read the figures as Prometheus does.", answer=str, media="text/plain")
     def show() -> Response:
         check(request)
         return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)

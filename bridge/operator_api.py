@@ -11,22 +11,23 @@ GET  /operator/v1/runs/{id}/events           the audit trail of a run
 
 import json
 import time
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.approvals import Approvals
 from bridge.auth import guard
 from bridge.config import Config
-from bridge.errors import InvalidRequest, NotFound
+from bridge.errors import Conflict, Gone, NotFound
+from bridge.json_answer import json_answer
 from bridge.json_body import json_body
-from bridge.plugin_api import validated
+from bridge.openapi.operation import operation
 from bridge.registry import Registry, offers_of
 from bridge.runs import Runs
-from bridge.store.rows import CallRow, ExecutorRow, TicketRow
-from tools.ticket_states import TicketState
+from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
+from bridge.validation import checked, checked_query
+from tools.ticket_states import CallState, TicketState
 
 
 class Approve(BaseModel):
@@ -47,6 +48,91 @@ class Deny(BaseModel):
     reason: str = Field(default="A person does not want it to be run.", max_length=2000)
 
 
+class TicketsQuery(BaseModel):
+    """Which tickets to list."""
+
+    state: TicketState | Literal["all"] = TicketState.OPEN
+
+
+class CallView(BaseModel):
+    """A call and where it stands. `asked` are the model's own arguments, where a person changed them.
+
+    `decide_until` is in seconds since the epoch, `handouts` counts its leases.
+    """
+
+    id: str
+    ticket_id: str
+    name: str
+    arguments: str
+    asked: str | None
+    state: CallState
+    verdict: str
+    decide_until: float | None
+    handouts: int
+    is_error: bool | None
+
+
+class TicketView(BaseModel):
+    """A ticket and its calls. Times are seconds since the epoch."""
+
+    id: str
+    run_id: str
+    state: TicketState
+    reason: str | None
+    created_at: float
+    expires_at: float
+    calls: list[CallView]
+
+
+class TicketList(BaseModel):
+    """The newest tickets."""
+
+    tickets: list[TicketView]
+
+
+class TicketHistory(TicketView):
+    """A ticket, and what happened to it."""
+
+    events: list[EventRow]
+
+
+class EventList(BaseModel):
+    """What happened, in its order."""
+
+    events: list[EventRow]
+
+
+class WaitingCall(CallView):
+    """A call that waits for a decision, and its run."""
+
+    run_id: str
+
+
+class WaitingCalls(BaseModel):
+    """The calls that wait for a decision, oldest first."""
+
+    calls: list[WaitingCall]
+
+
+class ExecutorView(BaseModel):
+    """An executor, how long it was silent, and how many calls it has in hand."""
+
+    id: str
+    name: str
+    present: bool
+    seconds_ago: float
+    concurrency: int
+    calls: int
+    patterns: list[str]
+    tools: list[str]
+
+
+class ExecutorList(BaseModel):
+    """Who is there."""
+
+    executors: list[ExecutorView]
+
+
 def operator_blueprint(config: Config, runs: Runs, approvals: Approvals, registry: Registry) -> Blueprint:
     """Return the blueprint for who watches and decides."""
     blueprint = Blueprint("operator", __name__, url_prefix="/operator/v1")
@@ -59,28 +145,31 @@ def operator_blueprint(config: Config, runs: Runs, approvals: Approvals, registr
         (look if request.method == "GET" else decide)(request)
 
     @blueprint.get("/tickets")
+    @operation("List the newest tickets and their calls.", query=TicketsQuery, answer=TicketList)
     def list_tickets() -> Response:
-        state = request.args.get("state", "open")
-        if state not in {*TicketState, "all"}:
-            raise InvalidRequest(f"state must be all or one of {', '.join(TicketState)}", param="state")
-        return jsonify({"tickets": [_ticket(ticket) for ticket in store.tickets(*([] if state == "all" else [state]))]})
+        state = checked_query(TicketsQuery, request.args).state
+        found = store.tickets(*([] if state == "all" else [state]))
+        return json_answer(TicketList(tickets=[TicketView(**_ticket(ticket)) for ticket in found]))
 
     @blueprint.get("/tickets/<ticket_id>")
+    @operation("Look at a ticket, and at what happened to it.", answer=TicketHistory)
     def get_ticket(ticket_id: str) -> Response:
         ticket = store.ticket(ticket_id)
         if ticket is None:
             raise NotFound(f"there is no ticket {ticket_id}", code="ticket_not_found", param="ticket_id")
-        return jsonify(_ticket(ticket) | {"events": [asdict(event) for event in store.events(ticket_id)]})
+        return json_answer(TicketHistory(**_ticket(ticket), events=store.events(ticket_id)))
 
     @blueprint.get("/runs/<run_id>/events")
+    @operation("Read the audit trail of a run; an unknown run has none.", answer=EventList)
     def list_events(run_id: str) -> Response:
-        return jsonify({"events": [asdict(event) for event in store.events_of_run(run_id)]})
+        return json_answer(EventList(events=store.events_of_run(run_id)))
 
     @blueprint.get("/executors")
+    @operation("List the executors and their tools.", answer=ExecutorList)
     def list_executors() -> Response:
         present = {executor.id for executor in registry.present()}
         loads = store.executors.loads()
-        return jsonify({"executors": [_executor(each, present, loads) for each in store.executors.all()]})
+        return json_answer(ExecutorList(executors=[_executor(each, present, loads) for each in store.executors.all()]))
 
     _add_decisions(blueprint, approvals, config.limits.request_bytes)
     return blueprint
@@ -88,18 +177,22 @@ def operator_blueprint(config: Config, runs: Runs, approvals: Approvals, registr
 
 def _add_decisions(blueprint: Blueprint, approvals: Approvals, limit: int) -> None:
     @blueprint.get("/approvals")
+    @operation("List the calls that wait for a decision.", answer=WaitingCalls)
     def list_approvals() -> Response:
-        return jsonify({"calls": [_call(call) | {"run_id": ticket.run_id} for ticket, call in approvals.waiting()]})
+        calls = [WaitingCall(**_call(call), run_id=ticket.run_id) for ticket, call in approvals.waiting()]
+        return json_answer(WaitingCalls(calls=calls))
 
     @blueprint.post("/calls/<call_id>/approve")
+    @operation("Let a call run.", body=Approve, answer=CallView, errors=(Conflict, Gone))
     def approve(call_id: str) -> Response:
-        asked = validated(Approve, json_body(request, limit))
-        return jsonify(_call(approvals.approve(call_id, asked.by, asked.arguments)))
+        asked = checked(Approve, json_body(request, limit))
+        return json_answer(CallView(**_call(approvals.approve(call_id, asked.by, asked.arguments))))
 
     @blueprint.post("/calls/<call_id>/deny")
+    @operation("Do not let a call run.", body=Deny, answer=CallView, errors=(Conflict, Gone))
     def deny(call_id: str) -> Response:
-        asked = validated(Deny, json_body(request, limit))
-        return jsonify(_call(approvals.deny(call_id, asked.by, asked.reason)))
+        asked = checked(Deny, json_body(request, limit))
+        return json_answer(CallView(**_call(approvals.deny(call_id, asked.by, asked.reason))))
 
 
 def _ticket(ticket: TicketRow) -> dict[str, Any]:
@@ -129,14 +222,14 @@ def _call(call: CallRow) -> dict[str, Any]:
     }
 
 
-def _executor(executor: ExecutorRow, present: set[str], loads: dict[str, int]) -> dict[str, Any]:
-    return {
-        "id": executor.id,
-        "name": executor.name,
-        "present": executor.id in present,
-        "seconds_ago": round(time.time() - executor.seen_at, 1),
-        "concurrency": executor.concurrency,
-        "calls": loads.get(executor.id, 0),
-        "patterns": json.loads(executor.patterns),
-        "tools": [offer.definition.name for offer in offers_of(executor)],
-    }
+def _executor(executor: ExecutorRow, present: set[str], loads: dict[str, int]) -> ExecutorView:
+    return ExecutorView(
+        id=executor.id,
+        name=executor.name,
+        present=executor.id in present,
+        seconds_ago=round(time.time() - executor.seen_at, 1),
+        concurrency=executor.concurrency,
+        calls=loads.get(executor.id, 0),
+        patterns=json.loads(executor.patterns),
+        tools=[offer.definition.name for offer in offers_of(executor)],
+    )

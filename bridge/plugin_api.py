@@ -3,17 +3,41 @@
 from importlib.metadata import version
 
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field
 
 from bridge.attach import Invocations
 from bridge.auth import guard
 from bridge.config import Config
-from bridge.errors import InvalidRequest
+from bridge.errors import Gone
+from bridge.json_answer import json_answer
 from bridge.json_body import json_body
+from bridge.openapi.operation import operation
 from bridge.tickets import Tickets
-from tools.wire import AttachRequest, CancelRequest, DraftRequest, PingResponse, RecordRequest, TicketRequest
+from bridge.validation import checked, checked_query
+from tools.wire import (
+    AttachRequest,
+    AttachResponse,
+    CancelRequest,
+    DraftRequest,
+    PingResponse,
+    RecordRequest,
+    TicketRequest,
+    TicketStatus,
+)
 
 MAX_WAIT_SECONDS = 30.0
+
+
+class OfInvocation(BaseModel):
+    """Who asks: an invocation whose ticket a later one has taken over hears that it is cancelled."""
+
+    invocation_id: str | None = Field(default=None, max_length=64)
+
+
+class TicketWait(OfInvocation):
+    """A long poll: how many seconds to wait for a ticket that is still open."""
+
+    wait: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)
 
 
 def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets) -> Blueprint:
@@ -29,29 +53,41 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
         return _body(config, model)
 
     @blueprint.get("/ping")
+    @operation("Ask whether the bridge is there and knows the token.", answer=PingResponse)
     def ping() -> Response:
-        return answer(PingResponse(version=version("clawback")))
+        return json_answer(PingResponse(version=version("clawback")))
 
     @blueprint.post("/attach")
+    @operation("Ask which run an invocation serves.", body=AttachRequest, answer=AttachResponse, errors=(Gone,))
     def attach() -> Response:
-        return answer(invocations.attach(body(AttachRequest)))
+        return json_answer(invocations.attach(body(AttachRequest)))
 
     @blueprint.put("/tickets/<ticket_id>")
+    @operation("Open a ticket for a round of calls.", body=TicketRequest, answer=TicketStatus)
     def open_ticket(ticket_id: str) -> Response:
-        return answer(tickets.open(ticket_id, body(TicketRequest)))
+        return json_answer(tickets.open(ticket_id, body(TicketRequest)))
 
     @blueprint.get("/tickets/<ticket_id>")
+    @operation("Wait for a ticket's results.", query=TicketWait, answer=TicketStatus)
     def wait_ticket(ticket_id: str) -> Response:
-        return answer(tickets.wait(ticket_id, request.args.get("invocation_id"), _wait_seconds()))
+        asked = checked_query(TicketWait, request.args)
+        return json_answer(tickets.wait(ticket_id, asked.invocation_id, asked.wait))
 
     @blueprint.post("/tickets/<ticket_id>/cancel")
+    @operation("Wait for a ticket no longer.", body=CancelRequest, answer=TicketStatus)
     def cancel_ticket(ticket_id: str) -> Response:
         asked = body(CancelRequest)
-        return answer(tickets.cancel(ticket_id, asked.reason, asked.invocation_id))
+        return json_answer(tickets.cancel(ticket_id, asked.reason, asked.invocation_id))
 
     @blueprint.post("/tickets/<ticket_id>/suspend")
+    @operation("Let go of the workflow until a ticket's results are in.", query=OfInvocation, answer=TicketStatus)
     def suspend_ticket(ticket_id: str) -> Response:
-        return answer(tickets.suspend(ticket_id, request.args.get("invocation_id")))
+        return json_answer(tickets.suspend(ticket_id, checked_query(OfInvocation, request.args).invocation_id))
+
+    @blueprint.post("/tickets/<ticket_id>/expire")
+    @operation("Go on without the results that have not come.", query=OfInvocation, answer=TicketStatus)
+    def expire_ticket(ticket_id: str) -> Response:
+        return json_answer(tickets.expire(ticket_id, checked_query(OfInvocation, request.args).invocation_id))
 
     _add_invocations(blueprint, config, invocations)
     return blueprint
@@ -59,40 +95,17 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
 
 def _add_invocations(blueprint: Blueprint, config: Config, invocations: Invocations) -> None:
     @blueprint.post("/invocations/<invocation_id>/drafts")
+    @operation("Let the client watch calls grow that the model still writes.", body=DraftRequest, statuses=(204,))
     def draft(invocation_id: str) -> Response:
         invocations.draft(invocation_id, _body(config, DraftRequest))
         return Response(status=204)
 
     @blueprint.post("/invocations/<invocation_id>/record")
+    @operation("Say how an invocation ended.", body=RecordRequest, statuses=(204,))
     def record(invocation_id: str) -> Response:
         invocations.record(invocation_id, _body(config, RecordRequest))
         return Response(status=204)
 
 
 def _body[Model: BaseModel](config: Config, model: type[Model]) -> Model:
-    return validated(model, json_body(request, config.limits.request_bytes))
-
-
-def answer(model: BaseModel) -> Response:
-    """Return the model as a JSON response."""
-    return Response(model.model_dump_json(), content_type="application/json")
-
-
-def validated[Model: BaseModel](model: type[Model], values: object) -> Model:
-    """Check `values`. Raises InvalidRequest that names the first field that is wrong."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        param = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"{param}: {first['msg']}", param=param or None) from None
-
-
-def _wait_seconds() -> float:
-    try:
-        seconds = float(request.args.get("wait", "0"))
-    except ValueError:
-        raise InvalidRequest("wait must be a number of seconds", param="wait") from None
-    if not 0 <= seconds <= MAX_WAIT_SECONDS:
-        raise InvalidRequest(f"wait must be between 0 and {MAX_WAIT_SECONDS:g} seconds", param="wait")
-    return seconds
+    return checked(model, json_body(request, config.limits.request_bytes))

@@ -4,22 +4,39 @@ GET  /executor/v1/tickets/{id}
 POST /executor/v1/tickets/{id}/results     {tool_results: [{tool_call_id, output, is_error}]}
 """
 
-from flask import Blueprint, Response, jsonify, request
+from typing import Any
+
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
 from bridge.auth import guard
 from bridge.config import Config
+from bridge.errors import Conflict, Gone
+from bridge.json_answer import json_answer
 from bridge.json_body import json_body
-from bridge.plugin_api import validated
+from bridge.openapi.operation import operation
 from bridge.store.rows import TicketRow
 from bridge.tickets import Tickets
+from bridge.validation import checked
 from tools.results import ToolResult
+from tools.wire import TicketState
 
 
 class ToolResults(BaseModel):
     """`tool_results`: one entry a call; not all of a ticket's calls need to come at once."""
 
     tool_results: list[ToolResult] = Field(min_length=1)
+
+
+class TicketBody(BaseModel):
+    """What a ticket looks like to who runs its calls. `missing` are the tool_call_ids that wait for a result."""
+
+    id: str
+    run_id: str
+    state: TicketState
+    reason: str | None
+    tool_calls: list[dict[str, Any]]
+    missing: list[str]
 
 
 def ticket_blueprint(config: Config, tickets: Tickets) -> Blueprint:
@@ -32,26 +49,35 @@ def ticket_blueprint(config: Config, tickets: Tickets) -> Blueprint:
         check(request)
 
     @blueprint.get("/<ticket_id>")
+    @operation("Look at a ticket.", answer=TicketBody)
     def get_ticket(ticket_id: str) -> Response:
-        return jsonify(ticket_body(tickets.known(ticket_id)))
+        return json_answer(ticket_body(tickets.known(ticket_id)))
 
     @blueprint.post("/<ticket_id>/results")
+    @operation(
+        "Answer calls of a ticket that nobody has a lease on.",
+        body=ToolResults,
+        answer=TicketBody,
+        errors=(Conflict, Gone),
+    )
     def post_results(ticket_id: str) -> Response:
-        posted = validated(ToolResults, json_body(request, config.limits.request_bytes))
+        posted = checked(ToolResults, json_body(request, config.limits.request_bytes))
         ticket = tickets.add_results(ticket_id, posted.tool_results, actor="executor")
         tickets.moved(ticket)
-        return jsonify(ticket_body(ticket))
+        return json_answer(ticket_body(ticket))
 
     return blueprint
 
 
-def ticket_body(ticket: TicketRow) -> dict[str, object]:
+def ticket_body(ticket: TicketRow) -> TicketBody:
     """Return what a ticket looks like to who runs its calls."""
-    return {
-        "id": ticket.id,
-        "run_id": ticket.run_id,
-        "state": ticket.state,
-        "reason": ticket.reason,
-        "tool_calls": [call.call().to_openai() for call in ticket.calls],
-        "missing": ticket.missing(),
-    }
+    return TicketBody.model_validate(
+        {
+            "id": ticket.id,
+            "run_id": ticket.run_id,
+            "state": ticket.state,
+            "reason": ticket.reason,
+            "tool_calls": [call.call().to_openai() for call in ticket.calls],
+            "missing": ticket.missing(),
+        }
+    )

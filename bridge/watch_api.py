@@ -6,27 +6,90 @@ GET /operator/v1/changes?after=CURSOR&wait=20  what happened since: a long poll 
                                                `after` nothing but the cursor to begin with
 """
 
-import re
 import time
-from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Literal
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, Field
 
 from bridge.auth import guard
 from bridge.config import Config
-from bridge.errors import InvalidRequest
-from bridge.figures import Figures
+from bridge.figures import ExecutorFigures, Figures, StreamFigures
+from bridge.json_answer import json_answer
+from bridge.openapi.operation import operation
 from bridge.plugin_api import MAX_WAIT_SECONDS
 from bridge.store.watching import RunSummary, Seen, Watching
+from bridge.validation import checked_query
 from bridge.wakeups import Wakeups
 
-RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
+RunState = Literal["running", "suspended", "finished", "failed", "cancelled"]
 MOST_RUNS = 500
 
-_CURSOR = re.compile(r"^(\d+)-(\d+(?:\.\d+)?)$")
 _LOOK_SECONDS = 0.5
+
+
+class WaitingTickets(BaseModel):
+    """What waits, and how long the oldest ticket has waited."""
+
+    open: int
+    awaiting_approval: int
+    oldest_seconds: float
+
+
+class Status(BaseModel):
+    """The figures at this moment. `runs` counts those that are kept, by state."""
+
+    version: str
+    up_seconds: float
+    models: list[str]
+    runs: dict[str, int]
+    tickets: WaitingTickets
+    executors: list[ExecutorFigures]
+    dify_streams: list[StreamFigures]
+
+
+class RunsQuery(BaseModel):
+    """Which runs to list."""
+
+    state: RunState | Literal["all"] = "all"
+    limit: int = Field(default=50, ge=0, le=MOST_RUNS)
+
+
+class RunList(BaseModel):
+    """Runs without what was said in them, the newest first."""
+
+    runs: list[RunSummary]
+
+
+class ChangesQuery(BaseModel):
+    """The cursor of an earlier answer, and how many seconds to wait for news."""
+
+    after: str | None = Field(default=None, pattern=r"^[0-9]{1,18}-[0-9]{1,18}([.][0-9]{1,18})?$")
+    wait: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)
+
+
+class SeenEvent(BaseModel):
+    """A step of a ticket or of one of its calls, and that call's tool. `at` is in seconds since the epoch."""
+
+    id: int
+    at: float
+    run_id: str
+    ticket_id: str
+    call_id: str | None
+    actor: str
+    event: str
+    before: str
+    after: str
+    tool: str | None
+
+
+class Changes(BaseModel):
+    """What happened since the cursor that was asked with, and the one to ask with next."""
+
+    cursor: str
+    runs: list[RunSummary]
+    events: list[SeenEvent]
 
 
 def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeups: Wakeups) -> Blueprint:
@@ -40,57 +103,44 @@ def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeup
         check(request)
 
     @blueprint.get("/status")
+    @operation("Read the figures at this moment.", answer=Status)
     def status() -> Response:
         now = figures.read()
-        return jsonify(
-            {
-                "version": version("clawback"),
-                "up_seconds": round(time.time() - began, 1),
-                "models": [app.model for app in config.apps],
-                "runs": now.runs,
-                "tickets": {
-                    "open": now.waiting.tickets,
-                    "awaiting_approval": now.waiting.undecided,
-                    "oldest_seconds": round(now.oldest_seconds, 1),
-                },
-                "executors": [asdict(each) for each in now.executors],
-                "dify_streams": [asdict(each) for each in now.streams],
-            }
+        return json_answer(
+            Status(
+                version=version("clawback"),
+                up_seconds=round(time.time() - began, 1),
+                models=[app.model for app in config.apps],
+                runs=now.runs,
+                tickets=WaitingTickets(
+                    open=now.waiting.tickets,
+                    awaiting_approval=now.waiting.undecided,
+                    oldest_seconds=round(now.oldest_seconds, 1),
+                ),
+                executors=now.executors,
+                dify_streams=now.streams,
+            )
         )
 
     @blueprint.get("/runs")
+    @operation("List the newest runs, without what was said in them.", query=RunsQuery, answer=RunList)
     def list_runs() -> Response:
-        state = request.args.get("state", "all")
-        if state not in {*RUN_STATES, "all"}:
-            raise InvalidRequest(f"state must be all or one of {', '.join(RUN_STATES)}", param="state")
-        limit = _number("limit", 50, MOST_RUNS)
-        found = watching.runs([] if state == "all" else [state], int(limit))
-        return jsonify({"runs": [asdict(run) for run in found]})
+        asked = checked_query(RunsQuery, request.args)
+        return json_answer(RunList(runs=watching.runs([] if asked.state == "all" else [asked.state], asked.limit)))
 
     @blueprint.get("/changes")
+    @operation("Wait for what happens next.", query=ChangesQuery, answer=Changes)
     def changes() -> Response:
-        after = request.args.get("after")
-        if after is None:
-            return jsonify(_changes(watching.newest_event(), watching.newest_change(), [], []))
-        found = _CURSOR.match(after)
-        if found is None:
-            raise InvalidRequest("after must be the cursor of an earlier answer", param="after")
-        return jsonify(_wait(watching, wakeups, int(found[1]), float(found[2]), _number("wait", 0, MAX_WAIT_SECONDS)))
+        asked = checked_query(ChangesQuery, request.args)
+        if asked.after is None:
+            return json_answer(_changes(watching.newest_event(), watching.newest_change(), [], []))
+        event_id, _, changed_at = asked.after.partition("-")
+        return json_answer(_wait(watching, wakeups, int(event_id), float(changed_at), asked.wait))
 
     return blueprint
 
 
-def _number(name: str, default: float, most: float) -> float:
-    try:
-        value = float(request.args.get(name, default))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= most:
-        raise InvalidRequest(f"{name} must be a number from 0 to {most:g}", param=name)
-    return value
-
-
-def _wait(watching: Watching, wakeups: Wakeups, event_id: int, changed_at: float, seconds: float) -> dict[str, Any]:
+def _wait(watching: Watching, wakeups: Wakeups, event_id: int, changed_at: float, seconds: float) -> Changes:
     """Look until there is news: the store is looked at, as another bridge may write to it too."""
     end = time.monotonic() + seconds
     with wakeups.listen("changes") as stopping:
@@ -106,14 +156,11 @@ def _wait(watching: Watching, wakeups: Wakeups, event_id: int, changed_at: float
     )
 
 
-def _changes(event_id: int, changed_at: float, events: list[Seen], runs: list[RunSummary]) -> dict[str, Any]:
-    return {
-        "cursor": f"{event_id}-{changed_at!r}",
-        "runs": [asdict(run) for run in runs],
-        "events": [_event(seen) for seen in events],
-    }
+def _changes(event_id: int, changed_at: float, events: list[Seen], runs: list[RunSummary]) -> Changes:
+    return Changes(cursor=f"{event_id}-{changed_at!r}", runs=runs, events=[_event(seen) for seen in events])
 
 
-def _event(seen: Seen) -> dict[str, Any]:
-    # The detail may hold arguments, where the configuration asks for that.
-    return {**{name: value for name, value in asdict(seen.event).items() if name != "detail"}, "tool": seen.tool}
+def _event(seen: Seen) -> SeenEvent:
+    # The detail is left out: it may hold arguments, where the configuration asks for that.
+    told = {name: getattr(seen.event, name) for name in SeenEvent.model_fields if name != "tool"}
+    return SeenEvent(**told, tool=seen.tool)

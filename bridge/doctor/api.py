@@ -1,13 +1,27 @@
 """GET /doctor/v1/visits?since=T: what the bridge saw of the plugin. For commands on the bridge's own machine."""
 
-from dataclasses import asdict
-
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, Field
 
 from bridge.auth import bearer
 from bridge.config import Config
-from bridge.doctor.witness import Witness
-from bridge.errors import InvalidRequest, Unauthorized
+from bridge.doctor.witness import Visit, Witness
+from bridge.errors import Forbidden
+from bridge.json_answer import json_answer
+from bridge.openapi.operation import operation
+from bridge.validation import checked_query
+
+
+class VisitsQuery(BaseModel):
+    """From when on, in seconds since the epoch."""
+
+    since: float = Field(default=0, allow_inf_nan=False)
+
+
+class Visits(BaseModel):
+    """What the plugin asked, oldest first."""
+
+    visits: list[Visit]
 
 
 def doctor_blueprint(config: Config, witness: Witness) -> Blueprint:
@@ -17,14 +31,11 @@ def doctor_blueprint(config: Config, witness: Witness) -> Blueprint:
     @blueprint.before_request
     def _authorize() -> None:
         if not config.tokens.is_local(bearer(request)):
-            raise Unauthorized("this is for commands on the bridge's own machine")
+            raise Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
 
     @blueprint.get("/visits")
+    @operation("List what the bridge saw of the plugin.", query=VisitsQuery, answer=Visits)
     def visits() -> Response:
-        try:
-            since = float(request.args.get("since", "0"))
-        except ValueError:
-            raise InvalidRequest("since must be a time in seconds", param="since") from None
-        return jsonify({"visits": [asdict(visit) for visit in witness.visits(since)]})
+        return json_answer(Visits(visits=witness.visits(checked_query(VisitsQuery, request.args).since)))
 
     return blueprint

@@ -8,12 +8,14 @@ from flask import Blueprint, Response, g, jsonify, request
 
 from bridge.auth import guard
 from bridge.config import App, Config
+from bridge.endpoint.answers import ChatCompletion, ChatCompletionChunk, Model, ModelList
 from bridge.endpoint.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.endpoint.chat_response import CallForm, ChatStream, as_text, completion
 from bridge.endpoint.keepalive import ClientGone, connection_of, follow
 from bridge.endpoint.turns import Reading, Turns
 from bridge.errors import NotFound
 from bridge.json_body import json_body
+from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event, Failure
 
@@ -31,14 +33,23 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
         check(request)
 
     @blueprint.get("/models")
+    @operation("List the apps, shown as models.", answer=ModelList)
     def list_models() -> Response:
         return jsonify({"object": "list", "data": [_model(app) for app in config.apps]})
 
     @blueprint.get("/models/<path:model>")
+    @operation("Look at one model.", answer=Model)
     def get_model(model: str) -> Response:
         return jsonify(_model(app_of(config, model)))
 
     @blueprint.post("/chat/completions")
+    @operation(
+        "Ask for a chat completion, whole or as a stream.",
+        body=ChatRequest,
+        answer=ChatCompletion,
+        stream=ChatCompletionChunk,
+        errors=(NotFound, *RUN_ERRORS),
+    )
     def chat_completions() -> Response:
         body = json_body(request, limits.request_bytes)
         chat = parse_chat_request(body)

@@ -1,0 +1,260 @@
+"""The OpenAPI 3.1 document, made of the application's routes and of the models that check their bodies."""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any, Literal
+
+from flask import Flask
+from pydantic import BaseModel, TypeAdapter
+from werkzeug.routing import Rule
+
+from bridge.errors import (
+    BridgeError,
+    ContextTooLong,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    TooSlow,
+    Unauthorized,
+    Unavailable,
+)
+from bridge.openapi.examples import EXAMPLES
+from bridge.openapi.operation import Operation, operation_of
+
+Json = dict[str, Any]
+
+_TEMPLATE = "#/components/schemas/{model}"
+_JSON = "application/json"
+_EVENTS = "text/event-stream"
+
+# Who may call the routes of a blueprint, by the names of the security schemes.
+_AUDIENCES = {
+    "endpoint": ("client",),
+    "responses": ("client",),
+    "plugin": ("plugin",),
+    "executor": ("executor",),
+    "tickets": ("executor", "client"),
+    "operator": ("operator",),
+    "watch": ("operator",),
+    "doctor": ("local",),
+    "metrics": ("metrics", "operator"),
+}
+_SCHEMES = {
+    "client": "The token of clients of the endpoint: `clawback token client`.",
+    "plugin": "The token in the plugin's credential form in Dify: `clawback token plugin`.",
+    "executor": "The token of executors: `clawback token executor`.",
+    "operator": "The token of who may decide about calls: `clawback token operator`.",
+    "metrics": "The token of who reads the figures: `clawback token metrics`.",
+    "local": "What the running bridge left in its data folder for commands on its own machine.",
+}
+_TAGS = {
+    "endpoint": "OpenAI's chat completions and models.",
+    "responses": "OpenAI's responses.",
+    "plugin": "What the plugin asks from inside Dify.",
+    "executor": "What executors ask: who they are, and which calls to run.",
+    "tickets": "Tickets, for who runs their calls without a lease.",
+    "operator": "What people see and decide.",
+    "watch": "What people see as it happens.",
+    "doctor": "What `clawback doctor` asks.",
+    "health": "Whether the bridge lives and takes work.",
+    "metrics": "The bridge's figures.",
+    "openapi": "This document.",
+    "page": "The web page, for people.",
+}
+_PATH_PARAMETERS = {
+    "model": "The model id of an app.",
+    "response_id": "The id of a response.",
+    "ticket_id": "The id of a ticket; the plugin makes it up.",
+    "invocation_id": "The id of an invocation of the plugin.",
+    "executor_id": "What the executor was told when it registered.",
+    "call_id": "A tool_call_id.",
+    "run_id": "The id of a run.",
+}
+
+_PAGE = Operation(
+    "A view of the web page, or what a form of it does.", answer=str, media="text/html", errors=(NotFound,)
+)
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong. `param` is the path of the field that is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Error(BaseModel):
+    """An error in OpenAI's shape."""
+
+    error: ErrorDetail
+
+
+def document(app: Flask) -> Json:
+    """Return the document of all routes of which something was said."""
+    schemas = _Schemas()
+    paths: dict[str, Json] = {}
+    for rule, method, said in described_routes(app):
+        paths.setdefault(path_of_rule(rule), {})[method.lower()] = _operation(rule, said, schemas)
+    tags = [name for name in _TAGS if any(name in each["tags"] for path in paths.values() for each in path.values())]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Clawback",
+            "version": version("clawback"),
+            "description": "A Dify chatflow as a model behind OpenAI's API, with the client's tools as its hands.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": name, "description": _TAGS[name]} for name in tags],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": schemas.all(),
+            "securitySchemes": {
+                name: {"type": "http", "scheme": "bearer", "description": text} for name, text in _SCHEMES.items()
+            },
+        },
+    }
+
+
+def routes(app: Flask) -> Iterator[tuple[Rule, str]]:
+    """Yield every route with each of its methods, but for those that Werkzeug adds by itself."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield rule, method
+
+
+def described_routes(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
+    """Yield every route of which something was said."""
+    for rule, method in routes(app):
+        view = app.view_functions[rule.endpoint]
+        said = _PAGE if rule.endpoint.startswith("page.") else operation_of(view)
+        if said:
+            yield rule, method, said
+
+
+def path_of_rule(rule: Rule) -> str:
+    """Return a route's path as OpenAPI writes it."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+
+
+class _Schemas:
+    """The schemas of all models that the document mentions, each once."""
+
+    def __init__(self) -> None:
+        self._known: Json = {}
+
+    def refer(self, kind: Any, mode: Literal["validation", "serialization"]) -> Json:
+        """Return a schema of `kind`; what it is made of is kept for the document's components."""
+        schema = TypeAdapter(kind).json_schema(ref_template=_TEMPLATE, mode=mode)
+        for name, definition in schema.pop("$defs", {}).items():
+            self._keep(name, definition)
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or "$ref" in schema:
+            return schema
+        self._keep(kind.__name__, schema)
+        return {"$ref": _TEMPLATE.format(model=kind.__name__)}
+
+    def _keep(self, name: str, schema: Json) -> None:
+        known = self._known.setdefault(name, schema)
+        if known != schema:
+            raise ValueError(f"two schemas are named {name}: what comes in and what goes out need names of their own")
+
+    def all(self) -> Json:
+        """Return the schemas by their names."""
+        return dict(sorted(self._known.items()))
+
+
+def _operation(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
+    blueprint = rule.endpoint.partition(".")[0]
+    audiences = _AUDIENCES.get(blueprint, ())
+    told: Json = {
+        "operationId": rule.endpoint.replace(".", "_"),
+        "summary": said.summary,
+        "tags": [blueprint],
+        "security": [{audience: []} for audience in audiences],
+        "responses": _answers(rule, said, schemas),
+    }
+    parameters = [*_path_parameters(rule), *_query_parameters(said, schemas)]
+    if parameters:
+        told["parameters"] = parameters
+    if said.body:
+        content = {"schema": schemas.refer(said.body, "validation"), **_example(said.body)}
+        told["requestBody"] = {"required": True, "content": {_JSON: content}}
+    return told
+
+
+def _example(model: Any) -> Json:
+    return {"example": EXAMPLES[model.__name__]} if getattr(model, "__name__", "") in EXAMPLES else {}
+
+
+def _path_parameters(rule: Rule) -> Iterator[Json]:
+    for name in sorted(rule.arguments):
+        schema = {"type": "string", "minLength": 1}
+        yield {"name": name, "in": "path", "required": True, "description": _PATH_PARAMETERS[name], "schema": schema}
+
+
+def _query_parameters(said: Operation, schemas: _Schemas) -> Iterator[Json]:
+    if said.query is None:
+        return
+    whole = said.query.model_json_schema(ref_template=_TEMPLATE)
+    for name, definition in whole.get("$defs", {}).items():
+        schemas._keep(name, definition)
+    for name, schema in whole["properties"].items():
+        yield {"name": name, "in": "query", "required": name in whole.get("required", ()), "schema": schema}
+
+
+def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
+    content: Json = {}
+    if said.answer:
+        schema = {"type": "string"} if said.answer is str else schemas.refer(said.answer, "serialization")
+        content[said.media] = {"schema": schema, **_example(said.answer)}
+    if said.stream:
+        # OpenAPI 3.1 has no word for the events of a stream: each one's data is this.
+        events = schemas.refer(said.stream, "serialization")
+        content[_EVENTS] = {"schema": {"type": "string", "contentSchema": events, "contentMediaType": _JSON}}
+    answer: Json = {"description": "As asked."} | ({"content": content} if content else {})
+    answers = {str(status): answer for status in said.statuses}
+    for status, kinds in sorted(_errors(rule, said).items()):
+        meaning = "; ".join(dict.fromkeys(_meaning(kind) for kind in kinds))
+        schema = schemas.refer(Error, "serialization")
+        error: Json = {
+            "description": meaning,
+            "content": {_JSON: {"schema": schema, "example": _error_example(kinds[0])}},
+        }
+        if status in {TooManyRequests.status, Unavailable.status}:
+            retry = {"description": "When to try again, in seconds.", "schema": {"type": "string"}}
+            error["headers"] = {"Retry-After": retry}
+        answers.setdefault(str(status), error)
+    return answers
+
+
+def _errors(rule: Rule, said: Operation) -> dict[int, list[type[BridgeError]]]:
+    """Return the errors that the route may answer with, by status."""
+    kinds: list[type[BridgeError]] = []
+    blueprint = rule.endpoint.partition(".")[0]
+    if blueprint == "doctor":
+        kinds += [Forbidden]
+    elif blueprint in _AUDIENCES:
+        kinds += [Unauthorized]
+    if said.body or said.query:
+        kinds += [InvalidRequest]
+    if said.body:
+        kinds += [TooSlow, TooLarge]
+    if rule.arguments:
+        kinds += [NotFound]
+    kinds += said.errors
+    by_status: dict[int, list[type[BridgeError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    return by_status
+
+
+def _meaning(kind: type[BridgeError]) -> str:
+    return (kind.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def _error_example(kind: type[BridgeError]) -> Json:
+    return kind(_meaning(kind), code=ContextTooLong.code if kind is ContextTooLong else None).body()

@@ -1,0 +1,49 @@
+"""What is said of a route in the OpenAPI document, beside its code."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from bridge.errors import BridgeError, Conflict, Gone, Internal, TooManyRequests, Unavailable, UnprocessableRun
+
+_ATTRIBUTE = "clawback_operation"
+
+RUN_ERRORS: tuple[type[BridgeError], ...] = (Conflict, Gone, UnprocessableRun, TooManyRequests, Internal, Unavailable)
+"""What a route may answer with that runs a chatflow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route.
+
+    `body` and `query` are the models that check what comes in, `answer` is the one that shapes what goes out, in
+    `media`; without it the answer has no body. `stream` is a model of the events that the route can answer with
+    instead. `errors` are those beyond what every route of its kind may answer with; `statuses` are answers other than
+    200 in the form of `answer`.
+    """
+
+    summary: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answer: Any = None
+    stream: Any = None
+    media: str = "application/json"
+    errors: tuple[type[BridgeError], ...] = ()
+    statuses: tuple[int, ...] = (200,)
+
+
+def operation[View: Callable[..., Any]](summary: str, **said: Any) -> Callable[[View], View]:
+    """Say of a view what the document tells of it: the fields of `Operation`."""
+
+    def note(view: View) -> View:
+        setattr(view, _ATTRIBUTE, Operation(summary, **said))
+        return view
+
+    return note
+
+
+def operation_of(view: Callable[..., Any]) -> Operation | None:
+    """Return what was said of a view."""
+    return getattr(view, _ATTRIBUTE, None)
