@@ -22,7 +22,7 @@ class Admission:
         self._limits = config.limits
         self._store = store
         self._registry = registry
-        self._policy = policy
+        self.policy = policy
 
     def judge(self, run: RunRow, calls: Sequence[CallRow], now: float) -> list[Move]:
         """Return the first move of each call."""
@@ -30,7 +30,7 @@ class Admission:
 
     def is_certain(self, run: RunRow, tool: str) -> bool:
         """Say whether a call of this tool will be handed out, whatever its arguments become."""
-        if self._policy.may_withhold(tool, "executor" if run.direction == "executor" else "endpoint", run.model):
+        if self.policy.may_withhold(tool, "executor" if run.direction == "executor" else "endpoint", run.model):
             return False
         earlier = self._earlier(run, tool)
         known = {made.arguments for made in earlier}
@@ -51,7 +51,7 @@ class Admission:
             if found.arguments != call.arguments:
                 call = replace(call, arguments=found.arguments)
                 changes["arguments"] = found.arguments
-        verdict = self._loop(run, call) or self._policy.judge(_question(run, call, offers))
+        verdict = self._loop(run, call) or self.policy.judge(_question(run, call, offers))
         if verdict.action == "deny":
             return steps.deny(call, verdict.reason or "The policy does not allow it.", "bridge", verdict.rule)
         changes["verdict"] = verdict.rule

@@ -66,7 +66,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(operator_blueprint(config, runs, approvals, registry))
     figures = Figures(runs, registry)
     app.register_blueprint(watch_blueprint(config, figures, Watching(runs.store), runs.wakeups))
-    app.extensions["clawback"] = runs
+    app.extensions |= {"clawback": runs, "clawback.admission": admission}
     _identify_requests(app)
     measure(app, metrics)
     app.register_blueprint(metrics_blueprint(config.tokens, metrics, figures))
@@ -89,6 +89,12 @@ def stop(app: Flask) -> None:
     """Take no new work and let everyone who waits go, so that the process can end: what waits is in the store."""
     app.extensions["clawback.stopping"].set()
     app.extensions["clawback"].wakeups.wake_all()
+
+
+def reconfigure(app: Flask, policy: Policy) -> None:
+    """Take what the configuration holds now, and another policy. Runs go on."""
+    app.extensions["clawback"].reconfigure()
+    app.extensions["clawback.admission"].policy = policy
 
 
 def _identify_requests(app: Flask) -> None:

@@ -65,10 +65,15 @@ def _load(path: Path) -> Config:
 @click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
 @click.option("--host", help="Bind to this address instead of the configured one.")
 @click.option("--port", type=int, help="Bind to this port instead of the configured one; 0 takes a free one.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="What to log."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line when ready, and log in JSON.")
-def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
-    """Serve the bridge until Ctrl-C."""
+@click.option(
+    "--reload", "watch", is_flag=True, help="Take changes of the configuration and the policy as they are saved."
+)
+def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool, watch: bool) -> None:
+    """Serve the bridge until Ctrl-C. SIGHUP makes it take changes of the configuration and the policy; runs go on."""
     from bridge.server import Server
 
     config = _load(path)
@@ -90,7 +95,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         else:
             click.echo(f"Clawback serves {', '.join(models) or 'no apps'} at {url}/v1")
 
-    Server(config, ready, log_level).run()
+    Server(path, config, ready, log_level, watch=watch).run()
 
 
 @main.command()

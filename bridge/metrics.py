@@ -143,18 +143,18 @@ def _executors(now: Snapshot) -> Iterator[Metric]:
 
 
 def _streams(now: Snapshot) -> Iterator[Metric]:
-    for name, text, of in (
-        ("dify_streams", "Runs that a Dify does for this bridge.", lambda each: each.used),
-        ("dify_streams_limit", "How many it does at once (limits.dify_streams).", lambda each: each.limit),
-        ("dify_streams_waiting", "Runs that wait for a place at it.", lambda each: each.waiting),
+    for name, text, attribute in (
+        ("dify_streams", "Runs that a Dify does for this bridge.", "used"),
+        ("dify_streams_limit", "How many it does at once (limits.dify_streams).", "limit"),
+        ("dify_streams_waiting", "Runs that wait for a place at it.", "waiting"),
     ):
-        yield _gauge(name, text, ["dify"], [([each.dify], of(each)) for each in now.streams])
+        yield _gauge(name, text, ["dify"], [([each.dify], getattr(each, attribute)) for each in now.streams])
 
 
 def _gauge(name: str, text: str, labels: list[str], values: Iterable[tuple[list[str], float]]) -> Metric:
     family = GaugeMetricFamily(f"clawback_{name}", text, labels=labels)
     for names, value in values:
-        family.add_metric(names, value)  # type: ignore[no-untyped-call]
+        family.add_metric(names, value)
     return family
 
 

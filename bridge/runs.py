@@ -45,8 +45,17 @@ class Runs:
         self.lock = threading.RLock()
         self.unmatched: deque[tuple[float, str]] = deque(maxlen=50)
         self._live: dict[str, LiveRun] = {}
-        self._clients = {app.model: DifyClient(app.base_url, app.api_key.get_secret_value()) for app in config.apps}
-        self.streams = {app.base_url: DifyStreams(config.limits.dify_streams) for app in config.apps}
+        self._clients: dict[str, DifyClient] = {}
+        self.streams: dict[str, DifyStreams] = {}
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Take the apps and limits that the configuration holds now. Runs under way go on, also of an app that left."""
+        for app in self.config.apps:
+            self._clients[app.model] = DifyClient(app.base_url, app.api_key.get_secret_value())
+            self.streams.setdefault(app.base_url, DifyStreams(self.config.limits.dify_streams))
+        for places in self.streams.values():
+            places.limit = self.config.limits.dify_streams
 
     def live(self, run_id: str) -> LiveRun | None:
         """Return the run if this process drives it now."""

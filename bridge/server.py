@@ -1,15 +1,19 @@
 """The bridge under gunicorn, with gevent workers: a waiting client or plugin costs a greenlet, not a thread."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
 from bridge import serving
 from bridge.config import Config
+from bridge.reload import Reload
 from bridge.tokens import hash_token, new_token
 
 # One worker owns all live runs: what they share is in its memory, and a gevent worker holds thousands of streams.
@@ -19,9 +23,24 @@ LOOK_SECONDS = 0.2
 
 
 class Server(BaseApplication):
-    """Serves the bridge until it is told to stop. `on_ready` gets the base URL once requests are answered."""
+    """Serves the bridge until it is told to stop. `on_ready` gets the base URL once requests are answered.
 
-    def __init__(self, config: Config, on_ready: Callable[[str], None], log_level: str = "info") -> None:
+    On SIGHUP it takes what the configuration at `path` says by then; with `watch`, whenever that was written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: Config,
+        on_ready: Callable[[str], None],
+        log_level: str = "info",
+        *,
+        watch: bool = False,
+    ) -> None:
+        self._path = path
+        self._watch = watch
+        self._hung_up = False
+        self._began = time.time()
         self._config = config
         self._on_ready = on_ready
         self._log_level = log_level
@@ -55,24 +74,49 @@ class Server(BaseApplication):
 
         return create_app(self._config)
 
+    def run(self) -> None:
+        """Serve."""
+        Master(self).run()
+
     def _ready(self, worker: Any) -> None:
+        signal.signal(signal.SIGHUP, self._hang_up)
         host, port = worker.sockets[0].getsockname()[:2]
         local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
-        serving.announce(self._config, _url(local, port), self._local_token)
-        threading.Thread(target=self._look_out, args=(worker,), daemon=True, name="clawback-look-out").start()
+        self._announce(_url(local, port))
+        looking = (worker, _url(local, port))
+        threading.Thread(target=self._look_out, args=looking, daemon=True, name="clawback-look-out").start()
         self._on_ready(_url(host, port))
 
-    def _look_out(self, worker: Any) -> None:
-        """Tell the application when the worker was told to stop: gunicorn only waits for it."""
-        from bridge.app import stop
+    def _announce(self, url: str) -> None:
+        serving.announce(self._config, url, self._local_token, self._began)
 
+    def _hang_up(self, *_: object) -> None:
+        self._hung_up = True
+
+    def _look_out(self, worker: Any, url: str) -> None:
+        """Take a changed configuration; and tell the application of a stop, since gunicorn only waits for it."""
+        from bridge.app import reconfigure, stop
+
+        reload = Reload(self._path, self._config, lambda policy: reconfigure(worker.wsgi, policy))
         while worker.alive:
             time.sleep(LOOK_SECONDS)
+            if self._hung_up or (self._watch and reload.has_changed()):
+                self._hung_up = False
+                if reload.reload():
+                    self._announce(url)
         stop(worker.wsgi)
         worker.release_idle()
 
     def _gone(self, _arbiter: Any) -> None:
         serving.withdraw(self._config, self._local_token)
+
+
+class Master(Arbiter):
+    """gunicorn's first process, which hands SIGHUP on instead of putting another worker in the place of this one."""
+
+    def handle_hup(self) -> None:
+        """Let the worker take the configuration as it is now."""
+        self.kill_workers(signal.SIGHUP)
 
 
 def _url(host: str, port: int) -> str:

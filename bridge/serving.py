@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class Serving:
     started_at: float
 
 
-def announce(config: Config, url: str, token: str) -> None:
+def announce(config: Config, url: str, token: str, started_at: float) -> None:
     """Leave the note, which only the bridge's own user can read."""
     path = _path(config)
     temporary = path.with_suffix(f".{os.getpid()}")
@@ -34,7 +33,7 @@ def announce(config: Config, url: str, token: str) -> None:
         temporary.unlink()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(Serving(url, token, digest(config), time.time())), file)
+        json.dump(asdict(Serving(url, token, digest(config), started_at)), file)
     temporary.replace(path)
 
 
