@@ -66,8 +66,9 @@ POLL_SECONDS = 10.0
 HEARTBEAT_SECONDS = 9.5
 """A little less than a poll, so that each poll that brought nothing is followed by a heartbeat."""
 
-ATTACH_PATIENCE = 30.0
-SUSPEND_ATTEMPTS = 4
+BRIDGE_PATIENCE = 30.0
+"""How long the bridge may be away, starting again perhaps, when it is needed at once."""
+
 
 LIMIT_NOTE = "(The limit of {limit} tool call rounds is reached. Answer now with what is known, without calling tools.)"
 EXPIRED_NOTE = "(The tools did not answer in time. Answer now with what is known, without calling tools.)"
@@ -156,6 +157,7 @@ class Engine:
         self._drafting = Drafting()
         self._ticket_id = ""
         self._wait_until = 0.0
+        self._patient_until = 0.0
         self._last: list[Action] = []
 
     @property
@@ -197,7 +199,7 @@ class Engine:
             callback_key=self._settings.callback_key or None,
             marker=given.marker,
         )
-        self._wait_until = min(self._now + ATTACH_PATIENCE, given.hold_until)
+        self._be_patient(given.hold_until)
         return self._exchange(Attach(request))
 
     def _attached(self, event: Attached) -> list[Action]:
@@ -367,6 +369,7 @@ class Engine:
         self._round.rename(settled)
         self._ticket_id = f"{self._given.invocation_id}r{self._rounds}"
         self._phase = Phase.OPENING
+        self._be_patient(self._given.hold_until)
         self._hold()
         request = TicketRequest(
             run_id=self._run_id,
@@ -462,13 +465,11 @@ class Engine:
 
     def _suspend(self) -> list[Action]:
         self._phase = Phase.SUSPENDING
+        self._be_patient(self._given.deadline)
         return self._exchange(SuspendTicket(self._ticket_id, self._given.invocation_id))
 
     def _suspend_failed(self, event: BridgeFailed) -> list[Action]:
-        pause = self._backoff.pause()
-        if event.transient and self._backoff.failures < SUSPEND_ATTEMPTS:
-            return [Pause(pause)]
-        return self._end(Fail(event.error))
+        return self._try_again(event) or self._end(Fail(event.error))
 
     # The end
 
@@ -508,9 +509,13 @@ class Engine:
         self._retry = exchange
         return [exchange]
 
+    def _be_patient(self, end: float) -> None:
+        self._backoff.reset()
+        self._patient_until = min(self._now + BRIDGE_PATIENCE, end)
+
     def _try_again(self, event: BridgeFailed) -> list[Action]:
         pause = self._backoff.pause()
-        if not event.transient or self._now + pause >= self._wait_until:
+        if not event.transient or self._now + pause >= max(self._wait_until, self._patient_until):
             return []
         return [*self._heartbeat(), Pause(pause)]
 

@@ -404,6 +404,23 @@ def test_the_time_limit_of_dify_ends_the_wait_too() -> None:
     assert play.now <= 1000 + 570
 
 
+def test_a_bridge_that_starts_again_does_not_cost_a_node_that_hardly_waits_its_round() -> None:
+    play = Play(settings={"callback_wait_seconds": 0}).start(attached(), *asks(READ))
+
+    def away() -> None:
+        for _ in range(3):
+            pause = play.feed(DOWN)[-1]
+            assert isinstance(pause, Pause)
+            play.feed(Woke(), after=pause.seconds)
+
+    away()
+    play.feed(play.status("open"))
+    away()
+    assert len(play.all(OpenTicket)) == len(play.all(SuspendTicket)) == 4
+    play.feed(play.status("open"))
+    assert isinstance(play.failure(), Suspended)
+
+
 def test_a_bridge_that_goes_away_while_waiting_still_has_the_ticket() -> None:
     play = Play().start(attached(), *asks(READ))
     play.feed(play.status("open"))
@@ -454,9 +471,11 @@ def test_an_expired_ticket_lets_the_model_answer_without_tools() -> None:
 def test_a_bridge_that_is_away_when_it_is_time_to_let_go() -> None:
     play = Play(settings={"callback_wait_seconds": 0}).start(attached(), *asks(READ))
     play.feed(play.status("open"))
-    for _ in range(3):
-        play.feed(DOWN, Woke())
-    play.feed(DOWN)
+    while not play.engine.ended:
+        *_, last = play.feed(DOWN)
+        if isinstance(last, Pause):
+            play.feed(Woke(), after=last.seconds)
+    assert 15 < play.now - 1000 <= 30
     assert isinstance(play.failure(), Unreachable)
 
 
