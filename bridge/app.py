@@ -27,6 +27,7 @@ from bridge.observed_store import ObservedStore
 from bridge.observers import Observers
 from bridge.openapi.routes import openapi_blueprint
 from bridge.operator_api import operator_blueprint
+from bridge.page import page_blueprint
 from bridge.plugin_api import plugin_blueprint
 from bridge.policy import Policy
 from bridge.registry import Registry
@@ -82,6 +83,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(doctor_blueprint(config, witness))
     app.register_blueprint(openapi_blueprint())
     app.extensions["clawback.stopping"] = stopping
+    app.register_blueprint(page_blueprint(config, runs, registry, approvals, stopping))
     return app
 
 

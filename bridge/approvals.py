@@ -6,9 +6,11 @@ from typing import Any
 
 from bridge import steps
 from bridge.errors import InvalidRequest, NotFound
+from bridge.requests import RunRequest
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, Move, TicketRow
 from bridge.tickets import Tickets
+from tools.arguments import checked
 from tools.calls import arguments_problem
 from tools.ticket_states import CallEvent, CallState
 
@@ -33,8 +35,8 @@ class Approvals:
         Raises NotFound, InvalidRequest, Conflict (it was decided otherwise), Gone.
         """
         with self._runs.lock:
-            call = self._known(call_id)
-            changes = self._edited(call, arguments)
+            ticket, call = self._found(call_id)
+            changes = self._edited(ticket, call, arguments)
             if _was_approved(call) and (arguments is None or changes.get("arguments") == call.arguments):
                 return call
             detail = "with other arguments" if "arguments" in changes else ""
@@ -43,14 +45,15 @@ class Approvals:
             move = steps.step(call, CallEvent.APPROVE, f"operator {who}", detail, **changes)
             return self._decide(call, move)
 
-    @staticmethod
-    def _edited(call: CallRow, arguments: dict[str, Any] | None) -> dict[str, str]:
+    def _edited(self, ticket: TicketRow, call: CallRow, arguments: dict[str, Any] | None) -> dict[str, str]:
         if arguments is None:
             return {}
         text = json.dumps(arguments, ensure_ascii=False)
-        problem = arguments_problem(text)
+        found = checked(text, self._schema(ticket, call))
+        problem = arguments_problem(text) or found.problem
         if problem:
             raise InvalidRequest(problem, param="arguments")
+        text, arguments = found.arguments, json.loads(found.arguments)
         same = json.loads(call.arguments) == arguments if not arguments_problem(call.arguments) else False
         return {} if same else {"arguments": text, "asked": call.arguments}
 
@@ -78,11 +81,20 @@ class Approvals:
         log.info("call decided", extra={"call": call.id, "tool": call.name, "state": str(move.after)})
         return self._known(call.id)
 
+    def _schema(self, ticket: TicketRow, call: CallRow) -> dict[str, Any] | None:
+        """Return the schema that the tool had when the run was asked, if it had one."""
+        run = self._store.run(ticket.run_id)
+        tools = RunRequest.model_validate_json(run.request).tools if run else []
+        return next((tool.function.parameters for tool in tools if tool.name == call.name), None)
+
     def _known(self, call_id: str) -> CallRow:
+        return self._found(call_id)[1]
+
+    def _found(self, call_id: str) -> tuple[TicketRow, CallRow]:
         found = self._store.call(call_id)
         if found is None:
             raise NotFound(f"there is no call {call_id}; `clawback tickets` lists those that wait", param="call_id")
-        return found[1]
+        return found
 
 
 def _was_approved(call: CallRow) -> bool:

@@ -80,6 +80,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         config = Config.model_validate(config.model_copy(update=overrides).__dict__)
+        config.remember(path)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     try:

@@ -163,6 +163,15 @@ class Limits(_Section):
     """How long finished runs are kept."""
 
 
+class Page(_Section):
+    """The web page, which the bridge serves at `/`."""
+
+    hosts: list[str] = Field(default_factory=list)
+    """Names under which browsers reach the page, besides this machine's own, any IP address and `bridge_url`'s."""
+    login_hours: float = Field(default=12, gt=0, le=24 * 30)
+    """How long a login lasts."""
+
+
 class Config(_Section):
     """The whole configuration."""
 
@@ -182,7 +191,19 @@ class Config(_Section):
     policy: Path | None = None
     """Which calls run at once, which wait for a person, which do not run: see bridge.policy."""
     log_content: bool = False
-    """Keep arguments and the reasons that people give in the audit trail, too."""
+    """Show requests, arguments, results and answers on the web page, and keep arguments and the reasons that people
+    give in the audit trail, too."""
+    page: Page = Page()
+    _path: Path | None = PrivateAttr(None)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that this was read from, where there is one."""
+        return self._path
+
+    def remember(self, path: Path) -> None:
+        """Note the file that this was read from."""
+        self._path = path
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
@@ -230,7 +251,9 @@ def load(path: Path) -> Config:
         raise ConfigError(f"there is no configuration at {path}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    return parse(values, str(path))
+    config = parse(values, str(path))
+    config.remember(path)
+    return config
 
 
 def parse(values: dict[str, Any], source: str = "configuration") -> Config:

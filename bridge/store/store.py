@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 from bridge.store import schema as t
 from bridge.store.audit import note_call, note_ticket
 from bridge.store.executors import ExecutorStatements
+from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
 from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
@@ -34,6 +35,7 @@ class Store:
         t.metadata.create_all(self._engine)
         self.executors = ExecutorStatements(self.transaction)
         self.nodes = NodeStatements(self.transaction)
+        self.logins = LoginStatements(self.transaction)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Tokens
+from bridge.config import App, Config, Limits, Page, Tokens
 
 HERE = Path(__file__).resolve().parent
 _NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
@@ -24,6 +24,7 @@ def configuration() -> str:
         ("`[tokens]`", Tokens),
         ("`[[apps]]`, one a Dify app", App),
         ("`[limits]`", Limits),
+        ("`[page]`", Page),
     ):
         parts += [f"## {title}\n", "| key | default | |", "|---|---|---|", *_rows(model), ""]
     return "\n".join(parts)

@@ -1,0 +1,297 @@
+"""The routes of the web page. Each page, asked for as text/event-stream, is the stream of its own changes.
+
+GET  /                       the runs
+GET  /runs/{id}              one run
+GET  /approvals              the calls that wait for a person
+GET  /executors              who runs calls
+GET  /health                 doctor's findings
+POST /health                 let doctor look
+POST /calls/{id}/decision    decision=approve|deny|edit, text
+GET  /login                  POST: name, token
+POST /logout
+POST /preferences            language or theme
+GET  /page/{file}            style sheet, script, icon
+"""
+
+import logging
+import mimetypes
+import threading
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, g, redirect, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from bridge.approvals import Approvals
+from bridge.config import Config
+from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
+from bridge.page import headers
+from bridge.page.approvals_view import Tried, approvals_view
+from bridge.page.asked import Requests
+from bridge.page.attempts import Attempts
+from bridge.page.decisions import decide
+from bridge.page.doctor_run import DoctorRun
+from bridge.page.executors_view import executors_view
+from bridge.page.health_view import health_view
+from bridge.page.language import COOKIE as LANGUAGE
+from bridge.page.language import LANGUAGES, Texts, chosen
+from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
+from bridge.page.origins import Foreign, Origins
+from bridge.page.rendering import render, static
+from bridge.page.run_view import run_view
+from bridge.page.runs_view import runs_view
+from bridge.page.streaming import Streams, version
+from bridge.page.views import Parts, View, Visitor, with_waiting
+from bridge.registry import Registry
+from bridge.runs import Runs
+from bridge.store.timeline import Timeline
+
+log = logging.getLogger("clawback.page")
+
+THEME = "clawback_theme"
+THEMES = ("auto", "light", "dark")
+FILES = ("page.css", "page.js", "icon.svg")
+LONGEST_FORM = 4 * 1024 * 1024
+_YEAR = 365 * 86_400
+_OPEN = frozenset({"page.login", "page.log_in", "page.file", "page.prefer"})
+"""What nobody has to be logged in for."""
+
+
+def page_blueprint(
+    config: Config, runs: Runs, registry: Registry, approvals: Approvals, stopping: threading.Event
+) -> Blueprint:
+    """Return the blueprint for who watches in a browser."""
+    parts = Parts(config, runs, registry, approvals, Timeline(runs.store), Requests(), DoctorRun(config))
+    logins = Logins(config, runs.store)
+    blueprint = Blueprint("page", __name__)
+    _guard(blueprint, Origins(config), logins)
+    _add_pages(blueprint, parts, logins, Streams(runs.wakeups, stopping))
+    _add_decisions(blueprint, parts)
+    _add_login(blueprint, logins, Attempts())
+    _add_small_things(blueprint)
+    blueprint.after_request(headers.protect)
+    return blueprint
+
+
+# Who may come in
+
+
+def _guard(blueprint: Blueprint, origins: Origins, logins: Logins) -> None:
+    @blueprint.before_request
+    def _check() -> AnyResponse | None:
+        request.max_content_length = request.max_form_memory_size = LONGEST_FORM
+        g.login = None
+        origins.check_host(request)
+        if request.method == "POST":
+            origins.check_origin(request)
+        if request.endpoint == "page.file":
+            return None
+        g.login = logins.of(request)
+        if request.endpoint in _OPEN:
+            return None
+        if g.login is None:
+            return _to_login()
+        if request.method == "POST" and not g.login.has_sent(request.path, request.form.get("form_token", "")):
+            raise Foreign("this form is too old, or was not sent by the bridge's own page. Load the page again")
+        return None
+
+    @blueprint.errorhandler(BridgeError)
+    def _explain(error: BridgeError) -> Response:
+        return _error_page(error)
+
+    @blueprint.errorhandler(HTTPException)
+    def _refuse(error: HTTPException) -> Response:
+        return _error_page(InvalidRequest(error.description or error.name), error.code)
+
+    @blueprint.errorhandler(Exception)
+    def _fail(_error: Exception) -> Response:
+        log.exception("a page failed", extra={"request_id": g.get("request_id")})
+        return _error_page(Internal("the bridge failed; its log says more under this page's X-Request-Id"))
+
+
+def _to_login() -> AnyResponse:
+    """Ask who it is; a stream cannot be asked, and is ended."""
+    if _wants_stream() or request.method != "GET":
+        raise Unauthorized("the login is over. Load the page, and log in again", code="login_over")
+    return redirect(f"/login?{_query(request.full_path.rstrip('?'))}", 303)
+
+
+def _query(path: str) -> str:
+    return urlencode({"back": path}) if path != "/" else ""
+
+
+def _wants_stream() -> bool:
+    return request.accept_mimetypes.best == "text/event-stream"
+
+
+# The pages
+
+
+def _add_pages(blueprint: Blueprint, parts: Parts, logins: Logins, streams: Streams) -> None:
+    def show(make: Callable[[Visitor], View]) -> Response:
+        visitor = _visitor()
+        view = with_waiting(parts, visitor, make(visitor))
+        if not _wants_stream():
+            return _page(view, visitor)
+        streams.check()
+        known = request.headers.get("Last-Event-ID") or request.args.get("since", "")
+        secret = visitor.login.secret
+        followed = streams.follow(view, known, lambda: logins.again(secret) is not None)
+        no_buffer = {"X-Accel-Buffering": "no"}
+        return Response(followed, content_type="text/event-stream; charset=utf-8", headers=no_buffer)
+
+    @blueprint.get("/")
+    def list_runs() -> Response:
+        return show(lambda visitor: runs_view(parts, visitor, request.args))
+
+    @blueprint.get("/runs/<run_id>")
+    def show_run(run_id: str) -> Response:
+        return show(lambda visitor: run_view(parts, visitor, run_id))
+
+    @blueprint.get("/approvals")
+    def list_approvals() -> Response:
+        return show(lambda visitor: approvals_view(parts, visitor, done=request.args.get("done", "")))
+
+    @blueprint.get("/executors")
+    def list_executors() -> Response:
+        return show(lambda visitor: executors_view(parts, visitor))
+
+    @blueprint.get("/health")
+    def show_health() -> Response:
+        return show(lambda visitor: health_view(parts, visitor))
+
+    @blueprint.post("/health")
+    def examine() -> AnyResponse:
+        parts.doctor.start(with_probe=request.form.get("probe") == "yes")
+        return redirect("/health", 303)
+
+
+def _visitor() -> Visitor:
+    return Visitor(chosen(request), _login(), request.path)
+
+
+def _login() -> Login:
+    login: Login = g.login
+    return login
+
+
+def _page(view: View, visitor: Visitor, status: int = 200) -> Response:
+    pieces = view.pieces()
+    html = render(
+        f"{view.name}.html",
+        visitor.t,
+        **_shell(visitor.t, g.login),
+        view=view,
+        places={piece.key: piece.html for piece in pieces if piece.key.startswith("@")},
+        pieces=[piece for piece in pieces if not piece.key.startswith("@")],
+        version=version(pieces),
+        **view.values,
+    )
+    return Response(html, status, content_type="text/html; charset=utf-8")
+
+
+def _shell(t: Texts, login: Login | None) -> dict[str, object]:
+    """Return what every page has around it."""
+    theme = request.cookies.get(THEME, "")
+    path = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    return {
+        "languages": LANGUAGES,
+        "themes": THEMES,
+        "theme": theme if theme in THEMES else "auto",
+        "login": login,
+        "here": path,
+    }
+
+
+def _error_page(error: BridgeError, status: int | None = None) -> Response:
+    t = chosen(request)
+    status = status or error.status
+    html = render("error.html", t, **_shell(t, g.get("login")), error=error, status=status)
+    return Response(html, status, content_type="text/html; charset=utf-8", headers=error.headers())
+
+
+# Decisions
+
+
+def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
+    @blueprint.post("/calls/<call_id>/decision")
+    def decide_call(call_id: str) -> AnyResponse:
+        decision, text = request.form.get("decision", ""), request.form.get("text", "").replace("\r\n", "\n")
+        try:
+            decide(parts.approvals, call_id, decision, text, _login().name)
+        except (InvalidRequest, NotFound, Conflict, Gone) as error:
+            visitor = _visitor()
+            view = approvals_view(parts, visitor, Tried(call_id, decision, text, error.message))
+            return _page(with_waiting(parts, visitor, view), visitor, error.status)
+        back = _own_path(request.form.get("back", ""))
+        return redirect(f"/approvals?done={decision}" if back in {"/", "/approvals"} else back, 303)
+
+
+# Login, and what needs none
+
+
+def _add_login(blueprint: Blueprint, logins: Logins, attempts: Attempts) -> None:
+    def form(status: int = 200, problem: str = "") -> Response:
+        t = chosen(request)
+        given = {"name": request.form.get("name", "")[:LONGEST_NAME], "back": _own_path(request.values.get("back", ""))}
+        html = render("login.html", t, **_shell(t, None), problem=problem, possible=logins.possible, **given)
+        return Response(html, status, content_type="text/html; charset=utf-8")
+
+    @blueprint.get("/login")
+    def login() -> AnyResponse:
+        return redirect("/", 303) if g.login else form()
+
+    @blueprint.post("/login")
+    def log_in() -> AnyResponse:
+        address = request.remote_addr or ""
+        wait = attempts.wait(address)
+        if wait:
+            raise TooManyRequests(f"too many wrong tokens. Try again in {wait:.0f} s", retry_after=wait)
+        if not logins.is_operators(request.form.get("token", "").strip()):
+            attempts.failed(address)
+            log.warning("a login was refused", extra={"address": address})
+            return form(401, "wrong")
+        opened = logins.open(request.form.get("name", ""))
+        log.info("someone logged in", extra={"address": address})
+        response = redirect(_own_path(request.form.get("back", "")), 303)
+        set_cookie(request, response, opened)
+        return response
+
+    @blueprint.post("/logout")
+    def log_out() -> AnyResponse:
+        logins.end(_login())
+        response = redirect("/login", 303)
+        drop_cookie(request, response)
+        return response
+
+
+def _own_path(path: str) -> str:
+    """Return the path if it is one of this page's, else the start."""
+    own = path.startswith("/") and not path.startswith(("//", "/login", "/logout"))
+    return path if own and "\\" not in path and path.isprintable() else "/"
+
+
+def _add_small_things(blueprint: Blueprint) -> None:
+    @blueprint.post("/preferences")
+    def prefer() -> AnyResponse:
+        response = redirect(_own_path(request.form.get("back", "")), 303)
+        for name, cookie, known in (("language", LANGUAGE, LANGUAGES), ("theme", THEME, THEMES)):
+            value = request.form.get(name, "")
+            if value in known:
+                response.set_cookie(
+                    cookie, value, max_age=_YEAR, secure=request.is_secure, httponly=True, samesite="Strict"
+                )
+        return response
+
+    @blueprint.get("/page/<name>")
+    def file(name: str) -> Response:
+        if name not in FILES:
+            raise NotFound(f"there is no {name}")
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        kind = {"page.js": "text/javascript"}.get(name, kind)
+        charset = "; charset=utf-8" if kind.startswith("text/") else ""
+        # The address names the content, so that it may be kept.
+        response = Response(static(name), content_type=f"{kind}{charset}")
+        response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+        return response

@@ -1,0 +1,57 @@
+"""The page's texts, each language in a file of its own."""
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+from flask import Request
+
+LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}
+COOKIE = "clawback_language"
+_CHINESE = ("zh-Hans", "zh-CN", "zh-SG", "zh")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of one language, by their keys."""
+
+    code: str
+    texts: dict[str, str] = field(repr=False)
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return a text with these values in it."""
+        return self.texts[key].format(**values)
+
+    def count(self, key: str, number: int) -> str:
+        """Return a text about so many things."""
+        one = f"{key}.one"
+        return self(one if number == 1 and one in self.texts else key, n=number)
+
+    def word(self, group: str, name: str) -> str:
+        """Return the word for something the bridge has a name for; what is new is shown by that name."""
+        return self.texts.get(f"{group}.{name}", name.replace("_", " "))
+
+
+@cache
+def texts(code: str) -> Texts:
+    """Read a language's texts."""
+    source = files(__package__).joinpath("texts", f"{code}.toml").read_text(encoding="utf-8")
+    return Texts(
+        code, {key: value for group, entries in tomllib.loads(source).items() for key, value in _flat(group, entries)}
+    )
+
+
+def _flat(prefix: str, value: object) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [pair for key, inner in value.items() for pair in _flat(f"{prefix}.{key}", inner)]
+    return [(prefix, str(value))]
+
+
+def chosen(request: Request) -> Texts:
+    """Return the texts in the language that was chosen here, or else in one that the browser asks for."""
+    code = request.cookies.get(COOKIE, "")
+    if code not in LANGUAGES:
+        asked = request.accept_languages.best_match(["en", *_CHINESE], default="en")
+        code = "en" if asked == "en" else "zh-Hans"
+    return texts(code)

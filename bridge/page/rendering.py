@@ -1,0 +1,124 @@
+"""The templates, and how they write times, figures and foreign text."""
+
+import hashlib
+import json
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bridge.page.language import Texts
+
+LONGEST_SHOWN = 20_000
+"""How many characters of one text are shown."""
+
+# What cannot be seen, or makes text look like another: control characters, and those that turn its direction round.
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a page that changes as a whole. `key` names it on its page."""
+
+    key: str
+    html: str
+
+    @property
+    def digest(self) -> str:
+        """What tells it from an earlier one."""
+        return hashlib.sha256(self.html.encode(errors="replace")).hexdigest()[:16]
+
+
+def render(template: str, t: Texts, **values: object) -> str:
+    """Fill in a template. Every value is text; nothing in it becomes markup."""
+    return _environment().get_template(template).render(t=t, now=time.time(), **values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bridge.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clock": clock,
+        "moment": moment,
+        "seconds": seconds,
+        "figure": figure,
+        "visible": visible,
+        "pretty": pretty,
+    }
+    environment.globals["asset"] = asset
+    return environment
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the address of a file that the page is made with; another content has another address."""
+    return f"/page/{name}?{hashlib.sha256(static(name)).hexdigest()[:12]}"
+
+
+@cache
+def static(name: str) -> bytes:
+    """Return the content of such a file."""
+    return files(__package__).joinpath("static", name).read_bytes()
+
+
+def clock(at: float) -> str:
+    """Write a time of day."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def moment(at: float) -> str:
+    """Write a time as machines read it."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
+
+
+def seconds(duration: float) -> str:
+    """Write a duration as short as it can be read."""
+    duration = max(0.0, duration)
+    if duration < 9.95:
+        return f"{duration:.2f} s" if duration < 0.995 else f"{duration:.1f} s"
+    whole = round(duration)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def figure(number: int) -> str:
+    """Write a large number in groups of three, as both languages read it."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def visible(text: str) -> Markup:
+    """Write foreign text: what cannot be seen is named, and what is too long is cut."""
+    text = text.replace("\r\n", "\n")
+    shown, rest = text[:LONGEST_SHOWN], len(text) - LONGEST_SHOWN
+    pieces, last = Markup(), 0
+    for found in _INVISIBLE.finditer(shown):
+        pieces += shown[last : found.start()]
+        pieces += Markup("<mark>U+{:04X}</mark>").format(ord(found.group()))
+        last = found.end()
+    pieces += shown[last:]
+    return pieces + (Markup("<mark>… +{}</mark>").format(rest) if rest > 0 else "")
+
+
+def pretty(arguments: str) -> str:
+    """Write a call's arguments over several lines; what cannot be seen in them is escaped as JSON does it."""
+    try:
+        written = json.dumps(json.loads(arguments), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        written = arguments
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found.group()):04x}", written)

@@ -1,0 +1,166 @@
+// Keeps the page up to date: the server sends the pieces that changed. Without this script the page is whole, and still.
+"use strict";
+
+const policy = window.trustedTypes
+  ? window.trustedTypes.createPolicy("clawback", { createHTML: (html) => html })
+  : { createHTML: (html) => html };
+
+const list = document.querySelector("[data-pieces]");
+const link = document.querySelector("[data-link]");
+const later = new Map(); // What came while somebody was writing in that piece.
+
+function placeOf(key) {
+  return document.querySelector(`[data-piece="${CSS.escape(key)}"]`);
+}
+
+function isWrittenIn(place) {
+  const fields = [...place.querySelectorAll("textarea, input:not([type=hidden]):not([type=checkbox])")];
+  return fields.some((field) => field === document.activeElement || field.value !== field.defaultValue);
+}
+
+function fill(place, html) {
+  const open = [...place.querySelectorAll("details[open]")].map((details) => details.dataset.name);
+  const hadFocus = place.contains(document.activeElement) ? document.activeElement : null;
+  const selector = hadFocus && focusSelector(hadFocus);
+  place.innerHTML = policy.createHTML(html);
+  for (const details of place.querySelectorAll("details")) {
+    if (open.includes(details.dataset.name)) details.open = true;
+  }
+  if (selector) place.querySelector(selector)?.focus();
+  tidy(place);
+}
+
+function focusSelector(element) {
+  const details = element.closest("details");
+  if (element.tagName === "SUMMARY") return `details[data-name="${details.dataset.name}"] > summary`;
+  if (element.hasAttribute("href")) return `[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  return element.name ? `[name="${element.name}"]` : element.tagName.toLowerCase();
+}
+
+function show(key, html) {
+  const place = placeOf(key);
+  if (place && isWrittenIn(place)) later.set(key, html);
+  else if (place) fill(place, html);
+  else if (list) {
+    const item = document.createElement("li");
+    item.dataset.piece = key;
+    item.className = "fresh";
+    list.append(item);
+    fill(item, html);
+  }
+}
+
+function change(event) {
+  const { order, pieces } = JSON.parse(event.data);
+  for (const [key, html] of Object.entries(pieces)) show(key, html);
+  arrange(order);
+}
+
+function arrange(order) {
+  if (!list) return;
+  const kept = new Set(order);
+  for (const item of [...list.children]) {
+    if (!kept.has(item.dataset.piece) && !isWrittenIn(item)) item.remove();
+  }
+  let next = list.firstElementChild;
+  for (const key of order) {
+    const item = placeOf(key);
+    if (!item) continue;
+    if (item === next) next = next.nextElementSibling;
+    else list.insertBefore(item, next);
+  }
+}
+
+document.addEventListener("focusout", () => {
+  setTimeout(() => {
+    for (const [key, html] of [...later]) {
+      const place = placeOf(key);
+      if (place && isWrittenIn(place)) continue;
+      later.delete(key);
+      if (place) fill(place, html);
+    }
+  });
+});
+
+// The stream. A hidden page lets go of it: a browser has few connections to one server.
+
+let stream = null;
+let version = document.body.dataset.live;
+
+function follow() {
+  if (stream || document.hidden || !version) return;
+  const address = new URL(location.href);
+  address.searchParams.set("since", version);
+  address.hash = "";
+  stream = new EventSource(address);
+  stream.onopen = () => say("on");
+  stream.onerror = () => {
+    say("off");
+    if (stream.readyState !== EventSource.CLOSED) return;
+    // It was refused, and the browser does not ask again by itself: the login may be over.
+    leave();
+    setTimeout(check, 3000);
+  };
+  stream.addEventListener("change", (event) => {
+    version = event.lastEventId;
+    change(event);
+  });
+}
+
+function leave() {
+  stream?.close();
+  stream = null;
+}
+
+async function check() {
+  try {
+    const answer = await fetch(location.href, { redirect: "manual" });
+    if (answer.type === "opaqueredirect") location.reload();
+    else follow();
+  } catch {
+    setTimeout(check, 3000);
+  }
+}
+
+function say(state) {
+  if (!link) return;
+  link.hidden = false;
+  link.dataset.link = state;
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? leave() : follow()));
+addEventListener("pagehide", leave);
+addEventListener("pageshow", follow);
+
+// Times of day as they are here, and durations that go on.
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = new Intl.DateTimeFormat("sv-SE");
+
+function tidy(place) {
+  for (const time of place.querySelectorAll("time[data-clock]")) {
+    const at = new Date(time.dateTime);
+    const isToday = day.format(at) === day.format(new Date());
+    time.textContent = isToday ? clock.format(at) : `${day.format(at)} ${clock.format(at)}`;
+    time.title = at.toLocaleString(document.documentElement.lang);
+  }
+}
+
+function lasted(seconds) {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+setInterval(() => {
+  for (const element of document.querySelectorAll("[data-since]")) {
+    element.textContent = lasted(Math.max(0, Date.now() / 1000 - Number(element.dataset.since)));
+  }
+}, 500);
+
+tidy(document);
+follow();

@@ -1,0 +1,183 @@
+"""The steps of a run, in the order in which they happened."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from bridge.page.asked import Asked
+from bridge.store.rows import CallRow, EventRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
+from bridge.store.timeline import Dated, together
+from tools.ticket_states import PENDING, CallState
+from tools.wire import Answer, Usage
+
+Kind = Literal["request", "again", "node", "invocation", "round", "call", "response", "telling", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A response that is on its way: its number, and what it told so far."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Everything that is known of a run."""
+
+    run: RunRow
+    asked: Asked
+    nodes: Sequence[NodeRow] = ()
+    invocations: Sequence[Dated[InvocationRow]] = ()
+    tickets: Sequence[TicketRow] = ()
+    segments: Sequence[Dated[SegmentRow]] = ()
+    events: Sequence[EventRow] = ()
+    telling: Telling | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen any more."""
+        return self.run.state not in {"running", "suspended"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Something that happened to a call: `event` at `after` seconds since its ticket was opened, by `actor`."""
+
+    event: str
+    actor: str
+    after: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. `tone` is how it goes: busy, waiting, good, bad or quiet; `until` is None while it lasts."""
+
+    key: str
+    kind: Kind
+    at: float
+    tone: str
+    until: float | None = None
+    node: NodeRow | None = None
+    invocation: InvocationRow | None = None
+    ticket: TicketRow | None = None
+    call: CallRow | None = None
+    segment: SegmentRow | None = None
+    telling: Telling | None = None
+    usage: Usage | None = None
+    trail: tuple[Trace, ...] = field(default=())
+    attempt: int = 1
+
+
+def steps_of(happened: Happened) -> list[Step]:
+    """Return the steps of a run."""
+    run = happened.run
+    found = [Step("request", "request", run.created_at, "quiet")]
+    found += _attempts(happened)
+    found += [_node(node, happened) for node in happened.nodes]
+    found += [_invocation(each) for each in happened.invocations]
+    for ticket in happened.tickets:
+        found += _round(ticket, happened.events)
+    found += [_response(each) for each in happened.segments]
+    # What happened at the same time stays in the order from above: a run is asked before its first node begins.
+    found.sort(key=lambda step: step.at)
+    if happened.telling and not happened.over:
+        key = f"response-{happened.telling.number}"
+        found.append(Step(key, "telling", found[-1].at, "busy", telling=happened.telling))
+    if happened.over:
+        tone = {"finished": "good", "failed": "bad"}.get(run.state, "quiet")
+        found.append(Step("end", "end", max(run.updated_at, found[-1].at), tone, run.updated_at))
+    return found
+
+
+def _attempts(happened: Happened) -> Iterator[Step]:
+    """Return where the workflow was run again: where the first thing of a later attempt stands."""
+    begun: dict[int, float] = {}
+    for attempt, at in [
+        *((node.attempt, node.started_at) for node in happened.nodes),
+        *((each.row.attempt, each.at) for each in happened.invocations),
+    ]:
+        begun[attempt] = min(at, begun.get(attempt, at))
+    for attempt, at in sorted(begun.items()):
+        if attempt > 1:
+            yield Step(f"attempt-{attempt}", "again", at, "quiet", attempt=attempt)
+
+
+def _node(node: NodeRow, happened: Happened) -> Step:
+    left = node.ended_at is None and (happened.run.state != "running" or node.attempt < happened.run.attempt)
+    tone = {"succeeded": "good", "running": "busy", "failed": "bad", "exception": "bad"}.get(node.status, "quiet")
+    return Step(f"node-{node.id}", "node", node.started_at, "quiet" if left else tone, node.ended_at, node=node)
+
+
+def _invocation(each: Dated[InvocationRow]) -> Step:
+    tone = {"running": "busy", "answered": "good", "failed": "bad"}.get(each.row.state, "quiet")
+    usage = Answer.model_validate_json(each.row.answer).usage if each.row.answer else None
+    return Step(f"invocation-{each.row.id}", "invocation", each.at, tone, invocation=each.row, usage=usage)
+
+
+def _round(ticket: TicketRow, events: Sequence[EventRow]) -> Iterator[Step]:
+    tone = {"open": "waiting", "resolved": "good"}.get(ticket.state, "quiet")
+    yield Step(f"round-{ticket.id}", "round", ticket.created_at, tone, ticket=ticket)
+    trails = _trails(ticket, events)
+    for call in ticket.calls:
+        trail = tuple(trails[call.id])
+        until = None if call.state in PENDING else ticket.created_at + (trail[-1].after if trail else 0.0)
+        yield Step(
+            f"call-{call.id}", "call", ticket.created_at, _tone(call), until, call=call, ticket=ticket, trail=trail
+        )
+
+
+def _tone(call: CallRow) -> str:
+    if call.state == CallState.RESOLVED:
+        return "bad" if call.is_error else "good"
+    if call.state == CallState.AWAITING_APPROVAL:
+        return "waiting"
+    return "busy" if call.state in PENDING else "bad" if call.state == CallState.DENIED else "quiet"
+
+
+def _trails(ticket: TicketRow, events: Sequence[EventRow]) -> Mapping[str, list[Trace]]:
+    trails: defaultdict[str, list[Trace]] = defaultdict(list)
+    for event in events:
+        if event.ticket_id == ticket.id and event.call_id:
+            trace = Trace(event.event, event.actor, event.at - ticket.created_at, event.detail)
+            trails[event.call_id].append(trace)
+    return trails
+
+
+def _response(each: Dated[SegmentRow]) -> Step:
+    usage = Usage.model_validate_json(each.row.usage)
+    return Step(f"response-{each.row.number}", "response", each.at, "good", each.at, segment=each.row, usage=usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a run took so far. `costs` are sums by currency, as Dify counted them."""
+
+    rounds: int
+    calls: int
+    usage: Usage
+    costs: Mapping[str, str]
+
+
+def totals(happened: Happened) -> Totals:
+    """Add up what a run took. What an executors' run told its client the bridge does not see: its nodes count then."""
+    usages = [Usage.model_validate_json(each.row.usage) for each in happened.segments]
+    if not usages:
+        answers = [each.row.answer for each in happened.invocations if each.row.answer]
+        usages = [Answer.model_validate_json(answer).usage for answer in answers]
+    usage = Usage()
+    for each in usages:
+        usage = together(usage, each)
+    costs: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for node in happened.nodes:
+        if node.price:
+            costs[node.currency] += Decimal(node.price)
+    return Totals(
+        rounds=len(happened.tickets),
+        calls=sum(len(ticket.calls) for ticket in happened.tickets),
+        usage=usage,
+        costs={currency: f"{cost.normalize():f}" for currency, cost in costs.items()},
+    )

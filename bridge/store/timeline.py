@@ -1,0 +1,227 @@
+"""The statements behind the web page, each with a sentence above it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+
+from bridge.store import schema as t
+from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow
+from bridge.store.store import Store
+from tools.ticket_states import PENDING, CallState, TicketState
+from tools.wire import Usage
+
+SEARCHED_RUNS = 1_000
+"""In how many runs, from the newest on, a text is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which runs are asked for; what is empty does not matter. `content` is whether `text` may be looked for in it."""
+
+    app: str = ""
+    state: str = ""
+    tool: str = ""
+    text: str = ""
+    content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A run as one line of the list. `pending` are calls without a result, `undecided` those that wait for a person."""
+
+    id: str
+    model: str
+    direction: str
+    auxiliary: str | None
+    state: str
+    attempt: int
+    error: str | None
+    created_at: float
+    updated_at: float
+    rounds: int
+    tools: tuple[str, ...]
+    calls: int
+    pending: int
+    undecided: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Dated[Row]:
+    """A row, and when it was written."""
+
+    row: Row
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A call that waits for a person, and where it belongs. `asked_at` is when its ticket was opened."""
+
+    call: CallRow
+    run: RunRow
+    asked_at: float
+
+
+class Timeline:
+    """What a store holds, as the web page shows it."""
+
+    def __init__(self, store: Store) -> None:
+        self._transaction = store.transaction
+
+    def runs(self, asked: Filter, limit: int, offset: int) -> list[Glance]:
+        """List the runs that fit, newest first."""
+        columns = [t.runs.c[name] for name in Glance.__slots__ if name in t.runs.c]
+        fitting = select(*columns).where(*_fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id)
+        with self._transaction() as connection:
+            rows = connection.execute(fitting.limit(limit).offset(offset)).all()
+            ids = [row.id for row in rows]
+            calls = connection.execute(
+                select(t.tickets.c.run_id, t.tickets.c.id, t.calls.c.name, t.calls.c.state)
+                .join(t.calls)
+                .where(t.tickets.c.run_id.in_(ids))
+                .order_by(t.tickets.c.created_at, t.calls.c.position)
+            ).all()
+            used = connection.execute(
+                select(t.segments.c.run_id, t.segments.c.usage).where(t.segments.c.run_id.in_(ids))
+            ).all()
+        usage: dict[str, Usage] = {}
+        for run_id, text in used:
+            usage[run_id] = together(usage.get(run_id, Usage()), Usage.model_validate_json(text))
+        return [
+            Glance(
+                **row._mapping,
+                rounds=len({call.id for call in calls if call.run_id == row.id}),
+                tools=tuple(dict.fromkeys(call.name for call in calls if call.run_id == row.id)),
+                calls=sum(call.run_id == row.id for call in calls),
+                pending=sum(call.run_id == row.id and call.state in PENDING for call in calls),
+                undecided=sum(call.run_id == row.id and call.state == CallState.AWAITING_APPROVAL for call in calls),
+                usage=usage.get(row.id, Usage()),
+            )
+            for row in rows
+        ]
+
+    def models(self) -> list[str]:
+        """List the apps that have had runs."""
+        with self._transaction() as connection:
+            return list(connection.execute(select(t.runs.c.model).distinct().order_by(t.runs.c.model)).scalars())
+
+    def requests(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Return what started these runs, as JSON, by the run's id."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(t.runs.c.id, t.runs.c.request).where(t.runs.c.id.in_(run_ids)))
+            return {row.id: row.request for row in rows}
+
+    def mark(self, run_id: str) -> tuple[object, ...] | None:
+        """Return what differs whenever anything of a run has changed; None where there is no such run."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                select(
+                    t.runs.c.updated_at,
+                    t.runs.c.state,
+                    _of(run_id, func.max(t.events.c.id), t.events.c.run_id),
+                    _of(run_id, func.count(), t.segments.c.run_id),
+                    _of(run_id, func.count(), t.nodes.c.run_id),
+                    _of(run_id, func.max(t.nodes.c.ended_at), t.nodes.c.run_id),
+                    _of(run_id, func.sum(t.nodes.c.retries), t.nodes.c.run_id),
+                    _of(run_id, func.count(), t.invocations.c.run_id),
+                    _of(run_id, func.count(t.invocations.c.answer), t.invocations.c.run_id),
+                ).where(t.runs.c.id == run_id)
+            ).first()
+            return tuple(row) if row else None
+
+    def segments(self, run_id: str) -> list[Dated[SegmentRow]]:
+        """List what the run has told its client, and when each response ended."""
+        columns = [t.segments.c[name] for name in SegmentRow.__slots__]
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(*columns, t.segments.c.created_at)
+                .where(t.segments.c.run_id == run_id)
+                .order_by(t.segments.c.number)
+            )
+            return [Dated(SegmentRow(*row[:-1]), row[-1]) for row in rows]
+
+    def invocations(self, run_id: str) -> list[Dated[InvocationRow]]:
+        """List the run's invocations, and when each attached."""
+        columns = [t.invocations.c[name] for name in InvocationRow.__slots__]
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(*columns, t.invocations.c.created_at)
+                .where(t.invocations.c.run_id == run_id)
+                .order_by(t.invocations.c.created_at)
+            )
+            return [Dated(InvocationRow(*row[:-1]), row[-1]) for row in rows]
+
+    def count_undecided(self) -> int:
+        """Count the calls that wait for a person."""
+        with self._transaction() as connection:
+            return connection.execute(
+                select(func.count()).select_from(t.calls).join(t.tickets).where(_WAITS)
+            ).scalar_one()
+
+    def undecided(self, limit: int) -> list[Undecided]:
+        """List the calls that have waited longest for a person."""
+        call_columns = [t.calls.c[name] for name in CallRow.__slots__]
+        run_columns = [t.runs.c[name] for name in RunRow.__slots__]
+        width = len(call_columns)
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(*call_columns, *run_columns, t.tickets.c.created_at)
+                .join_from(t.calls, t.tickets)
+                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
+                .where(_WAITS)
+                .order_by(t.tickets.c.created_at, t.calls.c.position)
+                .limit(limit)
+            )
+            return [Undecided(CallRow(*row[:width]), RunRow(*row[width:-1]), row[-1]) for row in rows]
+
+
+_WAITS = and_(t.calls.c.state == CallState.AWAITING_APPROVAL.value, t.tickets.c.state == TicketState.OPEN.value)
+
+
+def together(one: Usage, other: Usage) -> Usage:
+    """Return what two responses used together."""
+    return Usage(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        completion_tokens=one.completion_tokens + other.completion_tokens,
+    )
+
+
+def _of(run_id: str, figure: ColumnElement[Any], column: ColumnElement[str]) -> ColumnElement[Any]:
+    return select(figure).where(column == run_id).scalar_subquery()
+
+
+def _fitting(asked: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if asked.app:
+        conditions.append(t.runs.c.model == asked.app)
+    if asked.state == "undecided":
+        conditions.append(t.runs.c.id.in_(select(t.tickets.c.run_id).join(t.calls).where(_WAITS)))
+    elif asked.state:
+        conditions.append(t.runs.c.state == asked.state)
+    if asked.tool:
+        conditions.append(t.runs.c.id.in_(_runs_with_calls(t.calls.c.name.icontains(asked.tool, autoescape=True))))
+    if asked.text:
+        newest = select(t.runs.c.id).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(SEARCHED_RUNS)
+        conditions = [t.runs.c.id.in_(newest), _mentions(asked.text, content=asked.content)]
+    return conditions
+
+
+def _runs_with_calls(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
+    return select(t.tickets.c.run_id).join(t.calls).where(*conditions)
+
+
+def _mentions(text: str, *, content: bool) -> ColumnElement[bool]:
+    """Where the text stands: in what names things and says what went wrong, and in content only where that is shown."""
+    named = (t.runs.c.id, t.runs.c.model, t.runs.c.conversation_id, t.runs.c.workflow_run_id, t.runs.c.error)
+    called = [t.calls.c.id, t.calls.c.name, t.calls.c.ticket_id]
+    nodes = select(t.nodes.c.run_id).where(t.nodes.c.title.icontains(text, autoescape=True))
+    found = [*(column.icontains(text, autoescape=True) for column in named), t.runs.c.id.in_(nodes)]
+    if content:
+        called += [t.calls.c.arguments, t.calls.c.output]
+        said = select(t.segments.c.run_id).where(t.segments.c.text.icontains(text, autoescape=True))
+        found += [t.runs.c.request.icontains(text, autoescape=True), t.runs.c.id.in_(said)]
+    calls = _runs_with_calls(or_(*(column.icontains(text, autoescape=True) for column in called)))
+    return or_(*found, t.runs.c.id.in_(calls))
