@@ -31,7 +31,8 @@ class Upstream:
 class Stack:
     """All parts, running in `folder`. A context manager; leaving it ends them.
 
-    `apps` names examples, `exports` other app exports by the model id under which they are shown.
+    `apps` names examples, `exports` other app exports by the model id under which they are shown. `bridge_keys` are
+    keys at the top of the bridge's configuration, `bridge_settings` its limits.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Stack:
         upstream_model: str = "scripted",
         box_options: Sequence[str] = (),
         bridge_settings: Mapping[str, Any] | None = None,
+        bridge_keys: Mapping[str, Any] | None = None,
         app_settings: Mapping[str, Any] | None = None,
         plugin_folder: Path = ROOT,
         credentials: Mapping[str, str] | None = None,
@@ -61,7 +63,7 @@ class Stack:
         self.scripted: Service | None = None
         try:
             self.upstream = upstream or self._start_scripted(upstream_model)
-            self._write_config(bridge_settings or {}, app_settings or {})
+            self._write_config(bridge_keys or {}, bridge_settings or {}, app_settings or {})
             self.bridge = self._start_bridge()
             self._write_credentials(credentials or {})
             self.box = self._start_box(plugin_folder, box_options)
@@ -128,7 +130,9 @@ class Stack:
         self.scripted = self._start("scripted", ["-m", "scripted", "--port", "0", "--api-key", api_key])
         return Upstream(self.scripted.ready["base_url"], api_key, model)
 
-    def _write_config(self, settings: Mapping[str, Any], app_settings: Mapping[str, Any]) -> None:
+    def _write_config(
+        self, keys: Mapping[str, Any], settings: Mapping[str, Any], app_settings: Mapping[str, Any]
+    ) -> None:
         tokens = {
             "client": hash_token(self.client_token),
             "plugin": hash_token(self.plugin_token),
@@ -136,6 +140,7 @@ class Stack:
             "operator": hash_token(self.operator_token),
         }
         lines = [f"port = {self._bridge_port}", f"data_dir = {json.dumps(str(self.folder / 'bridge'))}"]
+        lines += [f"{name} = {json.dumps(value)}" for name, value in keys.items()]
         limits = dict(settings)
         lines += ["[tokens]", *(f"{name} = {json.dumps(value)}" for name, value in tokens.items())]
         lines += ["[limits]", *(f"{name} = {json.dumps(value)}" for name, value in limits.items())]
