@@ -154,7 +154,10 @@ class Tickets:
         if run and invocation and invocation.attempt != run.attempt:
             return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
         if ticket.state != "resolved":
-            return TicketStatus.model_validate({"ticket_id": ticket.id, "state": ticket.state, "reason": ticket.reason})
+            came = ticket.results() if ticket.state == "expired" else []
+            return TicketStatus.model_validate(
+                {"ticket_id": ticket.id, "state": ticket.state, "reason": ticket.reason, "results": came}
+            )
         reply = Reply.model_validate_json(ticket.reply) if ticket.reply else Reply()
         return TicketStatus(
             ticket_id=ticket.id,
@@ -265,6 +268,17 @@ class Tickets:
             self._store.close_ticket(ticket_id, "cancelled", reason, "plugin")
         self._runs.wakeups.wake(ticket_id)
         return self.status(self.known(ticket_id), None)
+
+    def expire(self, ticket_id: str, invocation_id: str | None = None) -> TicketStatus:
+        """The plugin goes on without the results that are not there, unless a later invocation waits for them."""
+        with self._runs.lock:
+            status = self.status(self.known(ticket_id), invocation_id)
+            if status.state != "open":
+                return status
+            self._store.close_ticket(ticket_id, "expired", "the node did not wait any longer", "plugin")
+            log.info("ticket expired", extra={"ticket": ticket_id})
+        self._runs.wakeups.wake(ticket_id)
+        return self.status(self.known(ticket_id), invocation_id)
 
     def suspend(self, ticket_id: str, invocation_id: str | None = None) -> TicketStatus:
         """The plugin lets go of its workflow, unless the results are in or a later invocation waits for them."""

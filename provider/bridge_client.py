@@ -15,6 +15,7 @@ from provider.events import (
     Attached,
     BridgeFailed,
     CancelTicket,
+    ExpireTicket,
     OpenTicket,
     PollTicket,
     Record,
@@ -62,6 +63,12 @@ class BridgeClient:
         """Let go of a ticket."""
         return self._status(
             "POST", f"tickets/{exchange.ticket_id}/suspend", params={"invocation_id": exchange.invocation_id}
+        )
+
+    def expire_ticket(self, exchange: ExpireTicket) -> TicketReported | BridgeFailed:
+        """Wait no longer for a ticket."""
+        return self._status(
+            "POST", f"tickets/{exchange.ticket_id}/expire", params={"invocation_id": exchange.invocation_id}
         )
 
     def cancel_ticket(self, exchange: CancelTicket) -> None:

@@ -4,11 +4,12 @@
             └─ callbacks on ──> ATTACHING ──> replay, then ──> CALLING ──> calls: OPENING ──> WAITING
                                                                  ^                              │  │
                                                                  └────── resolved, expired ─────┘  │ time is up
-                                                                 └────── resolved after all ── SUSPENDING ──> END
+                                                                 └────── resolved after all ── LETTING_GO ──> END
 
-A node with stop_after_tool_calls ends where it would begin to wait. That, an answer, and a failure while a run is
-attached, pass through RECORDING before the END. Which event is handled how in which phase is the table `_HANDLERS`;
-anything else is a fault of the caller.
+When the time is up, a node lets go as its on_callback_timeout says: it suspends the run, or lets the ticket expire and
+has the model answer, or fails. A node with stop_after_tool_calls ends where it would begin to wait. That, an answer,
+and a failure while a run is attached, pass through RECORDING before the END. Which event is handled how in which phase
+is the table `_HANDLERS`; anything else is a fault of the caller.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from enum import Enum, auto
 from typing import Any
 
 from provider.drafts import Drafting
-from provider.errors import Cancelled, ProviderError, Suspended, Unavailable
+from provider.errors import Cancelled, ProviderError, ResultsMissing, Suspended, Unavailable
 from provider.events import (
     Action,
     Attach,
@@ -29,6 +30,7 @@ from provider.events import (
     Delta,
     Event,
     Exchange,
+    ExpireTicket,
     Fail,
     Finish,
     Heartbeat,
@@ -69,6 +71,8 @@ HEARTBEAT_SECONDS = 9.5
 BRIDGE_PATIENCE = 30.0
 """How long the bridge may be away, starting again perhaps, when it is needed at once."""
 
+ANSWER_SECONDS = 60.0
+"""What a node that answers without the results keeps of its time for that; a fifth where it has little."""
 
 LIMIT_NOTE = "(The limit of {limit} tool call rounds is reached. Answer now with what is known, without calling tools.)"
 EXPIRED_NOTE = "(The tools did not answer in time. Answer now with what is known, without calling tools.)"
@@ -77,7 +81,7 @@ HALF_A_CALL = (
     "The client was told of a call that the model did not finish as it began, so nothing may be run. "
     "Trying again may help."
 )
-EXPIRED_RESULT = "Error: this call expired before its tool answered"
+EXPIRED_RESULT = "Error: this call expired, as its result did not come in time"
 NO_ANSWER = "(The model asked for more tools, which this node does not allow any more, instead of an answer.)"
 
 
@@ -89,7 +93,7 @@ class Phase(Enum):
     CALLING = auto()
     OPENING = auto()
     WAITING = auto()
-    SUSPENDING = auto()
+    LETTING_GO = auto()
     RECORDING = auto()
     END = auto()
 
@@ -177,7 +181,7 @@ class Engine:
 
     def close(self) -> CancelTicket | None:
         """Nobody takes the outputs any more. Return what the bridge should hear about it."""
-        holds_ticket = self._phase in {Phase.OPENING, Phase.WAITING, Phase.SUSPENDING}
+        holds_ticket = self._phase in {Phase.OPENING, Phase.WAITING, Phase.LETTING_GO}
         self._phase = Phase.END
         if not holds_ticket:
             return None
@@ -396,7 +400,9 @@ class Engine:
         return self._shown_before + self._response.shown
 
     def _hold(self) -> None:
-        self._wait_until = min(self._now + self._settings.callback_wait_seconds, self._given.hold_until)
+        limit = self._given.time_limit
+        kept = min(ANSWER_SECONDS, limit / 5) if self._settings.on_callback_timeout == "answer" else 0
+        self._wait_until = min(self._now + self._settings.callback_wait_seconds, self._given.hold_until - kept)
 
     def _opened(self, event: TicketReported) -> list[Action]:
         """The ticket is open. The empty chunk tells the bridge that the text before the calls is complete."""
@@ -417,7 +423,7 @@ class Engine:
         self._phase = Phase.WAITING
         left = self._wait_until - self._now
         if left <= 0:
-            return self._suspend()
+            return self._let_go()
         poll = PollTicket(self._ticket_id, self._given.invocation_id, min(POLL_SECONDS, left))
         return [*self._heartbeat(), *self._exchange(poll)]
 
@@ -425,18 +431,24 @@ class Engine:
         self._backoff.reset()
         status = event.status
         match status.state:
-            case "open" if self._phase is Phase.SUSPENDING:
+            case "open" if self._phase is Phase.LETTING_GO:
                 return self._fail(_suspended(self._settings, self._given.time_limit))
             case "open":
                 return self._poll()
             case "resolved":
                 return self._resolved(status)
             case "expired":
-                self._note = EXPIRED_NOTE
-                self._append(self._round.failed(f"{EXPIRED_RESULT}. {status.reason or ''}".strip()))
-                return self._hand_over(self._aside) if self._aside else self._call()
+                return self._expired(status)
             case "cancelled":
                 return self._fail(Cancelled(f"The run was cancelled: {status.reason or 'its client went away'}"))
+
+    def _expired(self, status: TicketStatus) -> list[Action]:
+        if self._phase is Phase.LETTING_GO and self._settings.on_callback_timeout == "fail":
+            return self._fail(_results_missing(self._settings))
+        self._note = EXPIRED_NOTE
+        reason = f"{EXPIRED_RESULT}. {status.reason or ''}".strip()
+        self._append(self._round.without(self._seen(status.results), reason))
+        return self._hand_over(self._aside) if self._aside else self._call()
 
     def _resolved(self, status: TicketStatus) -> list[Action]:
         self._append(self._round.messages(self._seen(status.results), status.messages))
@@ -463,12 +475,14 @@ class Engine:
 
     # Letting go
 
-    def _suspend(self) -> list[Action]:
-        self._phase = Phase.SUSPENDING
+    def _let_go(self) -> list[Action]:
+        self._phase = Phase.LETTING_GO
         self._be_patient(self._given.deadline)
-        return self._exchange(SuspendTicket(self._ticket_id, self._given.invocation_id))
+        suspends = self._settings.on_callback_timeout == "suspend"
+        exchange = SuspendTicket if suspends else ExpireTicket
+        return self._exchange(exchange(self._ticket_id, self._given.invocation_id))
 
-    def _suspend_failed(self, event: BridgeFailed) -> list[Action]:
+    def _let_go_failed(self, event: BridgeFailed) -> list[Action]:
         return self._try_again(event) or self._end(Fail(event.error))
 
     # The end
@@ -617,6 +631,13 @@ def _suspended(settings: NodeSettings, limit: float) -> Suspended:
     )
 
 
+def _results_missing(settings: NodeSettings) -> ResultsMissing:
+    return ResultsMissing(
+        f"The results of the tools did not come within {settings.callback_wait_seconds} s (callback_wait_seconds), and "
+        "this node is to fail then (on_callback_timeout)"
+    )
+
+
 _HANDLERS: dict[tuple[Phase, type[Event]], Callable[[Engine, Any], list[Action]]] = {
     (Phase.START, Started): Engine._start,
     (Phase.ATTACHING, Attached): Engine._attached,
@@ -632,8 +653,8 @@ _HANDLERS: dict[tuple[Phase, type[Event]], Callable[[Engine, Any], list[Action]]
     (Phase.WAITING, TicketReported): Engine._reported,
     (Phase.WAITING, BridgeFailed): Engine._poll_failed,
     (Phase.WAITING, Woke): Engine._poll_again,
-    (Phase.SUSPENDING, TicketReported): Engine._reported,
-    (Phase.SUSPENDING, BridgeFailed): Engine._suspend_failed,
-    (Phase.SUSPENDING, Woke): Engine._again,
+    (Phase.LETTING_GO, TicketReported): Engine._reported,
+    (Phase.LETTING_GO, BridgeFailed): Engine._let_go_failed,
+    (Phase.LETTING_GO, Woke): Engine._again,
     (Phase.RECORDING, Recorded): Engine._recorded,
 }

@@ -8,7 +8,8 @@ ProviderError
 ├── Unauthorized    InvokeAuthorizationError       a key or token is wrong
 └── Refused         InvokeBadRequestError          the request cannot work; sending it again does not help
     ├── ContextTooLong                             the prompt does not fit; the text says context_length_exceeded
-    └── Cancelled                                  the bridge ended the run
+    ├── Cancelled                                  the bridge ended the run
+    └── ResultsMissing                             the results did not come in time, and the node is to fail then
 
 On the right are the SDK's five typed errors: Dify understands no others.
 """
@@ -59,6 +60,10 @@ class ContextTooLong(Refused):
 
 class Cancelled(Refused):
     """The bridge ended the run."""
+
+
+class ResultsMissing(Refused):
+    """The results did not come in time, and the node is to fail then."""
 
 
 def clean(text: str, secrets: Iterable[str] = ()) -> str:

@@ -129,6 +129,14 @@ class SuspendTicket:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpireTicket:
+    """Wait no longer for the results that are not there."""
+
+    ticket_id: str
+    invocation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelTicket:
     """Tell the bridge that nobody waits any more."""
 
@@ -163,7 +171,9 @@ class TellDrafts:
     request: DraftRequest
 
 
-Exchange = Attach | CallUpstream | OpenTicket | PollTicket | SuspendTicket | CancelTicket | Record | Pause
+Exchange = (
+    Attach | CallUpstream | OpenTicket | PollTicket | SuspendTicket | ExpireTicket | CancelTicket | Record | Pause
+)
 
 # Outputs: for Dify
 

@@ -16,6 +16,7 @@ from provider.events import (
     CancelTicket,
     Event,
     Exchange,
+    ExpireTicket,
     Fail,
     Finish,
     Heartbeat,
@@ -134,6 +135,8 @@ class _Exchanges:
                 yield self._bridge.poll_ticket(exchange)
             case SuspendTicket():
                 yield self._bridge.suspend_ticket(exchange)
+            case ExpireTicket():
+                yield self._bridge.expire_ticket(exchange)
             case Record():
                 yield self._bridge.record(exchange)
             case CancelTicket():

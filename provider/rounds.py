@@ -38,8 +38,8 @@ class OpenRound:
     def messages(self, results: Iterable[ToolResult], then: Sequence[Message] = ()) -> list[Message]:
         """Return the assistant message, one tool message for each call in call order, then the images of the results.
 
-        What the client said `then` comes last. The reasoning goes back in the field in which it came: DeepSeek's models refuse to go on without it, see
-        https://api-docs.deepseek.com/guides/thinking_mode
+        What the client said `then` comes last. The reasoning goes back in the field in which it came: DeepSeek's models
+        refuse to go on without it, see https://api-docs.deepseek.com/guides/thinking_mode
         """
         by_id = self.own | {result.tool_call_id: result for result in results}
         said = assistant_message(self.content, list(self.calls)) | self.reasoning
@@ -50,9 +50,15 @@ class OpenRound:
         images = images_message(answers)
         return [said, *(answer.to_message() for answer in answers), *([images] if images else []), *then]
 
-    def failed(self, reason: str) -> list[Message]:
-        """Return the round's messages where no call was run."""
-        return self.messages(ToolResult(tool_call_id=call.id, output=reason, is_error=True) for call in self.runnable)
+    def without(self, results: Sequence[ToolResult], reason: str) -> list[Message]:
+        """Return the round's messages where only these `results` came; the other calls are answered with `reason`."""
+        came = {result.tool_call_id for result in results}
+        missing = [
+            ToolResult(tool_call_id=call.id, output=reason, is_error=True)
+            for call in self.runnable
+            if call.id not in came
+        ]
+        return self.messages([*results, *missing])
 
 
 def aside(reply: Reply, names: Collection[str]) -> tuple[list[ToolCall], Reply]:
@@ -96,7 +102,7 @@ def sort_out(
         problem = reply.problems.get(call.id) or problem or _unknown(call.name, list(tools))
         if problem:
             own[call.id] = ToolResult(tool_call_id=call.id, output=f"Error: {problem}", is_error=True)
-            call = _presentable(call)
+            call = _presentable(call, known=call.name in tools)
         calls.append(call)
     return OpenRound(content, calls, own, reasoning or {})
 
@@ -123,8 +129,8 @@ def _checked(
     ), f"{found.problem}. {_AGAIN}" if found.problem else None
 
 
-def _presentable(call: ToolCall) -> ToolCall:
-    name = _NOT_IN_NAMES.sub("_", call.name)[:64]
+def _presentable(call: ToolCall, *, known: bool) -> ToolCall:
+    name = call.name if known else _NOT_IN_NAMES.sub("_", call.name)[:64]
     return call.model_copy(
         update={"name": name, "arguments": "{}" if arguments_problem(call.arguments) else call.arguments}
     )

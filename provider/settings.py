@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from provider.errors import Refused
 
+OnTimeout = Literal["suspend", "answer", "fail"]
 ModeName = Literal["auto", "structured", "openclaw_text"]
 
 
@@ -22,6 +23,7 @@ class NodeSettings(BaseModel):
     allowed_tools: str = ""
     max_tool_call_rounds: int = Field(default=20, ge=1, le=200)
     callback_wait_seconds: int = Field(default=300, ge=0, le=86_400)
+    on_callback_timeout: OnTimeout = "suspend"
     stop_after_tool_calls: bool = False
     callback_key: str = ""
     parameters_from: Literal["node", "client"] = "node"

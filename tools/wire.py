@@ -6,6 +6,9 @@
                                                  TicketStatus; a long poll of at most `wait` seconds. An invocation
                                                  whose run was started again since hears that it is cancelled
     POST /plugin/v1/tickets/{ticket_id}/cancel   CancelRequest -> TicketStatus
+    POST /plugin/v1/tickets/{ticket_id}/expire?invocation_id=ID
+                                                 TicketStatus; expired: the plugin goes on without the results that did
+                                                 not come; resolved: with them
     POST /plugin/v1/tickets/{ticket_id}/suspend?invocation_id=ID
                                                  TicketStatus; still open: the plugin lets go; resolved: it goes on
     POST /plugin/v1/invocations/{id}/drafts      DraftRequest -> 204; calls that the model is still writing
@@ -180,7 +183,8 @@ class TicketRequest(_Wire):
 
 
 class TicketStatus(_Wire):
-    """A ticket as the plugin sees it. `results` are complete, in call order, when it is resolved.
+    """A ticket as the plugin sees it. `results` are complete, in call order, when it is resolved, and when it is
+    expired those that came in time.
 
     `messages` are user messages that the client sent after the results; `tools` and `tool_choice` are what its
     request offers from now on (None: as before). `reason` says why a ticket is expired or cancelled.

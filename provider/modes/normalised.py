@@ -60,9 +60,8 @@ class _NamedBack:
 
 
 def _names(prompt: Prompt) -> dict[str, str]:
-    """Return the plain name of each tool that the model hears of; those on offer choose first."""
-    spoken = (call["function"]["name"] for message in prompt.messages for call in _calls(message))
-    return safe_names([*names_of(prompt.tools), *names_of(prompt.known), *spoken])
+    """Return the plain name of each tool. A name that only the transcript holds must not take another tool's."""
+    return safe_names([*names_of(prompt.tools), *names_of(prompt.known)])
 
 
 def _plain(prompt: Prompt, names: Mapping[str, str]) -> Prompt:
@@ -81,14 +80,12 @@ def _definitions(tools: Iterable[ToolDefinition], names: Mapping[str, str]) -> l
 
 
 def _message(message: Message, names: Mapping[str, str]) -> Message:
-    if not any(names[call["function"]["name"]] != call["function"]["name"] for call in _calls(message)):
-        return message
-    calls = [
-        call | {"function": call["function"] | {"name": names[call["function"]["name"]]}} for call in _calls(message)
-    ]
-    return message | {"tool_calls": calls}
-
-
-def _calls(message: Message) -> list[dict[str, Any]]:
     calls = message.get("tool_calls") if message.get("role") == "assistant" else None
-    return calls if isinstance(calls, list) else []
+    if not isinstance(calls, list):
+        return message
+    return message | {"tool_calls": [_call(call, names) for call in calls]}
+
+
+def _call(call: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    name = call["function"]["name"]
+    return call | {"function": call["function"] | {"name": names.get(name) or safe_names([name])[name]}}

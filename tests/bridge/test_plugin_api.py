@@ -305,3 +305,16 @@ def test_what_is_not_there_has_openais_shape_too(app: Flask) -> None:
     status, body = call(app, "GET", "/nothing/here")
     assert (status, body["error"]["type"]) == (404, "invalid_request_error")
     assert call(app, "DELETE", "/plugin/v1/attach")[0] == 405
+
+
+def test_a_ticket_that_is_not_waited_for_any_longer_keeps_the_results_that_came(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run, "invocation1", CALL, SECOND)
+    post(app, (CALL["id"], "one"))
+    path = "/plugin/v1/tickets/ticket1/expire?invocation_id="
+    assert call(app, "POST", path + "invocation9")[1]["state"] == "cancelled"
+    for _ in range(2):
+        status, told = call(app, "POST", path + "invocation1")
+        assert (status, told["state"]) == (200, "expired")
+        assert [result["output"] for result in told["results"]] == ["one"]
+    assert post(app, (SECOND["id"], "two"))[0] == 410

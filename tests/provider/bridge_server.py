@@ -134,6 +134,9 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", "tickets", ticket_id, "suspend":
                 bridge.tickets[ticket_id].suspended = True
                 return bridge.tickets[ticket_id].status
+            case "POST", "tickets", ticket_id, "expire":
+                bridge.settle(bridge.tickets[ticket_id], "expired")
+                return bridge.tickets[ticket_id].status
             case "POST", "tickets", ticket_id, "cancel":
                 bridge.tickets[ticket_id].cancelled = json.loads(body)["reason"]
                 return bridge.tickets[ticket_id].status

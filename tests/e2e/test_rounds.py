@@ -1,0 +1,130 @@
+"""What happens around a round: names and arguments that need care, and results that do not come in time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.stack import PROVIDER, Stack
+from tests.e2e.conftest import call, export_with, stream, upstream_log, workflow_runs
+from tests.e2e.executors import wait_for
+from tests.e2e.test_survives import results, text, tool_calls
+
+ODD: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "fs.read",
+        "parameters": {
+            "type": "object",
+            "properties": {"path": {"type": "string", "maxLength": 10**6}, "lines": {"type": "array"}},
+            "required": ["path"],
+            "x-shown-as": "file",
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("rounds")
+    timeouts = {"answering": "answer", "failing": "fail"}
+    exports = {
+        "minimal": _export(folder),
+        "text": _export(folder, "scripted-text-hermes_json", tool_call_mode="openclaw_text"),
+        **{
+            name: _export(folder, on_callback_timeout=choice, callback_wait_seconds=1)
+            for name, choice in timeouts.items()
+        },
+    }
+    # Without a name of its own, the upstream knows each model by the name that it has in the app.
+    with Stack(
+        folder, apps=[], exports=exports, bridge_settings={"keepalive_seconds": 0.5}, upstream_model=""
+    ) as running:
+        yield running
+
+
+def _export(folder: Path, model: str = "scripted", **parameters: Any) -> Path:
+    given = {"external_tool_callback_enabled": True, **parameters}
+    node = {"provider": PROVIDER, "name": model, "mode": "chat", "completion_params": given}
+    return export_with(folder, "minimal", node={"model": node})
+
+
+class Talk:
+    """A client with one odd tool."""
+
+    def __init__(self, stack: Stack, model: str, *prompt: str, **fields: Any) -> None:
+        self.stack, self.model, self.fields = stack, model, fields
+        self.messages: list[dict[str, Any]] = [{"role": "user", "content": "\n".join(prompt)}]
+        self.run = ""
+
+    def go(self) -> tuple[str, list[dict[str, Any]]]:
+        body = {"model": self.model, "messages": self.messages, "tools": [ODD], **self.fields}
+        with stream(
+            self.stack, body, **{"X-Session-Affinity": self.messages[0]["content"].partition("\n")[0]}
+        ) as response:
+            lines = list(response.iter_lines())
+            self.run = response.headers.get("x-clawback-run", "")
+        told = Told(lines)
+        said, calls = text(told), tool_calls(told)
+        self.messages.append({"role": "assistant", "content": said or None} | ({"tool_calls": calls} if calls else {}))
+        return said, calls
+
+    def answer(self, output: str) -> tuple[str, list[dict[str, Any]]]:
+        self.messages += results(self.messages, output)
+        return self.go()
+
+
+class Told:
+    """The lines of a response that was read to its end."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def iter_lines(self) -> Iterator[str]:
+        return iter(self._lines)
+
+
+@pytest.mark.parametrize("model", ["minimal", "text"])
+def test_a_tool_with_an_odd_name_and_schema_goes_through_a_strict_upstream(stack: Stack, model: str) -> None:
+    talk = Talk(stack, model, f"Odd in {model}.", call("fs_read", path="a"), "!then", "!say read")
+    _, calls = talk.go()
+    assert [made["function"]["name"] for made in calls] == ["fs.read"]
+    assert talk.answer("contents")[0] == "read"
+    assert all(entry["status"] == 200 for entry in upstream_log(stack, f"Odd in {model}."))
+
+
+def test_arguments_that_do_not_fit_never_reach_the_client(stack: Stack) -> None:
+    prompt = ["Unfit.", call("fs_read", lines=3), "!then", call("fs_read", path="a", lines="[1]"), "!then", "!say ok"]
+    talk = Talk(stack, "text", *prompt)
+    _, calls = talk.go()
+    assert [json.loads(made["function"]["arguments"]) for made in calls] == [{"path": "a", "lines": [1]}]
+    assert talk.answer("contents")[0] == "ok"
+    asked = upstream_log(stack, "Unfit.")
+    assert len(asked) == 3
+    assert "'path' is required" in json.dumps(asked[1]["request"])
+
+
+def test_a_node_answers_without_results_that_do_not_come(stack: Stack) -> None:
+    talk = Talk(stack, "answering", "Too late.", call("fs_read", path="a"), "!then", "!say I do not know.")
+    talk.go()
+    run = talk.run
+    wait_for(lambda: [row["status"] for row in workflow_runs(stack, run)] == ["succeeded"] or None)
+    asked = upstream_log(stack, "Too late.")
+    assert len(asked) == 2
+    assert "did not come in time" in json.dumps(asked[1]["request"])
+    assert talk.answer("late")[0] == "I do not know."
+    assert talk.run != run, "what the client has now is a turn of its own"
+
+
+def test_a_node_fails_where_it_is_told_to(stack: Stack) -> None:
+    talk = Talk(stack, "failing", "Fail then.", call("fs_read", path="a"), "!then", "!say fine")
+    talk.go()
+    run = talk.run
+    wait_for(lambda: [row["status"] for row in workflow_runs(stack, run)] == ["failed"] or None)
+    store = stack.store()
+    row = wait_for(lambda: found if (found := store.run(run)) and found.state == "failed" else None)
+    store.close()
+    assert "on_callback_timeout" in str(row.error)
+    assert talk.answer("late")[0] == "fine"
