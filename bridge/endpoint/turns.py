@@ -16,7 +16,7 @@ from bridge.endpoint.recall import results_with_our_ids, with_our_ids
 from bridge.endpoint.tool_results import woven
 from bridge.errors import InvalidRequest
 from bridge.requests import Reply, RunRequest
-from bridge.runs import Runs
+from bridge.runs import MAX_ATTEMPTS, Runs
 from bridge.segments import Calls, End, Segment
 from bridge.sessions import Session, Turn, auxiliary, identify, split_turn, transcript_keys, turn_key
 from bridge.store.rows import RunRow, SessionRow, TicketRow
@@ -27,6 +27,8 @@ from tools.results import Message, ToolResult, text_of
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.endpoint")
+
+UNFINISHED = frozenset({"running", "suspended"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Turns:
         session = identify(headers, messages, body)
         key = turn_key(session.key, app.model, messages)
         joined = self._join(session, key)
+        joined = joined or self._take_up(app, session, key)
         if joined:
             return joined
         asked.anonymous = session.key is None
@@ -142,6 +145,18 @@ class Turns:
             self._supersede(row)
         live = self._runs.start(app, asked, row, key, kind)
         return Reading(live.run_id, live.current, fresh=True)
+
+    def _take_up(self, app: App, session: Session, key: str) -> Reading | None:
+        """Return what the same request gets already from a run that let go of its workflow, or whose bridge was killed.
+
+        Its calls are told once more; where they never were, the run goes on from what is in the store.
+        """
+        run = self._store.latest_run_of_turn(key) if session.key else None
+        live = self._runs.live(run.id) if run else None
+        if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
+            return None
+        segment = self._runs.told(run.id, 0) or (live and live.current)
+        return Reading(run.id, segment or self._runs.resume(run, app).current)
 
     def _join(self, session: Session, key: str) -> Reading | None:
         run = self._store.latest_run_of_turn(key)

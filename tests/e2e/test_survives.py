@@ -121,6 +121,26 @@ def test_the_bridge_is_killed_after_the_results_came(make_stack: MakeStack) -> N
     assert len([entry for entry in upstream_log(stack, "Later.") if entry.get("answer", {}).get("tool_calls")]) == 1
 
 
+def test_the_bridge_is_killed_before_the_client_has_the_calls(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    user = {"role": "user", "content": f"Untold.\n!sleep 0.5\n{call('exec', command='x')}\n!then\n!say told"}
+    headers = {"X-Session-Affinity": "untold"}
+    with stream(stack, ask([user]), **headers) as response:
+        reading = chunks(response)
+        next(reading)
+        stack.bridge.kill()
+        with pytest.raises(httpx.HTTPError):
+            list(reading)
+    stack.bridge.start()
+    with stream(stack, ask([user]), **headers) as response:
+        transcript = [user, {"role": "assistant", "content": None, "tool_calls": tool_calls(response)}]
+    with stream(stack, ask([*transcript, *results(transcript, "ok")]), **headers) as response:
+        assert text(response) == "told"
+    stored = stack.store()
+    assert len(stored.run_ids()) == 1, "a run that could go on was begun anew"
+    stored.close()
+
+
 def test_the_plugin_process_is_killed_while_a_ticket_is_open(make_stack: MakeStack) -> None:
     import os
     import signal
@@ -231,6 +251,20 @@ def test_an_answer_after_callback_wait_seconds(make_stack: MakeStack, tmp_path: 
     asked = upstream_log(stack, "Wait.")
     assert len(asked) == 2, "the finished round was asked for again"
     assert asked[-1]["request"]["messages"][-1]["content"] == "late"
+
+
+def test_the_question_again_after_callback_wait_seconds_gets_the_same_calls(
+    make_stack: MakeStack, tmp_path: Path
+) -> None:
+    stack = make_stack(apps=[], exports={"minimal": export_with(tmp_path, "minimal", callback_wait_seconds=0)})
+    transcript = begin(stack, f"Again.\n{call('exec', command='x')}\n!then\n!say The end.", "again")
+    for _ in range(2):
+        time.sleep(0.5)
+        assert begin(stack, transcript[0]["content"], "again") == transcript
+    headers = {"X-Session-Affinity": "again"}
+    with stream(stack, ask([*transcript, *results(transcript, "ok")]), **headers) as response:
+        assert text(response) == "The end."
+    assert len(upstream_log(stack, "Again.")) == 2, "the round was asked for again"
 
 
 def test_results_that_come_while_the_workflow_is_let_go(
