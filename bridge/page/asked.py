@@ -22,8 +22,9 @@ class Asked:
 
     @property
     def title(self) -> str:
-        """The beginning of what was said, on one line."""
-        return " ".join(self.query.split())[:_TITLE_CHARACTERS]
+        """The beginning of what was said: its first line."""
+        first = next((line for line in self.query.splitlines() if line.strip()), "")
+        return " ".join(first.split())[:_TITLE_CHARACTERS]
 
 
 class Requests:

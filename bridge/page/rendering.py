@@ -17,6 +17,8 @@ from bridge.page.language import Texts
 LONGEST_SHOWN = 20_000
 """How many characters of one text are shown."""
 
+_LONGEST_LINE = 80
+
 # What cannot be seen, or makes text look like another: control characters, and those that turn its direction round.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -55,6 +57,7 @@ def _environment() -> Environment:
         "figure": figure,
         "visible": visible,
         "pretty": pretty,
+        "named": named,
     }
     environment.globals["asset"] = asset
     return environment
@@ -102,10 +105,10 @@ def figure(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
-def visible(text: str) -> Markup:
+def visible(text: str, longest: int = LONGEST_SHOWN) -> Markup:
     """Write foreign text: what cannot be seen is named, and what is too long is cut."""
     text = text.replace("\r\n", "\n")
-    shown, rest = text[:LONGEST_SHOWN], len(text) - LONGEST_SHOWN
+    shown, rest = text[:longest], len(text) - longest
     pieces, last = Markup(), 0
     for found in _INVISIBLE.finditer(shown):
         pieces += shown[last : found.start()]
@@ -122,3 +125,19 @@ def pretty(arguments: str) -> str:
     except (ValueError, RecursionError):
         written = arguments
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found.group()):04x}", written)
+
+
+def named(arguments: str) -> list[tuple[str, str]] | None:
+    """Return a call's arguments by name, texts as they are and the rest as JSON; None where they are no JSON object."""
+    try:
+        values = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    return [(name, value if isinstance(value, str) else _written(value)) for name, value in values.items()]
+
+
+def _written(value: object) -> str:
+    flat = json.dumps(value, ensure_ascii=False)
+    return flat if len(flat) <= _LONGEST_LINE else json.dumps(value, ensure_ascii=False, indent=2)
