@@ -6,6 +6,7 @@ the promises are checked. A schedule that broke one is printed with its seed, wh
 
 import argparse
 import random
+import signal
 import statistics
 import sys
 import time
@@ -27,6 +28,7 @@ def main() -> int:
     options = parser.parse_args()
     first = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     tell(f"seeds {first} to {first + options.schedules - 1}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     broken, seconds, seen = [], [], Counter[str]()
     with Parts() as parts:
         for number in range(options.schedules):

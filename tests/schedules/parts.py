@@ -28,7 +28,7 @@ BRIDGE = {
     "sweep_seconds": 0.5,
     "forsaken_seconds": 15,
 }
-BOX = ["--plugin-idle-seconds", "8", "--plugin-restart-seconds", "0.2"]
+BOX = ["--plugin-idle-seconds", "12", "--plugin-restart-seconds", "0.2"]
 EXECUTORS = 2
 GONE_SECONDS = 30
 
@@ -124,16 +124,17 @@ class Parts:
         """Whether invocations ended without a word."""
         return bool(self.kills.keys() & {"plugin", "everything"})
 
-    def unfinished(self, run_ids: list[str]) -> list[str]:
+    def unfinished(self, run_ids: list[str], *, given_up: bool) -> list[str]:
         """Say which of these runs and their tickets are open.
 
-        An executors' run whose plugin was killed is known to be over only when it could not live any longer.
+        `given_up`: Dify gave up on an invocation without the bridge or the plugin hearing of it. An executors' run is
+        known to be over then only when it could not live any longer, or waits for someone to ask again.
         """
         found = []
         for run in filter(None, map(self.store.run, run_ids)):
             for ticket in self.store.tickets_of_run(run.id, "open"):
                 found.append(f"ticket {ticket.id} of run {run.id} ({run.direction}) was left open")
-            silent = run.direction == "executor" and run.state == "running" and self.plugin_was_killed
+            silent = run.direction == "executor" and given_up
             if run.state in {"running", "suspended"} and not silent:
                 found.append(f"run {run.id} ({run.direction}) was left {run.state}, in attempt {run.attempt}")
         return found

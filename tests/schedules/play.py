@@ -46,6 +46,7 @@ def play(parts: Parts, schedule: Schedule, number: int) -> Outcome:
     for thread in threads:
         thread.join()
     runs = [run for run in parts.store.run_ids() if run not in known]
+    given_up = parts.plugin_was_killed or record.given_up
     with contextlib.suppress(AssertionError):  # what was left is named below
-        wait_until(lambda: not parts.unfinished(runs), "the runs ended", QUIET_SECONDS)
+        wait_until(lambda: not parts.unfinished(runs, given_up=given_up), "the runs ended", QUIET_SECONDS)
     return Outcome(schedule, list(breaches(parts, record, runs)), time.monotonic() - began, record)

@@ -18,16 +18,17 @@ def breaches(parts: Parts, record: Record, runs: list[str]) -> Iterator[str]:
     """Yield every promise that was not kept. `runs` are the runs that the schedule made."""
     yield from record.broken
     log = parts.upstream_log()
+    given_up = parts.plugin_was_killed or record.given_up
     tickets = [ticket for run in runs for ticket in parts.store.tickets_of_run(run)]
     events = [event for run in runs for event in parts.store.events_of_run(run)]
     for played in record.turns:
         yield from _answered(played)
         yield from _told_the_model(played, log, tickets)
-        # Whether an executors' run is still served, nobody knows whose plugin was killed: it is begun again.
-        if not (played.chats and parts.plugin_was_killed):
+        # Whether an executors' run is still served, nobody knows whom Dify did not tell: it is begun again.
+        if not (played.chats and given_up):
             yield from _not_asked_twice(played, log, tickets)
     yield from _in_order(log)
-    yield from parts.unfinished(runs)
+    yield from parts.unfinished(runs, given_up=given_up)
     yield from _trail(tickets, events)
     yield from _one_at_a_time(parts, tickets, events)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from tests.schedules.plan import Turn
 
+DIFY_GAVE_UP = "Request to Plugin Daemon Service failed"
+
 
 @dataclass
 class Played:
@@ -28,6 +30,11 @@ class Record:
         self.broken: list[str] = []
         self.seen: Counter[str] = Counter()
         self._lock = threading.Lock()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether Dify gave up on a plugin that was still at work, since it kept silent for too long."""
+        return any(DIFY_GAVE_UP in trouble for played in self.turns for trouble in played.troubles)
 
     def begin(self, played: Played) -> None:
         """A turn begins."""
