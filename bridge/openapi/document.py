@@ -193,7 +193,8 @@ def _example(model: Any) -> Json:
 def _path_parameters(rule: Rule) -> Iterator[Json]:
     for name in sorted(rule.arguments):
         schema = {"type": "string", "minLength": 1}
-        yield {"name": name, "in": "path", "required": True, "description": _PATH_PARAMETERS[name], "schema": schema}
+        about = {"description": _PATH_PARAMETERS[name]} if name in _PATH_PARAMETERS else {}
+        yield {"name": name, "in": "path", "required": True, **about, "schema": schema}
 
 
 def _query_parameters(said: Operation, schemas: _Schemas) -> Iterator[Json]:
