@@ -1,12 +1,12 @@
 """The application factory."""
 
 import logging
-import re
 import threading
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from bridge import request_id
 from bridge.admission import Admission
 from bridge.approvals import Approvals
 from bridge.attach import Invocations
@@ -38,11 +38,8 @@ from bridge.ticket_api import ticket_blueprint
 from bridge.tickets import Tickets
 from bridge.wakeups import Wakeups
 from bridge.watch_api import watch_blueprint
-from tools.ids import random_name
 
 log = logging.getLogger("clawback.http")
-
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9_.:-]{1,128}$")
 
 
 def create_app(config: Config) -> Flask:
@@ -102,12 +99,11 @@ def reconfigure(app: Flask, policy: Policy) -> None:
 def _identify_requests(app: Flask) -> None:
     @app.before_request
     def _take_id() -> None:
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.match(given) else f"req_{random_name(20)}"
+        request_id.take(request.headers.get(request_id.HEADER, ""))
 
     @app.after_request
     def _show_id(response: Response) -> Response:
-        response.headers.setdefault("X-Request-Id", g.get("request_id", ""))
+        response.headers.setdefault(request_id.HEADER, request_id.current())
         return response
 
 
@@ -134,5 +130,5 @@ def _shape_errors(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def _fault(error: Exception) -> Response:
-        log.exception("a request failed", extra={"request_id": g.get("request_id")})
+        log.exception("a request failed")
         return _bridge_error(Internal("the bridge failed; its log says more under this response's X-Request-Id"))

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from bridge import request_id
 from bridge.admission import Admission
 from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest
@@ -39,6 +40,8 @@ class Invocations:
             self._runs.unmatched.append((time.time(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
             return AttachResponse(reason=reason)
+        if (live := self._runs.live(run.id)) and live.request_id:
+            request_id.go_on_with(live.request_id)
         with self._runs.lock:
             invocation = self._store.attach_invocation(request.invocation_id, run.id, run.attempt, request.fingerprint)
             self._deliver(run, invocation)

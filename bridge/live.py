@@ -52,6 +52,8 @@ class LiveRun:
         self.stopped: list[str] = []
         """The tickets with which nodes of this attempt ended. It is not the last attempt then."""
         self.touched_at = time.monotonic()
+        self.request_id = ""
+        """The id of the request that began this attempt."""
         self._on_segment = on_segment
         self._make_guard = guard
         self._estimate = estimate

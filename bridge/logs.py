@@ -4,8 +4,11 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
-from flask import g, has_request_context
+from gunicorn.glogging import Logger
+
+from bridge import request_id
 
 _PLAIN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -38,9 +41,18 @@ class _RequestId(logging.Filter):
     """Names the request that a line belongs to."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if has_request_context() and "request_id" in g and not hasattr(record, "request_id"):
-            record.request_id = g.request_id
+        if not hasattr(record, "request_id") and (current := request_id.current()):
+            record.request_id = current
         return True
+
+
+class ServerLog(Logger):
+    """gunicorn's own lines, in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """Let our handler write them."""
+        super().setup(cfg)
+        self.error_log.handlers[:] = logging.getLogger("clawback").handlers
 
 
 def configure(level: str, as_json: bool) -> None:

@@ -5,8 +5,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
 
+from bridge import request_id
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
 from bridge.dify.errors import ConversationGone, DifyError, RanTooLong, failed, run_failed
@@ -141,12 +143,17 @@ class Runs:
 
     def _drive(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         live.begin(run.attempt)
+        live.request_id = request_id.current()
         self._live[run.id] = live
         self._in_background(self._pump, run, app, request, live, session)
 
     @staticmethod
     def _in_background(work: Callable[..., None], *arguments: object) -> None:
-        threading.Thread(target=work, args=arguments, daemon=True, name=f"clawback-{work.__name__}").start()
+        # What it logs belongs to the request at hand, and so does its trace.
+        context = copy_context()
+        threading.Thread(
+            target=context.run, args=(work, *arguments), daemon=True, name=f"clawback-{work.__name__}"
+        ).start()
 
     # What Dify streams
 

@@ -59,6 +59,7 @@ class Server(BaseApplication):
             "timeout": 120,
             "keepalive": 75,
             "loglevel": self._log_level,
+            "logger_class": "bridge.logs.ServerLog",
             "post_worker_init": self._ready,
             "on_exit": self._gone,
             # gunicorn's control interface would open a socket of its own; nothing here needs it.

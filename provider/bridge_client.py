@@ -28,6 +28,7 @@ from tools.wire import PROTOCOL, AttachResponse, CancelRequest, PingResponse, Ti
 
 log = logging.getLogger(__name__)
 
+_REQUEST_ID = "X-Request-Id"
 _GRACE_SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
 _PARTING_SECONDS = 5.0
@@ -40,10 +41,14 @@ class BridgeClient:
         self._url = credentials.bridge_url
         self._secrets = credentials.secrets
         self._headers = {"Authorization": f"Bearer {credentials.bridge_token.get_secret_value()}"}
+        self._request_id = ""
 
     def attach(self, exchange: Attach) -> Attached | BridgeFailed:
         """Ask which run an invocation serves."""
         outcome = self._ask(AttachResponse, "POST", "attach", exchange.request)
+        if self._request_id:
+            # The bridge names the client's request that this invocation works for.
+            self._headers[_REQUEST_ID] = self._request_id
         return outcome if isinstance(outcome, BridgeFailed) else Attached(outcome)
 
     def open_ticket(self, exchange: OpenTicket) -> TicketReported | BridgeFailed:
@@ -78,14 +83,18 @@ class BridgeClient:
             TicketStatus, "POST", f"tickets/{exchange.ticket_id}/cancel", request, seconds=_PARTING_SECONDS
         )
         if isinstance(outcome, BridgeFailed):
-            log.warning("a ticket could not be cancelled: %s", outcome.error)
+            log.warning("a ticket could not be cancelled: %s (request %s)", outcome.error, self._request_id)
 
     def draft(self, drafts: TellDrafts) -> bool:
         """Let a client watch calls grow; say whether that worked."""
         path = f"invocations/{drafts.invocation_id}/drafts"
         outcome = self._send("POST", path, drafts.request, seconds=_PARTING_SECONDS)
         if isinstance(outcome, BridgeFailed):
-            log.info("the bridge could not be told of a call that is being written: %s", outcome.error)
+            log.info(
+                "the bridge could not be told of a call that is being written: %s (request %s)",
+                outcome.error,
+                self._request_id,
+            )
         return not isinstance(outcome, BridgeFailed)
 
     def record(self, exchange: Record) -> Recorded:
@@ -98,7 +107,9 @@ class BridgeClient:
                 return Recorded()
             problem = outcome
         if problem:
-            log.warning("the end of an invocation could not be recorded: %s", problem.error)
+            log.warning(
+                "the end of an invocation could not be recorded: %s (request %s)", problem.error, self._request_id
+            )
         return Recorded()
 
     def ping(self) -> ProviderError | None:
@@ -165,6 +176,7 @@ class BridgeClient:
             return BridgeFailed(self._unreachable(error), transient=True)
         except (httpx.InvalidURL, ValueError) as error:
             return BridgeFailed(Refused(f"The bridge cannot be asked: {clean(str(error), self._secrets)}"))
+        self._request_id = response.headers.get(_REQUEST_ID, "")
         return response if response.is_success else self._failed(response)
 
     def _failed(self, response: httpx.Response) -> BridgeFailed:
