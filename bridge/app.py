@@ -31,6 +31,7 @@ from bridge.page import page_blueprint
 from bridge.plugin_api import plugin_blueprint
 from bridge.policy import Policy
 from bridge.registry import Registry
+from bridge.resuming import Resuming
 from bridge.runs import Runs
 from bridge.store.watching import Watching
 from bridge.sweeper import Sweeper
@@ -50,10 +51,11 @@ def create_app(config: Config) -> Flask:
     runs = Runs(config, ObservedStore(config.store_url, observers), Wakeups(), observers)
     registry = Registry(config, runs.store)
     admission = Admission(config, runs.store, registry, Policy.load(config.policy))
-    tickets = Tickets(runs, admission)
+    resuming = Resuming(runs)
+    tickets = Tickets(runs, admission, resuming)
     approvals = Approvals(runs, tickets)
     leases = Leases(config, runs, registry, tickets)
-    executor_runs = ExecutorRuns(runs, registry, tickets)
+    executor_runs = ExecutorRuns(runs, registry, tickets, resuming)
     app = Flask("clawback", static_folder=None)
     turns = Turns(runs, tickets)
     app.register_blueprint(endpoint_blueprint(config, runs, turns))

@@ -10,6 +10,7 @@ from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest
 from bridge.executor_runs import ExecutorRuns
 from bridge.requests import Reply, RunRequest
+from bridge.resuming import user_of
 from bridge.runs import Runs
 from bridge.store.rows import InvocationRow, RunRow, TicketRow
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
@@ -74,9 +75,9 @@ class Invocations:
             if run:
                 return run, ""
             tried.append("the marker in the prompt names no running run")
-        if request.callback_key:
-            user = request.callback_key.partition(":")[2] or request.callback_key
-            run = self._run_of(user)
+        named = user_of(request.callback_key)
+        if named:
+            run = self._run_of(named)
             if run:
                 return run, ""
             tried.append(

@@ -1,8 +1,8 @@
 """Runs of the executor direction: someone chats with the Dify app itself, and executors have the tools.
 
-Such a run is one invocation of an LLM node. The node's own prompt is its transcript, and Dify drives its workflow: the
-bridge neither started it nor can start it again. What the invocation had done when it let go is kept under its
-fingerprint, so that the same node, asked the same by the same user of the same app, goes on from there.
+Such a run is one invocation of an LLM node. The node's own prompt is its transcript, and Dify drives its workflow. What
+the invocation had done when it let go is kept under its fingerprint, so that the same node, asked the same by the same
+user of the same app, goes on from there: because someone asks again, or because the bridge does (bridge.resuming).
 """
 
 import logging
@@ -10,6 +10,7 @@ import time
 
 from bridge.registry import Registry
 from bridge.requests import RunRequest
+from bridge.resuming import Resuming, conversation_of
 from bridge.runs import Runs
 from bridge.store.rows import RunRow
 from bridge.tickets import Tickets
@@ -26,11 +27,12 @@ UNHEARD_SECONDS = 3600.0
 class ExecutorRuns:
     """Makes these runs, and ends them."""
 
-    def __init__(self, runs: Runs, registry: Registry, tickets: Tickets) -> None:
+    def __init__(self, runs: Runs, registry: Registry, tickets: Tickets, resuming: Resuming) -> None:
         self._runs = runs
         self._store = runs.store
         self._registry = registry
         self._tickets = tickets
+        self._resuming = resuming
         self._born = time.time()
 
     def begin(self, request: AttachRequest) -> RunRow | None:
@@ -38,18 +40,32 @@ class ExecutorRuns:
         tools = self._registry.tools()
         if not tools:
             return None
-        asked = RunRequest(messages=[], turn=None, query="", tools=tools).model_dump_json()
         session = text_digest(f"executor\n{request.app_id or ''}\n{request.user or ''}")
         turn = text_digest(f"{session}\n{request.model}\n{request.fingerprint}")
+        resumed = self._resuming.resumes(session)
+        asked = RunRequest(
+            messages=[],
+            turn=None,
+            query="",
+            tools=tools,
+            end_user=request.user,
+            conversation=conversation_of(request.callback_key),
+            resumed=resumed,
+        )
         with self._runs.lock:
             former = self._store.latest_run_of_turn(turn)
+            if former and former.state == "finished" and resumed:
+                # A node before the one that was suspended: it has its answer, and its tools are not run again.
+                self._store.update_run(former.id, attempt=former.attempt + 1)
+                return self._store.run(former.id)
             if former and former.state in {"suspended", "failed"} and former.expires_at > time.time():
+                going_on = asked.model_copy(update={"resumed": False}).model_dump_json()
                 self._store.update_run(
-                    former.id, state="running", attempt=former.attempt + 1, error=None, request=asked
+                    former.id, state="running", attempt=former.attempt + 1, error=None, request=going_on
                 )
                 log.info("an executors' run goes on", extra={"run": former.id})
                 return self._store.run(former.id)
-            run = self._new(request, asked, session, turn)
+            run = self._new(request, asked.model_dump_json(), session, turn)
             self._store.insert_run(run)
         log.info("an executors' run started", extra={"run": run.id, "tools": len(tools)})
         return run
@@ -86,6 +102,7 @@ class ExecutorRuns:
                 return
             if request.stopped:
                 self._runs.suspend(run.id)
+                self._resuming.soon(run.id)
                 return
             self._runs.cancel_tickets(run.id, "the invocation ended")
             self._store.end_run(run.id, "failed" if request.error else "finished", request.error)
@@ -97,6 +114,8 @@ class ExecutorRuns:
             for ticket_id, run_id in self._store.held_tickets(cutoff):
                 if self._tickets.polled_at(ticket_id) < cutoff:
                     self._runs.cancel(run_id, "the plugin no longer waits for this run")
+        for run_id in self._store.settled_executor_runs():
+            self._resuming.soon(run_id)
         for run_id in self._store.silent_executor_runs(now - UNHEARD_SECONDS):
             self._runs.cancel(run_id, "the plugin was not heard of any more")
         self._tickets.forget_polls(cutoff)

@@ -13,7 +13,8 @@ class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
     `messages[turn]` is the user message whose cleaned text is `query`. `anonymous` says that the client named no
-    session, so that the transcript has to lead to it.
+    session, so that the transcript has to lead to it. An executors' run keeps Dify's UUID of the user that it belongs
+    to, the conversation where the node names it, and whether a resumed workflow began it.
     """
 
     messages: list[Message]
@@ -25,6 +26,9 @@ class RunRequest(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any] = Field(default_factory=dict)
     anonymous: bool = False
+    end_user: str | None = None
+    conversation: str | None = None
+    resumed: bool = False
 
 
 class Reply(BaseModel):

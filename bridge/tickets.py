@@ -17,6 +17,7 @@ from bridge.admission import Admission
 from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
 from bridge.refusals import refusal
 from bridge.requests import Reply
+from bridge.resuming import Resuming
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, TicketRow
 from tools.openclaw_text.stopping import stopping_text
@@ -36,8 +37,9 @@ SUPERSEDED = "the workflow was run again, and its new run goes on from here"
 class Tickets:
     """The pending calls of the runs that this bridge holds."""
 
-    def __init__(self, runs: Runs, admission: Admission) -> None:
+    def __init__(self, runs: Runs, admission: Admission, resuming: Resuming) -> None:
         self._runs = runs
+        self._resuming = resuming
         self._admission = admission
         self._store = runs.store
         self._polled: dict[str, float] = {}
@@ -254,6 +256,7 @@ class Tickets:
             app = self._runs.app(run.model)
             if run.state == "suspended" and run.direction == "endpoint" and app:
                 self._runs.resume(run, app)
+            self._resuming.soon(run.id)
         elif run.direction == "executor":
             self._runs.wakeups.wake(CALLS)
         elif not ticket.undecided and ticket.segment is None and (live := self._runs.live(run.id)):

@@ -432,7 +432,7 @@ class Engine:
         status = event.status
         match status.state:
             case "open" if self._phase is Phase.LETTING_GO:
-                return self._fail(_suspended(self._settings, self._given.time_limit))
+                return self._fail(_suspended(self._run_id, self._settings, self._given.time_limit))
             case "open":
                 return self._poll()
             case "resolved":
@@ -622,10 +622,10 @@ def _out_of_time(limit: float) -> Unavailable:
     )
 
 
-def _suspended(settings: NodeSettings, limit: float) -> Suspended:
+def _suspended(run_id: str | None, settings: NodeSettings, limit: float) -> Suspended:
     return Suspended(
-        "The run is suspended: its tools have not answered yet. The bridge runs this workflow again when the results "
-        "arrive, and goes on from here. To wait longer inside the workflow, raise this node's callback_wait_seconds "
+        f"The run {run_id} is suspended: its tools have not answered yet. The bridge runs this workflow again when the "
+        "results arrive, and goes on from here. To wait longer inside the workflow, raise this node's callback_wait_seconds "
         f"(now {settings.callback_wait_seconds}) and, beyond {limit:.0f} s, Dify's PLUGIN_MAX_EXECUTION_TIMEOUT, "
         "APP_MAX_EXECUTION_TIME and WORKFLOW_MAX_EXECUTION_TIME"
     )

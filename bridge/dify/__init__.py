@@ -4,6 +4,7 @@ sse      a byte stream as server-sent events
 events   server-sent events as what happened in a workflow run
 errors   everything that can go wrong, and what to change
 client   the requests
+history  what was said in a user's conversations
 """
 
 from bridge.dify.client import AppInfo, AppParameters, DifyClient, InputField, Timeouts

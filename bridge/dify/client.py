@@ -185,6 +185,10 @@ class DifyClient:
         """Delete a conversation of `user`; say whether there was one."""
         return self._found("DELETE", f"conversations/{_segment(conversation_id)}", json={"user": user}) is not None
 
+    def get(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
+        """Ask for what the app has of this kind."""
+        return self._call("GET", path, params=dict(params))
+
     def _found(self, method: str, path: str, **request: Any) -> dict[str, Any] | None:
         try:
             return self._call(method, path, **request)

@@ -384,6 +384,21 @@ class Store:
             )
             return [(row.id, row.run_id) for row in rows]
 
+    def settled_executor_runs(self) -> list[str]:
+        """List the suspended executors' runs that wait for nothing, and with which nothing was tried in vain."""
+        tickets = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
+        with self.transaction() as connection:
+            return list(
+                connection.execute(
+                    select(t.runs.c.id).where(
+                        t.runs.c.direction == "executor",
+                        t.runs.c.state == "suspended",
+                        t.runs.c.error.is_(None),
+                        ~tickets.where(t.tickets.c.state == "open").exists(),
+                    )
+                ).scalars()
+            )
+
     def silent_executor_runs(self, before: float) -> list[str]:
         """List the running executors' runs of which nothing was heard since a time, and which wait for nothing."""
         heard = select(t.tickets.c.id).where(
