@@ -9,7 +9,7 @@ from flask import Request
 
 LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}
 COOKIE = "clawback_language"
-_CHINESE = ("zh-Hans", "zh-CN", "zh-SG", "zh")
+_SPOKEN = {"en": "en", "zh": "zh-Hans"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,6 @@ def chosen(request: Request) -> Texts:
     """Return the texts in the language that was chosen here, or else in one that the browser asks for."""
     code = request.cookies.get(COOKIE, "")
     if code not in LANGUAGES:
-        asked = request.accept_languages.best_match(["en", *_CHINESE], default="en")
-        code = "en" if asked == "en" else "zh-Hans"
+        asked = (language.partition("-")[0].lower() for language in request.accept_languages.values())
+        code = next((_SPOKEN[language] for language in asked if language in _SPOKEN), "en")
     return texts(code)

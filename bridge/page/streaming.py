@@ -83,8 +83,8 @@ def version(pieces: Sequence[Piece]) -> str:
 
 
 def _changed(before: Sequence[Piece], after: Sequence[Piece]) -> list[Piece]:
-    known = {piece.key: piece.html for piece in before}
-    return [piece for piece in after if known.get(piece.key) != piece.html]
+    known = {piece.key: piece.digest for piece in before}
+    return [piece for piece in after if known.get(piece.key) != piece.digest]
 
 
 def _event(pieces: Sequence[Piece], changed: Sequence[Piece]) -> str:

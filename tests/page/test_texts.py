@@ -1,0 +1,90 @@
+"""Both languages say everything, and say it where it is asked for."""
+
+import re
+import string
+
+import pytest
+
+from bridge.page.language import LANGUAGES, texts
+from bridge.page.rendering import _environment
+from bridge.page.runs_view import STATES
+from tests.bridge.executor.conftest import Bridge
+from tests.page.conftest import Person
+from tools.ticket_states import CallEvent, CallState, TicketState
+
+ENGLISH, CHINESE = texts("en").texts, texts("zh-Hans").texts
+
+
+def test_both_languages_have_the_same_texts() -> None:
+    assert {key.removesuffix(".one") for key in ENGLISH} == set(CHINESE)
+
+
+@pytest.mark.parametrize("key", sorted(CHINESE))
+def test_both_say_it_with_the_same_values(key: str) -> None:
+    def names(text: str) -> set[str | None]:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+    assert names(ENGLISH[key]) == names(CHINESE[key])
+    assert CHINESE[key]
+
+
+def test_every_text_that_a_template_names_is_there() -> None:
+    environment = _environment()
+    named = set()
+    for template in environment.list_templates():
+        source, _, _ = environment.loader.get_source(environment, template)  # type: ignore[union-attr]
+        named |= set(re.findall(r'\bt(?:\.count)?\(["\']([\w.]+)["\']\s*[,)]', source))
+    assert len(named) > 80
+    assert named <= set(CHINESE)
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        ("call", CallState),
+        ("event", set(CallEvent) - {CallEvent.REPEAT, CallEvent.CONTRADICT}),
+        ("ticket", TicketState),
+        ("state", STATES),
+        ("end", ("finished", "failed", "cancelled")),
+        ("line", ("ok", "failed", "skipped")),
+    ],
+)
+def test_every_state_has_its_word(group: str, words: set[str]) -> None:
+    assert {f"{group}.{word}" for word in words} <= set(CHINESE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ("", "en"),
+        ("fr", "en"),
+        ("en-GB,zh;q=0.5", "en"),
+        ("zh-CN,zh;q=0.9,en;q=0.8", "zh-Hans"),
+        ("zh-Hans-CN", "zh-Hans"),
+        ("fr,zh", "zh-Hans"),
+    ],
+)
+def test_the_browsers_language_is_taken(bridge: Bridge, asked: str, code: str) -> None:
+    page = Person(bridge).get("/login", **{"Accept-Language": asked}).text
+    assert f'<html lang="{code}"' in page
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_switch_outweighs_the_browser(ann: Person, code: str) -> None:
+    assert ann.post("/preferences", {"language": code, "back": "/health"}).location == "/health"
+    for path in ("/", "/approvals", "/executors", "/health"):
+        page = ann.get(path, **{"Accept-Language": "zh" if code == "en" else "en"}).text
+        assert f'<html lang="{code}"' in page
+        assert texts(code)("nav.logout") in page
+
+
+@pytest.mark.parametrize("theme", ["auto", "light", "dark"])
+def test_the_colours_are_switched(ann: Person, theme: str) -> None:
+    ann.post("/preferences", {"theme": theme})
+    assert f'data-theme="{theme}"' in ann.get("/").text
+
+
+def test_what_cannot_be_chosen_changes_nothing(ann: Person) -> None:
+    answer = ann.post("/preferences", {"theme": '"><script>', "language": "xx", "back": "//evil.example"})
+    assert "Set-Cookie" not in answer.headers
+    assert answer.location == "/"

@@ -1,0 +1,106 @@
+"""What the page shows of a run: everything that happened, and of its content only what the configuration allows."""
+
+import html
+
+import pytest
+
+from tests.bridge.executor.conftest import READ, Bridge, MakeBridge
+from tests.page.conftest import MakePerson, Person, words
+
+ALLOW = '[[rules]]\naction = "allow"\n'
+SCRIPT = "<script>alert('run')</script><img src=x onerror=alert(1)>"
+
+
+def played(bridge: Bridge) -> str:
+    """A run with a call whose result holds a script."""
+    executor = bridge.register("laptop <b>", tools=[READ])
+    ticket = bridge.open(("read", '{"path": "/secret/\\u202eplan"}'))
+    [call] = executor.claim()
+    assert executor.post(call, f"{SCRIPT} a secret result", is_error=False).status == 200
+    return str(ticket.request["run_id"])
+
+
+@pytest.mark.parametrize("path", ["/runs/{run}", "/", "/?text=secret"])
+def test_content_is_hidden_unless_it_was_turned_on(make_bridge: MakeBridge, visit: MakePerson, path: str) -> None:
+    bridge = make_bridge(ALLOW)
+    run = played(bridge)
+    page = visit(bridge).get(path.format(run=run)).text
+    assert "secret result" not in page
+    assert "/secret" not in page
+    assert "plan" not in page
+
+
+def test_what_is_hidden_cannot_be_searched_for(make_bridge: MakeBridge, visit: MakePerson) -> None:
+    bridge = make_bridge(ALLOW)
+    run = played(bridge)
+    ann = visit(bridge)
+    assert run not in ann.get("/?text=secret").text
+    assert run in ann.get("/?text=rEa").text
+
+
+def test_with_content_it_is_shown_as_text(make_bridge: MakeBridge, visit: MakePerson) -> None:
+    bridge = make_bridge(ALLOW, log_content=True)
+    run = played(bridge)
+    ann = visit(bridge)
+    page = ann.get(f"/runs/{run}").text
+    assert SCRIPT not in page
+    assert html.escape(SCRIPT).replace("&#x27;", "&#39;") in page
+    assert "secret result" in words(page)
+    assert "laptop <b>" not in page
+    assert "U+202E" in page
+    assert "\u202e" not in page
+    assert run in ann.get("/?text=secret result").text
+
+
+def test_a_run_tells_its_steps_in_order(make_bridge: MakeBridge, visit: MakePerson) -> None:
+    bridge = make_bridge(ALLOW)
+    page = words(visit(bridge).get(f"/runs/{played(bridge)}").text)
+    rest = page
+    for told in ("A node of a Dify app asks", "The model is called", "Round", "read done", "taken", "result"):
+        assert told in rest, f"{told} is not there, or too early"
+        rest = rest.partition(told)[2]
+    assert "1 call · ticket resolved" in page
+
+
+def test_there_is_no_such_run(ann: Person) -> None:
+    answer = ann.get("/runs/none")
+    assert answer.status_code == 404
+    assert answer.content_type.startswith("text/html")
+    assert "there is no run none" in words(answer.text)
+
+
+def test_the_list_is_filtered(make_bridge: MakeBridge, visit: MakePerson) -> None:
+    bridge = make_bridge('[[rules]]\ntool = "exec"\naction = "ask"\n\n[[rules]]\naction = "allow"\n')
+    run = played(bridge)
+    waiting = str(bridge.open(("exec", "{}"), attached=bridge.attach("f2")).request["run_id"])
+    ann = visit(bridge)
+    for query, found in {
+        "": {run, waiting},
+        "?state=running": {run, waiting},
+        "?state=finished": set(),
+        "?state=undecided": {waiting},
+        "?state=nonsense": {run, waiting},
+        "?tool=EXE": {waiting},
+        "?tool=%25": set(),
+        "?app=none": set(),
+        f"?text={waiting[2:12]}": {waiting},
+        "?text=read&tool=exec": set(),
+        "?page=2": set(),
+        "?page=-1": {run, waiting},
+        "?page=x": {run, waiting},
+        "?page=99999999999999999999": {run, waiting},
+    }.items():
+        page = ann.get(f"/{query}").text
+        assert {each for each in (run, waiting) if f'href="/runs/{each}"' in page} == found, query
+
+
+def test_executors_and_their_tools(ann: Person) -> None:
+    ann.bridge.register("laptop", tools=[READ], patterns=["re*"])
+    page = words(ann.get("/executors").text)
+    assert "laptop there 0 of 4 calls" in page
+    assert "takes re*" in page
+    assert "read only reads reads" in page
+    ann.bridge.config.limits.executor_seconds = 60
+    with ann.bridge.store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE executors SET seen_at = seen_at - 1000")
+    assert "laptop gone" in words(ann.get("/executors").text)
