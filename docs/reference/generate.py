@@ -1,4 +1,4 @@
-"""Writes commands.md, configuration.md and errors.md from the code: `.venv/bin/python docs/reference/generate.py`."""
+"""Writes the pages of this folder from the code: `.venv/bin/python docs/reference/generate.py`."""
 
 import runpy
 import sys
@@ -87,7 +87,13 @@ def errors() -> str:
     return page
 
 
-PAGES = {"configuration.md": configuration, "commands.md": commands, "errors.md": errors}
+def provider() -> str:
+    """Return the page of the provider's forms."""
+    page: str = runpy.run_path(str(HERE / "provider_page.py"))["provider_page"](_NOTE)
+    return page
+
+
+PAGES = {"configuration.md": configuration, "commands.md": commands, "errors.md": errors, "provider.md": provider}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,222 @@
+"""The page of the provider's forms, parameters and vendors, and where each field of the official plugin is here."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from provider.vendors import VENDORS, Vendor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Every field of langgenius/openai_api_compatible 0.0.63 that its form shows for an LLM; what is here instead, by name;
+# and what differs. Source: models/openai_api_compatible in langgenius/dify-official-plugins.
+OFFICIAL_FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("model", ("upstream_model",), "The model's name in Dify; upstream_model where the upstream knows it by another."),
+    ("display_name", ("upstream_model",), "Name the model in Dify as you like, and set upstream_model."),
+    ("api_key", ("upstream_api_key",), "The same: empty sends no Authorization header."),
+    ("endpoint_url", ("upstream_base_url",), "Optional: a vendor brings its address. A pasted endpoint is shortened."),
+    ("endpoint_model_name", ("upstream_model",), "The same."),
+    ("mode", ("completion_mode",), "The same."),
+    ("context_size", ("context_size",), "128,000 instead of 4,096 where nothing is set."),
+    ("max_tokens_to_sample", ("max_output_tokens",), "1,000,000 instead of 4,096; a larger request is cut to it."),
+    ("agent_thought_support", ("reasoning_support",), "Says how reasoning is switched, not only whether."),
+    ("web_search_support", ("extra_body",), "Replaced: each vendor's switch is a field of extra_body, form or node."),
+    ("compatibility_mode", ("reasoning_support", "extra_body"), "Replaced: nothing unasked is sent to any server."),
+    ("token_param_name", ("token_field",), "The same; auto also knows o4 and names such as openai/gpt-5."),
+    ("user_identity_support", ("send_user",), "The same; a vendor's other name for the field is known."),
+    ("stream_include_usage", ("streaming",), "The same; a server that refuses it is asked again without."),
+    ("function_calling_type", ("tool_support",), "Found out instead of off; in_text for models that know no tools."),
+    ("stream_function_calling", ("tool_support",), "not_streamed says the opposite; found out where nothing is set."),
+    ("vision_support", ("vision_support",), "Found out instead of off."),
+    ("video_support", ("video_support",), "Sent as video_url, not as an image."),
+    ("audio_support", ("audio_support",), "Sent as input_audio, not as an image; DashScope's form of it is known."),
+    ("document_support", ("document_support",), "The same `file` parts; Zhipu's file_url is known."),
+    (
+        "structured_output_support",
+        ("structured_output_support",),
+        "Found out instead of off, declared to Dify, and sent as json_schema alone: the prompt stays as it is.",
+    ),
+    ("stream_mode_auth", ("streaming",), "Replaced: validation asks as nodes do, streamed unless this is off."),
+    (
+        "stream_mode_delimiter",
+        (),
+        "Not needed: events are read as their standard says, and servers that leave out the empty line as well.",
+    ),
+)
+
+OFFICIAL_PARAMETERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("temperature", ("temperature",), "Not sent unless the node sets it."),
+    ("top_p", ("top_p",), "Not sent unless the node sets it."),
+    ("frequency_penalty", ("frequency_penalty",), "The same."),
+    ("presence_penalty", ("presence_penalty",), "The same."),
+    ("max_tokens", ("max_tokens",), "Off, the upstream decides, instead of 512."),
+    ("response_format", ("response_format",), "The same."),
+    ("json_schema", ("json_schema",), "The same."),
+    ("enable_thinking", ("thinking",), "Sent in the vendor's dialect."),
+    (
+        "reasoning_format",
+        ("extra_body",),
+        "Replaced: reasoning is read from every field and tag; llama.cpp's own switch goes into extra_body.",
+    ),
+    ("reasoning_effort", ("reasoning_effort",), "Also none, minimal and xhigh."),
+    ("web_search", ("extra_body",), "Replaced: the vendor's switch, for one node."),
+)
+
+# What its code reads and its form does not show.
+OFFICIAL_HIDDEN: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("extra_headers", ("extra_headers",), "On the form, kept secret, and for one node, with variables."),
+    ("input_price, output_price", ("input_price", "output_price"), "On the form."),
+    ("unit, currency", ("price_currency",), "On the form; prices are for a million tokens."),
+    ("temperature, top_p and penalties", ("extra_body",), "Defaults for every node go into the form's extra_body."),
+    ("validate_credentials_max_tokens", (), "Not needed: validation asks for 16 tokens, which every server grants."),
+)
+
+NO_COUNTERPART = (
+    "upstream_vendor",
+    "upstream_model_light",
+    "tool_choice_support",
+    "connect_seconds",
+    "first_token_seconds",
+    "idle_seconds",
+    "retries",
+    "proxy_url",
+    "ca_certificate",
+    "bridge_url",
+    "bridge_token",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "seed",
+    "parallel_tool_calls",
+    "tool_choice",
+)
+"""What is here alone and belongs to any OpenAI-compatible provider. The parameters of callbacks come beside it."""
+
+
+def provider_page(note: str) -> str:
+    """Return the page."""
+    provider = _yaml("provider/clawback.yaml")
+    forms = [provider[name]["credential_form_schemas"] for name in ("provider_credential_schema", _MODEL_FORM)]
+    return _PAGE.format(
+        note=note,
+        credentials="\n".join(_field(field, forms) for field in _all(forms)),
+        parameters="\n".join(map(_parameter, _yaml("provider/models/llm/main.yaml")["parameter_rules"])),
+        vendors="\n".join(map(_vendor, VENDORS)),
+        fields=_beside(OFFICIAL_FIELDS),
+        parameters_beside=_beside(OFFICIAL_PARAMETERS),
+        hidden=_beside(OFFICIAL_HIDDEN),
+        more=", ".join(f"`{name}`" for name in NO_COUNTERPART),
+    )
+
+
+_MODEL_FORM = "model_credential_schema"
+
+
+def _yaml(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def _all(forms: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Every field once, as the first form has it."""
+    first, second = forms
+    known = {field["variable"] for field in first}
+    return [*first, *(field for field in second if field["variable"] not in known)]
+
+
+def _field(field: dict[str, Any], forms: list[list[dict[str, Any]]]) -> str:
+    kinds = {"secret-input": "secret", "text-input": "text"}
+    options = [f"`{option['value']}`" for option in field.get("options", ())]
+    kind = kinds.get(field["type"]) or ("vendor" if field["variable"] == "upstream_vendor" else ", ".join(options))
+    required = " (required there)" if field["required"] else ""
+    alone = "" if all(any(each["variable"] == field["variable"] for each in form) for form in forms) else " Only for "
+    alone += "`main` and `light`." if alone else ""
+    default = f"`{field['default']}`" if field.get("default") else ""
+    return f"| `{field['variable']}`{required} | {kind} | {default} | {field['help']['en_US']}{alone} |"
+
+
+def _parameter(rule: dict[str, Any]) -> str:
+    kind = ", ".join(f"`{option}`" for option in rule.get("options", ())) or rule["type"]
+    bounds = f" from {rule['min']} to {rule['max']}" if "min" in rule else ""
+    default = "" if rule.get("default") in (None, "") else f"`{str(rule['default']).lower()}`"
+    return f"| `{rule['name']}` | {kind}{bounds} | {default} | {rule['help']['en_US']} |"
+
+
+def _vendor(vendor: Vendor) -> str:
+    structure = f"`{vendor.structure}`" if vendor.structure else ""
+    expected = {"tools": vendor.tools, "tool_choice": vendor.tool_choice, "images": vendor.vision}
+    without = ", ".join(name for name, there in expected.items() if not there)
+    known = ", ".join([*vendor.hosts, *([f"port {vendor.port}"] if vendor.port else [])])
+    return f"| {vendor.label} | {known} | `{vendor.thinking}` | {structure} | {without} |"
+
+
+def _beside(rows: tuple[tuple[str, tuple[str, ...], str], ...]) -> str:
+    return "\n".join(
+        f"| `{theirs}` | {', '.join(f'`{name}`' for name in ours)} | {differs} |" for theirs, ours, differs in rows
+    )
+
+
+_PAGE = """\
+# The model provider
+
+{note}
+A URL, a key where the server wants one, and a model's name are enough. The rest has defaults, is known of the vendor,
+or is found out when the credentials are saved. What is set here always counts more.
+
+## Credentials
+
+The provider's own form is for the models `main` and `light`; a model added by hand has a form of its own.
+
+| field | what | default | |
+|---|---|---|---|
+{credentials}
+
+## Parameters of a node
+
+What a node leaves switched off is not sent. Defaults are what Dify shows when one is switched on.
+
+| parameter | what | default | |
+|---|---|---|---|
+{parameters}
+
+## Vendors
+
+A vendor is known by its address, or chosen in `upstream_vendor`. Structured output is the strictest that all its models
+take; the last column is what is not expected of a model until it was found out.
+
+| vendor | known by | reasoning | structured output | without |
+|---|---|---|---|---|
+{vendors}
+
+## What is found out
+
+When credentials are saved, and once more when Dify asks what a model can do after the plugin was started, a few tiny
+requests side by side, 20 s at most: whether the model calls tools, streams its calls, obeys `tool_choice`, follows a
+JSON schema, sees images, counts tokens in its stream, and reasons. What cannot be told stays as the vendor's row says.
+Whatever the form sets is not asked for. Later, where a server refuses `stream`, `stream_options`, `tool_choice`,
+`parallel_tool_calls`, `user` or the name of the token limit, the request is sent again without it (the limit by its
+other name), and so are all later ones.
+
+## Beside the official plugin
+
+Every field that `langgenius/openai_api_compatible` 0.0.63 shows for an LLM. Embeddings, reranking and speech are no
+matter of this provider; use both side by side.
+
+| its field | here | what differs |
+|---|---|---|
+{fields}
+
+Its parameters:
+
+| its parameter | here | what differs |
+|---|---|---|
+{parameters_beside}
+
+What its code reads and its form does not show:
+
+| its field | here | what differs |
+|---|---|---|
+{hidden}
+
+Only here: {more}, and the parameters of [callbacks](../quickstart.md).
+"""
