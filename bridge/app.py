@@ -6,7 +6,7 @@ import threading
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from bridge import request_id
+from bridge import request_id, tracing
 from bridge.admission import Admission
 from bridge.approvals import Approvals
 from bridge.attach import Invocations
@@ -47,7 +47,8 @@ def create_app(config: Config) -> Flask:
     """Return the bridge as a WSGI application: one blueprint an audience, nothing global."""
     config.data_dir.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     metrics = Metrics()
-    observers = Observers(metrics)
+    traces = tracing.Tracing(tracing.provider(config.traces)) if config.traces.endpoint else None
+    observers = Observers(metrics, *([traces] if traces else []))
     runs = Runs(config, ObservedStore(config.store_url, observers), Wakeups(), observers)
     registry = Registry(config, runs.store)
     admission = Admission(config, runs.store, registry, Policy.load(config.policy))
@@ -66,9 +67,11 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(operator_blueprint(config, runs, approvals, registry))
     figures = Figures(runs, registry)
     app.register_blueprint(watch_blueprint(config, figures, Watching(runs.store), runs.wakeups))
-    app.extensions |= {"clawback": runs, "clawback.admission": admission}
+    app.extensions |= {"clawback": runs, "clawback.admission": admission, "clawback.traces": traces}
     _identify_requests(app)
     measure(app, metrics)
+    if traces:
+        app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(metrics_blueprint(config.tokens, metrics, figures))
     _shape_errors(app)
     sweeper = Sweeper(runs, approvals, leases, executor_runs)
@@ -90,6 +93,12 @@ def stop(app: Flask) -> None:
     """Take no new work and let everyone who waits go, so that the process can end: what waits is in the store."""
     app.extensions["clawback.stopping"].set()
     app.extensions["clawback"].wakeups.wake_all()
+
+
+def close(app: Flask) -> None:
+    """Let go of what would be lost with the process: the traces that were not sent yet."""
+    if traces := app.extensions["clawback.traces"]:
+        traces.close()
 
 
 def reconfigure(app: Flask, policy: Policy) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bridge import logs
+from bridge import logs, tracing
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.doctor.command import doctor
 from bridge.executors.command import executor
@@ -85,6 +85,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(str(error)) from None
     try:
         Policy.load(config.policy)
+        tracing.check(config.traces)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     logs.configure(log_level, as_json)

@@ -172,6 +172,15 @@ class Page(_Section):
     """How long a login lasts."""
 
 
+class Traces(_Section):
+    """Where OpenTelemetry's traces go. They need the extra `traces`."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    """The collector's address for OTLP over HTTP, as http://127.0.0.1:4318. Without it there are no traces."""
+    service_name: str = Field(default="clawback", min_length=1)
+    """What the bridge is called in them."""
+
+
 class Config(_Section):
     """The whole configuration."""
 
@@ -188,6 +197,7 @@ class Config(_Section):
     tokens: Tokens = Tokens()
     apps: list[App] = Field(default_factory=list)
     limits: Limits = Limits()
+    traces: Traces = Traces()
     policy: Path | None = None
     """Which calls run at once, which wait for a person, which do not run: see bridge.policy."""
     log_content: bool = False

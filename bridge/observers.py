@@ -28,6 +28,10 @@ class Observer:
     def run_failed(self, run: RunRow, code: str) -> None:
         """An attempt of a run failed with an error, and the run with it."""
 
+    def trace_id(self, run_id: str) -> str | None:
+        """Return the id of the trace that the run is part of, where it is part of one."""
+        return None
+
     def dify_stream(self, run: RunRow) -> Callable[[], None]:
         """Dify begins to stream an attempt of a run. What is returned is called when the stream has ended."""
         return _nothing
@@ -66,6 +70,10 @@ class Observers(Observer):
     def run_failed(self, run: RunRow, code: str) -> None:
         """Tell all."""
         self._tell(lambda observer: observer.run_failed(run, code))
+
+    def trace_id(self, run_id: str) -> str | None:
+        """Return what the first says that knows one."""
+        return next((found for observer in self._observers if (found := observer.trace_id(run_id))), None)
 
     @contextmanager
     def dify_streams(self, run: RunRow) -> Iterator[None]:

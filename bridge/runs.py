@@ -180,7 +180,11 @@ class Runs:
     def _follow(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         query, inputs = self._with_marker(app, run, request)
         with self.client(app.model).chat(
-            query=query, inputs=inputs, user=run.dify_user, conversation_id=run.conversation_id
+            query=query,
+            inputs=inputs,
+            user=run.dify_user,
+            conversation_id=run.conversation_id,
+            trace_id=self.observers.trace_id(run.id),
         ) as stream:
             for event in stream:
                 if self._superseded(run, live):

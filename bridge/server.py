@@ -61,6 +61,7 @@ class Server(BaseApplication):
             "loglevel": self._log_level,
             "logger_class": "bridge.logs.ServerLog",
             "post_worker_init": self._ready,
+            "worker_exit": self._close,
             "on_exit": self._gone,
             # gunicorn's control interface would open a socket of its own; nothing here needs it.
             "control_socket_disable": True,
@@ -107,6 +108,13 @@ class Server(BaseApplication):
                     self._announce(url)
         stop(worker.wsgi)
         worker.release_idle()
+
+    def _close(self, _arbiter: Any, worker: Any) -> None:
+        from bridge.app import close
+
+        # A worker that never came to make the application has none.
+        if getattr(worker, "wsgi", None):
+            close(worker.wsgi)
 
     def _gone(self, _arbiter: Any) -> None:
         serving.withdraw(self._config, self._local_token)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Page, Tokens
+from bridge.config import App, Config, Limits, Page, Tokens, Traces
 
 HERE = Path(__file__).resolve().parent
 _NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
@@ -24,6 +24,7 @@ def configuration() -> str:
         ("`[tokens]`", Tokens),
         ("`[[apps]]`, one a Dify app", App),
         ("`[limits]`", Limits),
+        ("`[traces]`", Traces),
         ("`[page]`", Page),
     ):
         parts += [f"## {title}\n", "| key | default | |", "|---|---|---|", *_rows(model), ""]
@@ -33,7 +34,7 @@ def configuration() -> str:
 _WHERE = """\
 `clawback init` writes it to `~/.config/clawback/clawback.toml` (on macOS in `~/Library/Application Support/`); every
 command takes another place with `--config`. It is TOML, and refuses a key that is not here. After a change, start the
-bridge again. Times are seconds.
+bridge again, or send it SIGHUP (`clawback serve --reload` notices changes by itself). Times are seconds.
 """
 
 
