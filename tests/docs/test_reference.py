@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from bridge.cli import main
@@ -25,10 +26,11 @@ def test_every_key_has_a_sentence(model: Any) -> None:
 
 
 def test_every_key_at_the_top_has_a_sentence() -> None:
-    sections = {"tokens", "apps", "limits", "traces"}
+    sections = {"tokens", "apps", "limits", "traces", "page"}
     assert [name for name, key in Config.model_fields.items() if not key.description and name not in sections] == []
 
 
 @pytest.mark.parametrize("name", ["init", "doctor", "serve", "status", "runs", "tail", "tickets", "approve", "deny"])
 def test_every_option_has_a_sentence(name: str) -> None:
-    assert [each.name for each in main.commands[name].params if not getattr(each, "help", None)] == []
+    options = [each for each in main.commands[name].params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
