@@ -66,6 +66,11 @@ class Failure:
 Event = Begun | Text | Reasoning | Draft | Calls | End | Failure
 
 
+def extent(event: Event) -> int:
+    """Return how far an event reaches in its segment."""
+    return int(event is not None)
+
+
 class Segment:
     """An append-only row of events that ends with `End` or `Failure`."""
 

@@ -17,20 +17,23 @@ from bridge.endpoint.responses_request import (
     stored_items,
 )
 from bridge.endpoint.responses_response import Body, ResponseTeller, new_response_id, response_of_item
+from bridge.endpoint.telling import Telling, Tellings
 from bridge.endpoint.turns import Reading, Turns
-from bridge.errors import InvalidRequest, NotFound, UnprocessableRun
+from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
 from bridge.runs import Runs
+from bridge.segments import Failure, Segment
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
+
+OVER = "the run is over, and what it said was not kept"
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A response that has begun: who tells it, what it reads, and whether it is kept."""
+    """A response that can be told, and what it reads."""
 
-    teller: ResponseTeller
+    telling: Telling
     reading: Reading
-    kept: bool
 
 
 class ResponseDesk:
@@ -40,6 +43,7 @@ class ResponseDesk:
         self._runs = runs
         self._turns = turns
         self._rows = Responses(runs.store)
+        self._tellings = Tellings()
 
     def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
         """Begin the response that `asked` asks for. Raises BridgeError."""
@@ -49,7 +53,9 @@ class ResponseDesk:
         reading = self._turns.respond(headers, app, ask)
         teller = ResponseTeller(new_response_id(), asked.echo())
         kept = asked.store is not False
+        telling = Telling(teller, reading.segment, lambda: self._keep(teller) if kept else None)
         if kept:
+            self._tellings.add(telling)
             self._rows.insert(
                 ResponseRow(
                     id=teller.id,
@@ -63,12 +69,34 @@ class ResponseDesk:
                     created_at=time.time(),
                 )
             )
-        return Opened(teller, reading, kept)
+        return Opened(telling, reading)
 
-    def keep(self, opened: Opened) -> None:
+    def reopen(self, response_id: str, after: int | None) -> Opened:
+        """Return a response to be told again, from behind the event `after` on or from its beginning.
+
+        Raises NotFound, and InvalidRequest where the numbers of its events are forgotten.
+        """
+        row = self._row(response_id)
+        telling = self._tellings.find(response_id)
+        live = self._runs.live(row.run_id)
+        segment = (live.segment(row.segment) if live else None) or self._runs.told(row.run_id, row.segment)
+        if telling is None:
+            if after is not None:
+                raise InvalidRequest(
+                    "the events of this response are no longer numbered as they were: leave starting_after out, or "
+                    "retrieve the response as a whole",
+                    code="stream_gone",
+                    param="starting_after",
+                )
+            segment = segment or _failed(row.segment, UnprocessableRun(OVER))
+            teller = self._teller(row)
+            telling = Telling(teller, segment, lambda: self._keep(teller))
+            self._tellings.add(telling)
+        return Opened(telling, Reading(row.run_id, segment or telling.segment))
+
+    def _keep(self, teller: ResponseTeller) -> None:
         """Write how a response ended, before its client is told."""
-        if opened.kept:
-            self._rows.end(opened.teller.id, json.dumps(opened.teller.response(), ensure_ascii=False))
+        self._rows.end(teller.id, json.dumps(teller.response(), ensure_ascii=False))
 
     def find(self, response_id: str) -> Body:
         """Return the response as it stands. Raises NotFound."""
@@ -84,6 +112,7 @@ class ResponseDesk:
 
     def delete(self, response_id: str) -> None:
         """Forget the response. Raises NotFound."""
+        self._tellings.forget(response_id)
         if not self._rows.delete(response_id):
             raise _no_response(response_id)
 
@@ -127,7 +156,7 @@ class ResponseDesk:
             if run and run.state == "cancelled":
                 teller.cancel()
             else:
-                teller.fail(UnprocessableRun((run and run.error) or "the run is over, and what it said was not kept"))
+                teller.fail(UnprocessableRun((run and run.error) or OVER))
         if teller.status != "in_progress":
             self._rows.end(row.id, json.dumps(teller.response(), ensure_ascii=False))
         return teller.response()
@@ -163,6 +192,12 @@ def _items(bodies: Sequence[Body]) -> list[Item]:
 
 def _output_items(body: Body) -> list[Item]:
     return _items([item for item in body["output"] if item["type"] != "reasoning"])
+
+
+def _failed(number: int, error: BridgeError) -> Segment:
+    segment = Segment(number)
+    segment.add(Failure(error))
+    return segment
 
 
 def _shown(item: Body, item_id: str) -> Body:

@@ -4,26 +4,46 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from flask import Blueprint, Response, g, request
+from pydantic import BaseModel, Field
 
 from bridge.auth import guard
 from bridge.config import Config, Limits
+from bridge.endpoint.answers import DeletedResponse, InputItemList, ResponseBody, ResponseEvent
 from bridge.endpoint.blueprint import app_of, wait_for_first
 from bridge.endpoint.keepalive import ClientGone, connection_of, follow
 from bridge.endpoint.responses import Opened, ResponseDesk
 from bridge.endpoint.responses_request import ResponsesRequest, parse_responses_request
 from bridge.endpoint.responses_response import Body
 from bridge.endpoint.turns import Turns
-from bridge.errors import InvalidRequest
+from bridge.errors import InvalidRequest, NotFound
 from bridge.json_body import json_body
+from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event
+from bridge.validation import checked_query
 
 log = logging.getLogger("clawback.endpoint")
 
 _PAGE = 20
 _LONGEST_PAGE = 100
+
+
+class RetrieveQuery(BaseModel):
+    """Whether the response is told as a stream, and behind which of its events that goes on."""
+
+    stream: Literal["true", "false"] = "false"
+    starting_after: int | None = Field(default=None, ge=0)
+
+
+class PageQuery(BaseModel):
+    """Which items, newest first unless told otherwise."""
+
+    after: str | None = None
+    limit: int = Field(default=_PAGE, ge=1, le=_LONGEST_PAGE)
+    order: Literal["asc", "desc"] = "desc"
 
 
 def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
@@ -37,6 +57,13 @@ def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
         check(request)
 
     @blueprint.post("")
+    @operation(
+        "Ask for a response, whole or as a stream.",
+        body=ResponsesRequest,
+        answer=ResponseBody,
+        stream=ResponseEvent,
+        errors=(NotFound, *RUN_ERRORS),
+    )
     def create() -> Response:
         body = json_body(request, config.limits.request_bytes)
         asked = parse_responses_request(body)
@@ -44,69 +71,79 @@ def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
         return _answer(runs, desk, config.limits, asked, opened)
 
     @blueprint.get("/<response_id>")
+    @operation(
+        "Retrieve a response as it stands, or its stream.",
+        query=RetrieveQuery,
+        answer=ResponseBody,
+        stream=ResponseEvent,
+    )
     def retrieve(response_id: str) -> Response:
-        if request.args.get("stream") == "true":
-            raise InvalidRequest("a response is retrieved as a whole: leave stream out", param="stream")
-        return _json(desk.find(response_id))
+        asked = checked_query(RetrieveQuery, request.args)
+        if asked.stream == "false":
+            return _json(desk.find(response_id))
+        opened = desk.reopen(response_id, asked.starting_after)
+        after = -1 if asked.starting_after is None else asked.starting_after
+        return _sse_response(_stream(opened, _events(runs, config.limits, opened), after), opened)
 
     @blueprint.delete("/<response_id>")
+    @operation("Forget a response.", answer=DeletedResponse)
     def delete(response_id: str) -> Response:
         desk.delete(response_id)
         return _json({"id": response_id, "object": "response", "deleted": True})
 
     @blueprint.post("/<response_id>/cancel")
+    @operation("Cancel a response that is in progress.", answer=ResponseBody, errors=(InvalidRequest,))
     def cancel(response_id: str) -> Response:
         return _json(desk.cancel(response_id))
 
     @blueprint.get("/<response_id>/input_items")
+    @operation("List the input of a response.", query=PageQuery, answer=InputItemList)
     def input_items(response_id: str) -> Response:
-        return _json(_page(desk.input_items(response_id)))
+        return _json(_page(desk.input_items(response_id), checked_query(PageQuery, request.args)))
 
     return blueprint
 
 
 def _answer(runs: Runs, desk: ResponseDesk, limits: Limits, asked: ResponsesRequest, opened: Opened) -> Response:
-    reading, teller = opened.reading, opened.teller
-    headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id}
+    reading, telling = opened.reading, opened.telling
     if asked.background:
         _in_background(_follow_to_its_end, runs, desk, opened, limits.keepalive_seconds)
-    events = follow(runs, reading.run_id, reading.segment, connection_of(request.environ), limits.keepalive_seconds)
+    events = _events(runs, limits, opened)
     if asked.stream:
         if reading.fresh:
             wait_for_first(reading, limits.first_event_seconds)
-        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        stream = _stream(desk, opened, events)
-        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+        return _sse_response(_stream(opened, events, -1), opened)
     if not asked.background:
-        teller.take(event for event in events if event is not None)
-        desk.keep(opened)
-        if teller.error:
-            raise teller.error
-    return _json(teller.response(), headers)
+        for _ in telling.tell(events):
+            pass
+        if telling.teller.error:
+            raise telling.teller.error
+    return _json(telling.teller.response(), _headers(opened))
+
+
+def _events(runs: Runs, limits: Limits, opened: Opened) -> Iterator[Event | None]:
+    reading = opened.reading
+    return follow(runs, reading.run_id, reading.segment, connection_of(request.environ), limits.keepalive_seconds)
+
+
+def _headers(opened: Opened) -> dict[str, str]:
+    return {"X-Clawback-Run": opened.reading.run_id, "X-Request-Id": g.request_id}
+
+
+def _sse_response(stream: Iterator[str], opened: Opened) -> Response:
+    headers = _headers(opened) | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
 
 def _json(body: Body, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
 
 
-def _sse(events: Iterator[Body]) -> Iterator[str]:
-    for event in events:
-        data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        yield f"event: {event['type']}\ndata: {data}\n\n"
-
-
-def _stream(desk: ResponseDesk, opened: Opened, events: Iterator[Event | None]) -> Iterator[str]:
-    teller = opened.teller
-    yield from _sse(teller.begin())
+def _stream(opened: Opened, events: Iterator[Event | None], after: int) -> Iterator[str]:
     try:
-        for event in events:
-            if event is None:
-                yield from _sse(teller.keepalive())
-                continue
-            told = list(teller.tell(event))
-            if teller.status != "in_progress":
-                desk.keep(opened)
-            yield from _sse(iter(told))
+        for event in opened.telling.tell(events, after):
+            data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+            yield f"event: {event['type']}\ndata: {data}\n\n"
     except ClientGone:
         log.info("the client went away", extra={"run": opened.reading.run_id})
 
@@ -119,31 +156,23 @@ def _follow_to_its_end(runs: Runs, desk: ResponseDesk, opened: Opened, seconds: 
     """Stay with a response whose client does not: a run without readers would end after the grace time."""
     for _ in follow(runs, opened.reading.run_id, opened.reading.segment, None, seconds):
         pass
-    desk.find(opened.teller.id)
+    desk.find(opened.telling.teller.id)
 
 
-def _page(items: list[Body]) -> Body:
-    """Return the page that the query asks for: newest first unless told otherwise."""
-    if request.args.get("order", "desc") != "asc":
+def _page(items: list[Body], asked: PageQuery) -> Body:
+    if asked.order == "desc":
         items = items[::-1]
-    after = request.args.get("after")
-    if after:
-        positions = [position for position, item in enumerate(items) if item["id"] == after]
+    if asked.after:
+        positions = [position for position, item in enumerate(items) if item["id"] == asked.after]
         if not positions:
-            raise InvalidRequest(f"there is no item {after!r}", param="after")
+            raise InvalidRequest(f"there is no item {asked.after!r}", param="after")
         items = items[positions[0] + 1 :]
-    try:
-        limit = int(request.args.get("limit", _PAGE))
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= _LONGEST_PAGE:
-        raise InvalidRequest(f"limit must be from 1 to {_LONGEST_PAGE}", param="limit")
-    page = items[:limit]
+    page = items[: asked.limit]
     ids = [item["id"] for item in page] or [""]
     return {
         "object": "list",
         "data": page,
         "first_id": ids[0],
         "last_id": ids[-1],
-        "has_more": len(items) > limit,
+        "has_more": len(items) > asked.limit,
     }

@@ -213,9 +213,7 @@ def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
         schema = {"type": "string"} if said.answer is str else schemas.refer(said.answer, "serialization")
         content[said.media] = {"schema": schema, **_example(said.answer)}
     if said.stream:
-        # OpenAPI 3.1 has no word for the events of a stream: each one's data is this.
-        events = schemas.refer(said.stream, "serialization")
-        content[_EVENTS] = {"schema": {"type": "string", "contentSchema": events, "contentMediaType": _JSON}}
+        content[_EVENTS] = {"schema": _event(schemas.refer(said.stream, "serialization"))}
     answer: Json = {"description": "As asked."} | ({"content": content} if content else {})
     answers = {str(status): answer for status in said.statuses}
     for status, kinds in sorted(_errors(rule, said).items()):
@@ -230,6 +228,12 @@ def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
             error["headers"] = {"Retry-After": retry}
         answers.setdefault(str(status), error)
     return answers
+
+
+def _event(data: Json) -> Json:
+    """Return the schema of a server-sent event, for which OpenAPI has a word from 3.2 on: its data is JSON text."""
+    text = {"type": "string", "contentMediaType": _JSON, "contentSchema": data}
+    return {"type": "object", "properties": {"event": {"type": "string"}, "data": text}, "required": ["data"]}
 
 
 def _errors(rule: Rule, said: Operation) -> dict[int, list[type[BridgeError]]]:

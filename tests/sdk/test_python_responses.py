@@ -174,6 +174,29 @@ def test_a_response_in_progress_can_be_cancelled(client: openai.OpenAI) -> None:
         client.responses.cancel(done.id)
 
 
+def test_a_stream_that_was_lost_goes_on_where_it_broke_off(client: openai.OpenAI) -> None:
+    prompt = task("!say Let me look.", "!sleep 1", '!call read {"path": "a"}')
+    first = []
+    with client.responses.create(model=MODEL, input=prompt, tools=[READ], background=True, stream=True) as stream:
+        for event in stream:
+            first.append(event)
+            if event.type == "response.output_text.delta":
+                break
+    created = first[0]
+    assert created.type == "response.created"
+    rest = list(client.responses.retrieve(created.response.id, stream=True, starting_after=first[-1].sequence_number))
+    numbers = [event.sequence_number for event in [*first, *rest]]
+    assert numbers == list(range(len(numbers)))
+    kinds = [event.type for event in [*first, *rest]]
+    assert kinds.count("response.function_call_arguments.done") == 1
+    last = rest[-1]
+    assert last.type == "response.completed"
+    deltas = [event.delta for event in [*first, *rest] if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == last.response.output_text == "Let me look."
+    again = list(client.responses.retrieve(created.response.id, stream=True))
+    assert [event.type for event in again] == kinds
+
+
 def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI) -> None:
     response = client.responses.create(model=MODEL, input=task("!finish length", "!say Half of"))
     assert response.status == "incomplete"
