@@ -19,13 +19,13 @@ def test_both_languages_have_the_same_texts() -> None:
     assert {key.removesuffix(".one") for key in ENGLISH} == set(CHINESE)
 
 
-@pytest.mark.parametrize("key", sorted(CHINESE))
-def test_both_say_it_with_the_same_values(key: str) -> None:
+def test_both_say_it_with_the_same_values() -> None:
     def names(text: str) -> set[str | None]:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
-    assert names(ENGLISH[key]) == names(CHINESE[key])
-    assert CHINESE[key]
+    for key, text in CHINESE.items():
+        assert text, key
+        assert names(ENGLISH[key]) == names(text), key
 
 
 def test_every_text_that_a_template_names_is_there() -> None:
