@@ -44,6 +44,7 @@ class Invocations:
         if (live := self._runs.live(run.id)) and live.request_id:
             request_id.go_on_with(live.request_id)
         with self._runs.lock:
+            self._check_age(run, request)
             invocation = self._store.attach_invocation(request.invocation_id, run.id, run.attempt, request.fingerprint)
             self._deliver(run, invocation)
         log.info("invocation attached", extra={"run": run.id, "invocation": invocation.id})
@@ -54,6 +55,13 @@ class Invocations:
         invocation = self._store.invocation(request.invocation_id)
         run = self._store.run(invocation.run_id) if invocation else None
         return (run, "") if run else None
+
+    def _check_age(self, run: RunRow, request: AttachRequest) -> None:
+        """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away."""
+        live = self._runs.live(run.id)
+        too_old = live and time.time() - request.age_seconds < live.began_at
+        if too_old and self._store.invocation(request.invocation_id) is None:
+            raise Gone("the workflow was run again since this node began", code="run_over")
 
     def _deliver(self, run: RunRow, invocation: InvocationRow) -> None:
         """Hand out the ticket that this invocation takes over, if it was opened while nobody could be given it."""

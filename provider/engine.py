@@ -162,6 +162,7 @@ class Engine:
         self._ticket_id = ""
         self._wait_until = 0.0
         self._patient_until = 0.0
+        self._began = 0.0
         self._last: list[Action] = []
 
     @property
@@ -192,8 +193,13 @@ class Engine:
     def _start(self, _: Started) -> list[Action]:
         if not self._given.callbacks:
             return self._call()
-        given = self._given
+        self._began = self._now
         self._phase = Phase.ATTACHING
+        self._be_patient(self._given.hold_until)
+        return self._attach()
+
+    def _attach(self, _: Woke | None = None) -> list[Action]:
+        given = self._given
         request = AttachRequest(
             invocation_id=given.invocation_id,
             fingerprint=invocation_fingerprint(given.model, given.messages, self._settings.identity()),
@@ -202,9 +208,9 @@ class Engine:
             app_id=given.app_id,
             callback_key=self._settings.callback_key or None,
             marker=given.marker,
+            age_seconds=self._now - self._began,
         )
-        self._be_patient(given.hold_until)
-        return self._exchange(Attach(request))
+        return [*self._heartbeat(), Attach(request)]
 
     def _attached(self, event: Attached) -> list[Action]:
         response = event.response
@@ -642,7 +648,7 @@ _HANDLERS: dict[tuple[Phase, type[Event]], Callable[[Engine, Any], list[Action]]
     (Phase.START, Started): Engine._start,
     (Phase.ATTACHING, Attached): Engine._attached,
     (Phase.ATTACHING, BridgeFailed): Engine._attach_failed,
-    (Phase.ATTACHING, Woke): Engine._again,
+    (Phase.ATTACHING, Woke): Engine._attach,
     (Phase.CALLING, Delta): Engine._delta,
     (Phase.CALLING, Completed): Engine._completed,
     (Phase.CALLING, UpstreamFailed): Engine._upstream_failed,

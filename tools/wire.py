@@ -67,7 +67,8 @@ class AttachRequest(_Wire):
     """An invocation asks which run it serves.
 
     `user` is what Dify passes to a model plugin: the UUID of the EndUser row for API callers. `callback_key` is the
-    node's parameter and `marker` a run id found in the prompt; any of the three may be absent.
+    node's parameter and `marker` a run id found in the prompt; any of the three may be absent. `age_seconds` is how
+    long ago the invocation began: one that could not ask in time may belong to a workflow run that was replaced since.
     """
 
     protocol: int = PROTOCOL
@@ -78,6 +79,7 @@ class AttachRequest(_Wire):
     app_id: str | None = Field(default=None, max_length=64)
     callback_key: str | None = Field(default=None, max_length=1024)
     marker: str | None = Field(default=None, max_length=64)
+    age_seconds: float = Field(default=0, ge=0)
 
 
 class Round(_Wire):

@@ -136,6 +136,21 @@ def test_another_protocol_is_refused_with_what_to_do(app: Flask) -> None:
     assert "install the same version" in answer["error"]["message"]
 
 
+def test_an_invocation_that_began_before_the_workflow_was_run_again_is_too_late(app: Flask, run: RunRow) -> None:
+    runs: Runs = app.extensions["clawback"]
+    shown = runs.app("m")
+    assert shown is not None
+    live = runs._make_live(run, shown, RunRequest.model_validate_json(run.request))
+    live.begin(1)
+    runs._live[run.id] = live
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "marker": run.id, "age_seconds": 5}
+    status, answer = call(app, "POST", "/plugin/v1/attach", body)
+    assert (status, answer["error"]["code"]) == (410, "run_over")
+    assert attach(app, marker=run.id, age_seconds=0)["run_id"] == run.id
+    live.began_at += 10
+    assert attach(app, marker=run.id, age_seconds=1)["run_id"] == run.id, "it had attached in time"
+
+
 def test_attach_brings_the_transcript_and_the_tools(app: Flask, run: RunRow) -> None:
     answer = attach(app)
     assert answer["run_id"] == run.id

@@ -479,6 +479,17 @@ def test_a_bridge_that_is_away_when_it_is_time_to_let_go() -> None:
     assert isinstance(play.failure(), Unreachable)
 
 
+def test_an_invocation_that_could_not_ask_in_time_says_how_old_it_is() -> None:
+    play = Play().start()
+    assert play.last(Attach).request.age_seconds == 0
+    pause = play.feed(DOWN, after=2)[-1]
+    assert isinstance(pause, Pause)
+    play.feed(Woke(), after=pause.seconds)
+    assert play.last(Attach).request.age_seconds == 2 + pause.seconds
+    play.feed(attached(), *says("Done."))
+    assert play.finish().finish_reason == "stop"
+
+
 # Replay
 
 
