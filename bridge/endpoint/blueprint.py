@@ -15,6 +15,7 @@ from bridge.endpoint.keepalive import ClientGone, connection_of, follow
 from bridge.endpoint.turns import Reading, Turns
 from bridge.errors import NotFound
 from bridge.json_body import json_body
+from bridge.openapi.error import Error
 from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event, Failure
@@ -47,7 +48,8 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
         "Ask for a chat completion, whole or as a stream.",
         body=ChatRequest,
         answer=ChatCompletion,
-        stream=ChatCompletionChunk,
+        stream=ChatCompletionChunk | Error,
+        stream_end="[DONE]",
         errors=(NotFound, *RUN_ERRORS),
     )
     def chat_completions() -> Response:

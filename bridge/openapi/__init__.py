@@ -2,6 +2,7 @@
 
 operation   what is said of a route, beside its code
 document    the document, made of the application's routes and of the models that check their bodies
+error       the shape of errors
 examples    a body of each kind, as a client would send or get it
 routes      GET /openapi.json
 """

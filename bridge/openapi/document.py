@@ -21,6 +21,7 @@ from bridge.errors import (
     Unauthorized,
     Unavailable,
 )
+from bridge.openapi.error import Error
 from bridge.openapi.examples import EXAMPLES
 from bridge.openapi.operation import Operation, operation_of
 
@@ -77,21 +78,6 @@ _PATH_PARAMETERS = {
 _PAGE = Operation(
     "A view of the web page, or what a form of it does.", answer=str, media="text/html", errors=(NotFound,)
 )
-
-
-class ErrorDetail(BaseModel):
-    """What is wrong. `param` is the path of the field that is wrong."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class Error(BaseModel):
-    """An error in OpenAI's shape."""
-
-    error: ErrorDetail
 
 
 def document(app: Flask) -> Json:
@@ -213,7 +199,7 @@ def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
         schema = {"type": "string"} if said.answer is str else schemas.refer(said.answer, "serialization")
         content[said.media] = {"schema": schema, **_example(said.answer)}
     if said.stream:
-        content[_EVENTS] = {"schema": _event(schemas.refer(said.stream, "serialization"))}
+        content[_EVENTS] = {"schema": _event(schemas.refer(said.stream, "serialization"), said.stream_end)}
     answer: Json = {"description": "As asked."} | ({"content": content} if content else {})
     answers = {str(status): answer for status in said.statuses}
     for status, kinds in sorted(_errors(rule, said).items()):
@@ -230,10 +216,12 @@ def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
     return answers
 
 
-def _event(data: Json) -> Json:
+def _event(told: Json, end: str | None) -> Json:
     """Return the schema of a server-sent event, for which OpenAPI has a word from 3.2 on: its data is JSON text."""
-    text = {"type": "string", "contentMediaType": _JSON, "contentSchema": data}
-    return {"type": "object", "properties": {"event": {"type": "string"}, "data": text}, "required": ["data"]}
+    data: Json = {"type": "string", "contentMediaType": _JSON, "contentSchema": told}
+    if end is not None:
+        data = {"anyOf": [{"const": end}, data]}
+    return {"type": "object", "properties": {"event": {"type": "string"}, "data": data}, "required": ["data"]}
 
 
 def _errors(rule: Rule, said: Operation) -> dict[int, list[type[BridgeError]]]:

@@ -20,8 +20,8 @@ class Operation:
 
     `body` and `query` are the models that check what comes in, `answer` is the one that shapes what goes out, in
     `media`; without it the answer has no body. `stream` is a model of the events that the route can answer with
-    instead. `errors` are those beyond what every route of its kind may answer with; `statuses` are answers other than
-    200 in the form of `answer`.
+    instead, and `stream_end` the text that follows the last of them. `errors` are those beyond what every route of its
+    kind may answer with; `statuses` are answers other than 200 in the form of `answer`.
     """
 
     summary: str
@@ -29,6 +29,7 @@ class Operation:
     query: type[BaseModel] | None = None
     answer: Any = None
     stream: Any = None
+    stream_end: str | None = None
     media: str = "application/json"
     errors: tuple[type[BridgeError], ...] = ()
     statuses: tuple[int, ...] = (200,)
