@@ -149,6 +149,10 @@ class Limits(_Section):
     """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds."""
     sweep_seconds: float = Field(default=5, gt=0, le=60)
     """How often the bridge looks for what has come to the end of its time."""
+    request_seconds: int = Field(default=75, ge=1)
+    """How long a request may take to arrive, and how long a connection may wait for its next one."""
+    stalled_seconds: float = Field(default=120, ge=1)
+    """How long a client may take none of what is written for it, before its connection is closed (on Linux)."""
     request_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     """The largest request body."""
     result_bytes: int = Field(default=1024 * 1024, ge=1024)

@@ -1,18 +1,16 @@
 """Reads a request's JSON body within its limits."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from flask import Request, g
 
 from bridge.errors import InvalidRequest, TooLarge
+from tools.halves import whole
 
 DEEPEST = 100
 """How many levels a body may have: what is deeper cannot be written as JSON again by everyone who gets it."""
-
-_HALVES = re.compile(r"[\ud800-\udfff]")
 
 
 def json_body(request: Request, limit: int) -> dict[str, Any]:
@@ -34,9 +32,9 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
     if _depth(body) > DEEPEST:
         raise InvalidRequest(f"the body is nested deeper than {DEEPEST} levels", code="invalid_json")
-    whole: dict[str, Any] = _whole(body) if b"\\ud" in raw.lower() else body
-    g.json_body = whole
-    return whole
+    read: dict[str, Any] = whole(body) if b"\\ud" in raw.lower() else body
+    g.json_body = read
+    return read
 
 
 def _depth(body: object) -> int:
@@ -52,15 +50,3 @@ def _children(value: object) -> Iterator[object]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
-
-
-def _whole(value: Any) -> Any:
-    match value:
-        case str():
-            return _HALVES.sub("\ufffd", value)
-        case list():
-            return [_whole(child) for child in value]
-        case dict():
-            return {_whole(key): _whole(child) for key, child in value.items()}
-        case _:
-            return value

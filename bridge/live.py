@@ -156,6 +156,17 @@ class LiveRun:
             if not self._told.text:
                 self.text(answer)
 
+    def catch_up(self, answer: str) -> bool:
+        """Tell what is missing of the run's whole `answer`; say whether what was told is its beginning."""
+        with self._lock:
+            told = self._replayed + "".join(self._told.text)
+            if not answer.startswith(told) and not self.stopped:
+                return False
+            self._skip = ""
+            if len(answer) > len(told):
+                self.text(answer[len(told) :])
+            return True
+
     def used(self, usage: Usage) -> None:
         """The plugin reported an upstream call: a client's context is as full as the largest prompt."""
         with self._lock:

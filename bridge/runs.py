@@ -4,14 +4,25 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import replace
 
 from bridge import request_id
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
-from bridge.dify.errors import ConversationGone, DifyError, RanTooLong, failed, run_failed
+from bridge.dify.errors import (
+    ConversationGone,
+    DifyError,
+    NoAnswer,
+    RanTooLong,
+    ServerError,
+    StreamBroke,
+    Unreachable,
+    failed,
+    run_failed,
+)
+from bridge.dify.outputs import answer_in
 from bridge.dify_streams import DifyStreams
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
@@ -34,6 +45,8 @@ log = logging.getLogger("clawback.runs")
 
 MAX_ATTEMPTS = 25
 KEPT_SECONDS = 60.0
+LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""The pauses before each try to attach to a run whose events broke off."""
 
 
 class Runs:
@@ -178,6 +191,12 @@ class Runs:
             self.fail(run, live, Internal("the bridge failed while it read Dify's stream; its log says more"))
 
     def _follow(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
+        try:
+            self._listen(run, app, request, live, session)
+        except StreamBroke as broke:
+            self._listen_again(run, live, session, broke)
+
+    def _listen(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         query, inputs = self._with_marker(app, run, request)
         with self.client(app.model).chat(
             query=query,
@@ -186,18 +205,42 @@ class Runs:
             conversation_id=run.conversation_id,
             trace_id=self.observers.trace_id(run.id),
         ) as stream:
-            for event in stream:
-                if self._superseded(run, live):
-                    if isinstance(event, events.WorkflowStarted):
-                        # Whoever ended the attempt did not know its task yet.
-                        self._stop_task(replace(run, task_id=event.task_id))
+            self._hear(run, live, session, stream)
+
+    def _listen_again(self, run: RunRow, live: LiveRun, session: SessionRow | None, broke: StreamBroke) -> None:
+        """Attach to a run whose events broke off. Raises `broke` where that cannot be done."""
+        begun = self.store.run(run.id)
+        if begun is None or begun.workflow_run_id in {"", run.workflow_run_id}:
+            raise broke
+        for pause in LISTEN_AGAIN_SECONDS:
+            time.sleep(pause)
+            if self._superseded(run, live):
+                return
+            try:
+                with self.client(run.model).run_events(begun.workflow_run_id, run.dify_user) as stream:
+                    if stream is None:
+                        raise broke
+                    log.info("listening to a run again", extra={"run": run.id})
+                    self._hear(run, live, session, _caught_up(live, stream))
                     return
-                if live.failure:
-                    raise live.failure
-                if live.suspended:
-                    self._ignore(run, event)
-                else:
-                    self._take(run, live, session, event)
+            except (StreamBroke, Unreachable, NoAnswer, ServerError) as error:
+                if error is broke:
+                    raise
+        raise broke
+
+    def _hear(self, run: RunRow, live: LiveRun, session: SessionRow | None, stream: Iterable[events.Event]) -> None:
+        for event in stream:
+            if self._superseded(run, live):
+                if isinstance(event, events.WorkflowStarted):
+                    # Whoever ended the attempt did not know its task yet.
+                    self._stop_task(replace(run, task_id=event.task_id))
+                return
+            if live.failure:
+                raise live.failure
+            if live.suspended:
+                self._ignore(run, event)
+            else:
+                self._take(run, live, session, event)
 
     def _ignore(self, run: RunRow, event: events.Event) -> None:
         """A suspended run's workflow ends. Where the node is tried again or gone on without, it is made to end."""
@@ -415,13 +458,15 @@ class Runs:
             segment.readers += 1
             segment.abandoned = False
 
-    def leave(self, run_id: str, segment: Segment) -> None:
+    def leave(self, run_id: str, segment: Segment, *, complete: bool = False) -> None:
         """A client stopped reading; one that went before the end may come back within the grace time."""
         with self.lock:
             segment.readers -= 1
-            if segment.readers or segment.closed:
+            segment.delivered = segment.delivered or complete
+            if segment.readers or segment.delivered:
                 return
             segment.abandoned = True
+            segment.left_at = time.monotonic()
             segment.departures += 1
             departure = segment.departures
         timer = threading.Timer(self.config.limits.grace_seconds, self._abandon, (run_id, segment, departure))
@@ -457,3 +502,16 @@ class Runs:
         if ticket:
             told.append(Calls(tuple(ticket.handed_out())))
         return [*told, End(row.finish_reason, Usage.model_validate_json(row.usage))]
+
+
+def _caught_up(live: LiveRun, stream: Iterable[events.Event]) -> Iterator[events.Event]:
+    """Yield what a run says after its events broke off. Its text comes at its end: some of it went by unheard."""
+    for event in stream:
+        match event:
+            case events.WorkflowStarted() | events.MessageReplace() | events.ReasoningChunk():
+                continue
+            case events.Message() if event.answer:
+                continue
+            case events.WorkflowFinished() if event.succeeded and not live.catch_up(answer_in(event.outputs)):
+                raise StreamBroke("The run's events broke off, and what it answered in the end is something else")
+        yield event

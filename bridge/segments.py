@@ -5,7 +5,8 @@ joins the segment in progress and receives all of it.
 """
 
 import threading
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 
 from bridge.errors import BridgeError
 from tools.calls import ToolCall
@@ -66,20 +67,29 @@ class Failure:
 Event = Begun | Text | Reasoning | Draft | Calls | End | Failure
 
 
+_TOGETHER = 4096
+"""Pieces of text become one event up to so many characters: each piece alone would take ten times its length."""
+
+
 def extent(event: Event) -> int:
-    """Return how far an event reaches in its segment."""
-    return int(event is not None)
+    """Return how far an event reaches in its segment: text as many places as characters, anything else one."""
+    return len(event.text) if isinstance(event, Text | Reasoning) else 1
 
 
 class Segment:
-    """An append-only row of events that ends with `End` or `Failure`."""
+    """An append-only row of events that ends with `End` or `Failure`. A position in it lies between two characters."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.readers = 0
         self.abandoned = False
+        """Whether nobody reads it, and nobody who did got to its end."""
+        self.delivered = False
         self.departures = 0
+        self.left_at = 0.0
         self._events: list[Event] = []
+        self._starts: list[int] = []
+        self._length = 0
         self._changed = threading.Condition()
 
     @property
@@ -89,8 +99,8 @@ class Segment:
 
     @property
     def length(self) -> int:
-        """How many events there are so far."""
-        return len(self._events)
+        """The position behind the last event so far."""
+        return self._length
 
     @property
     def failed(self) -> bool:
@@ -101,12 +111,29 @@ class Segment:
         """Append events; after the last one nothing is taken any more."""
         with self._changed:
             if not self.closed:
-                self._events.extend(events)
+                for event in events:
+                    self._append(event)
                 self._changed.notify_all()
+
+    def _append(self, event: Event) -> None:
+        last = self._events[-1] if self._events else None
+        if isinstance(event, Text | Reasoning) and type(event) is type(last) and extent(last) < _TOGETHER:
+            self._events[-1] = replace(last, text=last.text + event.text)
+        else:
+            self._events.append(event)
+            self._starts.append(self._length)
+        self._length += extent(event)
 
     def read(self, position: int, timeout: float) -> list[Event]:
         """Return the events from `position` on; wait up to `timeout` seconds until there is one."""
         with self._changed:
-            if len(self._events) <= position:
+            if self._length <= position:
                 self._changed.wait(timeout)
-            return self._events[position:]
+            if self._length <= position:
+                return []
+            first = bisect_right(self._starts, position) - 1
+            return [_rest(self._events[first], position - self._starts[first]), *self._events[first + 1 :]]
+
+
+def _rest(event: Event, known: int) -> Event:
+    return replace(event, text=event.text[known:]) if isinstance(event, Text | Reasoning) and known else event

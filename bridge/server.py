@@ -57,7 +57,7 @@ class Server(BaseApplication):
             "worker_connections": CONNECTIONS,
             "graceful_timeout": self._config.limits.stop_seconds,
             "timeout": 120,
-            "keepalive": 75,
+            "keepalive": self._config.limits.request_seconds,
             "loglevel": self._log_level,
             "logger_class": "bridge.logs.ServerLog",
             "post_worker_init": self._ready,
@@ -82,6 +82,7 @@ class Server(BaseApplication):
 
     def _ready(self, worker: Any) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)
+        worker.limits = self._config.limits
         host, port = worker.sockets[0].getsockname()[:2]
         local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
         self._announce(_url(local, port))

@@ -7,6 +7,7 @@ is read here.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from provider.errors import Unreachable
 from provider.events import Completed, Delta, UpstreamFailed
 from provider.failures import from_body
 from provider.think_tags import ThinkTags
+from tools.halves import Halves
 from tools.wire import Usage
 
 StreamEvent = Delta | Completed | UpstreamFailed
@@ -31,6 +33,7 @@ class CompletionReader:
         self._secrets = secrets
         self._show_reasoning = show_reasoning
         self._tags = ThinkTags()
+        self._halves: dict[object, Halves] = defaultdict(Halves)
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._done = False
@@ -60,7 +63,16 @@ class CompletionReader:
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
         said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         if isinstance(said, dict):
-            yield from self._shown(_delta(said))
+            yield from self._shown(self._whole(_delta(said)))
+
+    def _whole(self, delta: Delta) -> Delta:
+        """Put characters together that were cut in two, since nothing can pass half of one on."""
+        for call in delta.tool_calls:
+            function = call.get("function")
+            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                function["arguments"] = self._halves[call.get("index")].feed(function["arguments"])
+        text, reasoning = self._halves["text"].feed(delta.text), self._halves["reasoning"].feed(delta.reasoning)
+        return replace(delta, text=text, reasoning=reasoning)
 
     def _shown(self, delta: Delta) -> Iterator[Delta]:
         reasoning, text = self._tags.feed(delta.text)

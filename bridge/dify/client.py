@@ -258,7 +258,8 @@ class DifyClient:
         ended = False
         grace = _Grace(response, self._timeouts.grace)
         try:
-            for event in _decoded(response):
+            pieces = events.Pieces()
+            for event in map(pieces.put_together, _decoded(response)):
                 has_workflow = has_workflow or isinstance(event, events.WorkflowStarted)
                 answered = isinstance(event, events.MessageEnd)
                 if ended and not answered:

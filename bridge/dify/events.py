@@ -6,12 +6,14 @@ Source of names and fields: `core/app/entities/task_entities.py` of Dify 1.16; e
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from bridge.dify.sse import Oversized, ServerSentEvent
+from tools.halves import Halves, whole
 from tools.wire import Usage
 
 Payload = Mapping[str, Any]
@@ -184,6 +186,23 @@ def read(sent: ServerSentEvent | Oversized) -> Event | None:
     return read_payload(payload)
 
 
+class Pieces:
+    """Makes the pieces of a stream's answer and reasoning whole: Dify passes on half a character as it got it."""
+
+    def __init__(self) -> None:
+        self._halves: dict[object, Halves] = defaultdict(Halves)
+
+    def put_together(self, event: Event) -> Event:
+        """Return the event with text that can be told."""
+        match event:
+            case Message():
+                return replace(event, answer=self._halves[event.node_id].feed(event.answer))
+            case ReasoningChunk():
+                return replace(event, reasoning=self._halves["reasoning", event.node_id].feed(event.reasoning))
+            case _:
+                return event
+
+
 def read_payload(payload: Payload) -> Event | None:
     """Return what the JSON object of an event says, or None where the bridge has no use for it."""
     reader = _READERS.get(_text(payload, "event"))
@@ -205,13 +224,17 @@ def _check_oversized(sent: Oversized) -> None:
 
 
 def _text(source: Payload, name: str) -> str:
+    return str(whole(_piece(source, name)))
+
+
+def _piece(source: Payload, name: str) -> str:
     value = source.get(name)
     return value if isinstance(value, str) else ""
 
 
 def _error(source: Payload) -> str | None:
     value = source.get("error")
-    return None if value is None or value == "" else str(value)
+    return None if value is None or value == "" else str(whole(str(value)))
 
 
 def _whole(source: Payload, name: str) -> int:
@@ -287,11 +310,11 @@ def _node_retry(_payload: Payload, data: Payload, envelope: dict[str, str]) -> E
 def _message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
     selector = payload.get("from_variable_selector")
     node_id = selector[0] if isinstance(selector, list) and selector and isinstance(selector[0], str) else ""
-    return Message(answer=_text(payload, "answer"), node_id=node_id, **envelope)
+    return Message(answer=_piece(payload, "answer"), node_id=node_id, **envelope)
 
 
 def _agent_message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
-    return AgentMessage(answer=_text(payload, "answer"), **envelope)
+    return AgentMessage(answer=_piece(payload, "answer"), **envelope)
 
 
 def _agent_thought(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
@@ -302,7 +325,7 @@ def _agent_thought(payload: Payload, _data: Payload, envelope: dict[str, str]) -
 def _reasoning_chunk(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
     envelope["message_id"] = envelope["message_id"] or _text(data, "message_id")
     return ReasoningChunk(
-        reasoning=_text(data, "reasoning"),
+        reasoning=_piece(data, "reasoning"),
         node_id=_text(data, "node_id"),
         is_final=data.get("is_final") is True,
         **envelope,
@@ -330,7 +353,7 @@ def _workflow_finished(payload: Payload, data: Payload, envelope: dict[str, str]
         workflow_run_id=_text(payload, "workflow_run_id") or _text(data, "id"),
         status=_text(data, "status"),
         error=_error(data),
-        outputs=dict(outputs) if isinstance(outputs, dict) else {},
+        outputs=whole(outputs) if isinstance(outputs, dict) else {},
         total_tokens=_whole(data, "total_tokens"),
         **envelope,
     )

@@ -1,19 +1,23 @@
 """Reads a segment for one client: keeps the connection alive, and notices when the client has gone."""
 
+import fcntl
 import logging
 import select
 import socket
+import termios
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from bridge.errors import Gone
 from bridge.runs import Runs
-from bridge.segments import Event, Segment
+from bridge.segments import Event, Segment, extent
 
 log = logging.getLogger("clawback.endpoint")
 
 _LOOK_SECONDS = 1.0
+_ACKNOWLEDGE_SECONDS = 0.05
 
 
 class ClientGone(Gone):
@@ -42,6 +46,27 @@ def is_gone(connection: socket.socket | None) -> bool:
         return True
 
 
+def _unread(connection: socket.socket | None) -> bool:
+    """Say whether the kernel still holds something for the client; where it does not tell, it holds nothing."""
+    if connection is None:
+        return False
+    try:
+        held = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):
+        return False
+    return any(held)
+
+
+def _see_off(runs: Runs, segment: Segment, connection: socket.socket) -> None:
+    """Watch until the client has taken the end, too. A network that has failed is noticed only long after it."""
+    until = time.monotonic() + runs.config.limits.grace_seconds
+    while connection.fileno() >= 0 and time.monotonic() < until:
+        if not _unread(connection):
+            segment.delivered = True
+            return
+        time.sleep(_ACKNOWLEDGE_SECONDS)
+
+
 def follow(
     runs: Runs, run_id: str, segment: Segment, connection: socket.socket | None, keepalive_seconds: float
 ) -> Iterator[Event | None]:
@@ -50,21 +75,29 @@ def follow(
     Raises ClientGone. However it ends, the run learns that this reader has left.
     """
     runs.enter(segment)
+    complete = False
     try:
-        position, said_at = 0, time.monotonic()
+        position, said_at, looked_at = 0, time.monotonic(), time.monotonic()
         while True:
             events = segment.read(position, min(_LOOK_SECONDS, keepalive_seconds))
+            position += sum(map(extent, events))
+            last = segment.closed and position >= segment.length
+            now = time.monotonic()
+            if last or not events or now - looked_at >= _LOOK_SECONDS:
+                looked_at = now
+                if is_gone(connection):
+                    raise ClientGone
             yield from events
-            position += len(events)
+            if last:
+                complete = True
+                return
             if events:
-                said_at = time.monotonic()
-                if segment.closed and position >= segment.length:
-                    return
-                continue
-            if is_gone(connection):
-                raise ClientGone
-            if time.monotonic() - said_at >= keepalive_seconds:
-                said_at = time.monotonic()
+                said_at = now
+            elif now - said_at >= keepalive_seconds:
+                said_at = now
                 yield None
     finally:
-        runs.leave(run_id, segment)
+        if complete and _unread(connection):
+            threading.Thread(target=_see_off, args=(runs, segment, connection), daemon=True).start()
+            complete = False
+        runs.leave(run_id, segment, complete=complete)

@@ -1,11 +1,12 @@
 """Which run and segment a request asks for.
 
 results of a known ticket at the end of the transcript  -> the segment after that ticket
-the same request as one that is under way               -> its first segment, from the beginning
+the same request as one whose answer was not taken yet  -> its first segment, from the beginning
 anything else                                           -> a new run
 """
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -134,7 +135,7 @@ class Turns:
             raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
         session = identify(headers, messages, body)
         key = turn_key(session.key, app.model, messages)
-        joined = self._join(session, key)
+        joined = self._join(session, key, again=_is_retry(headers))
         joined = joined or self._take_up(app, session, key)
         if joined:
             return joined
@@ -158,15 +159,25 @@ class Turns:
         segment = self._runs.told(run.id, 0) or (live and live.current)
         return Reading(run.id, segment or self._runs.resume(run, app).current)
 
-    def _join(self, session: Session, key: str) -> Reading | None:
+    def _join(self, session: Session, key: str, *, again: bool) -> Reading | None:
+        """Return what the same request gets already, where whoever sends it was not told all of it.
+
+        A client that names no session may be another one that happens to say the same, so it joins only what its own
+        first request left behind, or where it says that it tries again.
+        """
         run = self._store.latest_run_of_turn(key)
         live = self._runs.live(run.id) if run else None
-        if run is None or live is None or run.state != "running":
+        if run is None or live is None or run.state not in {"running", "finished"}:
             return None
         segment = live.segment(0) or self._runs.told(run.id, 0)
-        if segment is None or segment.failed or not (session.key or segment.abandoned):
+        if segment is None or segment.failed:
             return None
-        return Reading(run.id, segment)
+        mine = session.key is not None or segment.abandoned
+        waits = not segment.delivered and (bool(segment.readers) or self._may_return(segment))
+        return Reading(run.id, segment) if again or (mine and (run.state == "running" or waits)) else None
+
+    def _may_return(self, segment: Segment) -> bool:
+        return segment.abandoned and time.monotonic() - segment.left_at <= self._runs.config.limits.grace_seconds
 
     def _session_row(self, app: App, session: Session, messages: Sequence[Message]) -> SessionRow:
         if session.key:
@@ -187,6 +198,12 @@ class Turns:
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and run.auxiliary is None and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, "the client began a new turn instead of sending the results")
+
+
+def _is_retry(headers: Mapping[str, str]) -> bool:
+    """Say whether one of OpenAI's own SDKs sends the request again because it did not get the answer."""
+    count = {name.lower(): value for name, value in headers.items()}.get("x-stainless-retry-count", "")
+    return count.isdigit() and int(count) > 0
 
 
 def _next_call(ticket: TicketRow) -> Segment:

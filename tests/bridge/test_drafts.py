@@ -113,7 +113,7 @@ def test_a_call_is_told_behind_the_text_before_it() -> None:
     run.text("look.")
     run.text("")
     assert not run.draft("one", 0, [piece("a", 1, "}")], after_text=True)
-    assert kinds(segment) == [Text, Text, Draft, Draft]
+    assert kinds(segment) == [Text, Draft, Draft]
 
 
 def test_a_call_does_not_wait_for_ever_for_the_text_before_it() -> None:

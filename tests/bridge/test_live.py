@@ -57,7 +57,7 @@ def test_an_answer_is_streamed_and_ends_with_usage() -> None:
     run.text("Hel")
     run.text("lo")
     run.finish()
-    assert events(segment) == [Text("Hel"), Text("lo"), End("stop", Usage(prompt_tokens=1, completion_tokens=5))]
+    assert events(segment) == [Text("Hello"), End("stop", Usage(prompt_tokens=1, completion_tokens=5))]
 
 
 def test_a_ticket_ends_the_response_and_what_follows_belongs_to_the_next() -> None:

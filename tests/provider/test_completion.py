@@ -224,3 +224,21 @@ def test_a_short_secret_is_hidden_where_it_stands_as_a_key(said: str) -> None:
 
 def test_of_two_secrets_the_longer_goes_first() -> None:
     assert clean("x abcdefgh-abcdefgh y", ["abcdefgh", "abcdefgh-abcdefgh"]) == "x *** y"
+
+
+def test_characters_that_come_in_halves_are_put_together() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "say", "arguments": '{"a": "\ud83d'}}
+    rest = {"index": 0, "function": {"arguments": '\ude00"}'}}
+    events, _ = read(
+        chunk(reasoning_content="\ud83d"),
+        chunk(reasoning_content="\ude00"),
+        chunk(content="so \ud83d"),
+        chunk(content="\ude00!"),
+        chunk(tool_calls=[call]),
+        chunk(tool_calls=[rest]),
+    )
+    deltas = [event for event in events if isinstance(event, Delta)]
+    assert "".join(delta.reasoning for delta in deltas) == "\U0001f600"
+    assert "".join(delta.text for delta in deltas) == "so \U0001f600!"
+    arguments = [made["function"]["arguments"] for delta in deltas for made in delta.tool_calls]
+    assert "".join(arguments) == '{"a": "\U0001f600"}'

@@ -451,3 +451,11 @@ def test_any_transport_of_httpx_can_stand_in() -> None:
     client = DifyClient("http://dify.example/v1", KEY, transport=httpx.MockTransport(handle))
     assert answer(run(client)) == "Grüße"
     client.close()
+
+
+def test_a_character_that_dify_passes_on_in_halves_comes_out_whole(server: ByteServer, client: DifyClient) -> None:
+    answers = [piece(each) for each in ("Gr<1>", "<2><1>", "üße")]
+    stream = b"".join([started(), *answers, message_end(), finished()])
+    halves = stream.replace(b"<1>", rb"\ud83d").replace(b"<2>", rb"\ude00")
+    server.replies.append(event_stream(halves))
+    assert answer(run(client)) == "Gr\U0001f600\ufffdüße"

@@ -36,7 +36,10 @@ def test_nodes_begin_end_fail_and_are_tried_again() -> None:
     assert said("node_finished", data=node | {"status": "succeeded", "error": None}) == events.NodeFinished(
         node_type="llm", status="succeeded", **known
     )
-    priced = {"status": "succeeded", "execution_metadata": {"total_tokens": 7, "total_price": "0.02", "currency": "USD"}}
+    priced = {
+        "status": "succeeded",
+        "execution_metadata": {"total_tokens": 7, "total_price": "0.02", "currency": "USD"},
+    }
     assert said("node_finished", data=node | priced) == events.NodeFinished(
         node_type="llm", status="succeeded", total_tokens=7, price="0.02", currency="USD", **known
     )
