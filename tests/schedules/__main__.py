@@ -40,7 +40,7 @@ def main() -> int:
                 tell(f"{time.strftime('%X')} seed {first + number} ({outcome.seconds:.1f} s): {outcome.schedule}")
                 tell("\n".join(f"    {breach}" for breach in outcome.breaches))
                 for played in outcome.record.turns:
-                    tell(f"    {played.name} troubles: {played.troubles}")
+                    tell(f"    {played.name} was told {played.said}, after {played.troubles}")
                 if not options.keep_going:
                     break
     tell(f"{len(seconds)} schedules, {statistics.mean(seconds):.1f} s each; {dict(seen)}; broken: {broken or 'none'}")
