@@ -31,6 +31,7 @@ retries          when to try again
 errors           all errors, and how secrets stay out of them
 failures         what an upstream's refusal means
 context_limits   how upstreams say that a prompt is too long
+tool_refusals    how upstreams say that a model knows no tools
 
 dialect          how one upstream wants a request
 thinking_switch  how reasoning is switched on and off

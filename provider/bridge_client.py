@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from provider import connections
 from provider.credentials import Credentials, advice_for_host
-from provider.errors import ProviderError, Refused, Unauthorized, Unavailable, Unreachable, clean
+from provider.errors import ProviderError, Refused, Unauthorized, Unavailable, Unreachable, clean, with_advice
 from provider.events import (
     Attach,
     Attached,
@@ -183,11 +183,15 @@ class BridgeClient:
         status = response.status_code
         said = clean(_message(response), self._secrets)
         if status in {401, 403}:
-            return BridgeFailed(Unauthorized(f"The bridge does not know this token: {said} Check bridge_token"))
+            return BridgeFailed(
+                Unauthorized(with_advice(f"The bridge does not know this token: {said}", "Check bridge_token"))
+            )
         if status == 429 or status >= 500:
             return BridgeFailed(Unavailable(f"The bridge answered {status}: {said}"), transient=True)
-        advice = " Check bridge_url; it has no path." if status in {404, 405} and "json" not in _kind(response) else ""
-        return BridgeFailed(Refused(f"The bridge answered {status}: {said}.{advice}"))
+        told = f"The bridge answered {status}: {said}"
+        if status in {404, 405} and "json" not in _kind(response):
+            told = with_advice(told, "Check bridge_url; it has no path")
+        return BridgeFailed(Refused(told))
 
     def _unreachable(self, error: httpx.HTTPError) -> ProviderError:
         said = clean(str(error), self._secrets) or type(error).__name__

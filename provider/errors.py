@@ -66,6 +66,11 @@ class ResultsMissing(Refused):
     """The results did not come in time, and the node is to fail then."""
 
 
+def with_advice(said: str, advice: str) -> str:
+    """Return foreign words, which may or may not end like a sentence, and what to do about them."""
+    return f"{said}{'' if said.endswith(tuple('.!?…。！？')) else '.'} {advice}"
+
+
 def clean(text: str, secrets: Iterable[str] = ()) -> str:
     """Return foreign `text` on one line, shortened, and without `secrets` or anything that looks like one."""
     for secret in sorted(secrets, key=len, reverse=True):

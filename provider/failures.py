@@ -17,6 +17,7 @@ from provider.errors import (
     Unauthorized,
     Unavailable,
     clean,
+    with_advice,
 )
 from provider.events import UpstreamFailed
 
@@ -54,13 +55,13 @@ def _error(status: int, code: str, said: str, *, out_of_quota: bool) -> Provider
     if tells_too_long(status, code, said):
         return ContextTooLong(f"context_length_exceeded. {told}")
     if status in {401, 403}:
-        return Unauthorized(f"{told}. Check upstream_api_key")
+        return Unauthorized(with_advice(told, "Check upstream_api_key"))
     if status == 402 or (status == 429 and out_of_quota):
-        return RateLimited(f"{told}. The account at the upstream has no quota left")
+        return RateLimited(with_advice(told, "The account at the upstream has no quota left"))
     if status == 429:
         return RateLimited(told)
     if status == 404 or 300 <= status < 400:
-        return Refused(f"{told}. Check upstream_base_url (it usually ends in /v1) and upstream_model")
+        return Refused(with_advice(told, "Check upstream_base_url (it usually ends in /v1) and upstream_model"))
     if status in _TRANSIENT or status >= 500:
         return Unavailable(told)
     return Refused(told)

@@ -1,7 +1,6 @@
 """Structured, and text where the model wants or writes text."""
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +9,12 @@ from provider.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader
 from provider.modes.structured import Structured, StructuredDecoder
+from provider.tool_refusals import tells_no_tools
 from tools.calls import Draft
 from tools.definitions import ToolDefinition
 from tools.openclaw_text.events import BrokenCall, Event, Text
 
 log = logging.getLogger(__name__)
-
-# How vLLM, Ollama, llama.cpp, OpenRouter and others say that a model knows no tools: always with one of these words.
-_ABOUT_TOOLS = re.compile(r"\b(tools?|tool_choice|tool_calls|functions?|parallel_tool_calls)\b", re.IGNORECASE)
-_REFUSALS = {400, 404, 422, 501}
 
 _without_tools: set[tuple[str, str]] = set()
 """The upstreams (address and model) that have refused `tools` since this process began."""
@@ -67,9 +63,7 @@ def _uses_tools(prompt: Prompt) -> bool:
 
 
 def _refuses_tools(failed: UpstreamFailed) -> bool:
-    if failed.status not in _REFUSALS or isinstance(failed.error, ContextTooLong):
-        return False
-    return bool(_ABOUT_TOOLS.search(str(failed.error)))
+    return not isinstance(failed.error, ContextTooLong) and tells_no_tools(failed.status, str(failed.error))
 
 
 class PromotingDecoder:

@@ -146,6 +146,13 @@ def test_what_a_refusal_means(status: int, body: Any, error: type[ProviderError]
     assert ("context_length_exceeded" in str(failed.error)) is (error is ContextTooLong)
 
 
+@pytest.mark.parametrize("status", [401, 402, 404])
+@pytest.mark.parametrize("said", ["No", "No.", "No!", "不对。", "x" * 5000])
+def test_advice_follows_another_s_words_as_a_sentence(status: int, said: str) -> None:
+    told = str(from_response(status, json.dumps({"error": {"message": said}}).encode(), {}).error)
+    assert re.search(r"[^.!?。…][.!。…] [A-Z][^.]*$", told.replace("/v1", "")), told
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
