@@ -32,7 +32,7 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
             happened=happened,
             run=happened.run,
             totals=totals(happened),
-            undecided=sum(_waits(step) for step in steps),
+            undecided=next((step.key for step in steps if _waits(step)), ""),
             content=parts.config.log_content,
         )
         executors = {executor.id: executor.name for executor in parts.runs.store.executors.all()}

@@ -43,7 +43,7 @@ function show(key, html) {
   else if (place) fill(place, html);
   else if (list) {
     const item = document.createElement("li");
-    item.dataset.piece = key;
+    item.id = item.dataset.piece = key;
     item.className = "fresh";
     list.append(item);
     fill(item, html);
