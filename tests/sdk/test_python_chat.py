@@ -165,33 +165,7 @@ def test_images_reach_the_model(client: openai.OpenAI, stack: Stack) -> None:
 
 
 def test_a_client_of_functions_gets_one_function_call_at_a_time(client: openai.OpenAI, stack: Stack) -> None:
-    """The requests of Home Assistant's Extended OpenAI Conversation, with `use_tools` off."""
-    services: Any = {
-        "name": "execute_services",
-        "description": "Use this function to execute service of devices in Home Assistant.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "list": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "domain": {"type": "string", "description": "The domain of the service"},
-                            "service": {"type": "string", "description": "The service to be called"},
-                            "service_data": {
-                                "type": "object",
-                                "description": "The service data object to indicate what to control.",
-                                "properties": {"entity_id": {"type": "string"}},
-                                "required": ["entity_id"],
-                            },
-                        },
-                        "required": ["domain", "service", "service_data"],
-                    },
-                }
-            },
-        },
-    }
+    services: Any = {"name": "execute_services", "parameters": {"type": "object"}}
     lights = {"list": [{"domain": "light", "service": "turn_on", "service_data": {"entity_id": "light.kitchen"}}]}
     fan = {"list": [{"domain": "fan", "service": "turn_off", "service_data": {"entity_id": "fan.bath"}}]}
     lines = [f"!call execute_services {json.dumps(lights)}", f"!call execute_services {json.dumps(fan)}", "!then"]
