@@ -1,0 +1,28 @@
+"""Random schedules of kills and astray requests keep the promises; `python -m tests.schedules` plays hundreds."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.schedules.parts import Parts
+from tests.schedules.plan import draw
+from tests.schedules.play import play
+
+SCHEDULES = 3
+FIRST = int(os.environ.get("SCHEDULES_SEED") or (1 if os.environ.get("CI") == "true" else random.randrange(10**6)))
+
+
+@pytest.fixture(scope="module")
+def parts() -> Iterator[Parts]:
+    with Parts() as parts:
+        yield parts
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", range(SCHEDULES))
+def test_a_random_schedule_keeps_every_promise(number: int, parts: Parts) -> None:
+    outcome = play(parts, draw(FIRST + number), number)
+    breaches = "\n".join(outcome.breaches)
+    assert not breaches, f"SCHEDULES_SEED={FIRST + number} plays it again:\n{outcome.schedule}\n{breaches}"
