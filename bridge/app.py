@@ -142,4 +142,4 @@ def _shape_errors(app: Flask) -> None:
     @app.errorhandler(Exception)
     def _fault(error: Exception) -> Response:
         log.exception("a request failed")
-        return _bridge_error(Internal("the bridge failed; its log says more under this response's X-Request-Id"))
+        return _bridge_error(Internal(f"the bridge failed; its log says more under {request_id.current()}"))

@@ -73,10 +73,14 @@ class CallView(BaseModel):
 
 
 class TicketView(BaseModel):
-    """A ticket and its calls. Times are seconds since the epoch."""
+    """A ticket and its calls. Times are seconds since the epoch.
+
+    `request_id` is that of the client's request that led to it, which the log and the client's response name too.
+    """
 
     id: str
     run_id: str
+    request_id: str | None
     state: TicketState
     reason: str | None
     created_at: float
@@ -199,6 +203,7 @@ def _ticket(ticket: TicketRow) -> dict[str, Any]:
     return {
         "id": ticket.id,
         "run_id": ticket.run_id,
+        "request_id": ticket.request_id,
         "state": ticket.state,
         "reason": ticket.reason,
         "created_at": ticket.created_at,

@@ -29,10 +29,14 @@ class ToolResults(BaseModel):
 
 
 class TicketBody(BaseModel):
-    """What a ticket looks like to who runs its calls. `missing` are the tool_call_ids that wait for a result."""
+    """What a ticket looks like to who runs its calls. `missing` are the tool_call_ids that wait for a result.
+
+    `request_id` is that of the client's request that led to it.
+    """
 
     id: str
     run_id: str
+    request_id: str | None
     state: TicketState
     reason: str | None
     tool_calls: list[dict[str, Any]]
@@ -75,6 +79,7 @@ def ticket_body(ticket: TicketRow) -> TicketBody:
         {
             "id": ticket.id,
             "run_id": ticket.run_id,
+            "request_id": ticket.request_id,
             "state": ticket.state,
             "reason": ticket.reason,
             "tool_calls": [call.call().to_openai() for call in ticket.calls],

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from bridge import steps
+from bridge import request_id, steps
 from bridge.admission import Admission
 from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
 from bridge.refusals import refusal
@@ -82,6 +82,7 @@ class Tickets:
             created_at=now,
             expires_at=now + self._runs.config.limits.ticket_seconds,
             calls=calls,
+            request_id=request_id.current() or None,
         )
         run = self._store.run(request.run_id)
         assert run is not None  # noqa: S101 - `_no_ticket` has looked it up

@@ -155,7 +155,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class TicketRow:
-    """The pending calls of one round."""
+    """The pending calls of one round. `request_id` is that of the client's request that led to it."""
 
     id: str
     run_id: str
@@ -170,6 +170,7 @@ class TicketRow:
     created_at: float
     expires_at: float
     calls: list[CallRow] = field(default_factory=list)
+    request_id: str | None = None
 
     def results(self) -> list[ToolResult]:
         """Return the results that are in, in call order."""

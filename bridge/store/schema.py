@@ -109,6 +109,7 @@ tickets = Table(
     Column("segment", Integer, nullable=True, doc="the segment that delivered it to the client"),
     Column("reply", Text, nullable=True, doc="what the client's follow-up said besides the results"),
     Column("reason", Text, nullable=True),
+    Column("request_id", String(128), nullable=True, doc="of the client's request that led to it"),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),

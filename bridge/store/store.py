@@ -18,6 +18,7 @@ from bridge.store.executors import ExecutorStatements
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
+from bridge.store.upgrade import add_missing_columns
 from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
 
 
@@ -33,6 +34,7 @@ class Store:
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         t.metadata.create_all(self._engine)
+        add_missing_columns(self._engine)
         self.executors = ExecutorStatements(self.transaction)
         self.nodes = NodeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)

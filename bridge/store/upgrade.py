@@ -1,0 +1,20 @@
+"""A store that an earlier version wrote has all that this one needs."""
+
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.schema import CreateColumn
+
+from bridge.store.schema import metadata
+
+
+def add_missing_columns(engine: Engine) -> None:
+    """Add the columns that came since. They may be null, as the rows that are there know nothing of them."""
+    inspector = inspect(engine)
+    # Where several bridges share a store, each of them may be the first.
+    there = "IF NOT EXISTS " if engine.dialect.name == "postgresql" else ""
+    for table in metadata.tables.values():
+        known = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                definition = CreateColumn(column).compile(engine)
+                with engine.begin() as connection:
+                    connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {there}{definition}"))

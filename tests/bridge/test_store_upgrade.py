@@ -1,0 +1,19 @@
+"""A store of an earlier version goes on with this one."""
+
+from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+from bridge.store import Store
+
+
+def test_a_column_that_came_since_is_added(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'bridge.sqlite3'}"
+    Store(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE tickets DROP COLUMN request_id"))
+    engine.dispose()
+    store = Store(url)
+    assert store.tickets() == []
+    store.close()
