@@ -20,6 +20,7 @@ from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.executor_api import executor_blueprint
 from bridge.executor_runs import ExecutorRuns
 from bridge.figures import Figures
+from bridge.forsaken import Forsaken
 from bridge.health import health_blueprint
 from bridge.leases import Leases
 from bridge.metrics import Metrics, measure, metrics_blueprint
@@ -56,7 +57,7 @@ def create_app(config: Config) -> Flask:
     tickets = Tickets(runs, admission, resuming)
     approvals = Approvals(runs, tickets)
     leases = Leases(config, runs, registry, tickets)
-    executor_runs = ExecutorRuns(runs, registry, tickets, resuming)
+    executor_runs = ExecutorRuns(runs, registry, resuming)
     app = Flask("clawback", static_folder=None)
     turns = Turns(runs, tickets)
     app.register_blueprint(endpoint_blueprint(config, runs, turns))
@@ -74,7 +75,7 @@ def create_app(config: Config) -> Flask:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(metrics_blueprint(config.tokens, metrics, figures))
     _shape_errors(app)
-    sweeper = Sweeper(runs, approvals, leases, executor_runs)
+    sweeper = Sweeper(runs, approvals, leases, executor_runs, Forsaken(runs))
     sweeper.start()
     app.extensions |= {"clawback.sweeper": sweeper, "clawback.leases": leases}
 

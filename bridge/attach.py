@@ -47,6 +47,7 @@ class Invocations:
             self._check_age(run, request)
             invocation = self._store.attach_invocation(request.invocation_id, run.id, run.attempt, request.fingerprint)
             self._deliver(run, invocation)
+            self._await_polls(invocation)
         log.info("invocation attached", extra={"run": run.id, "invocation": invocation.id})
         return self._answer(run, invocation)
 
@@ -70,6 +71,14 @@ class Invocations:
             waits = ticket.state == "open" and ticket.segment is None and not ticket.undecided
             if live and waits and not live.holds(ticket.id):
                 self._runs.deliver_soon(live, ticket)
+
+    def _await_polls(self, invocation: InvocationRow) -> None:
+        """The invocation is told of the tickets that it takes over, and will ask for the open one."""
+        for ticket in self._store.tickets_of_invocation(invocation.id):
+            if ticket.state == "open":
+                self._runs.polls.heard(ticket.id)
+            else:
+                self._runs.polls.told(ticket.id)
 
     def _find(self, request: AttachRequest) -> tuple[RunRow | None, str]:
         """Try the marker, the callback key and Dify's end user, in this order: what names the run best comes first.

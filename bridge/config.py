@@ -145,6 +145,9 @@ class Limits(_Section):
     """How often a run may make the same call with the same result, before it is told to stop."""
     handouts: int = Field(default=5, ge=1)
     """How often a call is handed out again after its executor was lost with it."""
+    silent_seconds: float = Field(default=15, ge=1)
+    """How long a plugin may be silent between two questions for its ticket. When the results are there, the
+    run's workflow is then run again with them."""
     forsaken_seconds: float = Field(default=90, ge=15)
     """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds."""
     sweep_seconds: float = Field(default=5, gt=0, le=60)

@@ -13,7 +13,6 @@ from bridge.requests import RunRequest
 from bridge.resuming import Resuming, conversation_of
 from bridge.runs import Runs
 from bridge.store.rows import RunRow
-from bridge.tickets import Tickets
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.wire import AttachRequest, RecordRequest
@@ -27,11 +26,10 @@ UNHEARD_SECONDS = 3600.0
 class ExecutorRuns:
     """Makes these runs, and ends them."""
 
-    def __init__(self, runs: Runs, registry: Registry, tickets: Tickets, resuming: Resuming) -> None:
+    def __init__(self, runs: Runs, registry: Registry, resuming: Resuming) -> None:
         self._runs = runs
         self._store = runs.store
         self._registry = registry
-        self._tickets = tickets
         self._resuming = resuming
         self._born = time.time()
 
@@ -112,10 +110,10 @@ class ExecutorRuns:
         cutoff = now - self._runs.config.limits.forsaken_seconds
         if self._born < cutoff:
             for ticket_id, run_id in self._store.held_tickets(cutoff):
-                if self._tickets.polled_at(ticket_id) < cutoff:
+                if self._runs.polls.at(ticket_id) < cutoff:
                     self._runs.cancel(run_id, "the plugin no longer waits for this run")
         for run_id in self._store.settled_executor_runs():
             self._resuming.soon(run_id)
         for run_id in self._store.silent_executor_runs(now - UNHEARD_SECONDS):
             self._runs.cancel(run_id, "the plugin was not heard of any more")
-        self._tickets.forget_polls(cutoff)
+        self._runs.polls.forget_before(cutoff)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from bridge.attach import Invocations
 from bridge.auth import guard
 from bridge.config import Config
+from bridge.endpoint.keepalive import connection_of, is_gone
 from bridge.errors import Gone
 from bridge.json_answer import json_answer
 from bridge.json_body import json_body
@@ -71,7 +72,10 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
     @operation("Wait for a ticket's results.", query=TicketWait, answer=TicketStatus)
     def wait_ticket(ticket_id: str) -> Response:
         asked = checked_query(TicketWait, request.args)
-        return json_answer(tickets.wait(ticket_id, asked.invocation_id, asked.wait))
+        connection = connection_of(request.environ)
+        return json_answer(
+            tickets.wait(ticket_id, asked.invocation_id, asked.wait, is_there=lambda: not is_gone(connection))
+        )
 
     @blueprint.post("/tickets/<ticket_id>/cancel")
     @operation("Wait for a ticket no longer.", body=CancelRequest, answer=TicketStatus)

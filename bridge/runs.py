@@ -14,6 +14,7 @@ from bridge.dify import DifyClient, events
 from bridge.dify.errors import (
     ConversationGone,
     DifyError,
+    KilledByTimeout,
     NoAnswer,
     RanTooLong,
     ServerError,
@@ -28,6 +29,7 @@ from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
 from bridge.live import LiveRun
 from bridge.observers import Observers
+from bridge.polls import Polls
 from bridge.requests import RunRequest
 from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
 from bridge.sessions import transcript_key_after
@@ -44,6 +46,11 @@ from tools.wire import Usage
 log = logging.getLogger("clawback.runs")
 
 MAX_ATTEMPTS = 25
+"""How often a run is tried without a further ticket coming of it."""
+
+_CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
+"""What ends a workflow from outside, whatever its nodes were doing."""
+
 KEPT_SECONDS = 60.0
 LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 """The pauses before each try to attach to a run whose events broke off."""
@@ -58,6 +65,7 @@ class Runs:
         self.store = store
         self.wakeups = wakeups
         self.lock = threading.RLock()
+        self.polls = Polls()
         self.unmatched: deque[tuple[float, str]] = deque(maxlen=50)
         self._live: dict[str, LiveRun] = {}
         self._clients: dict[str, DifyClient] = {}
@@ -127,10 +135,9 @@ class Runs:
         """
         request = RunRequest.model_validate_json(run.request)
         with self.lock:
-            if run.attempt >= MAX_ATTEMPTS:
-                raise UnprocessableRun(
-                    f"run {run.id} was tried {run.attempt} times and never came to an end; begin a new turn"
-                )
+            in_vain = run.attempt - self.store.fruitful_attempt(run.id)
+            if in_vain >= MAX_ATTEMPTS:
+                raise UnprocessableRun(f"run {run.id} was tried {in_vain} times in vain; begin a new turn")
             self._in_background(self._stop_task, run)
             attempt = run.attempt + 1
             self.store.update_run(run.id, state="running", attempt=attempt, task_id="", error=None)
@@ -185,7 +192,7 @@ class Runs:
         except BridgeError as error:
             self.fail(run, live, error)
         except DifyError as error:
-            self.fail(run, live, client_error(error))
+            self.fail(run, live, client_error(error), cut_off=isinstance(error, _CUT_OFF))
         except Exception:
             log.exception("a run's stream failed", extra={"run": run.id})
             self.fail(run, live, Internal("the bridge failed while it read Dify's stream; its log says more"))
@@ -384,12 +391,19 @@ class Runs:
 
     # Ending
 
-    def fail(self, run: RunRow, live: LiveRun, error: BridgeError) -> None:
-        """The attempt ended without an answer. A suspended run has only let go of its workflow."""
+    def fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool = False) -> None:
+        """The attempt ended without an answer. A suspended run has only let go of its workflow.
+
+        So has one whose workflow was `cut_off` while its client ran tools.
+        """
         with self.lock:
             if self._superseded(run, live):
                 return
+            if cut_off and self._survives(run, live):
+                log.warning("a workflow was cut off while tools ran", extra={"run": run.id, "error": error.message})
             stored = self.store.run(run.id)
+            if self._superseded(run, live):
+                return
             if stored and stored.state == "suspended":
                 self._let_go(run, live)
                 return
@@ -442,6 +456,30 @@ class Runs:
         live = self._live.get(run_id)
         if live:
             live.suspended = True
+
+    def let_workflow_go(self, run_id: str) -> None:
+        """The workflow is of no more use; the run waits for its results without one."""
+        self.suspend(run_id)
+        run = self.store.run(run_id)
+        if run:
+            self._in_background(self._stop_task, run)
+
+    def _survives(self, run: RunRow, live: LiveRun) -> bool:
+        """Suspend the run if its client runs tools, or resume it with results that its plugin did not fetch any more.
+
+        Says whether it did either.
+        """
+        live.deliver_pending()
+        delivered = [ticket for ticket in self.store.tickets_of_run(run.id) if ticket.segment is not None]
+        waiting = [ticket for ticket in delivered if ticket.state == "open"]
+        unfetched = [ticket for ticket in delivered if ticket.state == "resolved" and self.polls.at(ticket.id)]
+        app = self.app(run.model)
+        if live.failure or not (waiting or unfetched) or app is None:
+            return False
+        self.let_workflow_go(run.id)
+        if not waiting:
+            self.resume(self.store.run(run.id) or run, app)
+        return True
 
     def deliver_soon(self, live: LiveRun, ticket: TicketRow) -> None:
         """Deliver the ticket when the text before its calls has come through Dify, or had time enough to."""

@@ -6,6 +6,7 @@ import time
 
 from bridge.approvals import Approvals
 from bridge.executor_runs import ExecutorRuns
+from bridge.forsaken import Forsaken
 from bridge.leases import Leases
 from bridge.runs import Runs
 from bridge.store.responses import Responses
@@ -18,11 +19,14 @@ DAY_SECONDS = 86_400
 class Sweeper:
     """Looks after what is pending, every `limits.sweep_seconds`, in the background."""
 
-    def __init__(self, runs: Runs, approvals: Approvals, leases: Leases, executor_runs: ExecutorRuns) -> None:
+    def __init__(
+        self, runs: Runs, approvals: Approvals, leases: Leases, executor_runs: ExecutorRuns, forsaken: Forsaken
+    ) -> None:
         self._runs = runs
         self._approvals = approvals
         self._leases = leases
         self._executor_runs = executor_runs
+        self._forsaken = forsaken
         self._stop = threading.Event()
 
     def start(self) -> None:
@@ -53,6 +57,7 @@ class Sweeper:
                 self._runs.cancel(ticket.run_id, "its tool results did not come in time")
         self._approvals.expire(now)
         self._leases.lose(now)
+        self._forsaken.sweep(now)
         self._executor_runs.sweep(now)
         store.executors.forget_unseen(now - DAY_SECONDS)
         for run in store.overdue_runs(now):

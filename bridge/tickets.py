@@ -9,7 +9,7 @@ Where each call stands meanwhile is the table in tools.ticket_states.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from bridge import request_id, steps
@@ -42,7 +42,6 @@ class Tickets:
         self._resuming = resuming
         self._admission = admission
         self._store = runs.store
-        self._polled: dict[str, float] = {}
 
     def open(self, ticket_id: str, request: TicketRequest) -> TicketStatus:
         """Open a ticket and hand it to the client. Opened again with the same id, it stays what it is."""
@@ -50,7 +49,7 @@ class Tickets:
             known = self._store.ticket(ticket_id)
             if known:
                 self._hand_out_again(known, request)
-                return self.status(known, request.invocation_id)
+                return self._told(self.status(known, request.invocation_id), asks_again=not request.stops)
             no_ticket = self._no_ticket(request)
             if no_ticket:
                 return no_ticket.model_copy(update={"ticket_id": ticket_id})
@@ -60,7 +59,7 @@ class Tickets:
             "ticket opened",
             extra={"run": ticket.run_id, "ticket": ticket.id, "tools": [call.name for call in ticket.calls]},
         )
-        return self.status(ticket, request.invocation_id)
+        return self._told(self.status(ticket, request.invocation_id), asks_again=not request.stops)
 
     def _write(self, ticket_id: str, request: TicketRequest) -> TicketRow:
         now = time.time()
@@ -129,24 +128,30 @@ class Tickets:
         if live and ticket.state == "open" and ticket.segment is None and not live.holds(ticket.id):
             self._hand_out(ticket, request)
 
-    def wait(self, ticket_id: str, invocation_id: str | None, seconds: float) -> TicketStatus:
-        """Return the ticket's status as soon as it is no longer open, at the latest after `seconds`."""
-        self._polled[ticket_id] = time.time()
+    def wait(
+        self, ticket_id: str, invocation_id: str | None, seconds: float, is_there: Callable[[], bool] = lambda: True
+    ) -> TicketStatus:
+        """Return the ticket's status as soon as it is no longer open, at the latest after `seconds`.
+
+        `is_there` says whether anybody is left to be told: the end of a ticket is news until a plugin hears of it.
+        """
+        self._runs.polls.heard(ticket_id, seconds)
         with self._runs.wakeups.listen(ticket_id) as hints:
             status = self.status(self.known(ticket_id), invocation_id)
             if status.state == "open" and hints.wait(seconds):
                 status = self.status(self.known(ticket_id), invocation_id)
-        if status.state != "open":
-            self._polled.pop(ticket_id, None)
+        if is_there():
+            return self._told(status)
+        self._runs.polls.heard(ticket_id)
         return status
 
-    def polled_at(self, ticket_id: str) -> float:
-        """Return when the plugin last asked for the ticket; 0 for never."""
-        return self._polled.get(ticket_id, 0.0)
-
-    def forget_polls(self, before: float) -> None:
-        """Forget who has not asked since `before`."""
-        self._polled = {ticket_id: at for ticket_id, at in self._polled.items() if at >= before}
+    def _told(self, status: TicketStatus, *, asks_again: bool = True) -> TicketStatus:
+        """Note what the plugin is told, and whether it will ask again."""
+        if status.state == "open" and asks_again:
+            self._runs.polls.heard(status.ticket_id)
+        else:
+            self._runs.polls.told(status.ticket_id)
+        return status
 
     def status(self, ticket: TicketRow, invocation_id: str | None) -> TicketStatus:
         """Return what the plugin's invocation needs to know about the ticket."""
@@ -155,6 +160,8 @@ class Tickets:
         run = self._store.run(ticket.run_id)
         invocation = self._store.invocation(ticket.invocation_id)
         if run and invocation and invocation.attempt != run.attempt:
+            return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
+        if run and run.state == "suspended" and ticket.state == "resolved":
             return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
         if ticket.state != "resolved":
             came = ticket.results() if ticket.state == "expired" else []
@@ -269,6 +276,7 @@ class Tickets:
             status = self.status(self.known(ticket_id), invocation_id)
             if status.state != "open":
                 return status
+            self._runs.polls.told(ticket_id)
             self._store.close_ticket(ticket_id, "cancelled", reason, "plugin")
         self._runs.wakeups.wake(ticket_id)
         return self.status(self.known(ticket_id), None)
@@ -279,6 +287,7 @@ class Tickets:
             status = self.status(self.known(ticket_id), invocation_id)
             if status.state != "open":
                 return status
+            self._runs.polls.told(ticket_id)
             self._store.close_ticket(ticket_id, "expired", "the node did not wait any longer", "plugin")
             log.info("ticket expired", extra={"ticket": ticket_id})
         self._runs.wakeups.wake(ticket_id)
@@ -291,6 +300,7 @@ class Tickets:
             status = self.status(ticket, invocation_id)
             if status.state == "open":
                 self._runs.suspend(ticket.run_id)
+                self._runs.polls.told(ticket_id)
                 log.info("run suspended", extra={"run": ticket.run_id, "ticket": ticket_id})
             return status
 

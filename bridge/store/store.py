@@ -232,6 +232,17 @@ class Store:
         with self.transaction() as connection:
             return self._invocation(connection, t.invocations.c.id == invocation_id)
 
+    def fruitful_attempt(self, run_id: str) -> int:
+        """Find the last attempt of a run in which a ticket was opened; 0 where none was."""
+        newest = select(func.max(t.tickets.c.created_at)).where(t.tickets.c.run_id == run_id).scalar_subquery()
+        with self.transaction() as connection:
+            found = connection.execute(
+                select(func.max(t.invocations.c.attempt)).where(
+                    t.invocations.c.run_id == run_id, t.invocations.c.created_at <= newest
+                )
+            ).scalar_one()
+            return found or 0
+
     def untaken_invocations(self, run_id: str, before_attempt: int) -> int:
         """Count the invocations of former attempts that opened a ticket and that no later try took over."""
         with self.transaction() as connection:

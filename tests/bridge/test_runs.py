@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from bridge import steps
 from bridge.config import App, parse
-from bridge.errors import Internal
+from bridge.errors import Internal, UnprocessableRun
+from bridge.forsaken import Forsaken
 from bridge.live import LiveRun
 from bridge.requests import RunRequest
-from bridge.runs import Runs
+from bridge.runs import MAX_ATTEMPTS, Runs
 from bridge.segments import Failure, Segment
 from bridge.store import Store
-from bridge.store.rows import RunRow, SessionRow
+from bridge.store.rows import CallRow, RunRow, SessionRow, TicketRow
 from bridge.wakeups import Wakeups
+from tools.results import ToolResult
 from tools.wire import Usage
 
 SESSION = SessionRow(key="ada", model="desk", dify_user="clawback-ada", conversation_id="c1")
@@ -128,3 +131,83 @@ def test_a_session_is_kept_as_long_as_it_has_runs(runs: Runs) -> None:
     assert runs.store.session("ada") == SESSION
     assert runs.store.forget_before(time.time() + 60) == 1
     assert runs.store.session("ada") is None
+
+
+def opened(runs: Runs, run_id: str, attempt: int, created_at: float) -> None:
+    """An attempt of the run opens a ticket."""
+    invocation = runs.store.attach_invocation(f"invocation{attempt}", run_id, attempt, f"f{attempt}")
+    call = CallRow(f"call{attempt}", f"t{attempt}", "exec", "{}", None, None)
+    runs.store.open_ticket(
+        TicketRow(
+            id=f"t{attempt}",
+            run_id=run_id,
+            invocation_id=invocation.id,
+            round=0,
+            state="open",
+            content=None,
+            shown="",
+            segment=attempt,
+            reply=None,
+            reason=None,
+            created_at=created_at,
+            expires_at=created_at + DAY,
+            calls=[call],
+        ),
+        [],
+    )
+
+
+@pytest.mark.parametrize(("attempt", "goes_on"), [(130, True), (124, True), (100 + MAX_ATTEMPTS, False)])
+def test_a_run_is_tried_again_as_long_as_something_comes_of_it(runs: Runs, attempt: int, goes_on: bool) -> None:
+    run = row(runs, "r", attempt=attempt, state="failed")
+    opened(runs, "r", 100, time.time() + 1)
+    if attempt == 130:
+        opened(runs, "r", 130, time.time() + 2)
+    if goes_on:
+        assert runs.resume(run, app_of(runs)).attempt == attempt + 1
+    else:
+        with pytest.raises(UnprocessableRun, match="25 times in vain"):
+            runs.resume(run, app_of(runs))
+
+
+@pytest.mark.parametrize(("cut_off", "state"), [(True, "suspended"), (False, "failed")])
+def test_a_workflow_that_is_cut_off_while_tools_run_only_suspends_the_run(
+    runs: Runs, cut_off: bool, state: str
+) -> None:
+    run = row(runs, "r")
+    live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
+    live.begin(1)
+    runs._live["r"] = live
+    opened(runs, "r", 1, time.time())
+    runs.fail(run, live, Internal("the stream broke"), cut_off=cut_off)
+    assert runs.store.run("r").state == state  # type: ignore[union-attr]
+    assert runs.store.ticket("t1").state == ("open" if cut_off else "cancelled")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("silent", "results", "state", "attempt"),
+    [
+        (5, True, "running", 1),
+        (20, True, "running", 2),
+        (20, False, "running", 1),
+        (100, False, "suspended", 1),
+    ],
+)
+def test_a_plugin_that_fell_silent_is_not_waited_for(
+    runs: Runs, silent: float, results: bool, state: str, attempt: int
+) -> None:
+    row(runs, "r")
+    live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
+    live.begin(1)
+    runs._live["r"] = live
+    opened(runs, "r", 1, time.time())
+    runs.polls.heard("t1")
+    if results:
+        call = runs.store.ticket("t1").calls[0]  # type: ignore[union-attr]
+        runs.store.move_calls(
+            "t1", [steps.resolve(call, *[ToolResult(tool_call_id="call1", output="ok")] * 2, "client")]
+        )
+    Forsaken(runs).sweep(time.time() + silent)
+    run = runs.store.run("r")
+    assert run is not None
+    assert (run.state, run.attempt) == (state, attempt)
