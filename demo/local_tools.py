@@ -1,61 +1,75 @@
-"""Tools that run on this machine, inside one folder."""
+"""Tools that run on this machine, inside one folder. They are written as any tool of a Python executor is."""
 
+import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from bridge.executors import tool
+from bridge.executors.python_tools import PythonTools, Tool
+from bridge.executors.toolbox import LeasedCall
 
 EXEC_SECONDS = 30
 
 
-def _definition(name: str, description: str, **parameters: str) -> dict[str, Any]:
-    properties = {key: {"type": "string", "description": text} for key, text in parameters.items()}
-    schema = {"type": "object", "properties": properties, "required": list(parameters), "additionalProperties": False}
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
+def tools_in(folder: Path) -> list[Tool]:
+    """Return `read`, `write` and `exec`, with names as OpenClaw's. What lies outside `folder` is refused."""
+    folder = folder.resolve()
 
-
-DEFINITIONS = [
-    _definition("read", "Read a text file.", path="the file, relative to the working folder"),
-    _definition("write", "Write a text file.", path="the file, relative to the working folder", content="its new text"),
-    _definition("exec", "Run a shell command in the working folder.", command="the command line"),
-]
-
-
-class LocalTools:
-    """`read`, `write` and `exec`, with names as OpenClaw's. What lies outside `folder` is refused."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._tools: dict[str, Callable[..., str]] = {"read": self._read, "write": self._write, "exec": self._exec}
-
-    def run(self, name: str, arguments: dict[str, Any]) -> str:
-        """Run a tool and return its output; an error is an output too, as the model has to learn of it."""
-        tool = self._tools.get(name)
-        if tool is None:
-            return f"Tool {name} not found"
-        try:
-            return tool(**arguments)
-        except (OSError, TypeError, ValueError, subprocess.SubprocessError) as error:
-            return f"Error: {error}"
-
-    def _inside(self, path: str) -> Path:
-        found = (self._folder / path).resolve()
-        if not found.is_relative_to(self._folder):
+    def inside(path: str) -> Path:
+        found = (folder / path).resolve()
+        if not found.is_relative_to(folder):
             raise ValueError(f"{path} lies outside the working folder")
         return found
 
-    def _read(self, path: str) -> str:
-        return self._inside(path).read_text()
+    @tool(read_only=True)
+    def read(path: str) -> str:
+        """Read a text file.
 
-    def _write(self, path: str, content: str) -> str:
-        target = self._inside(path)
+        Args:
+            path: the file, relative to the working folder
+        """
+        return inside(path).read_text()
+
+    @tool
+    def write(path: str, content: str) -> str:
+        """Write a text file.
+
+        Args:
+            path: the file, relative to the working folder
+            content: its new text
+        """
+        target = inside(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content)
         return f"Successfully wrote {len(content.encode())} bytes to {path}"
 
-    def _exec(self, command: str) -> str:
+    @tool(name="exec")
+    def execute(command: str) -> str:
+        """Run a shell command in the working folder.
+
+        Args:
+            command: the command line
+        """
         done = subprocess.run(  # noqa: S602 - a shell command is what this tool is for
-            command, shell=True, cwd=self._folder, capture_output=True, text=True, timeout=EXEC_SECONDS, check=False
+            command, shell=True, cwd=folder, capture_output=True, text=True, timeout=EXEC_SECONDS, check=False
         )
         output = (done.stdout + done.stderr).strip() or "(no output)"
         return output if done.returncode == 0 else f"{output}\n\n(Command exited with code {done.returncode})"
+
+    return [read, write, execute]
+
+
+DEFINITIONS = [{"type": "function", "function": each.definition()["function"]} for each in tools_in(Path())]
+
+
+class LocalTools:
+    """Runs the tools for a client of the endpoint, which needs no lease."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tools = PythonTools(tools_in(folder))
+
+    def run(self, name: str, arguments: dict[str, Any]) -> str:
+        """Run a tool and return its output; an error is an output too, as the model has to learn of it."""
+        call = LeasedCall(lease_id="", tool_call_id="local", name=name, arguments=json.dumps(arguments), run_id="")
+        return self._tools.run(call).output

@@ -127,3 +127,23 @@ def test_the_file_is_read_and_its_mistakes_are_named(tmp_path: Path) -> None:
 )
 def test_a_call_may_be_withheld_where_a_rule_could_come_to_match(rule: dict[str, Any], may: bool) -> None:
     assert Policy([Rule.model_validate(rule)]).may_withhold("exec", "endpoint", "desk") is may
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "executors", "action"),
+    [
+        ("exec", {"command": "rm -rf /"}, ["laptop"], "deny"),
+        ("exec", {"command": "cd / && rm -rf *"}, ["laptop"], "deny"),
+        ("exec", {"command": "git log -3"}, ["laptop2"], "allow"),
+        ("exec", {"command": "git log -3"}, ["server"], "ask"),
+        ("exec", {"command": "git diff | sh"}, ["laptop"], "ask"),
+        ("write", {"path": "notes/monday.md"}, ["laptop"], "allow"),
+        ("write", {"path": "notes/../.bashrc"}, ["laptop"], "ask"),
+    ],
+)
+def test_the_example_does_what_its_comments_say(
+    tool: str, arguments: dict[str, str], executors: list[str], action: str
+) -> None:
+    example = Policy.load(Path(__file__).parents[2] / "examples/policy.toml")
+    question = Question(tool, json.dumps(arguments), "executor", executors=executors)
+    assert example.judge(question).action == action

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from demo.stack import EXAMPLES, ROOT, Stack
-from tests.e2e.conftest import call
+from tests.e2e.conftest import MakeClient, MakeStack, call
 from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
 
 
@@ -138,3 +138,50 @@ def test_a_client_of_the_endpoint_keeps_its_own_tools(stack: Stack, machine: Mac
     headers = {"Authorization": f"Bearer {stack.client_token}"}
     answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=SECONDS).json()
     assert answer["choices"][0]["finish_reason"] == "tool_calls"
+
+
+ENDPOINT_ASKS = """
+[[rules]]
+direction = "endpoint"
+tool = "exec"
+action = "ask"
+
+[[rules]]
+direction = "endpoint"
+tool = "write"
+action = "deny"
+reason = "Nothing is written here."
+"""
+
+
+def test_a_policy_may_also_stand_before_the_tools_of_an_endpoints_client(
+    pool: ThreadPoolExecutor, tmp_path: Path, make_client: MakeClient
+) -> None:
+    folder, policy = tmp_path / "stack", tmp_path / "policy.toml"
+    folder.mkdir()
+    policy.write_text(ENDPOINT_ASKS)
+    with Stack(folder, apps=["minimal"], bridge_keys={"policy": str(policy)}) as stack:
+        machine = Machine(stack, tmp_path)
+        client = make_client(stack)
+        asked = [call("exec", command="echo ran"), call("write", path="no.txt", content="x")]
+        outcome = pool.submit(client.ask, "\n".join(asked))
+        waiting = machine.waiting_call()
+        assert [message["role"] for message in client.messages] == ["user"], "nothing was handed out before"
+        machine.clawback("approve", waiting["id"])
+        text = outcome.result(SECONDS).reply.text
+    (calls,) = [message["tool_calls"] for message in client.messages if message.get("tool_calls")]
+    assert [each["function"]["name"] for each in calls] == ["exec"]
+    assert "ran" in text
+    assert "Nothing is written here." in text
+    assert not (tmp_path / "no.txt").exists()
+
+
+def test_a_call_that_brings_nothing_new_is_stopped_at_the_endpoint_too(
+    make_stack: MakeStack, make_client: MakeClient
+) -> None:
+    stack = make_stack(bridge_settings={"identical_calls": 2})
+    client = make_client(stack)
+    rounds = [line for _ in range(3) for line in (call("exec", command="echo the same"), "!then")]
+    text = client.ask("\n".join(["Again.", *rounds])).reply.text
+    assert len([message for message in client.messages if message.get("tool_calls")]) == 2
+    assert "made 2 times" in text

@@ -138,6 +138,8 @@ def test_the_same_call_with_the_same_result_again_and_again_is_stopped(make_brid
     looped = bridge.open(("read", '{"x":1,"path":"a"}'), attached=attached)
     assert laptop.claim() == []
     assert "made 3 times" in looped.status()["results"][0]["output"]
+    still = bridge.open(("read", '{"path": "a", "x": 1}'), attached=attached)
+    assert "made 3 times" in still.status()["results"][0]["output"]
     other = bridge.open(("read", '{"path": "b"}'), attached=attached)
     assert laptop.claim()[0]["tool_call_id"] == other.calls[0]
 
