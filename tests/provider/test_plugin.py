@@ -400,6 +400,13 @@ def test_the_schema_has_the_form_s_context_size(dify: Dify, model: str) -> None:
     assert {rule["name"] for rule in schema["parameter_rules"]} >= {"callback_wait_seconds", "temperature"}
 
 
+def test_every_model_has_the_same_parameters(dify: Dify) -> None:
+    answers = [dify.ask("get_ai_model_schemas", model=model)[0] for model in ("main", "light", "qwen3:14b")]
+    main, *others = [answer["model_schema"]["parameter_rules"] for answer in answers]
+    assert len(main) > 20
+    assert others == [main, main]
+
+
 def test_tokens_are_estimated_without_the_network(dify: Dify) -> None:
     prompt = [{"role": "user", "content": "word " * 100}]
     [answer] = dify.ask("get_llm_num_tokens", prompt_messages=prompt, tools=[])

@@ -133,7 +133,7 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
     def _static_schema(self, model: str) -> AIModelEntity:
         schemas = {schema.model: schema for schema in self.model_schemas}
         if model in schemas:
-            return schemas[model]
+            return schemas[model].model_copy(update={"parameter_rules": schemas[MAIN].parameter_rules})
         schema = schemas[MAIN].model_copy(deep=True)
         schema.model = model
         schema.label.en_us = schema.label.zh_hans = schema.label.pt_br = schema.label.ja_jp = model
