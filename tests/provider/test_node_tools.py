@@ -9,6 +9,7 @@ from provider import carried
 from provider.events import CallUpstream, Finish, OpenTicket
 from provider.modes.openclaw_text import OpenclawText
 from provider.prompt import split_rounds
+from scripted.text_formats import FORMATS
 from tests.provider.bridge_server import Bridge
 from tests.provider.conftest import Dify, run_of
 from tests.provider.play import NODE, TOOLS, Play, asks, attached, says, tool
@@ -120,6 +121,51 @@ def test_what_the_client_s_tools_answered_is_there_when_the_node_comes_back() ->
     back = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call.to_openai()]}]
     assert carried.with_carried(back) == [back[0], *between, back[1]]
     assert carried.with_carried(back[:1]) == back[:1]
+
+
+OWN = {"name": "lookup", "description": "Looks up.", "parameters": {"type": "object", "properties": {}}}
+SCRIPT = '!call lookup {"q": "x"}\n!then\n!say Found.'
+TEXT_MODEL = f"scripted-text-{next(iter(FORMATS))}"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("callbacks", [True, False])
+@pytest.mark.parametrize(
+    ("model", "mode"), [("scripted", "structured"), ("scripted", "auto"), (TEXT_MODEL, "openclaw_text")]
+)
+@pytest.mark.parametrize("client_has", ["read", "lookup"])
+def test_dify_gets_its_calls_back(
+    dify: Dify, bridge: Bridge, model: str, mode: str, callbacks: bool, stream: bool, client_has: str
+) -> None:
+    """As Agent nodes (streamed) and Parameter Extractors (whole) ask, and whether or not the client has such a tool."""
+    dify.credentials["upstream_model"] = model
+    if callbacks:
+        bridge.answers["user1"] = run_of(SCRIPT, client_has)
+    parameters = {"external_tool_callback_enabled": callbacks, "tool_call_mode": mode}
+    first = dify.invoke(SCRIPT, tools=[OWN], model_parameters=parameters, stream=stream)
+    assert [(call["name"], json.loads(call["arguments"])) for call in first.calls] == [("lookup", {"q": "x"})]
+    assert first.text.strip() == ""
+    assert not bridge.tickets
+    [call] = first.last["message"]["tool_calls"]
+    prompt = [
+        {"role": "user", "content": SCRIPT},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "it", "tool_call_id": call["id"]},
+    ]
+    assert dify.invoke(prompt, tools=[OWN], model_parameters=parameters, stream=stream).text == "Found."
+    assert bool(bridge.paths) is callbacks
+
+
+@pytest.mark.parametrize(("model", "mode"), [("scripted", "structured"), (TEXT_MODEL, "openclaw_text")])
+def test_each_call_of_a_round_goes_where_it_belongs(dify: Dify, bridge: Bridge, model: str, mode: str) -> None:
+    dify.credentials["upstream_model"] = model
+    script = '!call lookup {"q": "x"}\n!call read {"path": "a"}\n!then\n!say Found.'
+    bridge.answers["user1"] = run_of(script, "read", "lookup")
+    running = dify.start(script, tools=[OWN], model_parameters={"tool_call_mode": mode})
+    ticket = bridge.wait_ticket()
+    assert [call.name for call in ticket.request.calls] == ["read"]
+    bridge.settle(ticket, outputs=["THE FILE"])
+    assert [call["name"] for call in running.end().calls] == ["lookup"]
 
 
 def test_an_agent_node_in_a_run_of_the_client_s(dify: Dify, bridge: Bridge, log: Any) -> None:
