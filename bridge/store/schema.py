@@ -66,6 +66,7 @@ runs = Table(
     Index("runs_by_conversation", "conversation_id"),
     Index("runs_by_session", "session_key", "created_at"),
     Index("runs_by_update", "updated_at"),
+    Index("runs_by_creation", "created_at", "id"),
 )
 
 segments = Table(

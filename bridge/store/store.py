@@ -18,7 +18,7 @@ from bridge.store.executors import ExecutorStatements
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
-from bridge.store.upgrade import add_missing_columns
+from bridge.store.upgrade import add_missing_columns, add_missing_indexes
 from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
 
 
@@ -35,6 +35,7 @@ class Store:
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         t.metadata.create_all(self._engine)
         add_missing_columns(self._engine)
+        add_missing_indexes(self._engine)
         self.executors = ExecutorStatements(self.transaction)
         self.nodes = NodeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)

@@ -6,6 +6,16 @@ from sqlalchemy.schema import CreateColumn
 from bridge.store.schema import metadata
 
 
+def add_missing_indexes(engine: Engine) -> None:
+    """Make the indexes that came since."""
+    inspector = inspect(engine)
+    for table in metadata.tables.values():
+        known = {index["name"] for index in inspector.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in known:
+                index.create(engine, checkfirst=True)
+
+
 def add_missing_columns(engine: Engine) -> None:
     """Add the columns that came since. They may be null, as the rows that are there know nothing of them."""
     inspector = inspect(engine)
