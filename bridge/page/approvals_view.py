@@ -25,14 +25,11 @@ class Tried:
 def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, done: str = "") -> View:
     """Return the page of the calls that wait; `tried` comes back to the one who wrote it, and `done` is confirmed."""
 
-    def found() -> list[Undecided]:
-        return parts.timeline.undecided(CALLS_A_PAGE)
-
     def mark() -> Mark:
-        return tuple(waiting.call.id for waiting in found())
+        return tuple(parts.timeline.undecided_ids(CALLS_A_PAGE))
 
     def pieces() -> Sequence[Piece]:
-        waiting = found()
+        waiting = parts.timeline.undecided(parts.timeline.undecided_ids(CALLS_A_PAGE))
         cards = [Piece(f"call-{each.call.id}", _card(parts, visitor, each, tried)) for each in waiting]
         rest = parts.timeline.count_undecided() - len(waiting)
         gone = tried if tried and all(each.call.id != tried.call_id for each in waiting) else None
@@ -40,7 +37,7 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
         head = render("approvals_head.html", visitor.t, done=done if done in DONE else "", gone=gone)
         return [Piece("@head", head), *cards, Piece("@foot", foot)]
 
-    return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not found())
+    return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not mark())
 
 
 def _card(parts: Parts, visitor: Visitor, waiting: Undecided, tried: Tried | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from bridge.requests import RunRequest
 from tools.definitions import ToolDefinition
 
-_KEPT = 500
+_KEPT = 200
 _TITLE_CHARACTERS = 200
 
 

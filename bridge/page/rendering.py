@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,14 +25,14 @@ _SINCE = re.compile(r'(<span data-since="[\d.]+">)[^<]*')
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Piece:
     """A part of a page that changes as a whole. `key` names it on its page."""
 
     key: str
     html: str
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """What tells it from an earlier one. That time goes by is no change."""
         timeless = _SINCE.sub(r"\1", self.html)

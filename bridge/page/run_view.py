@@ -36,11 +36,9 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
             content=parts.config.log_content,
         )
         executors = {executor.id: executor.name for executor in parts.runs.store.executors.all()}
-        return [
-            Piece("@head", head),
-            *(Piece(step.key, _shown(parts, visitor, happened, step, executors)) for step in steps),
-        ]
+        return [Piece("@head", head), *(known.piece(happened, step, executors) for step in steps)]
 
+    known = _Known(parts, visitor)
     happened = _happened(parts, run_id)
     refreshes = happened is not None and not happened.over and not any(map(_waits, steps_of(happened)))
     return View("run", f"{visitor.t('run.title')} {run_id[:8]}", mark, pieces, {"run_id": run_id}, refreshes)
@@ -48,6 +46,24 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
 
 def _waits(step: Step) -> bool:
     return step.call is not None and step.call.state == CallState.AWAITING_APPROVAL
+
+
+class _Known:
+    """The steps as they were written last: of a long run, only what changed is written anew."""
+
+    def __init__(self, parts: Parts, visitor: Visitor) -> None:
+        self._parts, self._visitor = parts, visitor
+        self._written: dict[str, tuple[object, Piece]] = {}
+
+    def piece(self, happened: Happened, step: Step, executors: dict[str, str]) -> Piece:
+        """Return a step's piece."""
+        depends = (step, happened.run.attempt, self._parts.config.log_content, executors)
+        before = self._written.get(step.key)
+        if before and before[0] == depends:
+            return before[1]
+        piece = Piece(step.key, _shown(self._parts, self._visitor, happened, step, executors))
+        self._written[step.key] = (depends, piece)
+        return piece
 
 
 def _shown(parts: Parts, visitor: Visitor, happened: Happened, step: Step, executors: dict[str, str]) -> str:

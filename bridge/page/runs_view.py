@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MultiDict
 
 from bridge.page.rendering import Piece, render
-from bridge.page.views import Mark, Parts, View, Visitor
+from bridge.page.views import Parts, View, Visitor
 from bridge.store.timeline import Filter, Glance
 
 RUNS_A_PAGE = 50
@@ -20,14 +20,8 @@ def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) ->
     asked = _filter(arguments, content=parts.config.log_content)
     number = _page_number(arguments)
 
-    def found() -> list[Glance]:
-        return parts.timeline.runs(asked, RUNS_A_PAGE + 1, (number - 1) * RUNS_A_PAGE)
-
-    def mark() -> Mark:
-        return tuple(found())
-
     def pieces() -> Sequence[Piece]:
-        glances = found()
+        glances = parts.timeline.runs(asked, RUNS_A_PAGE + 1, (number - 1) * RUNS_A_PAGE)
         more = len(glances) > RUNS_A_PAGE
         glances = glances[:RUNS_A_PAGE]
         titles = _titles(parts, glances) if parts.config.log_content else {}
@@ -48,7 +42,9 @@ def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) ->
 
     models = list(dict.fromkeys([*(app.model for app in parts.config.apps), *filter(None, parts.timeline.models())]))
     values = {"asked": asked, "models": models, "states": STATES, "content": parts.config.log_content}
-    return View("runs", visitor.t("runs.title"), mark, pieces, values)
+    # To look for a text costs too much to do it again and again: what was found stays as it was.
+    follows = not asked.text
+    return View("runs", visitor.t("runs.title"), parts.timeline.newest, pieces, values, follows, follows)
 
 
 def _filter(arguments: MultiDict[str, str], *, content: bool) -> Filter:

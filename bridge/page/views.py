@@ -1,7 +1,7 @@
 """What a page is made of: pieces that may change while somebody looks at it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.approvals import Approvals
 from bridge.config import Config
@@ -45,6 +45,7 @@ class View:
 
     A piece whose key begins with @ has a place of its own in the template; the others are its list, in their order.
     `refreshes` says whether the page may be loaded again and again where there is no script: nobody may be writing.
+    `follows` says whether the page tells of changes at all.
     """
 
     name: str
@@ -53,6 +54,7 @@ class View:
     pieces: Callable[[], Sequence[Piece]]
     values: Mapping[str, object] = field(default_factory=dict)
     refreshes: bool = True
+    follows: bool = True
 
 
 def with_waiting(parts: Parts, visitor: Visitor, view: View) -> View:
@@ -65,4 +67,4 @@ def with_waiting(parts: Parts, visitor: Visitor, view: View) -> View:
     def mark() -> Mark:
         return (parts.timeline.count_undecided(), *view.mark())
 
-    return View(view.name, view.title, mark, pieces, view.values, view.refreshes)
+    return replace(view, mark=mark, pieces=pieces)

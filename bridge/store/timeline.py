@@ -1,10 +1,11 @@
 """The statements behind the web page, each with a sentence above it."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow
@@ -74,7 +75,7 @@ class Timeline:
     def runs(self, asked: Filter, limit: int, offset: int) -> list[Glance]:
         """List the runs that fit, newest first."""
         columns = [t.runs.c[name] for name in Glance.__slots__ if name in t.runs.c]
-        fitting = select(*columns).where(*_fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id)
+        fitting = select(*columns).where(*_fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id.desc())
         with self._transaction() as connection:
             rows = connection.execute(fitting.limit(limit).offset(offset)).all()
             ids = [row.id for row in rows]
@@ -90,18 +91,22 @@ class Timeline:
         usage: dict[str, Usage] = {}
         for run_id, text in used:
             usage[run_id] = together(usage.get(run_id, Usage()), Usage.model_validate_json(text))
-        return [
-            Glance(
-                **row._mapping,
-                rounds=len({call.id for call in calls if call.run_id == row.id}),
-                tools=tuple(dict.fromkeys(call.name for call in calls if call.run_id == row.id)),
-                calls=sum(call.run_id == row.id for call in calls),
-                pending=sum(call.run_id == row.id and call.state in PENDING for call in calls),
-                undecided=sum(call.run_id == row.id and call.state == CallState.AWAITING_APPROVAL for call in calls),
-                usage=usage.get(row.id, Usage()),
-            )
-            for row in rows
-        ]
+        by_run: defaultdict[str, list[Any]] = defaultdict(list)
+        for call in calls:
+            by_run[call.run_id].append(call)
+        return [_glance(row, by_run[row.id], usage.get(row.id, Usage())) for row in rows]
+
+    def newest(self) -> tuple[object, ...]:
+        """Return what differs whenever a run began, changed or went, or a step of one was made."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                select(
+                    select(func.max(t.runs.c.updated_at)).scalar_subquery(),
+                    select(func.count()).select_from(t.runs).scalar_subquery(),
+                    select(func.max(t.events.c.id)).scalar_subquery(),
+                )
+            ).one()
+            return tuple(row)
 
     def models(self) -> list[str]:
         """List the apps that have had runs."""
@@ -161,8 +166,15 @@ class Timeline:
                 select(func.count()).select_from(t.calls).join(t.tickets).where(_WAITS)
             ).scalar_one()
 
-    def undecided(self, limit: int) -> list[Undecided]:
-        """List the calls that have waited longest for a person."""
+    def undecided_ids(self, limit: int) -> list[str]:
+        """List the calls that have waited longest for a person, by their ids."""
+        with self._transaction() as connection:
+            oldest = (t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
+            asked = select(t.calls.c.id).join(t.tickets).where(_WAITS).order_by(*oldest).limit(limit)
+            return list(connection.execute(asked).scalars())
+
+    def undecided(self, call_ids: Sequence[str]) -> list[Undecided]:
+        """Read these calls and the runs that they belong to, in this order."""
         call_columns = [t.calls.c[name] for name in CallRow.__slots__]
         run_columns = [t.runs.c[name] for name in RunRow.__slots__]
         width = len(call_columns)
@@ -171,14 +183,25 @@ class Timeline:
                 select(*call_columns, *run_columns, t.tickets.c.created_at)
                 .join_from(t.calls, t.tickets)
                 .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-                .where(_WAITS)
-                .order_by(t.tickets.c.created_at, t.calls.c.position)
-                .limit(limit)
+                .where(t.calls.c.id.in_(call_ids))
             )
-            return [Undecided(CallRow(*row[:width]), RunRow(*row[width:-1]), row[-1]) for row in rows]
+            found = {row[0]: Undecided(CallRow(*row[:width]), RunRow(*row[width:-1]), row[-1]) for row in rows}
+        return [found[call_id] for call_id in call_ids if call_id in found]
 
 
 _WAITS = and_(t.calls.c.state == CallState.AWAITING_APPROVAL.value, t.tickets.c.state == TicketState.OPEN.value)
+
+
+def _glance(row: Any, calls: Sequence[Any], usage: Usage) -> Glance:
+    return Glance(
+        **row._mapping,
+        rounds=len({call.id for call in calls}),
+        tools=tuple(dict.fromkeys(call.name for call in calls)),
+        calls=len(calls),
+        pending=sum(call.state in PENDING for call in calls),
+        undecided=sum(call.state == CallState.AWAITING_APPROVAL for call in calls),
+        usage=usage,
+    )
 
 
 def together(one: Usage, other: Usage) -> Usage:
@@ -198,30 +221,40 @@ def _fitting(asked: Filter) -> list[ColumnElement[bool]]:
     if asked.app:
         conditions.append(t.runs.c.model == asked.app)
     if asked.state == "undecided":
-        conditions.append(t.runs.c.id.in_(select(t.tickets.c.run_id).join(t.calls).where(_WAITS)))
+        conditions.append(_has_call(_WAITS))
     elif asked.state:
         conditions.append(t.runs.c.state == asked.state)
     if asked.tool:
-        conditions.append(t.runs.c.id.in_(_runs_with_calls(t.calls.c.name.icontains(asked.tool, autoescape=True))))
+        conditions.append(_has_call(t.calls.c.name.icontains(asked.tool, autoescape=True)))
     if asked.text:
         newest = select(t.runs.c.id).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(SEARCHED_RUNS)
         conditions = [t.runs.c.id.in_(newest), _mentions(asked.text, content=asked.content)]
     return conditions
 
 
-def _runs_with_calls(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
-    return select(t.tickets.c.run_id).join(t.calls).where(*conditions)
+def _has_call(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    # Asked run by run, from the newest on, so that a page of runs is found without looking at all of them.
+    joined = t.calls.join(t.tickets)
+    found = select(t.calls.c.id).select_from(joined).where(t.tickets.c.run_id == t.runs.c.id, condition)
+    return found.correlate(t.runs).exists()
 
 
 def _mentions(text: str, *, content: bool) -> ColumnElement[bool]:
     """Where the text stands: in what names things and says what went wrong, and in content only where that is shown."""
-    named = (t.runs.c.id, t.runs.c.model, t.runs.c.conversation_id, t.runs.c.workflow_run_id, t.runs.c.error)
-    called = [t.calls.c.id, t.calls.c.name, t.calls.c.ticket_id]
-    nodes = select(t.nodes.c.run_id).where(t.nodes.c.title.icontains(text, autoescape=True))
-    found = [*(column.icontains(text, autoescape=True) for column in named), t.runs.c.id.in_(nodes)]
+    runs = [t.runs.c.id, t.runs.c.model, t.runs.c.conversation_id, t.runs.c.workflow_run_id, t.runs.c.error]
+    calls = [t.calls.c.id, t.calls.c.name, t.calls.c.ticket_id]
     if content:
-        called += [t.calls.c.arguments, t.calls.c.output]
-        said = select(t.segments.c.run_id).where(t.segments.c.text.icontains(text, autoescape=True))
-        found += [t.runs.c.request.icontains(text, autoescape=True), t.runs.c.id.in_(said)]
-    calls = _runs_with_calls(or_(*(column.icontains(text, autoescape=True) for column in called)))
-    return or_(*found, t.runs.c.id.in_(calls))
+        runs.append(t.runs.c.request)
+        calls += [t.calls.c.arguments, t.calls.c.output]
+    node = select(t.nodes.c.id).where(t.nodes.c.run_id == t.runs.c.id, _any_holds([t.nodes.c.title], text))
+    found = [_any_holds(runs, text), _has_call(_any_holds(calls, text)), node.correlate(t.runs).exists()]
+    if content:
+        said = select(t.segments.c.number).where(
+            t.segments.c.run_id == t.runs.c.id, _any_holds([t.segments.c.text], text)
+        )
+        found.append(said.correlate(t.runs).exists())
+    return or_(*found)
+
+
+def _any_holds(columns: Sequence[ColumnElement[str]], text: str) -> ColumnElement[bool]:
+    return or_(*(column.icontains(text, autoescape=True) for column in columns))
