@@ -7,7 +7,7 @@ import time
 from bridge import request_id
 from bridge.admission import Admission
 from bridge.dify.errors import DifyError
-from bridge.errors import Gone, InvalidRequest
+from bridge.errors import Gone, InvalidRequest, Unavailable
 from bridge.executor_runs import ExecutorRuns
 from bridge.requests import Reply, RunRequest
 from bridge.resuming import user_of
@@ -16,6 +16,9 @@ from bridge.store.rows import InvocationRow, RunRow, TicketRow
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
 
 log = logging.getLogger("clawback.attach")
+
+BACKLOG_SECONDS = 10.0
+"""For so long after its start a bridge may answer requests that waited for it, and are older than they say."""
 
 
 class Invocations:
@@ -26,6 +29,8 @@ class Invocations:
         self._admission = admission
         self._executor_runs = executor_runs
         self._store = runs.store
+        self._born = time.monotonic()
+        self._delayed: set[str] = set()
 
     def attach(self, request: AttachRequest) -> AttachResponse:
         """Find the run and return its transcript, its tools, and what to replay. No run is an answer, not an error."""
@@ -60,9 +65,14 @@ class Invocations:
     def _check_age(self, run: RunRow, request: AttachRequest) -> None:
         """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away."""
         live = self._runs.live(run.id)
-        too_old = live and time.time() - request.age_seconds < live.began_at
-        if too_old and self._store.invocation(request.invocation_id) is None:
+        if live is None or self._store.invocation(request.invocation_id):
+            return
+        if time.time() - request.age_seconds < live.began_at:
             raise Gone("the workflow was run again since this node began", code="run_over")
+        just_born = time.monotonic() - self._born < BACKLOG_SECONDS
+        if run.attempt > 1 and just_born and request.invocation_id not in self._delayed:
+            self._delayed.add(request.invocation_id)
+            raise Unavailable("the bridge has only just started: ask again", code="just_started", retry_after=1)
 
     def _deliver(self, run: RunRow, invocation: InvocationRow) -> None:
         """Hand out the ticket that this invocation takes over, if it was opened while nobody could be given it."""

@@ -151,6 +151,22 @@ def test_an_invocation_that_began_before_the_workflow_was_run_again_is_too_late(
     assert attach(app, marker=run.id, age_seconds=1)["run_id"] == run.id, "it had attached in time"
 
 
+def test_a_bridge_that_has_just_started_asks_a_node_of_a_later_attempt_how_old_it_really_is(
+    app: Flask, run: RunRow
+) -> None:
+    runs: Runs = app.extensions["clawback"]
+    shown = runs.app("m")
+    assert shown is not None
+    runs.store.update_run(run.id, attempt=2)
+    live = runs._make_live(run, shown, RunRequest.model_validate_json(run.request))
+    live.begin(2)
+    runs._live[run.id] = live
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "marker": run.id}
+    status, answer = call(app, "POST", "/plugin/v1/attach", body)
+    assert (status, answer["error"]["code"]) == (503, "just_started")
+    assert call(app, "POST", "/plugin/v1/attach", body)[0] == 200
+
+
 def test_attach_brings_the_transcript_and_the_tools(app: Flask, run: RunRow) -> None:
     answer = attach(app)
     assert answer["run_id"] == run.id
