@@ -18,7 +18,8 @@ RETRY_SECONDS = 5.0
 
 def client_error(error: dify.DifyError) -> BridgeError:
     """Return the error that a client of the bridge sees."""
-    code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    kind = next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
+    code = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
     match error:
         case dify.ContextTooLong():
             return ContextTooLong(f"maximum context length exceeded: {error}")

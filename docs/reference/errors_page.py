@@ -42,12 +42,11 @@ def _raised() -> Iterator[tuple[int, str, str, str]]:
             if kind is None or not isinstance(node, ast.Call) or not node.args:
                 continue
             given = next((keyword.value for keyword in node.keywords if keyword.arg == "code"), None)
-            if given is not None and not isinstance(given, ast.Constant):
-                continue
-            code = given.value if isinstance(given, ast.Constant) else kind.code
+            code = kind.code if given is None else _text(given)
             text = _text(node.args[0])
-            if code and text.strip(f"{_PIECE} :;"):
-                yield kind.status, kind.type, str(code), text
+            words = bool(text.strip(f"{_PIECE} :;"))
+            if code and code != _PIECE and (words or given is not None):
+                yield kind.status, kind.type, code, text if words else _first_line(kind)
 
 
 def _text(node: ast.expr) -> str:
@@ -59,6 +58,8 @@ def _text(node: ast.expr) -> str:
             text = "".join(_text(part) if isinstance(part, ast.Constant) else _PIECE for part in values)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             text = _text(left) + _text(right)
+        case ast.Call(func=ast.Attribute(value=value)):
+            text = _text(value)
         case _:
             text = _PIECE
     return text.replace("|", "\\|").replace("\n", " ")
@@ -88,7 +89,8 @@ type or out of its range is a 400 of type `invalid_request_error` without a code
 200 and the error is its last event; in `/v1/responses` it is `response.failed`.
 
 Statuses follow what clients do with them: 401 is used for a wrong bridge token alone, as some clients switch the whole
-provider off on 401, 402 and 403; 429 and 503 come with `Retry-After` where waiting helps; 400, 404 and 422 need a
+provider off on 401, 402 and 403; 403 is for who asks what only commands on the bridge's own machine may, and no client
+of the endpoint gets it; 429 and 503 come with `Retry-After` where waiting helps; 400, 404 and 422 need a
 change.
 
 ## What the bridge refuses
