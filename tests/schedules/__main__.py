@@ -30,20 +30,24 @@ def main() -> int:
     tell(f"seeds {first} to {first + options.schedules - 1}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     broken, seconds, seen = [], [], Counter[str]()
-    with Parts() as parts:
-        for number in range(options.schedules):
-            outcome = play(parts, draw(first + number), number)
-            seconds.append(outcome.seconds)
-            seen += outcome.record.seen + Counter({f"killed {what}": count for what, count in parts.kills.items()})
-            if outcome.breaches:
-                broken.append(first + number)
-                tell(f"{time.strftime('%X')} seed {first + number} ({outcome.seconds:.1f} s): {outcome.schedule}")
-                tell("\n".join(f"    {breach}" for breach in outcome.breaches))
-                for played in outcome.record.turns:
-                    tell(f"    {played.name} was told {played.said}, after {played.troubles}")
-                if not options.keep_going:
-                    break
-    tell(f"{len(seconds)} schedules, {statistics.mean(seconds):.1f} s each; {dict(seen)}; broken: {broken or 'none'}")
+    try:
+        with Parts() as parts:
+            for number in range(options.schedules):
+                outcome = play(parts, draw(first + number), number)
+                seconds.append(outcome.seconds)
+                seen += outcome.record.seen + Counter({f"killed {what}": count for what, count in parts.kills.items()})
+                if outcome.breaches:
+                    broken.append(first + number)
+                    tell(f"{time.strftime('%X')} seed {first + number} ({outcome.seconds:.1f} s): {outcome.schedule}")
+                    tell("\n".join(f"    {breach}" for breach in outcome.breaches))
+                    for played in outcome.record.turns:
+                        tell(f"    {played.name} was told {played.said}, after {played.troubles}")
+                    if not options.keep_going:
+                        break
+    finally:
+        tell(
+            f"{len(seconds)} schedules, {statistics.mean(seconds or [0]):.1f} s each; {dict(seen)}; broken: {broken or 'none'}"
+        )
     return bool(broken)
 
 
