@@ -45,9 +45,8 @@ def main() -> int:
                     if not options.keep_going:
                         break
     finally:
-        tell(
-            f"{len(seconds)} schedules, {statistics.mean(seconds or [0]):.1f} s each; {dict(seen)}; broken: {broken or 'none'}"
-        )
+        tell(f"{len(seconds)} schedules, {statistics.mean(seconds or [0]):.1f} s each; {dict(seen)}")
+        tell(f"broken: {broken or 'none'}")
     return bool(broken)
 
 
