@@ -23,7 +23,7 @@ def look_at_bridge(config: Config) -> tuple[Serving | None, Line]:
         return note, failed(
             "bridge",
             f"The bridge at {note.url} began with another configuration than the file holds now",
-            "Stop the bridge and start it again: clawback serve",
+            "Send it SIGHUP, or stop it and start it again: clawback serve",
         )
     return note, ok("bridge", f"serves at {note.url}/v1")
 

@@ -10,7 +10,7 @@ import httpx
 from bridge.config import App, is_loopback
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
-from bridge.doctor.lines import Line, failed, ok
+from bridge.doctor.lines import RESTART, Line, failed, ok
 
 _PATIENCE = Timeouts(connect=5, answer=20)
 _MOST_SECONDS = 60.0
@@ -52,7 +52,7 @@ def _published(client: DifyClient, app: App) -> Iterator[Line]:
     missing = [field.name for field in parameters.inputs if field.required and field.name not in app.inputs]
     if missing:
         values = ", ".join(f'{name} = "..."' for name in missing)
-        advice = f"Add to this app in the configuration: inputs = {{ {values} }}. Then start the bridge again"
+        advice = f"Add to this app in the configuration: inputs = {{ {values} }}. Then {RESTART}"
         yield failed("inputs", f"The Start node requires {', '.join(missing)}", advice, app.model)
 
 
@@ -79,14 +79,14 @@ def look_at_clock(app: App) -> Line | None:
 
 def _readdress(error: DifyError, app: App) -> str:
     if isinstance(error, NotDify):
-        return "Run: clawback init --dify-url URL, with the address of Dify's web page. Then start the bridge again"
+        return f"Run: clawback init --dify-url URL, with the address of Dify's web page. Then {RESTART}"
     if isinstance(error, Unreachable):
-        return f"Start Dify at {app.base_url}; if it moved: clawback init --dify-url URL, and start the bridge again"
+        return f"Start Dify at {app.base_url}; if it moved: clawback init --dify-url URL, and {RESTART}"
     return error.advice
 
 
 def _rekey(app: App) -> str:
     return (
         f"Run: clawback init --app {app.model}=KEY, with a key from the API Access page of your chatflow. "
-        "Then start the bridge again"
+        f"Then {RESTART}"
     )

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+RESTART = "start the bridge again or send it SIGHUP"
+"""What lets a running bridge take what was changed in its configuration."""
+
 State = Literal["ok", "failed", "skipped"]
 
 

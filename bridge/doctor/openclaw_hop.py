@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from bridge.config import Config, is_loopback
 from bridge.doctor import json5
-from bridge.doctor.lines import Line, failed, ok, skipped
+from bridge.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.serving import Serving
 from bridge.tokens import matches
 
 _NAME = "OpenClaw"
-_APPLY = "Run: clawback init --renew client --apply-openclaw. Then start the bridge again"
+_APPLY = f"Run: clawback init --renew client --apply-openclaw. Then {RESTART}"
 
 
 def config_path() -> Path:

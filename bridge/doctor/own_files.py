@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.config import Config, ConfigError, load
-from bridge.doctor.lines import Line, failed, ok
+from bridge.doctor.lines import RESTART, Line, failed, ok
 from bridge.setup.config_file import is_private
 
 
@@ -36,12 +36,17 @@ def _config_lines(config: Config, path: Path) -> Iterator[Line]:
     else:
         yield ok("tokens", "client and plugin have one")
     if not config.apps:
-        yield failed("apps", "The configuration names no app", "Run: clawback init")
+        yield failed(
+            "apps",
+            "The configuration names no app",
+            "Run: clawback init --dify-url URL --app KEY, with your Dify's address and a key from the API Access page "
+            f"of your chatflow. Then {RESTART}",
+        )
 
 
 def _renew(missing: list[str]) -> str:
     flags = " ".join(f"--renew {name}" for name in missing)
-    return f"Run: clawback init {flags}. Give the tokens it shows to whom they are for, and start the bridge again"
+    return f"Run: clawback init {flags}. Give the tokens it shows to whom they are for, and {RESTART}"
 
 
 def look_at_store(config: Config) -> Line:

@@ -41,7 +41,8 @@ def plan_of(given: Given) -> Plan:
     if not known or given.dify_url or given.apps or _wants_more(given):
         address = _address(given, known)
         plan.apps = _apps(given, known, address)
-    if not known or given.place or given.bridge_url:
+    is_placed = bool(known) or bool(before and before.bridge_url)
+    if not is_placed or given.place or given.bridge_url:
         address = plan.apps[0].base_url if plan.apps else known[0].base_url
         _settle_place(plan, given, address, given.port or (before.port if before else DEFAULT_PORT))
     elif given.port and before and before.bridge_url:

@@ -94,7 +94,19 @@ def provider() -> str:
     return page
 
 
-PAGES = {"configuration.md": configuration, "commands.md": commands, "errors.md": errors, "provider.md": provider}
+def states() -> str:
+    """Return the page of the states of runs, tickets and calls."""
+    page: str = runpy.run_path(str(HERE / "states_page.py"))["states_page"](_NOTE)
+    return page
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "commands.md": commands,
+    "errors.md": errors,
+    "provider.md": provider,
+    "states.md": states,
+}
 
 
 if __name__ == "__main__":

@@ -3,126 +3,24 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from demo.service import Service
-from demo.stack import Stack, free_port
-from tests.e2e.conftest import export_with
+from demo.stack import ROOT, Stack, free_port
+from tests.bridge.setup import exports
+from tests.bridge.setup.clock_proxy import clock_of
+from tests.bridge.setup.patient import Patient, another_dify, restart
 
-pytestmark = pytest.mark.timeout(300)
-
-Lines = dict[str, dict[str, Any]]
-
-
-@dataclass
-class Patient:
-    """A bridge of its own beside a Dify, and what a person does to either."""
-
-    folder: Path
-    dify: Stack
-    key: str
-    port: int = field(default_factory=free_port)
-    bridge: Service | None = None
-    form: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "clawback.toml"
-
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        arguments = [sys.executable, "-m", "bridge.cli", command[0], "--config", str(self.config), *command[1:]]
-        return subprocess.run(arguments, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=90)
-
-    def init(self, *arguments: str) -> dict[str, Any]:
-        done = self.run("init", *arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)
-        if "plugin" in told["tokens"]:
-            self.form = told["plugin_form"]
-        return told
-
-    def begin(self, *arguments: str) -> None:
-        places = ["--place", "same-machine", "--port", str(self.port), "--data-dir", str(self.folder / "data")]
-        self.init("--dify-url", self.dify.box_url, "--app", f"a={self.key}", *places, *arguments)
-
-    def fill_in_form(self, **other: str) -> None:
-        """Save the provider's form in Dify."""
-        values = {"bridge_url": self.form["Bridge URL"], "bridge_token": self.form["Bridge token"], **other}
-        self.dify._write_credentials(values)
-        self.restart_dify()
-
-    def restart_dify(self) -> None:
-        self.dify.box.stop()
-        self.dify.box.start()
-
-    def serve(self) -> None:
-        if self.bridge:
-            self.bridge.stop()
-        command = [sys.executable, "-m", "bridge.cli", "serve", "--json", "--config", str(self.config)]
-        self.bridge = Service("own-bridge", command, self.folder / "bridge.log")
-
-    def doctor(self, *arguments: str) -> Lines:
-        done = self.run("doctor", "--json", *arguments)
-        told = json.loads(done.stdout)
-        failures = [line for line in told["lines"] if line["state"] == "failed"]
-        assert (done.returncode, told["ok"]) == (int(bool(failures)), not failures)
-        assert all(line["advice"] for line in failures)
-        return {line["name"]: line for line in told["lines"]}
-
-    def red(self, name: str, *arguments: str) -> str:
-        """Return the advice of the line that must be red, and the only one that is."""
-        lines = self.doctor(*arguments)
-        assert [line["name"] for line in lines.values() if line["state"] == "failed"] == [name], lines
-        return str(lines[name]["advice"])
-
-    def follow(self, advice: str, **replaced: str) -> None:
-        """Run the `clawback init` that an advice holds, word by word."""
-        command = re.search(r"clawback init((?: --?[\w-]+| [\w=]+)*)", advice)
-        assert command, advice
-        self.init(*[replaced.get(word, word) for word in shlex.split(command.group(1))])
-
-    def all_green(self, *arguments: str) -> None:
-        bad = [line for line in self.doctor(*arguments).values() if line["state"] == "failed"]
-        assert bad == []
+PatientOf = Callable[..., Patient]
 
 
-@pytest.fixture
-def make_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Patient]]:
-    monkeypatch.setenv("OPENCLAW_STATE_DIR", str(tmp_path / "openclaw"))
-    made: list[Patient] = []
-
-    def make(*, healthy: bool = True, **options: Any) -> Patient:
-        folder = tmp_path / "dify"
-        folder.mkdir()
-        dify = Stack(folder, **{"apps": ["minimal"], **options})
-        patient = Patient(tmp_path, dify, str(dify.box.ready["apps"][0]["key"]))
-        made.append(patient)
-        if healthy:
-            patient.begin()
-            patient.fill_in_form()
-            patient.serve()
-        return patient
-
-    yield make
-    for patient in made:
-        if patient.bridge:
-            patient.bridge.stop()
-        patient.dify.stop()
-
-
-MakePatient = Callable[..., Patient]
-
-
-def test_own_files_and_the_bridge(make_patient: MakePatient) -> None:
-    patient = make_patient(healthy=False)
+def test_own_files_and_the_bridge(patient_of: PatientOf) -> None:
+    patient = patient_of()
     assert patient.red("configuration") == "Run: clawback init"
     patient.begin()
     patient.fill_in_form()
@@ -135,16 +33,23 @@ def test_own_files_and_the_bridge(make_patient: MakePatient) -> None:
     subprocess.run(shlex.split(advice.removeprefix("Run: ")), check=True)
     patient.all_green("--no-probe")
 
+    sound = patient.config.read_text()
+    patient.config.write_text(f"{sound}\ncontext_window = 'wide'\n")
+    assert patient.red("configuration") == f"Correct that key in {patient.config}"
+    patient.config.write_text(f"{sound}\ncontext_window = 32000\n")
+    assert patient.red("bridge", "--no-probe").startswith("Send it SIGHUP")
+    patient.reload()
+    patient.all_green("--no-probe")
+
     patient.config.write_text(re.sub(r'plugin = "sha256:\w+"\n', "", patient.config.read_text()))
     lines = patient.doctor("--no-probe")
     assert lines["tokens"]["state"] == lines["bridge"]["state"] == "failed"
     patient.follow(lines["tokens"]["advice"])
-    patient.serve()
+    patient.reload()
     patient.fill_in_form()
     patient.all_green()
 
-    assert patient.bridge
-    patient.bridge.stop()
+    patient.stop()
     store = patient.folder / "data" / "bridge.sqlite3"
     for leftover in store.parent.glob("bridge.sqlite3-*"):
         leftover.unlink()
@@ -156,86 +61,193 @@ def test_own_files_and_the_bridge(make_patient: MakePatient) -> None:
     patient.all_green()
 
 
-def test_another_program_on_the_port(make_patient: MakePatient) -> None:
-    patient = make_patient(healthy=False)
+def test_another_program_on_the_port(patient_of: PatientOf) -> None:
+    patient = patient_of()
     patient.port = int(patient.dify.box_url.rpartition(":")[2])
     patient.begin()
-    advice = patient.red("bridge")
-    patient.follow(advice)
+    patient.follow(patient.red("bridge"))
     patient.serve()
     assert patient.doctor("--no-probe")["bridge"]["state"] == "ok"
 
 
-def test_dify_its_key_and_its_app(make_patient: MakePatient) -> None:
-    patient = make_patient()
+def test_no_app_at_all(patient: Patient) -> None:
+    text = patient.config.read_text()
+    patient.config.write_text(text[: text.index("[[apps]]")])
+    patient.reload()
+    advice = patient.red("apps")
+    patient.follow(advice, URL=patient.dify.box_url, KEY=patient.key)
+    patient.reload()
+    patient.all_green()
+
+
+def test_dify_its_key_and_its_app(patient: Patient) -> None:
     patient.dify.box.stop()
-    assert patient.red("Dify").startswith("Start Dify at")
-    patient.dify.box.start()
+    try:
+        assert patient.red("Dify").startswith("Start Dify at")
+    finally:
+        patient.dify.box.start()
     patient.all_green()
 
     patient.init("--app", "a=app-of-yesterday", "--no-check")
-    patient.serve()
+    patient.reload()
     patient.follow(patient.red("key"), **{"a=KEY": f"a={patient.key}"})
-    patient.serve()
+    patient.reload()
     patient.all_green()
 
     for switch, line in (("published", "published"), ("enable_api", "key")):
         address = f"{patient.dify.box_url}/box/apps/Clawback minimal"
         httpx.post(address, json={switch: False})
-        assert {"published": "publish it", "key": "switch its API on"}[line] in patient.red(line)
-        httpx.post(address, json={switch: True})
+        try:
+            assert {"published": "publish it", "key": "switch its API on"}[line] in patient.red(line)
+        finally:
+            httpx.post(address, json={switch: True})
         patient.all_green()
 
 
-def test_the_plugin_s_form(make_patient: MakePatient) -> None:
-    patient = make_patient()
+def test_dify_is_not_where_the_configuration_says(patient: Patient) -> None:
+    patient.init("--dify-url", f"http://127.0.0.1:{patient.port}", "--no-check")
+    patient.reload()
+    patient.follow(patient.red("Dify"), URL=patient.dify.box_url)
+    patient.reload()
+    patient.all_green()
+
+
+def test_an_app_of_another_kind(patient: Patient) -> None:
+    patient.init("--app", f"a={patient.dify.app_key('workflow')}", "--no-check")
+    patient.reload()
+    patient.follow(patient.red("kind"), **{"a=KEY": f"a={patient.key}"})
+    patient.reload()
+    patient.all_green()
+
+
+def test_a_start_node_that_requires_an_input(patient_of: PatientOf) -> None:
+    patient = patient_of("with-a-required-input").heal()
+    advice = patient.red("inputs")
+    line = re.search(r"inputs = \{.*?\}", advice)
+    assert line
+    patient.config.write_text(f"{patient.config.read_text()}{line.group()}\n")
+    patient.reload()
+    patient.all_green()
+
+
+def test_the_plugin_s_form(patient: Patient) -> None:
     patient.fill_in_form(bridge_token="clawback-plugin-of-another-bridge")
     patient.follow(patient.red("plugin"))
-    patient.serve()
+    patient.reload()
     patient.fill_in_form()
     patient.all_green()
 
     patient.fill_in_form(bridge_url=f"http://127.0.0.1:{free_port()}")
-    advice = patient.red("plugin")
-    named = re.search(r"Bridge URL to (\S+)\. ", advice)
-    assert named
-    patient.fill_in_form(bridge_url=named.group(1))
+    patient.fill_in_form(bridge_url=_named("Bridge URL", patient.red("plugin")))
     patient.all_green()
 
-    patient.fill_in_form(upstream_api_key="sk-wrong")
-    assert "correct the upstream's API key" in patient.red("upstream")
+    patient.fill_in_form(bridge_url="", bridge_token="")
+    advice = patient.red("plugin")
+    patient.follow(advice)
+    patient.reload()
+    patient.fill_in_form(bridge_url=_named("Bridge URL", advice))
+    patient.all_green()
+
+    patient.empty_form()
+    assert "fill in the form" in patient.red("plugin")
+    patient.fill_in_form()
+    patient.all_green()
+
+
+def _named(what: str, advice: str) -> str:
+    """Return the value that an advice names for a field of the form."""
+    named = re.search(rf"{what} to (\S+)\. ", advice)
+    assert named, advice
+    return named.group(1)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "what"),
+    [
+        ("upstream_api_key", "sk-wrong", "API key"),
+        ("upstream_base_url", "http://127.0.0.1:{port}/v1", "base URL"),
+        ("upstream_model", "no-such-model", "base URL and model"),
+    ],
+)
+def test_the_upstream(field: str, wrong: str, what: str, patient: Patient) -> None:
+    patient.fill_in_form(**{field: wrong.format(port=free_port())})
+    assert f"correct the upstream's {what}" in patient.red("upstream")
     patient.fill_in_form()
     patient.all_green()
 
 
 @pytest.mark.parametrize(
-    ("parameters", "options", "name"),
+    ("app", "name", "words"),
     [
-        ({"external_tool_callback_enabled": False}, [], "callbacks"),
-        ({"callback_key": None}, ["--no-end-users"], "callbacks"),
+        ("without-callbacks", "callbacks", "external_tool_callback_enabled to True"),
+        ("of-another-provider", "plugin", "choose a model of Clawback in the app's LLM node"),
     ],
 )
-def test_the_node_and_how_its_run_is_found(
-    parameters: dict[str, Any], options: list[str], name: str, make_patient: MakePatient, tmp_path: Path
-) -> None:
-    export = export_with(tmp_path, "minimal", **parameters)
-    patient = make_patient(apps=[], exports={"m": export}, box_options=options)
-    advice = patient.red(name)
-    if options:
-        assert 'find_run = "marker"' in advice
-        patient.config.write_text(patient.config.read_text() + 'find_run = "marker"\n')
-        patient.serve()
-    else:
-        assert "external_tool_callback_enabled to True" in advice
-        export.write_text(export_with(tmp_path, "minimal").read_text())
-        patient.restart_dify()
+def test_the_llm_node(app: str, name: str, words: str, patient_of: PatientOf, dify: Stack) -> None:
+    if exports.spoil(dify.folder / f"{app}.yml"):
+        restart(dify)
+    patient = patient_of(app).heal()
+    patient.keep_form_of("langgenius/openai/openai")
+    assert words in patient.red(name)
+    exports.mend(dify.folder / f"{app}.yml")
+    restart(dify)
     patient.all_green()
 
 
-def test_openclaw_s_entry(make_patient: MakePatient, tmp_path: Path) -> None:
-    patient = make_patient()
-    told = patient.init("--renew", "client")
+def test_a_dify_that_does_not_say_whose_run_it_is(patient_of: PatientOf, dify: Stack) -> None:
+    with another_dify(dify, "--no-end-users"):
+        patient = patient_of("without-callback-key").heal()
+        advice = patient.red("callbacks")
+        line = re.search(r'find_run = "\w+"', advice)
+        assert line
+        patient.config.write_text(f"{patient.config.read_text()}{line.group()}\n")
+        patient.reload()
+        patient.all_green()
+
+
+def test_a_plugin_of_another_version(patient: Patient, dify: Stack, tmp_path: Path) -> None:
+    other = tmp_path / "plugin"
+    other.mkdir()
+    for name in ("manifest.yaml", "main.py", "provider", "tools", "_assets"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, other / name)
+    wire = other / "tools" / "wire.py"
+    wire.write_text(wire.read_text().replace("PROTOCOL = 1", "PROTOCOL = 99"))
+    with another_dify(dify, plugin_dir=str(other)):
+        assert "install the package" in patient.red("plugin")
+    patient.all_green()
+
+
+def test_a_clock_that_is_wrong(patient: Patient) -> None:
+    with clock_of(patient.dify.box_url) as clock:
+        patient.init("--dify-url", clock.url)
+        patient.reload()
+        patient.all_green("--no-probe")
+        clock.ahead = 3600.0
+        advice = patient.red("clock", "--no-probe")
+        assert "timedatectl set-ntp true" in advice
+        clock.ahead = 0.0
+        patient.all_green("--no-probe")
+
+
+def test_waits_that_dify_cuts_short(patient: Patient, dify: Stack) -> None:
+    ask = {"model": "a", "messages": [{"role": "user", "content": "Slowly.\n!sleep 4\n!say too late"}]}
+    token = patient.init("--renew", "client")["tokens"]["client"]
     patient.serve()
+    with another_dify(dify, plugin_seconds="2"):
+        url = f"http://127.0.0.1:{patient.port}/v1/chat/completions"
+        cut = httpx.post(url, json=ask, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        assert cut.status_code >= 400
+        advice = patient.red("waits")
+        assert "raise PLUGIN_MAX_EXECUTION_TIMEOUT" in advice
+        assert "start the bridge again" in advice
+    patient.serve()
+    patient.all_green()
+
+
+def test_openclaw_s_entry(patient: Patient, tmp_path: Path) -> None:
+    told = patient.init("--renew", "client")
+    patient.reload()
     path = tmp_path / "openclaw" / "openclaw.json"
     path.parent.mkdir()
     path.write_text(json.dumps(told["openclaw"]))
@@ -243,18 +255,16 @@ def test_openclaw_s_entry(make_patient: MakePatient, tmp_path: Path) -> None:
     entry = told["openclaw"]["models"]["providers"]["clawback"]
     entry["apiKey"] = "clawback-client-of-yesterday"
     entry["models"][0]["compat"] = {}
+    entry["models"][0]["contextWindow"] = 1
     path.write_text(json.dumps(told["openclaw"]))
-    lines = patient.doctor("--no-probe")
-    assert "not the bridge's client token" in lines["OpenClaw"]["text"]
-    assert "sendSessionAffinityHeaders" in lines["OpenClaw"]["text"]
-    assert "--apply-openclaw" in lines["OpenClaw"]["advice"]
-    path.write_text(json.dumps(patient.init("--renew", "client")["openclaw"]))
-    patient.serve()
-    patient.all_green("--no-probe")
+    text = patient.doctor("--no-probe")["OpenClaw"]["text"]
+    for problem in ("not the bridge's client token", "sendSessionAffinityHeaders", "contextWindow"):
+        assert problem in text
+    path.write_text("{ models: ")
+    assert "openclaw config validate" in patient.red("OpenClaw", "--no-probe")
 
 
-def test_the_probe_leaves_no_session_behind(make_patient: MakePatient) -> None:
-    patient = make_patient()
+def test_the_probe_leaves_no_session_behind(patient: Patient) -> None:
     patient.doctor()
     users = {run["user"] for run in httpx.get(f"{patient.dify.box_url}/box/state").json()["runs"]}
     patient.doctor()

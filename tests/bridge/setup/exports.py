@@ -1,0 +1,83 @@
+"""Apps as people have them before all is right: exports of the minimal example, each with one thing different."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from demo.stack import ROOT
+
+Node = dict[str, Any]
+
+
+def _without_callbacks(export: dict[str, Any]) -> None:
+    _llm(export)["model"]["completion_params"]["external_tool_callback_enabled"] = False
+
+
+def _of_another_provider(export: dict[str, Any]) -> None:
+    _llm(export)["model"] |= {"provider": "langgenius/openai/openai", "name": "gpt-4o"}
+
+
+def _without_callback_key(export: dict[str, Any]) -> None:
+    _llm(export)["model"]["completion_params"].pop("callback_key", None)
+
+
+def _with_a_required_input(export: dict[str, Any]) -> None:
+    variable = {"variable": "city", "label": "City", "type": "text-input", "required": True, "max_length": 48}
+    _node(export, "start")["variables"] = [variable | {"options": []}]
+
+
+def _as_a_workflow(export: dict[str, Any]) -> None:
+    export["app"]["mode"] = "workflow"
+    data = _node(export, "answer")
+    data.clear()
+    data.update({"type": "end", "title": "End", "outputs": []})
+
+
+DIFFERENCES: dict[str, Callable[[dict[str, Any]], None]] = {
+    "without-callbacks": _without_callbacks,
+    "of-another-provider": _of_another_provider,
+    "without-callback-key": _without_callback_key,
+    "with-a-required-input": _with_a_required_input,
+    "workflow": _as_a_workflow,
+}
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """Write all of them; return their paths by name."""
+    paths = {name: folder / f"{name}.yml" for name in DIFFERENCES}
+    for name, change in DIFFERENCES.items():
+        paths[name].write_text(_changed(name, change))
+    return paths
+
+
+def spoil(path: Path) -> bool:
+    """Write the app with its difference, and say whether it was without."""
+    spoilt = _changed(path.stem, DIFFERENCES[path.stem])
+    if path.read_text() == spoilt:
+        return False
+    path.write_text(spoilt)
+    return True
+
+
+def mend(path: Path) -> None:
+    """Write the app as it should be, under the name that it has."""
+    path.write_text(_changed(path.stem, lambda _: None))
+
+
+def _changed(name: str, change: Callable[[dict[str, Any]], None]) -> str:
+    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
+    export["app"]["name"] = name
+    change(export)
+    return yaml.safe_dump(export, allow_unicode=True)
+
+
+def _llm(export: dict[str, Any]) -> Node:
+    return _node(export, "llm")
+
+
+def _node(export: dict[str, Any], kind: str) -> Node:
+    nodes = export["workflow"]["graph"]["nodes"]
+    data: Node = next(node["data"] for node in nodes if node["data"]["type"] == kind)
+    return data
