@@ -117,11 +117,11 @@ class Resuming:
                 return None
             for app, user, asked in self._find(run):
                 log.info("a suspended run is resumed", extra={"run": run.id, "model": app.model})
-                self._ask(app, user, asked)
+                self._ask(run, app, user, asked)
                 return None if self._went_on(run) else NOT_THE_SAME
         return NOT_FOUND
 
-    def _ask(self, app: App, user: str, asked: Asked) -> None:
+    def _ask(self, run: RunRow, app: App, user: str, asked: Asked) -> None:
         chat = self._runs.client(app.model).chat(
             query=asked.query,
             user=user,
@@ -129,7 +129,7 @@ class Resuming:
             conversation_id=asked.conversation_id,
             files=asked.files,
         )
-        with self._runs.streams[app.base_url].place(), chat as events:
+        with self._runs.streams[app.base_url].place(run.id), chat as events:
             for _ in events:
                 pass
 

@@ -76,7 +76,7 @@ class Runs:
         """Take the apps and limits that the configuration holds now. Runs under way go on, also of an app that left."""
         for app in self.config.apps:
             self._clients[app.model] = DifyClient(app.base_url, app.api_key.get_secret_value())
-            self.streams.setdefault(app.base_url, DifyStreams(self.config.limits.dify_streams))
+            self.streams.setdefault(app.base_url, DifyStreams(self.config.limits.dify_streams, self._make_room))
         for places in self.streams.values():
             places.limit = self.config.limits.dify_streams
 
@@ -179,7 +179,7 @@ class Runs:
 
     def _pump(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         try:
-            with self.streams[app.base_url].place(), self.observers.dify_streams(run):
+            with self.streams[app.base_url].place(run.id), self.observers.dify_streams(run):
                 if self._superseded(run, live):
                     return
                 try:
@@ -480,6 +480,36 @@ class Runs:
         if not waiting:
             self.resume(self.store.run(run.id) or run, app)
         return True
+
+    # Giving way
+
+    def gives_way(self, ticket: TicketRow) -> bool:
+        """Say whether the plugin should let go of this ticket now, so that another run gets its place at Dify.
+
+        A ticket is let go of only when its client has it: text that comes before it may be on its way through Dify.
+        """
+        live = self._live.get(ticket.run_id)
+        if live and live.holds(ticket.id):
+            return False
+        return any(places.gives_way(ticket.run_id) for places in self.streams.values())
+
+    def stays(self, run_id: str) -> None:
+        """The run has what it waited for, so it does not give way any more."""
+        for places in self.streams.values():
+            places.stays(run_id)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a run waits for a place at its Dify."""
+        return any(places.waiting for places in self.streams.values())
+
+    def _make_room(self) -> None:
+        """Ask the tickets that have waited longest to give way."""
+        holders = {run_id for places in self.streams.values() for run_id in places.holders}
+        tickets = [ticket for run_id in holders for ticket in self.store.tickets_of_run(run_id, "open")]
+        for ticket in sorted(tickets, key=lambda ticket: ticket.created_at):
+            if self.polls.at(ticket.id) and self.gives_way(ticket):
+                self.wakeups.wake(ticket.id)
 
     def deliver_soon(self, live: LiveRun, ticket: TicketRow) -> None:
         """Deliver the ticket when the text before its calls has come through Dify, or had time enough to."""

@@ -31,6 +31,9 @@ log = logging.getLogger("clawback.tickets")
 CALLS = "calls"
 """The wake-up of the executors: a call may be ready for one of them."""
 
+CROWDED_SECONDS = 0.5
+"""How long a poll waits while other runs wait for a place at Dify: this one may be asked to give way."""
+
 SUPERSEDED = "the workflow was run again, and its new run goes on from here"
 
 
@@ -137,13 +140,20 @@ class Tickets:
         """
         self._runs.polls.heard(ticket_id, seconds)
         with self._runs.wakeups.listen(ticket_id) as hints:
-            status = self.status(self.known(ticket_id), invocation_id)
-            if status.state == "open" and hints.wait(seconds):
-                status = self.status(self.known(ticket_id), invocation_id)
+            status = self._waiting(ticket_id, invocation_id)
+            pause = min(seconds, CROWDED_SECONDS) if self._runs.crowded else seconds
+            if status.state == "open" and not status.let_go and hints.wait(pause):
+                status = self._waiting(ticket_id, invocation_id)
         if is_there():
             return self._told(status)
         self._runs.polls.heard(ticket_id)
         return status
+
+    def _waiting(self, ticket_id: str, invocation_id: str | None) -> TicketStatus:
+        ticket = self.known(ticket_id)
+        status = self.status(ticket, invocation_id)
+        lets_go = status.state == "open" and self._runs.gives_way(ticket)
+        return status.model_copy(update={"let_go": True}) if lets_go else status
 
     def _told(self, status: TicketStatus, *, asks_again: bool = True) -> TicketStatus:
         """Note what the plugin is told, and whether it will ask again."""
@@ -151,6 +161,8 @@ class Tickets:
             self._runs.polls.heard(status.ticket_id)
         else:
             self._runs.polls.told(status.ticket_id)
+        if status.state == "resolved":
+            self._runs.stays(self.known(status.ticket_id).run_id)
         return status
 
     def status(self, ticket: TicketRow, invocation_id: str | None) -> TicketStatus:

@@ -438,7 +438,10 @@ class Engine:
         status = event.status
         match status.state:
             case "open" if self._phase is Phase.LETTING_GO:
-                return self._fail(_suspended(self._run_id, self._settings, self._given.time_limit))
+                limit, gave_way = self._given.time_limit, self._now < self._wait_until
+                return self._fail(_suspended(self._run_id, self._settings, limit, gave_way=gave_way))
+            case "open" if status.let_go:
+                return self._suspend()
             case "open":
                 return self._poll()
             case "resolved":
@@ -482,11 +485,16 @@ class Engine:
     # Letting go
 
     def _let_go(self) -> list[Action]:
+        if self._settings.on_callback_timeout == "suspend":
+            return self._suspend()
         self._phase = Phase.LETTING_GO
         self._be_patient(self._given.deadline)
-        suspends = self._settings.on_callback_timeout == "suspend"
-        exchange = SuspendTicket if suspends else ExpireTicket
-        return self._exchange(exchange(self._ticket_id, self._given.invocation_id))
+        return self._exchange(ExpireTicket(self._ticket_id, self._given.invocation_id))
+
+    def _suspend(self) -> list[Action]:
+        self._phase = Phase.LETTING_GO
+        self._be_patient(self._given.deadline)
+        return self._exchange(SuspendTicket(self._ticket_id, self._given.invocation_id))
 
     def _let_go_failed(self, event: BridgeFailed) -> list[Action]:
         return self._try_again(event) or self._end(Fail(event.error))
@@ -628,12 +636,24 @@ def _out_of_time(limit: float) -> Unavailable:
     )
 
 
-def _suspended(run_id: str | None, settings: NodeSettings, limit: float) -> Suspended:
+def _suspended(run_id: str | None, settings: NodeSettings, limit: float, *, gave_way: bool) -> Suspended:
+    why = (
+        "other runs wait for its place at Dify (limits.dify_streams of the bridge)"
+        if gave_way
+        else "its tools have not answered yet"
+    )
+    longer = (
+        ""
+        if gave_way
+        else (
+            " To wait longer inside the workflow, raise this node's callback_wait_seconds "
+            f"(now {settings.callback_wait_seconds}) and, beyond {limit:.0f} s, Dify's PLUGIN_MAX_EXECUTION_TIMEOUT, "
+            "APP_MAX_EXECUTION_TIME and WORKFLOW_MAX_EXECUTION_TIME"
+        )
+    )
     return Suspended(
-        f"The run {run_id} is suspended: its tools have not answered yet. The bridge runs this workflow again when the "
-        "results arrive, and goes on from here. To wait longer inside the workflow, raise this node's callback_wait_seconds "
-        f"(now {settings.callback_wait_seconds}) and, beyond {limit:.0f} s, Dify's PLUGIN_MAX_EXECUTION_TIMEOUT, "
-        "APP_MAX_EXECUTION_TIME and WORKFLOW_MAX_EXECUTION_TIME"
+        f"The run {run_id} is suspended: {why}. The bridge runs this workflow again when the results arrive, and goes "
+        f"on from here.{longer}"
     )
 
 

@@ -189,7 +189,8 @@ class TicketStatus(_Wire):
     expired those that came in time.
 
     `messages` are user messages that the client sent after the results; `tools` and `tool_choice` are what its
-    request offers from now on (None: as before). `reason` says why a ticket is expired or cancelled.
+    request offers from now on (None: as before). `reason` says why a ticket is expired or cancelled. `let_go` asks the
+    plugin to suspend an open ticket now, since other runs wait for this one's place at Dify.
     """
 
     ticket_id: str
@@ -199,6 +200,7 @@ class TicketStatus(_Wire):
     tools: list[ToolDefinition] | None = None
     tool_choice: ToolChoice | None = None
     reason: str | None = None
+    let_go: bool = False
 
 
 class CancelRequest(_Wire):

@@ -82,3 +82,21 @@ def test_a_node_that_answers_keeps_time_for_that(choice: str, held: float) -> No
     assert isinstance(play.acts[-1], PollTicket)
     play.feed(play.status("open"), after=2)
     assert isinstance(play.acts[-1], SuspendTicket | ExpireTicket)
+
+
+@pytest.mark.parametrize("choice", ["suspend", "answer", "fail"])
+def test_a_node_that_is_asked_to_lets_go_at_once_and_the_run_goes_on_later(choice: str) -> None:
+    play = Play(settings={"on_callback_timeout": choice}).start(attached(), *asks(READ))
+    play.feed(play.status("open"))
+    play.feed(play.status("open", let_go=True), after=1)
+    assert isinstance(play.acts[-1], SuspendTicket)
+    play.feed(play.status("open"))
+    failure = play.failure()
+    assert isinstance(failure, Suspended)
+    assert "limits.dify_streams" in str(failure)
+
+
+def test_a_node_that_is_asked_to_let_go_goes_on_where_its_results_are_there() -> None:
+    play = Play().start(attached(), *asks(READ))
+    play.feed(play.status("open", let_go=True), play.status("resolved", ["A"]))
+    assert play.body["messages"][-1]["content"] == "A"
