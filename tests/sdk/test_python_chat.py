@@ -93,6 +93,31 @@ def test_parse_reads_calls_as_pydantic_tools(client: openai.OpenAI) -> None:
     assert calls[0].function.parsed_arguments == GetWeather(city="Oslo", days=2)
 
 
+def test_a_loop_over_tools_runs_until_there_is_an_answer(client: openai.OpenAI) -> None:
+    """Three rounds, each streamed with the SDK's helper, each call parsed into its pydantic tool."""
+    lines = [
+        f'!call GetWeather {{"city": "{city}", "days": {days}}}\n!then' for days, city in enumerate(["Oslo", "Rome"])
+    ]
+    messages = say(*lines, '!call GetWeather {"city": "Bern", "days": 2}', "!then", "!say All sunny.")
+    asked, runs, final = [], set(), None
+    while final is None or final.choices[0].message.tool_calls:
+        with client.chat.completions.stream(
+            model=MODEL, messages=messages, tools=[pydantic_function_tool(GetWeather)]
+        ) as stream:
+            stream.until_done()
+            runs.add(stream._response.headers["x-clawback-run"])
+            final = stream.get_final_completion()
+        messages.append(final.choices[0].message)
+        for call in final.choices[0].message.tool_calls or ():
+            weather = call.function.parsed_arguments
+            assert isinstance(weather, GetWeather)
+            asked.append((weather.city, weather.days))
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": f"sunny in {weather.city}"})
+    assert asked == [("Oslo", 0), ("Rome", 1), ("Bern", 2)]
+    assert final.choices[0].message.content == "All sunny."
+    assert len(runs) == 1
+
+
 class Answer(BaseModel):
     """What the model is to answer."""
 

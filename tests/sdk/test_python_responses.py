@@ -107,6 +107,35 @@ def test_parse_reads_calls_as_pydantic_tools(client: openai.OpenAI) -> None:
     assert json.loads(call.arguments) == {"city": "Oslo", "days": 2}
 
 
+class Report(BaseModel):
+    """What the model is to answer."""
+
+    text: str
+    stars: int
+
+
+def test_parse_reads_the_answer_as_a_pydantic_model(client: openai.OpenAI) -> None:
+    response = client.responses.parse(model=MODEL, input=task("How was it?"), text_format=Report)
+    assert isinstance(response.output_parsed, Report)
+
+
+def test_a_loop_over_tools_runs_until_there_is_an_answer(client: openai.OpenAI) -> None:
+    """Two rounds, streamed, each continued with nothing but the outputs and the former response's id."""
+    asked, former, final = [], None, None
+    given: Any = task('!call read {"path": "a"}', '!call read {"path": "b"}', "!then", '!call read {"path": "c"}')
+    while final is None or any(item.type == "function_call" for item in final.output):
+        with client.responses.stream(model=MODEL, input=given, tools=[READ], previous_response_id=former) as stream:
+            stream.until_done()
+            final = stream.get_final_response()
+        calls = [item for item in final.output if item.type == "function_call"]
+        asked += [json.loads(call.arguments)["path"] for call in calls]
+        given = [{"type": "function_call_output", "call_id": call.call_id, "output": "text"} for call in calls]
+        former = final.id
+    assert asked == ["a", "b", "c"]
+    assert final.status == "completed"
+    assert 'read: "text"' in final.output_text
+
+
 def test_a_conversation_goes_on_from_a_response(client: openai.OpenAI, stack: Stack) -> None:
     prompt = task("!say One.")
     first = client.responses.create(model=MODEL, input=prompt, instructions="Be brief.")
