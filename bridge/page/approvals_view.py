@@ -37,7 +37,9 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
         head = render("approvals_head.html", visitor.t, done=done if done in DONE else "", gone=gone)
         return [Piece("@head", head), *cards, Piece("@foot", foot)]
 
-    return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not mark())
+    # What somebody has written, and what is wrong with it, stays until they send it again.
+    follows = tried is None
+    return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not mark(), follows=follows)
 
 
 def _card(parts: Parts, visitor: Visitor, waiting: Undecided, tried: Tried | None) -> str:

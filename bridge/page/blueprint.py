@@ -215,6 +215,11 @@ def _error_page(error: BridgeError, status: int | None = None) -> Response:
 
 
 def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
+    @blueprint.get("/calls/<call_id>/decision")
+    def come_back(call_id: str) -> AnyResponse:
+        # The address of a decision that came back to be corrected, loaded again.
+        return redirect(f"/approvals#call-{call_id}", 303)
+
     @blueprint.post("/calls/<call_id>/decision")
     def decide_call(call_id: str) -> AnyResponse:
         decision, text = request.form.get("decision", ""), request.form.get("text", "").replace("\r\n", "\n")

@@ -104,6 +104,7 @@ def test_arguments_that_do_not_fit_come_back_to_be_corrected(ann: Person, call: 
     assert problem in words(answer.text)
     assert words(text)[:1000] in words(answer.text)
     assert 'aria-invalid="true"' in answer.text
+    assert "data-live" not in answer.text  # nothing that comes takes away what was written
     assert stored(ann.bridge, call).state == "awaiting_approval"
 
 
