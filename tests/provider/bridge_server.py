@@ -143,6 +143,8 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", "invocations", invocation_id, "record":
                 bridge.records.append((invocation_id, RecordRequest.model_validate_json(body)))
                 return None
+            case "POST", "invocations", _, "drafts":
+                return None
         raise AssertionError(path)
 
     def send(self, status: int, body: Any) -> None:
