@@ -13,7 +13,8 @@ LONGEST_CALL_ID = 256
 class Part(BaseModel):
     """What all parts of a request have in common."""
 
-    model_config = ConfigDict(extra="ignore")
+    # The sentence below a field is what the reference and the OpenAPI document say of it.
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
 
 class TextPart(Part):

@@ -54,23 +54,41 @@ class ChatRequest(Sampling):
     """The body of a chat completion request, as far as the bridge uses it."""
 
     model: str
+    """The model id of an app."""
     messages: list[ChatMessage]
+    """The transcript. It may be empty where `tool_results` are given."""
     stream: bool | None = False
+    """Whether the answer comes in chunks."""
     stream_options: StreamOptions | None = None
+    """`include_usage` puts the usage into a chunk of its own, after the last."""
     tools: list[ChatTool] | None = None
+    """The client's tools: functions alone."""
     tool_choice: ChatToolChoice | None = None
+    """`auto`, `none`, `required`, a function, or `allowed_tools`. It is enforced, whatever the upstream makes of it."""
     parallel_tool_calls: bool | None = None
+    """Whether the model may ask for several tools at once."""
     functions: list[Function] | None = None
+    """The older form of `tools`: its client gets `function_call`, one call at a time."""
     function_call: FunctionCallChoice | None = None
+    """The older form of `tool_choice`."""
     n: int | None = 1
+    """How many answers; there is one."""
     modalities: list[str] | None = None
+    """What the answer is made of; it is text."""
     audio: Any = None
+    """Refused: a chatflow does not speak."""
     user: str | None = None
+    """Names the conversation where nothing better does."""
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    """Up to 16 texts."""
     prompt_cache_key: str | None = None
+    """Names the conversation."""
     inputs: dict[str, Any] | None = None
+    """The bridge's own: values for the variables of the app's Start node."""
     tool_results: list[ToolResult] | None = None
+    """The bridge's own: results beside the transcript, or without any."""
     tool_call_mode: CallMode | None = None
+    """The bridge's own: `openclaw_text` asks for calls as text, in the form that OpenClaw executes."""
 
     @field_validator("n")
     @classmethod

@@ -43,13 +43,18 @@ class ResponseFormat(BaseModel):
 class Sampling(BaseModel):
     """How the model is to write."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
+    """How freely the model chooses its words."""
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
+    """From how much of all likely words the model chooses."""
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
+    """How much the model avoids what was said already."""
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
+    """How much the model avoids what it said often."""
     seed: int | None = Field(default=None, strict=True, ge=-(2**63), lt=2**63)
+    """The same seed gives the same answer, where the upstream can do that."""
     stop: (
         Annotated[
             Annotated[str, Tag("string")] | Annotated[list[str], Field(max_length=4), Tag("list")],
@@ -57,11 +62,17 @@ class Sampling(BaseModel):
         ]
         | None
     ) = None
+    """Up to four texts before which the answer ends."""
     max_tokens: int | None = Field(default=None, ge=1, strict=True)
+    """The older name of `max_completion_tokens`."""
     max_completion_tokens: int | None = Field(default=None, ge=1, strict=True)
+    """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """How much the model thinks first. A node's own setting wins, unless it says `client`."""
     verbosity: Literal["low", "medium", "high"] | None = None
+    """How long the answer is to be."""
     response_format: ResponseFormat | None = None
+    """Whether the answer is text, any JSON, or JSON by a schema."""
 
     def parameters(self, most_tokens: int) -> dict[str, Any]:
         """Return what goes to the plugin. The limit on the answer is called `max_tokens`, as a node calls it."""

@@ -158,29 +158,50 @@ class ResponsesRequest(Part):
     """The body of a request for a response, as far as the bridge uses it."""
 
     model: str
+    """The model id of an app."""
     input: (
         Annotated[Annotated[str, Tag("string")] | Annotated[list[Item], Tag("items")], Discriminator(_string_or_items)]
         | None
     ) = None
+    """A text, or items: messages, calls, their outputs, reasoning, references to earlier items."""
     instructions: str | None = None
+    """What stands before everything else, for this response alone."""
     previous_response_id: str | None = None
+    """The response that this one continues."""
     stream: bool | None = False
+    """Whether the response comes as events."""
     background: bool | None = False
+    """Whether it goes on without its client, who asks for it later."""
     store: bool | None = True
+    """Whether it can be asked for later, and continued."""
     tools: list[ResponsesTool] | None = None
+    """The client's tools: functions alone."""
     tool_choice: FlatToolChoice | None = None
+    """`auto`, `none`, `required`, a function, or `allowed_tools`. It is enforced, whatever the upstream makes of it."""
     parallel_tool_calls: bool | None = None
+    """Whether the model may ask for several tools at once."""
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
+    """How freely the model chooses its words."""
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
+    """From how much of all likely words the model chooses."""
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
+    """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
     text: TextConfig | None = None
+    """The answer's form: text, any JSON, or JSON by a schema; and how long it is to be."""
     reasoning: Reasoning | None = None
+    """How much the model thinks first."""
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    """Up to 16 texts, which are also values for the variables of the app's Start node."""
     user: str | None = None
+    """Names the conversation where nothing better does."""
     prompt_cache_key: str | None = None
+    """Names the conversation."""
     inputs: dict[str, Any] | None = None
+    """The bridge's own: values for the variables of the app's Start node."""
     prompt: Any = None
+    """Refused: the app holds its own."""
     conversation: Any = None
+    """Refused: continue with `previous_response_id`."""
 
     @field_validator("prompt", "conversation")
     @classmethod

@@ -88,6 +88,12 @@ def errors() -> str:
     return page
 
 
+def endpoint() -> str:
+    """Return the page of the endpoint and of all routes."""
+    page: str = runpy.run_path(str(HERE / "endpoint_page.py"))["endpoint_page"](_NOTE)
+    return page
+
+
 def provider() -> str:
     """Return the page of the provider's forms."""
     page: str = runpy.run_path(str(HERE / "provider_page.py"))["provider_page"](_NOTE)
@@ -103,6 +109,7 @@ def states() -> str:
 PAGES = {
     "configuration.md": configuration,
     "commands.md": commands,
+    "endpoint.md": endpoint,
     "errors.md": errors,
     "provider.md": provider,
     "states.md": states,

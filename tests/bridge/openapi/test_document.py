@@ -9,6 +9,8 @@ from jsonschema import Draft202012Validator
 
 from bridge.app import create_app
 from bridge.config import parse
+from bridge.endpoint.chat_request import ChatRequest
+from bridge.endpoint.responses_request import ResponsesRequest
 from bridge.openapi.document import described_routes, document, path_of_rule, routes
 from bridge.openapi.examples import EXAMPLES
 
@@ -50,6 +52,11 @@ def test_every_example_is_what_its_schema_asks_for(described: dict[str, Any]) ->
     for name, example in EXAMPLES.items():
         schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
         assert [error.message for error in Draft202012Validator(schema).iter_errors(example)] == [], name
+
+
+@pytest.mark.parametrize("model", [ChatRequest, ResponsesRequest])
+def test_every_field_of_a_request_has_a_sentence(model: Any) -> None:
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
 
 
 def test_every_schema_is_sound_and_every_reference_leads_somewhere(described: dict[str, Any]) -> None:

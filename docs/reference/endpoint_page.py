@@ -1,0 +1,102 @@
+"""The page of what clients can ask and what they get, read from the models that check it."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import BaseModel
+
+from bridge.app import create_app
+from bridge.config import parse
+from bridge.endpoint.chat_request import ChatRequest
+from bridge.endpoint.responses_request import ResponsesRequest
+from bridge.openapi.document import described_routes, path_of_rule
+
+_AUDIENCES = {
+    "endpoint": "clients",
+    "responses": "clients",
+    "tickets": "clients and executors",
+    "executor": "executors",
+    "plugin": "the plugin",
+    "operator": "operators",
+    "watch": "operators",
+    "metrics": "Prometheus and operators",
+    "doctor": "commands on the bridge's machine",
+}
+
+
+def endpoint_page(note: str) -> str:
+    """Return the page."""
+    return _PAGE.format(
+        note=note, chat=_fields(ChatRequest), responses=_fields(ResponsesRequest), routes="\n".join(_routes())
+    )
+
+
+def _fields(model: type[BaseModel]) -> str:
+    return "\n".join(f"| `{name}` | {field.description} |" for name, field in sorted(model.model_fields.items()))
+
+
+def _routes() -> list[str]:
+    with TemporaryDirectory() as folder:
+        app = create_app(parse({"data_dir": str(Path(folder))}))
+        app.extensions["clawback.sweeper"].stop()
+        rows = []
+        for rule, method, said in described_routes(app):
+            blueprint = rule.endpoint.partition(".")[0]
+            if blueprint != "page":
+                caller = _AUDIENCES.get(blueprint, "all")
+                rows.append(f"| `{method} {path_of_rule(rule)}` | {said.summary} | {caller} |")
+        app.extensions["clawback"].store.close()
+    return rows
+
+
+_PAGE = """\
+# The endpoint
+
+{note}
+The bridge speaks OpenAI's chat completions and responses. `GET /openapi.json` describes all of it as OpenAPI 3.1, with
+schemas and examples. A field that is not here is ignored, as OpenAI's servers do; one that is here and has the wrong
+type or value is a 400 whose `param` is its path.
+
+## `POST /v1/chat/completions`
+
+| field | |
+|---|---|
+{chat}
+
+## `POST /v1/responses`
+
+| field | |
+|---|---|
+{responses}
+
+A response that is stored can be retrieved, streamed again from behind any of its events (`stream=true` and
+`starting_after`), continued (`previous_response_id`), cancelled while it is in progress, and deleted. Its events keep
+their numbers as long as the bridge that told them runs; later it can be streamed from its beginning.
+
+## What a client may rely on
+
+- Calls have ids of 1 to 40 letters and digits, which never repeat; their arguments are a JSON object in a string.
+- `finish_reason` is always there, and `tool_calls` whenever there are calls. A stream ends with `data: [DONE]`.
+- Arguments arrive while the model writes them. A call that was begun and cannot be finished ends in an error, never in
+  a `finish_reason`.
+- A stream is never silent for longer than `limits.keepalive_seconds`: an empty delta, or `response.in_progress`.
+- The same results for the same calls are taken again and get the same answer. Others are refused with 409.
+- Ids that a client changed are found again: by what was called, and with which arguments.
+- `X-Request-Id` names the request in the answer, in the log and on its tickets; a client may give its own.
+  `X-Clawback-Run` names the run.
+
+## What OpenAI does not have
+
+| where | field | |
+|---|---|---|
+| message, delta | `reasoning_content` | what the model thought |
+| completion, last chunk, response | `clawback` | `note`: what was odd about the run, for whoever runs the bridge |
+| model | `description`, `context_window`, `max_output_tokens` | what the configuration says of the app |
+| error | `code` | the bridge's own, where OpenAI has none: see [errors](errors.md) |
+
+## All routes
+
+| route | | for |
+|---|---|---|
+{routes}
+"""
