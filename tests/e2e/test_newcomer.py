@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,11 +18,9 @@ from demo.stack import Stack, free_port
 OPENCLAW_SECONDS = 180
 
 
-@pytest.fixture
-def dify(tmp_path: Path) -> Iterator[Stack]:
-    folder = tmp_path / "dify"
-    folder.mkdir()
-    with Stack(folder, apps=["minimal"]) as running:
+@pytest.fixture(scope="module")
+def dify(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("dify"), apps=["minimal"]) as running:
         yield running
 
 
@@ -60,8 +59,6 @@ def test_from_an_empty_home_folder_to_the_first_answer(
         if line.startswith("   Bridge ")
     }
     dify._write_credentials({"bridge_url": form["Bridge URL"], "bridge_token": form["Bridge token"]})
-    dify.box.stop()
-    dify.box.start()
     entry = init.stdout[init.stdout.index("\n{\n") : init.stdout.index("\n}\n") + 3]
     config = home / ".openclaw" / "openclaw.json"
     config.parent.mkdir()
@@ -114,3 +111,26 @@ def test_init_can_put_the_entry_into_openclaw_itself(dify: Stack, openclaw: Path
     told = json.loads(done.stdout)["openclaw"]
     assert applied["models"]["providers"]["clawback"] == told["models"]["providers"]["clawback"]
     assert applied["agents"]["defaults"]["model"]["primary"] == "clawback/assistant"
+
+    # An entry that no longer fits, and doctor's advice followed word by word.
+    applied["models"]["providers"]["clawback"]["apiKey"] = "clawback-client-of-yesterday"
+    (home / "state" / "openclaw.json").write_text(json.dumps(applied))
+    advice = _openclaw_line(home, environ)["advice"]
+    again = re.search(r"clawback (init(?: --?[\w-]+| \w+)*)\.", advice)
+    assert again, advice
+    command = [sys.executable, "-m", "bridge.cli", *again.group(1).split(), "--openclaw", str(openclaw)]
+    command += ["--config", str(home / "clawback.toml")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environ, stdin=subprocess.DEVNULL, timeout=OPENCLAW_SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    assert _openclaw_line(home, environ)["state"] == "ok"
+
+
+def _openclaw_line(home: Path, environ: dict[str, str]) -> dict[str, str]:
+    """Return what doctor says of OpenClaw's entry."""
+    command = [sys.executable, "-m", "bridge.cli", "doctor", "--no-probe", "--json", "--config"]
+    done = subprocess.run(
+        [*command, str(home / "clawback.toml")], capture_output=True, text=True, env=environ, timeout=60
+    )
+    return next(line for line in json.loads(done.stdout)["lines"] if line["name"] == "OpenClaw")
