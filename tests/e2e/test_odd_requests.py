@@ -40,6 +40,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture(scope="module", autouse=True)
+def waiting(stack: Stack) -> list[dict[str, Any]]:
+    """The transcript of a client whose tool runs during the storm."""
+    asked = {"role": "user", "content": '!call read {"path": "a"}\n!then'}
+    return [asked, say(stack, [asked])]
+
+
 @pytest.fixture(scope="module")
 def described(stack: Stack) -> Any:
     return schemathesis.openapi.from_url(f"{stack.bridge_url}/openapi.json")
@@ -113,5 +120,20 @@ def token(stack: Stack, operation: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens[wanted[0]]}"} if wanted else {}
 
 
-def test_afterwards_it_still_answers(stack: Stack) -> None:
+def test_afterwards_it_is_ready_and_the_ticket_is_still_there(stack: Stack, waiting: list[dict[str, Any]]) -> None:
     assert httpx.get(f"{stack.bridge_url}/readyz").json() == {"status": "ready"}
+    [call] = waiting[-1]["tool_calls"]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "it was a storm"}
+    assert "it was a storm" in say(stack, [*waiting, result])["content"]
+
+
+def say(stack: Stack, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    tool = {"type": "function", "function": {"name": "read"}}
+    answer = httpx.post(
+        f"{stack.base_url}/chat/completions",
+        json={"model": "minimal", "messages": messages, "tools": [tool]},
+        headers={"Authorization": f"Bearer {stack.client_token}"},
+        timeout=60,
+    )
+    message: dict[str, Any] = answer.json()["choices"][0]["message"]
+    return message
