@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bridge import logs, tracing
+from bridge.banner import banner
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.doctor.command import doctor
 from bridge.executors.command import executor
@@ -95,7 +96,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         if as_json:
             click.echo(json.dumps({"bridge_url": url, "base_url": f"{url}/v1", "models": models}))
         else:
-            click.echo(f"Clawback serves {', '.join(models) or 'no apps'} at {url}/v1")
+            click.echo(banner(config, url))
 
     Server(path, config, ready, log_level, watch=watch).run()
 
