@@ -9,9 +9,9 @@ import yaml
 from graphon.dsl import inspect
 from graphon.dsl.entities import LoadStatus
 
+from box import basic_app
 from box.inputs import Variable
 
-CHAT = "advanced-chat"
 WORKFLOW = "workflow"
 
 
@@ -46,17 +46,21 @@ class App:
     def read(cls, path: Path, key: str) -> Self:
         """Read an export. Raises AppExportError when graphon cannot run it."""
         text = path.read_text(encoding="utf-8")
+        export = yaml.safe_load(text)
+        mode = str(export["app"]["mode"])
+        if mode in basic_app.MODES:
+            export = basic_app.as_chatflow(export)
+            text = yaml.safe_dump(export, allow_unicode=True)
         plan = inspect(text)
         if plan.load_status is not LoadStatus.LOADABLE:
             raise AppExportError(f"{path}: {plan.load_reason}")
-        export = yaml.safe_load(text)
         app, workflow = export["app"], export["workflow"]
         graph = _runnable(workflow["graph"])
         start = _start_node(graph, path)
         return cls(
             key=key,
             name=str(app["name"]),
-            mode=str(app["mode"]),
+            mode=mode,
             description=str(app.get("description") or ""),
             icon=str(app.get("icon") or ""),
             icon_type=str(app.get("icon_type") or "emoji"),
@@ -71,8 +75,13 @@ class App:
 
     @property
     def is_chat(self) -> bool:
-        """Whether it is a chatflow; else it is a workflow."""
-        return self.mode == CHAT
+        """Whether it takes queries and has conversations; else it is a workflow."""
+        return self.mode != WORKFLOW
+
+    @property
+    def is_basic(self) -> bool:
+        """Whether it is an app without a workflow of its own, whose stream tells of none."""
+        return self.mode in basic_app.MODES
 
 
 def _runnable(graph: dict[str, Any]) -> dict[str, Any]:

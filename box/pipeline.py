@@ -53,6 +53,8 @@ class Pipeline(ABC):
                 return
 
     error: Exception | None = None
+    last_events: tuple[str, ...] = ("workflow_finished",)
+    """The events after which nothing more is owed to a reader."""
 
     def _handle(self, item: Item) -> Iterator[Response | None]:  # noqa: C901 - a table of cases
         match item:

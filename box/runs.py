@@ -13,6 +13,8 @@ from typing import Any
 
 from box.admission import Admission
 from box.app_export import App
+from box.basic_app import AGENT
+from box.basic_pipeline import AgentPipeline, BasicPipeline
 from box.config import Imitation, Limits
 from box.engine import Execution, Turn
 from box.failures import as_told
@@ -124,7 +126,7 @@ class Runs:
                 work = threading.Thread(target=self._work, args=(app, user, request, run, topic), daemon=True)
                 work.start()
                 yield PING
-                to_the_end = self._imitation.legacy_order
+                to_the_end = self._imitation.legacy_order or app.is_basic
                 yield from follow(events, Reading(self._limits.stream_idle_seconds, to_the_end=to_the_end))
         finally:
             self._admission.leave(app.id, place)
@@ -144,7 +146,7 @@ class Runs:
         terminal = False
         for event in active.events():
             topic.publish(event)
-            terminal = terminal or (isinstance(event, dict) and event["event"] == "workflow_finished")
+            terminal = terminal or (isinstance(event, dict) and event["event"] in active.pipeline.last_events)
         if not terminal:
             _publish_failed(topic, run, active.task.id, NO_TERMINAL_EVENT, run.inputs)
 
@@ -175,9 +177,8 @@ class Runs:
         if conversation is None:
             return WorkflowPipeline(responses, state, task_id=task.id, workflow_run_id=run.id)
         message = next(each for each in self._store.messages(conversation.id) if each.id == run.message_id)
-        return ChatPipeline(
-            responses, state, task_id=task.id, message=message, legacy_order=self._imitation.legacy_order
-        )
+        kind = AgentPipeline if app.mode == AGENT else BasicPipeline if app.is_basic else ChatPipeline
+        return kind(responses, state, task_id=task.id, message=message, legacy_order=self._imitation.legacy_order)
 
     def _execute(self, app: App, task: Task, turn: Turn, conversation: Conversation | None) -> None:
         app_id = None if self._imitation.no_app_id else app.id

@@ -77,6 +77,10 @@ class Tokens(_Section):
         return value
 
 
+Source = Literal["query", "system", "transcript", "messages", "user"]
+"""What of a conversation a variable of an app can take."""
+
+
 class App(_Section):
     """One Dify app, shown to clients as the model `model`."""
 
@@ -100,8 +104,26 @@ class App(_Section):
     """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`."""
     marker_input: str | None = None
     """The Start node's variable that takes the marker, so that the query stays as it is."""
-    guard_text: bool = True
-    """Make text inert that a client would take for a tool call, unless it is a ticket's."""
+    kind: Literal["auto", "chatflow", "workflow", "chat", "agent"] = "auto"
+    """Of which kind the app is in Dify; `auto` asks Dify."""
+    input_map: dict[str, Source] = Field(default_factory=dict)
+    """Which of the Start node's variables take what of the conversation: `query` (the user's last words), `system` (the
+    system messages), `transcript` (who said what, as text), `messages` (all of it, as JSON), `user` (the request's). A
+    workflow without it gets the query in its variable of the name query, question, input, text, prompt or message, or
+    in its only one for text."""
+    output: str | None = None
+    """The output of a workflow that is its answer, told when the workflow ends. Without it, the answer is the text that
+    the workflow streams, else its output of the name answer, text, output or result, or its only one."""
+    conversation: Literal["continue", "new"] = "continue"
+    """Whether a session goes on in one conversation of Dify's, or each turn begins a new one."""
+    auxiliary: str | None = None
+    """The model to which OpenClaw's calls of its own go, such as summaries and heartbeats; else they go to this app, in
+    conversations of their own."""
+    guard_text: bool | Literal["calls"] = True
+    """Make text inert that a client would take for a tool call, unless it is a ticket's, and what OpenClaw would take
+    for an order, such as a line `MEDIA:` or the answer `NO_REPLY`; `calls` leaves such orders as they are."""
+    reasoning: Literal["separate", "tags"] = "separate"
+    """Whether a model's reasoning is sent apart from the answer (`reasoning_content`), or stays in it in think tags."""
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:
@@ -228,6 +250,9 @@ class Config(_Section):
         for model in models:
             if models.count(model) > 1:
                 raise ValueError(f"two apps are named {model!r}: every app needs a model id of its own")
+        for app in self.apps:
+            if app.auxiliary is not None and app.auxiliary not in models:
+                raise ValueError(f"auxiliary of {app.model!r} names {app.auxiliary!r}, which is the model of no app")
         if not is_loopback(self.host) and not (self.tokens.client and self.tokens.plugin):
             raise ValueError(
                 f"host {self.host} is reachable from other machines, and a token is missing: set tokens.client and "

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from dataclasses import replace
 
 from bridge import request_id
+from bridge.app_facts import AppCatalogue
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
 from bridge.dify.errors import (
@@ -70,10 +71,12 @@ class Runs:
         self._live: dict[str, LiveRun] = {}
         self._clients: dict[str, DifyClient] = {}
         self.streams: dict[str, DifyStreams] = {}
+        self.catalogue = AppCatalogue(self.client)
         self.reconfigure()
 
     def reconfigure(self) -> None:
         """Take the apps and limits that the configuration holds now. Runs under way go on, also of an app that left."""
+        self.catalogue.forget()
         for app in self.config.apps:
             self._clients[app.model] = DifyClient(app.base_url, app.api_key.get_secret_value())
             self.streams.setdefault(app.base_url, DifyStreams(self.config.limits.dify_streams, self._make_room))
@@ -102,13 +105,14 @@ class Runs:
         run_id = random_name()
         with self.lock:
             apart = auxiliary is not None or self.store.unfinished_run_of_user(session.dify_user) is not None
+            begins = apart or app.conversation == "new"
             run = RunRow(
                 id=run_id,
                 model=app.model,
                 session_key=session.key,
                 turn_key=turn_key,
                 dify_user=f"clawback-{run_id}" if apart else session.dify_user,
-                conversation_id="" if apart else session.conversation_id,
+                conversation_id="" if begins else session.conversation_id,
                 query_digest=text_digest(request.query),
                 auxiliary=auxiliary,
                 state="running",
@@ -123,7 +127,7 @@ class Runs:
             )
             self.store.insert_run(run)
             live = self._make_live(run, app, request)
-            self._drive(run, app, request, live, None if apart else session)
+            self._drive(run, app, request, live, None if begins else session)
         log.info("run started", extra={"run": run.id, "model": run.model, "apart": apart})
         return live
 
@@ -146,7 +150,8 @@ class Runs:
                 live = self._make_live(run, app, request)
             live.latest = latest
             resumed = self.store.run(run.id) or run
-            session = None if run.dify_user == f"clawback-{run.id}" else self.store.session(run.session_key)
+            apart = run.dify_user == f"clawback-{run.id}" or app.conversation == "new"
+            session = None if apart else self.store.session(run.session_key)
             self._drive(resumed, app, request, live, session)
         log.info("run resumed", extra={"run": run.id, "attempt": attempt})
         return live
@@ -205,13 +210,18 @@ class Runs:
 
     def _listen(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         query, inputs = self._with_marker(app, run, request)
-        with self.client(app.model).chat(
-            query=query,
-            inputs=inputs,
-            user=run.dify_user,
-            conversation_id=run.conversation_id,
-            trace_id=self.observers.trace_id(run.id),
-        ) as stream:
+        client, trace_id = self.client(app.model), self.observers.trace_id(run.id)
+        if self.catalogue.of(app).kind == "workflow":
+            going = client.run_workflow(inputs=inputs, user=run.dify_user, trace_id=trace_id)
+        else:
+            going = client.chat(
+                query=query,
+                inputs=inputs,
+                user=run.dify_user,
+                conversation_id=run.conversation_id,
+                trace_id=trace_id,
+            )
+        with going as stream:
             self._hear(run, live, session, stream)
 
     def _listen_again(self, run: RunRow, live: LiveRun, session: SessionRow | None, broke: StreamBroke) -> None:
@@ -273,7 +283,7 @@ class Runs:
             case events.WorkflowStarted():
                 self._begun(run, live, session, event)
             case events.Message():
-                live.text(event.answer)
+                self._said(run, live, event)
             case events.ReasoningChunk():
                 live.reasoning(event.reasoning)
             case events.MessageReplace():
@@ -337,6 +347,7 @@ class Runs:
         if live.stopped:
             self._stopped(run, live)
             return
+        self._tell_outputs(run, live, event)
         problem = self.diagnose(run)
         if live.silent and not live.current.number:
             raise UnprocessableRun(f"the chatflow answered nothing. {problem or ''}".strip(), code="empty_answer")
@@ -350,6 +361,20 @@ class Runs:
             self.store.end_run(run.id, "finished", problem)
             self._remember(run)
         log.log(logging.WARNING if problem else logging.INFO, "run finished", extra={"run": run.id, "note": problem})
+
+    def _said(self, run: RunRow, live: LiveRun, event: events.Message) -> None:
+        app = self.app(run.model)
+        if not event.answer or app is None or app.output is None:
+            live.text(event.answer)
+
+    def _tell_outputs(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
+        """Tell a workflow's answer as far as it was not streamed."""
+        app = self.app(run.model)
+        if app is None or self.catalogue.of(app).kind != "workflow":
+            return
+        answer = answer_in(event.outputs, app.output)
+        if not live.catch_up(answer) and live.silent and not live.current.number:
+            live.text(answer)
 
     def _stopped(self, run: RunRow, live: LiveRun) -> None:
         """Nodes ended with their calls: the run goes on with the results, in a workflow run of its own."""
@@ -446,7 +471,9 @@ class Runs:
         if not run.task_id:
             return
         try:
-            self.client(run.model).stop(run.task_id, run.dify_user)
+            app = self.app(run.model)
+            workflow = app is not None and self.catalogue.of(app).kind == "workflow"
+            self.client(run.model).stop(run.task_id, run.dify_user, workflow=workflow)
         except DifyError as error:
             log.info("Dify did not stop a task", extra={"run": run.id, "error": str(error)})
 

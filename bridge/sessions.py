@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "Turn",
     "auxiliary",
+    "continues",
     "identify",
     "split_turn",
     "transcript_key_after",
@@ -56,6 +57,11 @@ class Session:
 
     key: str | None
     source: Source
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether several conversations may have this name: a user's, or a key that a client uses for all of them."""
+        return self.source in {"prompt_cache_key", "user"}
 
 
 def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body: Mapping[str, Any]) -> Session:
@@ -113,6 +119,18 @@ def transcript_key_after(messages: Sequence[Message], answer: str) -> str:
     before, between and after its tool calls.
     """
     return _digest(["conversation", _said([*messages, {"role": "assistant", "content": answer}])])
+
+
+def continues(messages: Sequence[Message], earlier: Sequence[Message]) -> bool:
+    """Say whether all that was said in `earlier`, up to the user's last words, was said in `messages` as well."""
+    turn = last_user_index(earlier)
+    before = _said(earlier[: 0 if turn is None else turn + 1])
+    now = _said(messages)[: len(before)]
+    if len(now) < len(before) or not before:
+        return not before
+    (role, text), (said_role, said_text) = before[-1], now[-1]
+    # Neighbours with the same role are one: what follows the earlier words may have been added to them.
+    return now[:-1] == before[:-1] and role == said_role and said_text.startswith(text)
 
 
 def turn_key(session: str | None, model: str, messages: Sequence[Message]) -> str:

@@ -31,7 +31,8 @@ class Upstream:
 class Stack:
     """All parts, running in `folder`. A context manager; leaving it ends them.
 
-    `apps` names examples, `exports` other app exports by the model id under which they are shown. `bridge_keys` are
+    `apps` names examples, `exports` other app exports by the model id under which they are shown. `app_settings`
+    are keys of every app in the bridge's configuration, `each_app` those of single ones. `bridge_keys` are
     keys at the top of the bridge's configuration, `bridge_settings` its limits.
     """
 
@@ -47,6 +48,7 @@ class Stack:
         bridge_settings: Mapping[str, Any] | None = None,
         bridge_keys: Mapping[str, Any] | None = None,
         app_settings: Mapping[str, Any] | None = None,
+        each_app: Mapping[str, Mapping[str, Any]] | None = None,
         plugin_folder: Path = ROOT,
         credentials: Mapping[str, str] | None = None,
     ) -> None:
@@ -63,7 +65,7 @@ class Stack:
         self.scripted: Service | None = None
         try:
             self.upstream = upstream or self._start_scripted(upstream_model)
-            self._write_config(bridge_keys or {}, bridge_settings or {}, app_settings or {})
+            self._write_config(bridge_keys or {}, bridge_settings or {}, app_settings or {}, each_app or {})
             self.bridge = self._start_bridge()
             self._write_credentials(credentials or {})
             self.box = self._start_box(plugin_folder, box_options)
@@ -131,7 +133,11 @@ class Stack:
         return Upstream(self.scripted.ready["base_url"], api_key, model)
 
     def _write_config(
-        self, keys: Mapping[str, Any], settings: Mapping[str, Any], app_settings: Mapping[str, Any]
+        self,
+        keys: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        app_settings: Mapping[str, Any],
+        each_app: Mapping[str, Mapping[str, Any]],
     ) -> None:
         tokens = {
             "client": hash_token(self.client_token),
@@ -145,8 +151,8 @@ class Stack:
         lines += ["[tokens]", *(f"{name} = {json.dumps(value)}" for name, value in tokens.items())]
         lines += ["[limits]", *(f"{name} = {json.dumps(value)}" for name, value in limits.items())]
         for app, key in self._keys.items():
-            values = {"model": app, "base_url": self.dify_url, "api_key": key, **app_settings}
-            lines += ["[[apps]]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+            values = {"model": app, "base_url": self.dify_url, "api_key": key, **app_settings, **each_app.get(app, {})}
+            lines += ["[[apps]]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
         path = self.folder / "clawback.toml"
         path.touch(mode=0o600)
         path.write_text("\n".join(lines) + "\n")
@@ -186,6 +192,12 @@ class Stack:
             "dify_url": self.dify_url,
             "upstream_url": self.upstream.base_url,
         }
+
+
+def _toml(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return json.dumps(value)
+    return "{" + ", ".join(f"{name} = {_toml(child)}" for name, child in value.items()) + "}"
 
 
 def free_port() -> int:

@@ -24,6 +24,7 @@ from bridge.dify.sse import Decoder
 # lock everyone out, Dify's own console too.
 _CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 _MAX_ERROR_BYTES = 64 * 1024
+_FIRST = events.Message | events.AgentThought
 _LAST = events.WorkflowFinished | events.WorkflowPaused | events.ErrorEvent
 
 
@@ -118,7 +119,8 @@ class DifyClient:
 
         The events end with exactly one of WorkflowFinished, ErrorEvent and WorkflowPaused, after which only a
         MessageEnd may come; a stream that ends before it raises StreamBroke. Where Dify answers without a workflow
-        (an annotation reply, input moderation, an agent app), a WorkflowFinished without `workflow_run_id` is added.
+        (an annotation reply, input moderation, a chat or agent app), a WorkflowStarted and a WorkflowFinished without
+        `workflow_run_id` are added.
         Leaving the context closes the connection, and does not stop the run: that is what `stop` is for. `files` are
         as Dify takes them. `trace_id` (`[A-Za-z0-9_-]{1,128}`) names the run in Dify's tracing.
         """
@@ -133,12 +135,38 @@ class DifyClient:
         }
         if files:
             body["files"] = [dict(file) for file in files]
+        request = self._run_request("chat-messages", body, trace_id)
+        with self._opened(request) as response, closing(self._events(response, has_workflow=False)) as run:
+            yield run
+
+    @contextmanager
+    def run_workflow(
+        self,
+        *,
+        inputs: Mapping[str, Any],
+        user: str,
+        files: Sequence[Mapping[str, Any]] = (),
+        trace_id: str | None = None,
+    ) -> Iterator[Iterator[Event]]:
+        """Run the workflow, as `chat` runs a chatflow. Its answer is among the outputs of WorkflowFinished."""
+        body: dict[str, Any] = {"inputs": dict(inputs), "user": user, "response_mode": "streaming"}
+        if files:
+            body["files"] = [dict(file) for file in files]
+        request = self._run_request("workflows/run", body, trace_id)
+        with self._opened(request) as response, closing(self._events(response, has_workflow=True)) as run:
+            yield run
+
+    def _run_request(self, path: str, body: Mapping[str, Any], trace_id: str | None) -> httpx.Request:
         headers = {"Content-Type": "application/json"} | ({"X-Trace-Id": trace_id} if trace_id else {})
         # A client may send half of a surrogate pair, which UTF-8 cannot carry.
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-        request = self._stream_request("POST", "chat-messages", content=content, headers=headers)
-        with self._opened(request) as response, closing(self._events(response, has_workflow=False)) as run:
-            yield run
+        return self._stream_request("POST", path, content=content, headers=headers)
+
+    def upload(self, name: str, content: bytes, kind: str, user: str) -> str:
+        """Give `user` a file of the media type `kind`, and return the id by which a run takes it."""
+        file = {"file": (name, content, kind)}
+        answer = self._call("POST", "files/upload", data={"user": user}, files=file)
+        return str(answer.get("id") or "")
 
     @contextmanager
     def run_events(self, workflow_run_id: str, user: str) -> Iterator[Iterator[Event] | None]:
@@ -157,9 +185,10 @@ class DifyClient:
                 run = open_things.enter_context(closing(self._events(response, has_workflow=True)))
             yield run
 
-    def stop(self, task_id: str, user: str) -> None:
+    def stop(self, task_id: str, user: str, *, workflow: bool = False) -> None:
         """Stop the run that `user` started. Dify accepts it for runs that have ended or never were, too."""
-        self._call("POST", f"chat-messages/{_segment(task_id)}/stop", json={"user": user})
+        path = "workflows/tasks" if workflow else "chat-messages"
+        self._call("POST", f"{path}/{_segment(task_id)}/stop", json={"user": user})
 
     def end_user(self, end_user_id: str) -> str | None:
         """Return the `user` string behind the UUID that Dify gives its plugins.
@@ -255,13 +284,17 @@ class DifyClient:
     def _events(self, response: httpx.Response, *, has_workflow: bool) -> Generator[Event]:
         if not _content_type(response).startswith("text/event-stream"):
             raise errors.NotDify(f"The run was answered with {_content_type(response)} instead of an event stream")
-        ended = False
+        ended = begun = False
         grace = _Grace(response, self._timeouts.grace)
         try:
             pieces = events.Pieces()
             for event in map(pieces.put_together, _decoded(response)):
                 has_workflow = has_workflow or isinstance(event, events.WorkflowStarted)
                 answered = isinstance(event, events.MessageEnd)
+                if isinstance(event, _FIRST) and not (has_workflow or begun):
+                    # Where no workflow runs, the first that is heard says under which ids.
+                    begun = True
+                    yield _begun_without_workflow(event)
                 if ended and not answered:
                     # Dify 1.13 and later tell of a workflow that failed where none ever began; 1.4.2 tells twice.
                     continue
@@ -332,6 +365,15 @@ def _decoded(response: httpx.Response) -> Iterator[Event]:
             event = events.read(sent)
             if event is not None:
                 yield event
+
+
+def _begun_without_workflow(event: events.Event) -> events.WorkflowStarted:
+    return events.WorkflowStarted(
+        task_id=event.task_id,
+        conversation_id=event.conversation_id,
+        message_id=event.message_id,
+        workflow_run_id="",
+    )
 
 
 def _finished_without_workflow(end: events.Event) -> events.WorkflowFinished:

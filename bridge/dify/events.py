@@ -86,7 +86,7 @@ class NodeRetry(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message(Event):
-    """A piece of the answer. `node_id` is the node that wrote it, empty where Dify does not say."""
+    """A piece of the answer, or of a workflow's text. `node_id` is the node that wrote it, empty where nobody says."""
 
     answer: str
     node_id: str = ""
@@ -213,7 +213,15 @@ def read_payload(payload: Payload) -> Event | None:
     return reader(payload, data if isinstance(data, dict) else {}, envelope)
 
 
-_INDISPENSABLE = {"message", "agent_message", "message_replace", "workflow_started", "workflow_finished", "error"}
+_INDISPENSABLE = {
+    "message",
+    "text_chunk",
+    "agent_message",
+    "message_replace",
+    "workflow_started",
+    "workflow_finished",
+    "error",
+}
 
 
 def _check_oversized(sent: Oversized) -> None:
@@ -313,6 +321,12 @@ def _message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Even
     return Message(answer=_piece(payload, "answer"), node_id=node_id, **envelope)
 
 
+def _text_chunk(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
+    selector = data.get("from_variable_selector")
+    node_id = selector[0] if isinstance(selector, list) and selector and isinstance(selector[0], str) else ""
+    return Message(answer=_piece(data, "text"), node_id=node_id, **envelope)
+
+
 def _agent_message(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
     return AgentMessage(answer=_piece(payload, "answer"), **envelope)
 
@@ -377,6 +391,7 @@ _READERS: Mapping[str, Callable[[Payload, Payload, dict[str, str]], Event]] = {
     "node_finished": _node_finished,
     "node_retry": _node_retry,
     "message": _message,
+    "text_chunk": _text_chunk,
     "message_replace": _message_replace,
     "message_end": _message_end,
     "agent_message": _agent_message,

@@ -136,6 +136,14 @@ class ChatCompletionChunk(Answer):
 # Models
 
 
+class ModelInput(Answer):
+    """A variable that a request may set, in `inputs` or `metadata`."""
+
+    name: str
+    type: str
+    required: bool
+
+
 class Model(Answer):
     """An app, shown as a model."""
 
@@ -146,6 +154,12 @@ class Model(Answer):
     description: str
     context_window: int = Field(ge=1)
     max_output_tokens: int = Field(ge=1)
+    kind: Literal["chatflow", "workflow", "chat", "agent"]
+    """What the app is in Dify."""
+    inputs: list[ModelInput] | None
+    """The variables of its Start node; null where Dify did not say."""
+    input_modalities: list[Literal["text", "image"]]
+    """What the app itself takes. Its nodes' models may see images that it does not."""
 
 
 class ModelList(Answer):

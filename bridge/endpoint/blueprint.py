@@ -3,11 +3,14 @@
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from bridge.app_facts import AppFacts
 from bridge.auth import guard
 from bridge.config import App, Config
+from bridge.dify import InputField
 from bridge.endpoint.answers import ChatCompletion, ChatCompletionChunk, Model, ModelList
 from bridge.endpoint.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.endpoint.chat_response import CallForm, ChatStream, as_text, completion
@@ -36,12 +39,15 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     @blueprint.get("/models")
     @operation("List the apps, shown as models.", answer=ModelList)
     def list_models() -> Response:
-        return jsonify({"object": "list", "data": [_model(app) for app in config.apps]})
+        with ThreadPoolExecutor(max(1, len(config.apps))) as pool:
+            known = list(pool.map(runs.catalogue.of, config.apps))
+        return jsonify({"object": "list", "data": list(map(_model, config.apps, known))})
 
     @blueprint.get("/models/<path:model>")
     @operation("Look at one model.", answer=Model)
     def get_model(model: str) -> Response:
-        return jsonify(_model(app_of(config, model)))
+        app = app_of(config, model)
+        return jsonify(_model(app, runs.catalogue.of(app)))
 
     @blueprint.post("/chat/completions")
     @operation(
@@ -111,7 +117,7 @@ def app_of(config: Config, model: str) -> App:
     return app
 
 
-def _model(app: App) -> dict[str, object]:
+def _model(app: App, facts: AppFacts) -> dict[str, object]:
     return {
         "id": app.model,
         "object": "model",
@@ -120,4 +126,12 @@ def _model(app: App) -> dict[str, object]:
         "description": app.description,
         "context_window": app.context_window,
         "max_output_tokens": app.max_output_tokens,
+        "kind": facts.kind,
+        "inputs": None if facts.inputs is None else [_input(field, app) for field in facts.inputs],
+        "input_modalities": ["text", "image"] if facts.images else ["text"],
     }
+
+
+def _input(field: InputField, app: App) -> dict[str, object]:
+    given = field.name in {*app.inputs, *app.input_map, app.marker_input}
+    return {"name": field.name, "type": field.kind, "required": field.required and not given}

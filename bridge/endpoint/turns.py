@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge.app_inputs import start_inputs
 from bridge.config import App
 from bridge.endpoint.ask import Ask
 from bridge.endpoint.recall import results_with_our_ids, with_our_ids
@@ -19,7 +20,7 @@ from bridge.errors import InvalidRequest
 from bridge.requests import Reply, RunRequest
 from bridge.runs import MAX_ATTEMPTS, Runs
 from bridge.segments import Calls, End, Segment
-from bridge.sessions import Session, Turn, auxiliary, identify, split_turn, transcript_keys, turn_key
+from bridge.sessions import Session, Turn, auxiliary, continues, identify, split_turn, transcript_keys, turn_key
 from bridge.store.rows import RunRow, SessionRow, TicketRow
 from bridge.tickets import Tickets
 from tools.fingerprint import text_digest
@@ -64,6 +65,8 @@ class Turns:
             parameters=ask.parameters,
             inputs=ask.inputs,
         )
+        # Dify may have to be asked what it takes, which must keep nobody else waiting.
+        self._runs.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
         with self._runs.lock:
             continued = self._continue(app, asked, turn, ask) if turn.is_follow_up else None
             return continued or self._begin(app, asked, headers, ask.body, messages)
@@ -106,7 +109,7 @@ class Turns:
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
-        return (tickets[-1], run) if run and run.model == app.model else (None, None)
+        return (tickets[-1], run) if run and run.model in {app.model, app.auxiliary} else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
@@ -118,7 +121,7 @@ class Turns:
             return Reading(run.id, segment)
         if run.state == "finished":
             return None
-        resumed = self._runs.resume(run, app, asked)
+        resumed = self._runs.resume(run, self._runs.app(run.model) or app, asked)
         return Reading(run.id, resumed.current)
 
     # A new turn
@@ -141,11 +144,19 @@ class Turns:
             return joined
         asked.anonymous = session.key is None
         kind = auxiliary(headers, body)
+        serving = self._serving(app, kind)
+        facts = self._runs.catalogue.of(serving)
+        asked.inputs = start_inputs(serving, facts, messages, asked.query, body, asked.inputs)
         row = self._session_row(app, session, messages)
         if kind is None:
-            self._supersede(row)
-        live = self._runs.start(app, asked, row, key, kind)
+            self._supersede(row, session, messages)
+        live = self._runs.start(serving, asked, row, key, kind)
         return Reading(live.run_id, live.current, fresh=True)
+
+    def _serving(self, app: App, kind: str | None) -> App:
+        """Return the app that does what is asked of `app`: OpenClaw's own calls may have another one."""
+        other = self._runs.app(app.auxiliary) if kind and app.auxiliary else None
+        return other or app
 
     def _take_up(self, app: App, session: Session, key: str) -> Reading | None:
         """Return what the same request gets already from a run that let go of its workflow, or whose bridge was killed.
@@ -157,7 +168,7 @@ class Turns:
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
         segment = self._runs.told(run.id, 0) or (live and live.current)
-        return Reading(run.id, segment or self._runs.resume(run, app).current)
+        return Reading(run.id, segment or self._runs.resume(run, self._runs.app(run.model) or app).current)
 
     def _join(self, session: Session, key: str, *, again: bool) -> Reading | None:
         """Return what the same request gets already, where whoever sends it was not told all of it.
@@ -188,12 +199,16 @@ class Turns:
             known = self._store.take_session_of_transcript(app.model, transcript_keys(messages))
         return known or SessionRow(key=key, model=app.model, dify_user=f"clawback-{key}", conversation_id="")
 
-    def _supersede(self, session: SessionRow) -> None:
+    def _supersede(self, row: SessionRow, session: Session, messages: Sequence[Message]) -> None:
         """A new turn takes the place of runs of its session that only wait for results which are not coming.
 
-        So it does of those that nobody drives any more, since the bridge was killed under them.
+        So it does of those that nobody drives any more, since the bridge was killed under them. Where the session's
+        name is one that several conversations may share, a run of another conversation goes on.
         """
-        for run in self._store.unfinished_runs_of_session(session.key):
+        for run in self._store.unfinished_runs_of_session(row.key):
+            request = RunRequest.model_validate_json(run.request)
+            if session.may_be_several and not continues(messages, request.messages):
+                continue
             live = self._runs.live(run.id)
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and run.auxiliary is None and (live is None or not live.current.readers):

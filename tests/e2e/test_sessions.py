@@ -3,9 +3,10 @@
 from typing import Any
 
 import httpx
+import pytest
 
 from demo.stack import Stack
-from tests.e2e.conftest import MakeClient, upstream_log, workflow_runs
+from tests.e2e.conftest import MakeClient, call, upstream_log, workflow_runs
 
 SYSTEM = "<!-- openclaw:attempt:STABLE -->\nYou are a personal assistant running inside OpenClaw."
 
@@ -94,3 +95,19 @@ def test_a_second_run_of_a_busy_session_gets_a_conversation_of_its_own(stack: St
     assert [answered(response)["content"] for response in responses] == ["slow", "quick"]
     assert len({conversation(stack, response) for response in responses}) == 2
     assert all(len(workflow_runs(stack, r.headers["x-clawback-run"])) >= 1 for r in responses)
+
+
+@pytest.mark.parametrize("name", ["user", "prompt_cache_key"])
+def test_two_conversations_of_one_name_do_not_end_each_others_calls(stack: Stack, name: str) -> None:
+    tools = [{"type": "function", "function": {"name": "exec"}}]
+    named: dict[str, Any] = {"tools": tools, name: f"shared-{name}"}
+    waiting = say(f"Mine, by {name}.\n{call('exec', command='x')}\n!then\n!say still mine")
+    asked = post(stack, [waiting], **named)
+    other = post(stack, [say(f"Another's, by {name}.\n!say hello")], **named)
+    assert answered(other)["content"] == "hello"
+    assert conversation(stack, other) != conversation(stack, asked)
+    made = asked.json()["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": made["tool_calls"][0]["id"], "content": "ok"}
+    done = post(stack, [waiting, made, result], **named)
+    assert answered(done)["content"] == "still mine"
+    assert done.headers["x-clawback-run"] == asked.headers["x-clawback-run"]

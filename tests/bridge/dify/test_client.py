@@ -181,7 +181,7 @@ def test_an_agent_app_finishes_with_its_message(server: ByteServer, client: Dify
         seen = run(client)
     finally:
         never.set()
-    assert kinds(seen) == ["AgentThought", "AgentMessage", "MessageEnd", "WorkflowFinished"]
+    assert kinds(seen) == ["WorkflowStarted", "AgentThought", "AgentMessage", "MessageEnd", "WorkflowFinished"]
     assert answer(seen) == "Hi"
     last = seen[-1]
     assert isinstance(last, events.WorkflowFinished)
@@ -194,7 +194,7 @@ def test_an_annotation_reply_is_an_answer_although_dify_calls_it_a_failed_workfl
 ) -> None:
     server.replies = [event_stream(piece("As noted."), message_end(), finished_without_workflow())]
     seen = run(client)
-    assert kinds(seen) == ["Message", "MessageEnd", "WorkflowFinished"]
+    assert kinds(seen) == ["WorkflowStarted", "Message", "MessageEnd", "WorkflowFinished"]
     assert isinstance(seen[-1], events.WorkflowFinished)
     assert seen[-1].succeeded
 

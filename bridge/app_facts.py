@@ -1,0 +1,102 @@
+"""What Dify itself says about each app: of which kind it is, which variables it takes, whether it takes images.
+
+It is asked when it is first needed, and again every few minutes. What Dify does not say is not known, and no error.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridge.config import App
+from bridge.dify import AppParameters, DifyClient, InputField
+from bridge.dify.errors import DifyError
+
+Kind = Literal["chatflow", "workflow", "chat", "agent"]
+
+_KINDS: dict[str, Kind] = {"workflow": "workflow", "chat": "chat", "agent-chat": "agent", "agent": "agent"}
+_KNOWN_SECONDS = 300.0
+_UNKNOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRules:
+    """How an app takes images: as uploads, as URLs, how many, and of how many bytes at most."""
+
+    uploads: bool
+    urls: bool
+    count: int
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppFacts:
+    """One app. `inputs` are the variables of its Start node, None where Dify did not say; `images` the same."""
+
+    kind: Kind
+    inputs: tuple[InputField, ...] | None = None
+    images: ImageRules | None = None
+
+
+class AppCatalogue:
+    """Asks Dify, and keeps what it said for a while. `client` gives an app's client."""
+
+    def __init__(self, client: Callable[[str], DifyClient]) -> None:
+        self._client = client
+        self._kept: dict[str, tuple[float, AppFacts]] = {}
+        self._lock = threading.Lock()
+
+    def forget(self) -> None:
+        """Ask again next time."""
+        self._kept.clear()
+
+    def of(self, app: App) -> AppFacts:
+        """Return what is known about the app, which may be what its configuration says and no more."""
+        until, facts = self._kept.get(app.model, (0.0, None))
+        if facts is None or time.monotonic() > until:
+            with self._lock:
+                until, facts = self._kept.get(app.model, (0.0, None))
+                if facts is None or time.monotonic() > until:
+                    facts, seconds = self._asked(app)
+                    self._kept[app.model] = (time.monotonic() + seconds, facts)
+        return facts
+
+    def _asked(self, app: App) -> tuple[AppFacts, float]:
+        client = self._client(app.model)
+        try:
+            kind = _KINDS.get(client.info().mode, "chatflow") if app.kind == "auto" else app.kind
+            parameters = client.parameters()
+        except DifyError:
+            return AppFacts("chatflow" if app.kind == "auto" else app.kind), _UNKNOWN_SECONDS
+        return AppFacts(kind, parameters.inputs, _image_rules(parameters)), _KNOWN_SECONDS
+
+
+def _image_rules(parameters: AppParameters) -> ImageRules | None:
+    """Return how the app takes images; None where it takes none.
+
+    Source: `core/app/app_config/features/file_upload/manager.py` of Dify 1.16; before 0.15 only `image` was said.
+    """
+    upload = _object(parameters.raw.get("file_upload"))
+    image = _object(upload.get("image"))
+    kinds = upload.get("allowed_file_types")
+    if isinstance(kinds, list):
+        taken, rules = upload.get("enabled") is True and "image" in kinds, upload
+    else:
+        taken, rules = image.get("enabled") is True, image
+    if not taken:
+        return None
+    ways = rules.get("allowed_file_upload_methods") or image.get("transfer_methods") or ["local_file", "remote_url"]
+    limits = _object(parameters.raw.get("system_parameters"))
+    megabytes = limits.get("image_file_size_limit")
+    count = rules.get("number_limits")
+    return ImageRules(
+        uploads="local_file" in ways,
+        urls="remote_url" in ways,
+        count=count if isinstance(count, int) and count > 0 else 3,
+        most_bytes=round((megabytes if isinstance(megabytes, int | float) else 10) * 1024 * 1024),
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,83 @@
+"""The values for an app's Start node: what the configuration, the request and its metadata say of them.
+
+For each variable the later one counts: `inputs` of the configuration, what `input_map` takes from the conversation,
+the request's `metadata`, and the request's own `inputs`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bridge.app_facts import AppFacts
+from bridge.config import App, Source
+from bridge.dify import InputField
+from bridge.errors import InvalidRequest
+from tools.results import Message, text_of
+
+_TEXTS = {"text-input", "paragraph"}
+_LIKELY = ("query", "question", "input", "text", "prompt", "message")
+
+
+def start_inputs(
+    app: App,
+    facts: AppFacts,
+    messages: Sequence[Message],
+    query: str,
+    body: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the values for a run. Raises InvalidRequest that names a variable which the app needs and nobody gave."""
+    metadata = body.get("metadata")
+    declared = None if facts.inputs is None else {field.name for field in facts.inputs}
+    values: dict[str, Any] = dict(app.inputs)
+    for name, source in (app.input_map or _usual_map(facts)).items():
+        values[name] = _taken(source, messages, query, body)
+    if isinstance(metadata, dict):
+        # Metadata is for whoever keeps it: only what the app asks for by name is meant for it.
+        values |= {name: value for name, value in metadata.items() if declared is None or name in declared}
+    values |= given
+    for field in facts.inputs or ():
+        if field.required and values.get(field.name) is None and field.name != app.marker_input:
+            raise InvalidRequest(
+                f"the app behind {app.model!r} needs a value for {field.name!r} ({field.kind}): send it in `inputs` "
+                "(extra_body.inputs in OpenAI's SDKs) or `metadata`, or set it in the bridge's configuration",
+                code="missing_input",
+                param=f"inputs.{field.name}",
+            )
+    return values
+
+
+def _usual_map(facts: AppFacts) -> dict[str, Source]:
+    """A workflow has no query: the user's words go to the variable that is there for them."""
+    if facts.kind != "workflow":
+        return {}
+    texts = [field for field in facts.inputs or () if field.kind in _TEXTS]
+    taker = _named(texts) or _only(texts) or _only([field for field in texts if field.required])
+    return {taker.name: "query"} if taker else {}
+
+
+def _named(texts: Sequence[InputField]) -> InputField | None:
+    return next((field for name in _LIKELY for field in texts if field.name.lower() == name), None)
+
+
+def _only(texts: Sequence[InputField]) -> InputField | None:
+    return texts[0] if len(texts) == 1 else None
+
+
+def _taken(source: Source, messages: Sequence[Message], query: str, body: Mapping[str, Any]) -> str:
+    match source:
+        case "query":
+            return query
+        case "system":
+            return "\n\n".join(_texts(messages, "system", "developer"))
+        case "transcript":
+            said = [(str(m.get("role")), text_of(m.get("content"))) for m in messages]
+            return "\n\n".join(f"{role}: {text}" for role, text in said if role in {"user", "assistant"} and text)
+        case "messages":
+            return json.dumps(list(messages), ensure_ascii=False)
+        case "user":
+            return str(body.get("user") or "")
+
+
+def _texts(messages: Sequence[Message], *roles: str) -> list[str]:
+    return [text_of(message.get("content")) for message in messages if message.get("role") in roles]

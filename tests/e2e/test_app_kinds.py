@@ -1,0 +1,211 @@
+"""Apps of every kind are models: chatflows, workflows, chat apps and agent apps."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from demo.local_tools import DEFINITIONS
+from demo.stack import Stack
+from tests.box.exports import as_workflow, data, with_inputs, write
+from tests.e2e.conftest import call, upstream_log, workflow_runs
+from tests.e2e.wire import Wire, asking, header, request
+
+MODEL = {
+    "provider": "clawback/clawback/clawback",
+    "name": "main",
+    "mode": "chat",
+    "completion_params": {"external_tool_callback_enabled": True},
+}
+
+
+def basic(mode: str) -> dict[str, Any]:
+    """Return the export of an app without a graph, with a variable in its prompt."""
+    form = [{"text-input": {"variable": "tone", "label": "Tone", "required": False, "max_length": 48, "default": ""}}]
+    config = {
+        "model": MODEL,
+        "pre_prompt": "Speak in a {{tone}} tone.",
+        "user_input_form": form,
+        "agent_mode": {"enabled": mode == "agent-chat", "strategy": "function_call", "tools": []},
+    }
+    app = {"name": mode, "mode": mode, "description": f"A {mode} app."}
+    return {"kind": "app", "version": "0.7.0", "app": app, "model_config": config}
+
+
+def two_outputs(export: dict[str, Any]) -> None:
+    """A workflow with two outputs, of which only one is the answer."""
+    as_workflow(export)
+    outputs = data(export, "1770000000003")["outputs"]
+    outputs.append({"variable": "told", "value_selector": ["1770000000001", "text"], "value_type": "string"})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One app of each kind."""
+    folder = tmp_path_factory.mktemp("kinds")
+    exports = {
+        "workflow": write(folder / "workflow.yml", as_workflow),
+        "outputs": write(folder / "outputs.yml", two_outputs),
+        "inputs": write(folder / "inputs.yml", with_inputs),
+        "fresh": write(folder / "fresh.yml", lambda _: None),
+        "aside": write(folder / "aside.yml", lambda _: None),
+    }
+    for mode, name in (("chat", "chat"), ("agent-chat", "agent")):
+        exports[name] = folder / f"{name}.yml"
+        exports[name].write_text(yaml.safe_dump(basic(mode)))
+    settings: dict[str, Any] = {
+        "outputs": {"output": "told", "input_map": {"text": "transcript"}},
+        "fresh": {"conversation": "new", "auxiliary": "aside"},
+    }
+    limits = {"keepalive_seconds": 0.5, "grace_seconds": 1}
+    with Stack(folder, apps=["minimal"], exports=exports, bridge_settings=limits, each_app=settings) as running:
+        yield running
+
+
+def post(stack: Stack, model: str, messages: str | list[dict[str, Any]], **more: Any) -> httpx.Response:
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    body = {"model": model, "messages": messages, **more}
+    return httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+
+
+def message(response: httpx.Response) -> dict[str, Any]:
+    assert response.status_code == 200, response.text
+    said: dict[str, Any] = response.json()["choices"][0]["message"]
+    return said
+
+
+KINDS = ["minimal", "workflow", "chat", "agent"]
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_an_app_of_any_kind_answers_after_a_round_of_tools(stack: Stack, model: str) -> None:
+    user = {
+        "role": "user",
+        "content": f"Ask {model}.\n!say Let me look.\n{call('exec', command='x')}\n!then\n!say Done.",
+    }
+    asked = message(post(stack, model, [user], tools=DEFINITIONS, user=model))
+    (made,) = asked["tool_calls"]
+    assert asked["content"] == "Let me look."
+    result = {"role": "tool", "tool_call_id": made["id"], "content": "found"}
+    response = post(stack, model, [user, asked, result], tools=DEFINITIONS, user=model)
+    assert message(response)["content"] == "Done."
+    _, last = upstream_log(stack, f"Ask {model}.")
+    assert last["request"]["messages"][-1]["content"] == "found"
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_an_app_of_any_kind_streams(stack: Stack, model: str) -> None:
+    with Wire(stack) as wire:
+        wire.send(request(stack, asking(f"Stream {model}.\n!say one\n!sleep 0.6\n!say two", model)))
+        begun = wire.until(b"one")
+        assert b"two" not in begun.rpartition(b"\r\n\r\n")[2]
+        wire.until(b"[DONE]")
+
+
+@pytest.mark.parametrize("model", ["workflow", "minimal", "agent"])
+def test_the_task_of_an_app_of_any_kind_is_stopped_when_its_client_has_gone(stack: Stack, model: str) -> None:
+    wire = Wire(stack)
+    wire.send(
+        request(stack, asking(f"Leave {model}.\n!say one\n!sleep 25", model), f"X-Session-Affinity: {model}-left")
+    )
+    run = header(wire.until(b"one"), "x-clawback-run")
+    wire.vanish()
+    until = time.monotonic() + 20
+    while [row["status"] for row in workflow_runs(stack, run)] != ["stopped"]:
+        assert time.monotonic() < until, "the task was not stopped"
+        time.sleep(0.05)
+
+
+def test_models_say_what_they_are_and_which_inputs_they_take(stack: Stack) -> None:
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    listed = httpx.get(f"{stack.base_url}/models", headers=headers, timeout=30).json()["data"]
+    models = {model["id"]: model for model in listed}
+    assert {name: models[name]["kind"] for name in KINDS} == {
+        "minimal": "chatflow",
+        "workflow": "workflow",
+        "chat": "chat",
+        "agent": "agent",
+    }
+    assert models["inputs"]["inputs"] == [
+        {"name": "city", "type": "text-input", "required": True},
+        {"name": "size", "type": "select", "required": False},
+    ]
+    assert models["outputs"]["inputs"] == [{"name": "text", "type": "paragraph", "required": False}]
+
+
+@pytest.mark.parametrize(
+    "how", [{"inputs": {"city": "Bonn"}}, {"metadata": {"city": "Bonn", "trace": "not the app's"}}]
+)
+def test_variables_come_from_inputs_or_metadata(stack: Stack, how: dict[str, Any]) -> None:
+    message(post(stack, "inputs", f"Where, by {next(iter(how))}?", **how))
+    (asked,) = upstream_log(stack, f"Where, by {next(iter(how))}?")
+    assert asked["request"]["messages"][0]["content"].startswith("In Bonn.")
+
+
+def test_a_chat_apps_variables_are_in_its_prompt(stack: Stack) -> None:
+    message(post(stack, "chat", "Hello, chat.", inputs={"tone": "grave"}))
+    (asked,) = upstream_log(stack, "Hello, chat.")
+    assert asked["request"]["messages"][0]["content"].startswith("Speak in a grave tone.")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+def test_a_variable_that_is_missing_is_named(stack: Stack, path: str) -> None:
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    said = {"input": "Where?"} if path == "responses" else {"messages": [{"role": "user", "content": "Where?"}]}
+    response = httpx.post(f"{stack.base_url}/{path}", json={"model": "inputs", **said}, headers=headers, timeout=30)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, "inputs.city", "missing_input")
+    assert "'city'" in error["message"]
+
+
+def test_a_value_that_does_not_fit_is_the_requests_fault(stack: Stack) -> None:
+    response = post(stack, "inputs", "Where?", inputs={"city": "far too long a name"})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "inputs.city")
+
+
+def test_the_answer_is_the_output_that_the_configuration_names_and_inputs_are_mapped(stack: Stack) -> None:
+    messages = [
+        {"role": "user", "content": "First."},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": "Second."},
+    ]
+    answer = message(post(stack, "outputs", messages))["content"]
+    assert answer == "user: First.\n\nassistant: Yes?\n\nuser: Second."
+
+
+def conversation(stack: Stack, response: httpx.Response) -> tuple[str, str]:
+    store = stack.store()
+    run = store.run(response.headers["x-clawback-run"])
+    store.close()
+    assert run is not None
+    return run.conversation_id, run.model
+
+
+def test_an_app_may_begin_a_new_conversation_each_turn(stack: Stack) -> None:
+    first = post(stack, "fresh", "One.", user="fresh")
+    transcript = [{"role": "user", "content": "One."}, message(first), {"role": "user", "content": "Two."}]
+    second = post(stack, "fresh", transcript, user="fresh")
+    assert message(second)
+    assert conversation(stack, first)[0] != conversation(stack, second)[0]
+
+
+def test_openclaws_own_calls_go_to_the_app_that_is_there_for_them(stack: Stack) -> None:
+    system = {"role": "system", "content": "You are a context summarization assistant."}
+    summary = post(stack, "fresh", [system, {"role": "user", "content": "<conversation>…</conversation>"}])
+    assert message(summary)
+    assert conversation(stack, summary)[1] == "aside"
+    user = {"role": "user", "content": f"Pre-compaction memory flush.\n{call('exec', command='x')}\n!then\n!say kept"}
+    openclaw = {"role": "system", "content": "You are a personal assistant running inside OpenClaw."}
+    flush = post(stack, "fresh", [openclaw, user], tools=DEFINITIONS)
+    made = message(flush)["tool_calls"][0]
+    result = {"role": "tool", "tool_call_id": made["id"], "content": json.dumps("ok")}
+    done = post(stack, "fresh", [openclaw, user, message(flush), result], tools=DEFINITIONS)
+    assert message(done)["content"] == "kept"
+    assert done.headers["x-clawback-run"] == flush.headers["x-clawback-run"]
