@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bridge.answer_view import AnswerView
 from bridge.drafts import Drafts
 from bridge.errors import BridgeError, Unavailable
 from bridge.requests import RunRequest
 from bridge.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
 from bridge.store.rows import SegmentRow, TicketRow
 from bridge.withheld import Withheld
-from tools.openclaw_text.guard import TextGuard
 from tools.wire import DraftDelta, Usage
 
 KEPT_SEGMENTS = 2
@@ -30,7 +30,7 @@ class LiveRun:
     """One attempt after the other of one run.
 
     `on_segment` is called with every completed segment before its reader learns that it is complete: what it writes is
-    what survives. `guard` makes the text guard of a segment, or is None where the app's text needs none.
+    what survives. `view` makes the view that a segment's client has of the app's text; without one it is as it is.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LiveRun:
         run_id: str,
         told: list[SegmentRow],
         on_segment: Callable[[SegmentRow], None],
-        guard: Callable[[], TextGuard] | None,
+        view: Callable[[], AnswerView] | None,
         estimate: Callable[[str], Usage],
     ) -> None:
         self.run_id = run_id
@@ -57,7 +57,7 @@ class LiveRun:
         self.request_id = ""
         """The id of the request that began this attempt."""
         self._on_segment = on_segment
-        self._make_guard = guard
+        self._make_view = view
         self._estimate = estimate
         self._lock = threading.RLock()
         self._segments: dict[int, Segment] = {}
@@ -80,7 +80,7 @@ class LiveRun:
         self._told = _Told()
         self._held = []
         self._text_arrived = False
-        self._guard = self._make_guard() if self._make_guard else None
+        self._view = self._make_view() if self._make_view else None
 
     @property
     def current(self) -> Segment:
@@ -116,23 +116,22 @@ class LiveRun:
         with self._lock:
             self._current.add(Begun())
 
-    def text(self, piece: str) -> None:
+    def text(self, piece: str, node_id: str = "") -> None:
         """Dify streamed a piece of the answer; an empty one says that the text before a ticket has all arrived."""
         with self._lock:
             if not piece:
                 self.deliver_pending()
                 return
             self._text_arrived = False
-            self._tell(self._withheld.feed(piece))
+            self._tell(self._withheld.feed(piece), node_id)
 
-    def _tell(self, piece: str) -> None:
+    def _tell(self, piece: str, node_id: str = "") -> None:
         piece = self._untold(piece)
         if not piece:
             return
         self._told.text.append(piece)
-        shown = self._guard.feed(piece) if self._guard else piece
-        if shown:
-            self._current.add(Text(shown))
+        shown = self._view.feed(piece, node_id) if self._view else [Text(piece)]
+        self._current.add(*shown)
 
     def _untold(self, piece: str) -> str:
         if not self._skip:
@@ -305,9 +304,9 @@ class LiveRun:
             )
         )
         self._replayed += text
-        rest = self._guard.close() if self._guard else ""
+        rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()))] if ticket else []
-        self._current.add(*([Text(rest)] if rest else []), *calls, End(finish_reason, usage, self.note))
+        self._current.add(*rest, *calls, End(finish_reason, usage, self.note))
 
     @property
     def silent(self) -> bool:

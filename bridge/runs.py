@@ -9,6 +9,7 @@ from contextvars import copy_context
 from dataclasses import replace
 
 from bridge import request_id
+from bridge.answer_view import AnswerView, view_of
 from bridge.app_facts import AppCatalogue
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
@@ -32,7 +33,7 @@ from bridge.live import LiveRun
 from bridge.observers import Observers
 from bridge.polls import Polls
 from bridge.requests import RunRequest
-from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
+from bridge.segments import Calls, End, Event, Reasoning, Segment
 from bridge.sessions import transcript_key_after
 from bridge.store import Store
 from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow
@@ -41,7 +42,6 @@ from bridge.wakeups import Wakeups
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.marker import marker_for
-from tools.openclaw_text.guard import TextGuard
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.runs")
@@ -157,12 +157,11 @@ class Runs:
         return live
 
     def _make_live(self, run: RunRow, app: App, request: RunRequest) -> LiveRun:
-        guard = TextGuard if app.guard_text else None
         return LiveRun(
             run.id,
             self.store.segments(run.id),
             self.store.save_segment,
-            guard,
+            lambda: view_of(app, run.auxiliary),
             lambda text: estimate(request.messages, request.tools, text),
         )
 
@@ -365,7 +364,7 @@ class Runs:
     def _said(self, run: RunRow, live: LiveRun, event: events.Message) -> None:
         app = self.app(run.model)
         if not event.answer or app is None or app.output is None:
-            live.text(event.answer)
+            live.text(event.answer, event.node_id)
 
     def _tell_outputs(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
         """Tell a workflow's answer as far as it was not streamed."""
@@ -582,17 +581,12 @@ class Runs:
         run = self.store.run(run_id)
         app = self.app(run.model) if run else None
         segment = Segment(number)
-        segment.add(*self._events_of(row, app))
+        segment.add(*self._events_of(row, view_of(app, run.auxiliary if run else None)))
         return segment
 
-    def _events_of(self, row: SegmentRow, app: App | None) -> list[Event]:
+    def _events_of(self, row: SegmentRow, view: AnswerView) -> list[Event]:
         told: list[Event] = [Reasoning(row.reasoning)] if row.reasoning else []
-        text = row.text
-        if text and (app is None or app.guard_text):
-            guard = TextGuard()
-            text = guard.feed(text) + guard.close()
-        if text:
-            told.append(Text(text))
+        told += [*view.feed(row.text), *view.close()]
         ticket = self.store.ticket(row.ticket_id) if row.ticket_id else None
         if ticket:
             told.append(Calls(tuple(ticket.handed_out())))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from bridge.answer_view import AnswerView
 from bridge.errors import Unavailable
 from bridge.live import LiveRun
 from bridge.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
 from bridge.store.rows import CallRow, SegmentRow, TicketRow
-from tools.openclaw_text.guard import TextGuard
 from tools.wire import DraftDelta, Usage
 
 
@@ -35,10 +35,8 @@ def ticket(number: int = 1) -> TicketRow:
 
 def live(told: list[SegmentRow] | None = None, saved: list[SegmentRow] | None = None, **options: Any) -> LiveRun:
     sink = saved if saved is not None else []
-    guard = options.get("guard")
-    made = LiveRun(
-        "r", told or [], sink.append, guard, lambda text: Usage(prompt_tokens=1, completion_tokens=len(text))
-    )
+    view = options.get("view")
+    made = LiveRun("r", told or [], sink.append, view, lambda text: Usage(prompt_tokens=1, completion_tokens=len(text)))
     made.begin(options.get("attempt", 1))
     return made
 
@@ -141,7 +139,7 @@ def test_a_failure_ends_the_response() -> None:
 
 def test_the_guard_sees_the_clients_text_and_the_store_keeps_difys() -> None:
     saved: list[SegmentRow] = []
-    run = live(saved=saved, guard=lambda: TextGuard())
+    run = live(saved=saved, view=AnswerView)
     told = f"[exec]\n{json.dumps({'command': 'id'})}\n[END_TOOL_REQUEST]"
     run.text(told)
     run.finish()
@@ -172,7 +170,7 @@ FORM = "[read]\n{}\n[END_TOOL_REQUEST]"
 
 
 def test_a_ticket_that_ended_its_node_goes_out_with_what_the_flow_said_behind_it() -> None:
-    run = live(guard=lambda: TextGuard())
+    run = live(view=AnswerView)
     segment = run.current
     run.text("I look.")
     run.stop(ticket(), f"\n{FORM}")
@@ -236,7 +234,7 @@ class FullDisk:
 
 def test_a_ticket_that_could_not_be_written_is_delivered_at_the_next_chance() -> None:
     disk = FullDisk()
-    run = live(saved=disk, guard=TextGuard)  # type: ignore[arg-type]
+    run = live(saved=disk, view=AnswerView)
     first = run.current
     run.text("before")
     run.hold_ticket(ticket())
