@@ -107,8 +107,11 @@ class Server(BaseApplication):
                 self._hung_up = False
                 if reload.reload():
                     self._announce(url)
-        stop(worker.wsgi)
-        worker.release_idle()
+        # Again and again until the process ends: some begin to wait before the door is shut.
+        while True:
+            stop(worker.wsgi)
+            worker.release_idle()
+            time.sleep(LOOK_SECONDS)
 
     def _close(self, _arbiter: Any, worker: Any) -> None:
         from bridge.app import close

@@ -142,6 +142,8 @@ def test_a_stop_lets_streams_end_and_keeps_tickets(stack: Stack) -> None:
     assert "".join(told).endswith("and after.")
     assert not reader.is_alive()
     assert not stopper.is_alive()
+    # It came to its end by itself, although the plugin asked for its ticket again and again.
+    assert stack.bridge._process.returncode == 0
 
     stack.bridge.start()
     assert httpx.get(f"{stack.bridge_url}/healthz").json() == {"status": "ok"}
