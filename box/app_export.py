@@ -48,7 +48,7 @@ class App:
         text = path.read_text(encoding="utf-8")
         export = yaml.safe_load(text)
         mode = str(export["app"]["mode"])
-        if mode in basic_app.MODES:
+        if mode in basic_app.MODES and "model_config" in export:
             export = basic_app.as_chatflow(export)
             text = yaml.safe_dump(export, allow_unicode=True)
         plan = inspect(text)

@@ -67,6 +67,9 @@ EXAMPLES: dict[str, Any] = {
                 "description": "Answers questions about the house.",
                 "context_window": 128000,
                 "max_output_tokens": 8192,
+                "kind": "chatflow",
+                "inputs": [{"name": "city", "type": "text-input", "required": True}],
+                "input_modalities": ["text"],
             }
         ],
     },
