@@ -1,5 +1,6 @@
 """How an invocation of the plugin finds the run it serves, and what an earlier try of it has done already."""
 
+import json
 import logging
 import threading
 import time
@@ -221,6 +222,7 @@ def _round(ticket: TicketRow) -> Round:
     reply = Reply.model_validate_json(ticket.reply) if ticket.reply else Reply()
     return Round(
         content=ticket.content,
+        reasoning=json.loads(ticket.reasoning or "{}"),
         shown=ticket.shown,
         calls=[call.asked_call() for call in ticket.calls],
         results=ticket.results(),
@@ -232,6 +234,7 @@ def _open(ticket: TicketRow) -> OpenTicket:
     return OpenTicket(
         ticket_id=ticket.id,
         content=ticket.content,
+        reasoning=json.loads(ticket.reasoning or "{}"),
         shown=ticket.shown,
         calls=[call.asked_call() for call in ticket.calls],
     )

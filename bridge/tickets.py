@@ -7,6 +7,7 @@ open ──every call has its result──> resolved
 Where each call stands meanwhile is the table in tools.ticket_states.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +85,7 @@ class Tickets:
             created_at=now,
             expires_at=now + self._runs.config.limits.ticket_seconds,
             calls=calls,
+            reasoning=json.dumps(request.reasoning) if request.reasoning else None,
             request_id=request_id.current() or None,
         )
         run = self._store.run(request.run_id)

@@ -13,10 +13,11 @@ is the table `_HANDLERS`; anything else is a fault of the caller.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
+from provider.choice_check import at_most, ignored, reminded, reminder, tellable
 from provider.drafts import Drafting
 from provider.errors import Cancelled, ProviderError, ResultsMissing, Suspended, Unavailable
 from provider.events import (
@@ -51,12 +52,12 @@ from provider.modes.mode import Mode, Prompt, Reply
 from provider.prompt import split_rounds
 from provider.request import with_client
 from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
-from provider.rounds import OpenRound, aside, of_ticket, repaired, sort_out, unseen
+from provider.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
 from provider.settings import NodeSettings
 from provider.thinking import ThinkBlock
 from provider.tokens import estimate_prompt, estimate_text
 from tools.calls import Draft, ToolCall
-from tools.choices import after_round, resolve
+from tools.choices import ToolChoice, after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
 from tools.openclaw_text.stopping import stopping_text
@@ -144,11 +145,12 @@ class Engine:
         self._messages: list[Message] = list(invocation.messages)
         self._begun_with = len(self._messages)
         self._offered: Sequence[ToolDefinition] = invocation.tools
-        self._choice = resolve(self._settings.tool_choice, None, names_of(invocation.tools))
+        self._choice = self._chosen(None)
         self._parallel = self._settings.parallel_tool_calls
         self._request: dict[str, Any] = invocation.request
         self._rounds = 0
         self._shown_before = ""
+        self._reminded = False
         self._note: str | None = None
         self._final = False
 
@@ -224,11 +226,17 @@ class Engine:
         self._messages = repair([*merged, *own_rounds])
         self._begun_with = len(self._messages)
         self._offered = self._with_node_s(response.tools)
-        self._choice = resolve(self._settings.tool_choice, response.tool_choice, names_of(self._offered))
+        self._choice = self._chosen(response.tool_choice)
         if self._parallel is None or self._settings.parameters_from == "client":
             self._parallel = response.parallel_tool_calls
         self._request = with_client(self._given.request, response.parameters, self._settings)
         return self._replay(response)
+
+    def _chosen(self, client: ToolChoice | None) -> ToolChoice:
+        """Return the choice for the first response; a call that is forced is so no more once Dify has run it."""
+        choice = resolve(self._settings.tool_choice, client, names_of(self._offered))
+        _, own_rounds = split_rounds(self._given.messages)
+        return after_round(choice) if own_rounds else choice
 
     def _replay(self, response: AttachResponse) -> list[Action]:
         """Go through what an earlier try of this invocation has done already, and show Dify what it showed then."""
@@ -238,7 +246,7 @@ class Engine:
             self._phase = Phase.END
             return [*_said(shown + answer.text), Finish(answer.finish_reason, answer.usage)]
         for done in response.rounds:
-            self._append(OpenRound(done.content or "", done.calls).messages(self._seen(done.results), done.messages))
+            self._append(of_journal(done).messages(self._seen(done.results), done.messages))
             self._choice = after_round(self._choice)
         if response.open_ticket:
             self._round = of_ticket(response.open_ticket)
@@ -282,7 +290,9 @@ class Engine:
             return []
         if self._settings.stop_after_tool_calls:
             return []
-        news = self._drafting.news(self._response.drafts(), set(names_of(prompt.tools)) - self._node_s_names)
+        names = tellable(prompt, names_of(prompt.tools)) - self._node_s_names
+        drafts = self._response.drafts()
+        news = self._drafting.news(drafts[:1] if prompt.parallel is False else drafts, names)
         if not news:
             return []
         text = self._given.stream and bool(self._response.shown)
@@ -320,6 +330,11 @@ class Engine:
         self._total += self._usage
         if self._drafting and (self._final or not reply.calls):
             return [*said, *self._fail(Unavailable(HALF_A_CALL))]
+        note = reminder(response.prompt, reply) if event.finish_reason != "content_filter" else None
+        if note:
+            return [*said, *self._remind(note)]
+        self._reminded = False
+        reply = replace(reply, calls=at_most(response.prompt, reply.calls))
         if not reply.calls:
             return [*said, *self._answer(event.finish_reason)]
         if self._given.tools and self._run_id is None:
@@ -331,6 +346,17 @@ class Engine:
             missing = "" if response.shown else response.add(NO_ANSWER)
             return [*said, *_said(missing), *self._answer("stop")]
         return [*said, *self._ask_for_tools(reply, cut_off=event.finish_reason == "length")]
+
+    def _remind(self, note: str) -> list[Action]:
+        """Ask once more, since the response is not what was asked for."""
+        prompt = self._response.prompt
+        if self._reminded:
+            return self._fail(ignored(prompt))
+        self._reminded = True
+        self._drafting.give_up()
+        self._shown_before += self._response.shown
+        self._response = _Response(self._mode, reminded(prompt, self._response.content, note))
+        return [self._upstream_call()]
 
     def _answer(self, finish_reason: str) -> list[Action]:
         if finish_reason in {"tool_calls", "function_call"}:
@@ -386,6 +412,7 @@ class Engine:
             invocation_id=self._given.invocation_id,
             round=self._rounds,
             content=self._round.content or None,
+            reasoning=self._round.reasoning,
             shown=self._shown,
             calls=self._round.runnable,
             usage=self._usage,

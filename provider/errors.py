@@ -9,6 +9,7 @@ ProviderError
 └── Refused         InvokeBadRequestError          the request cannot work; sending it again does not help
     ├── ContextTooLong                             the prompt does not fit; the text says context_length_exceeded
     ├── Cancelled                                  the bridge ended the run
+    ├── ChoiceIgnored                              the model does not keep to tool_choice
     └── ResultsMissing                             the results did not come in time, and the node is to fail then
 
 On the right are the SDK's five typed errors: Dify understands no others.
@@ -60,6 +61,10 @@ class ContextTooLong(Refused):
 
 class Cancelled(Refused):
     """The bridge ended the run."""
+
+
+class ChoiceIgnored(Refused):
+    """The model does not keep to tool_choice, although it was asked twice."""
 
 
 class ResultsMissing(Refused):

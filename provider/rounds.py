@@ -9,7 +9,7 @@ from tools.arguments import checked
 from tools.calls import ToolCall, arguments_problem, assistant_message
 from tools.definitions import ToolDefinition
 from tools.results import Message, ToolResult, images_message
-from tools.wire import OpenTicket
+from tools.wire import OpenTicket, Round
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _SHOWN_TOOLS = 40
@@ -147,4 +147,9 @@ def unseen(result: ToolResult) -> ToolResult:
 
 def of_ticket(ticket: OpenTicket) -> OpenRound:
     """Return the round that an earlier try of the invocation left open."""
-    return OpenRound(ticket.content or "", ticket.calls)
+    return OpenRound(ticket.content or "", ticket.calls, reasoning=dict(ticket.reasoning))
+
+
+def of_journal(done: Round) -> OpenRound:
+    """Return a round that an earlier try of the invocation finished."""
+    return OpenRound(done.content or "", done.calls, reasoning=dict(done.reasoning))

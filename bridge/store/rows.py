@@ -155,7 +155,10 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class TicketRow:
-    """The pending calls of one round. `request_id` is that of the client's request that led to it."""
+    """The pending calls of one round. `request_id` is that of the client's request that led to it.
+
+    `reasoning` is JSON: what the model thought, in its upstream's own field.
+    """
 
     id: str
     run_id: str
@@ -171,6 +174,7 @@ class TicketRow:
     expires_at: float
     calls: list[CallRow] = field(default_factory=list)
     request_id: str | None = None
+    reasoning: str | None = None
 
     def results(self) -> list[ToolResult]:
         """Return the results that are in, in call order."""

@@ -106,6 +106,7 @@ tickets = Table(
     Column("round", Integer, nullable=False),
     Column("state", String(16), nullable=False, doc="open, resolved, expired, cancelled"),
     Column("content", Text, nullable=True),
+    Column("reasoning", Text, nullable=True, doc="JSON: what the model thought, in its upstream's own field"),
     Column("shown", Text, nullable=False, default="", doc="what Dify was given of the round, which a replay repeats"),
     Column("segment", Integer, nullable=True, doc="the segment that delivered it to the client"),
     Column("reply", Text, nullable=True, doc="what the client's follow-up said besides the results"),

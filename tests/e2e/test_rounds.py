@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from demo.stack import PROVIDER, Stack
@@ -32,6 +33,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     timeouts = {"answering": "answer", "failing": "fail"}
     exports = {
         "minimal": _export(folder),
+        "ollama": _export(folder, "scripted-like-ollama"),
+        "reasoning": _export(folder, "scripted-reasoning", callback_wait_seconds=0),
         "text": _export(folder, "scripted-text-hermes_json", tool_call_mode="openclaw_text"),
         **{
             name: _export(folder, on_callback_timeout=choice, callback_wait_seconds=1)
@@ -128,3 +131,54 @@ def test_a_node_fails_where_it_is_told_to(stack: Stack) -> None:
     store.close()
     assert "on_callback_timeout" in str(row.error)
     assert talk.answer("late")[0] == "fine"
+
+
+NAMED = {"type": "function", "function": {"name": "fs.read"}}
+
+
+def test_a_forced_call_is_made_although_the_upstream_ignores_tool_choice(stack: Stack) -> None:
+    talk = Talk(stack, "ollama", "Choice ignored.", tool_choice=NAMED)
+    _, calls = talk.go()
+    assert [made["function"]["name"] for made in calls] == ["fs.read"]
+    first, second = upstream_log(stack, "Choice ignored.")
+    assert first["answer"]["tool_calls"] == []
+    assert "Call the tool fs_read now" in second["request"]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("model", ["ollama", "text"])
+def test_a_model_that_does_not_keep_to_tool_choice_is_a_clear_error(stack: Stack, model: str) -> None:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": f"Stubborn in {model}.\n!say no"}],
+        "tools": [ODD],
+        "tool_choice": "required",
+    }
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+    assert answer.status_code == 422
+    assert "did not keep to tool_choice" in answer.json()["error"]["message"]
+    assert len(upstream_log(stack, f"Stubborn in {model}.")) == 2
+
+
+def test_one_call_at_a_time_where_the_client_wants_it_so(stack: Stack) -> None:
+    twice = [call("fs_read", path="a"), call("fs_read", path="b")]
+    talk = Talk(stack, "text", "One at a time.", *twice, "!then", "!say both", parallel_tool_calls=False)
+    _, calls = talk.go()
+    assert [json.loads(made["function"]["arguments"])["path"] for made in calls] == ["a"]
+    said, calls = talk.answer("first")
+    while calls:
+        assert len(calls) == 1
+        said, calls = talk.answer("next")
+    assert said == "both"
+
+
+def test_a_resumed_transcript_holds_what_the_model_thought(stack: Stack) -> None:
+    talk = Talk(stack, "reasoning", "Thinking.", call("fs_read", path="a"), "!then", "!say thought through")
+    talk.go()
+    store = stack.store()
+    wait_for(lambda: True if (run := store.run(talk.run)) and run.state == "suspended" else None)
+    store.close()
+    assert talk.answer("late")[0].endswith("thought through")
+    first, second = upstream_log(stack, "Thinking.")
+    (asked,) = [message for message in second["request"]["messages"] if message["role"] == "assistant"]
+    assert asked["reasoning_content"] == first["answer"]["reasoning_content"] != ""
