@@ -50,7 +50,8 @@ def create_app(config: Config) -> Flask:
     metrics = Metrics()
     traces = tracing.Tracing(tracing.provider(config.traces)) if config.traces.endpoint else None
     observers = Observers(metrics, *([traces] if traces else []))
-    runs = Runs(config, ObservedStore(config.store_url, observers), Wakeups(), observers)
+    wakeups = _wakeups(config)
+    runs = Runs(config, ObservedStore(config.store_url, observers), wakeups, observers)
     registry = Registry(config, runs.store)
     admission = Admission(config, runs.store, registry, Policy.load(config.policy))
     resuming = Resuming(runs)
@@ -88,6 +89,14 @@ def create_app(config: Config) -> Flask:
     app.extensions["clawback.stopping"] = stopping
     app.register_blueprint(page_blueprint(config, runs, registry, approvals, stopping))
     return app
+
+
+def _wakeups(config: Config) -> Wakeups:
+    if config.wakeups_url is None:
+        return Wakeups()
+    from bridge.shared_wakeups import SharedWakeups
+
+    return SharedWakeups(config.wakeups_url)
 
 
 def stop(app: Flask) -> None:

@@ -19,6 +19,7 @@ api_key = "app-..."             # or api_key_env = "DIFY_APP_KEY"
 import ipaddress
 import os
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -222,7 +223,9 @@ class Config(_Section):
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("clawback")))
     """The folder for the store. By default the platform's folder for data of programs."""
     database_url: str | None = None
-    """The SQLAlchemy URL of another store than SQLite in the data folder."""
+    """The SQLAlchemy URL of another store than SQLite in the data folder: PostgreSQL, which bridges may share."""
+    wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
+    """The URL of the Redis over which bridges that share a store wake each other."""
     tokens: Tokens = Tokens()
     apps: list[App] = Field(default_factory=list)
     limits: Limits = Limits()
@@ -243,6 +246,14 @@ class Config(_Section):
     def remember(self, path: Path) -> None:
         """Note the file that this was read from."""
         self._path = path
+
+    @field_validator("database_url", "wakeups_url")
+    @classmethod
+    def _has_driver(cls, value: str | None) -> str | None:
+        for scheme, module, extra in (("postgres", "psycopg", "postgresql"), ("redis", "redis", "redis")):
+            if value and value.startswith(scheme) and find_spec(module) is None:
+                raise ValueError(f"needs a driver that is not installed: install clawback[{extra}]")
+        return value
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

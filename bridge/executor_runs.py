@@ -110,7 +110,10 @@ class ExecutorRuns:
         cutoff = now - self._runs.config.limits.forsaken_seconds
         if self._born < cutoff:
             for ticket_id, run_id in self._store.held_tickets(cutoff):
-                if self._runs.polls.at(ticket_id) < cutoff:
+                polled_at = self._runs.polls.at(ticket_id)
+                # Where bridges share the store, the plugin may ask another one.
+                elsewhere = not polled_at and self._runs.config.wakeups_url is not None
+                if polled_at < cutoff and not elsewhere:
                     self._runs.cancel(run_id, "the plugin no longer waits for this run")
         for run_id in self._store.settled_executor_runs():
             self._resuming.soon(run_id)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from bridge import steps
@@ -14,6 +14,7 @@ from bridge.registry import Registry, offers_of
 from bridge.routing import Candidate, first_choice
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow
+from bridge.store.store import Overtaken
 from bridge.tickets import CALLS, Tickets
 from tools.ids import random_name
 from tools.results import ToolResult
@@ -88,7 +89,8 @@ class Leases:
                 if choice is not None:
                     loads[choice] += 1
                 if choice == executor.id and len(leases) < most:
-                    leases.append(self._lease(run_id, call, executor))
+                    with suppress(Overtaken):  # Another bridge that shares the store was first.
+                        leases.append(self._lease(run_id, call, executor))
         if leases and len(ready) > len(leases):
             self._runs.wakeups.wake(CALLS)
         return leases

@@ -87,6 +87,13 @@ class Runs:
         """Return the run if this process drives it now."""
         return self._live.get(run_id)
 
+    def is_elsewhere(self, live: LiveRun) -> bool:
+        """Whether a bridge that shares the store has taken over this run since."""
+        if self.config.wakeups_url is None:
+            return False
+        run = self.store.run(live.run_id)
+        return run is not None and run.attempt > live.attempt
+
     def client(self, model: str) -> DifyClient:
         """Return the service API client of the app that is shown as `model`."""
         return self._clients[model]
@@ -146,7 +153,7 @@ class Runs:
             attempt = run.attempt + 1
             self.store.update_run(run.id, state="running", attempt=attempt, task_id="", error=None)
             live = self._live.get(run.id)
-            if live is None or live.over:
+            if live is None or live.over or live.attempt < run.attempt:
                 live = self._make_live(run, app, request)
             live.latest = latest
             resumed = self.store.run(run.id) or run
@@ -267,6 +274,14 @@ class Runs:
         """Whether the attempt that `run` was read for was cancelled, or another began since."""
         return live.attempt != run.attempt or self._live.get(run.id) is not live
 
+    def _taken_over(self, run: RunRow, live: LiveRun, stored: RunRow | None) -> bool:
+        """Whether a bridge that shares the store goes on with the run. Who still reads it here is told to ask again."""
+        if stored is None or stored.attempt <= live.attempt:
+            return False
+        live.fail(Gone("another bridge goes on with this run; send the request again", code="run_moved"))
+        self._live.pop(run.id, None)
+        return True
+
     def _with_marker(self, app: App, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
         inputs = {**app.inputs, **request.inputs}
         query = request.query or "(no text)"
@@ -352,6 +367,8 @@ class Runs:
             raise UnprocessableRun(f"the chatflow answered nothing. {problem or ''}".strip(), code="empty_answer")
         live.note = problem
         with self.lock:
+            if self._taken_over(run, live, self.store.run(run.id)):
+                return
             self.cancel_tickets(run.id, "the workflow run ended")
             # The answer is written first: a run that has ended without one could not be told again.
             live.finish()
@@ -426,7 +443,7 @@ class Runs:
             if cut_off and self._survives(run, live):
                 log.warning("a workflow was cut off while tools ran", extra={"run": run.id, "error": error.message})
             stored = self.store.run(run.id)
-            if self._superseded(run, live):
+            if self._superseded(run, live) or self._taken_over(run, live, stored):
                 return
             if stored and stored.state == "suspended":
                 self._let_go(run, live)

@@ -21,6 +21,7 @@ from bridge.requests import Reply
 from bridge.resuming import Resuming
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, TicketRow
+from bridge.store.store import Overtaken
 from tools.openclaw_text.stopping import stopping_text
 from tools.results import ToolResult
 from tools.shorten import shortened
@@ -28,6 +29,9 @@ from tools.ticket_states import CallEvent, CallState, NotLeased, Settled
 from tools.wire import TicketRequest, TicketStatus
 
 log = logging.getLogger("clawback.tickets")
+
+OPENED = "opened:"
+"""The wake-up of another bridge, which drives the run of the ticket that follows."""
 
 CALLS = "calls"
 """The wake-up of the executors: a call may be ready for one of them."""
@@ -46,6 +50,7 @@ class Tickets:
         self._resuming = resuming
         self._admission = admission
         self._store = runs.store
+        runs.wakeups.when(OPENED, self._opened_elsewhere)
 
     def open(self, ticket_id: str, request: TicketRequest) -> TicketStatus:
         """Open a ticket and hand it to the client. Opened again with the same id, it stays what it is."""
@@ -113,8 +118,9 @@ class Tickets:
 
     def _hand_out(self, ticket: TicketRow, request: TicketRequest) -> None:
         live = self._runs.live(ticket.run_id)
-        if live is None:
+        if live is None or self._runs.is_elsewhere(live):
             self._runs.wakeups.wake(CALLS)
+            self._runs.wakeups.wake(OPENED + ticket.id)
             return
         live.used(request.usage)
         if request.stops and ticket.state == "open":
@@ -126,6 +132,16 @@ class Tickets:
             self._runs.deliver_soon(live, ticket)
         else:
             live.deliver(ticket)
+
+    def _opened_elsewhere(self, ticket_id: str) -> None:
+        """Deliver a ticket of a run that this process drives, and that the plugin opened at another bridge."""
+        with self._runs.lock:
+            ticket = self._store.ticket(ticket_id)
+            live = self._runs.live(ticket.run_id) if ticket else None
+            if not (ticket and live) or self._runs.is_elsewhere(live) or live.holds(ticket_id):
+                return
+            if ticket.state == "open" and ticket.segment is None and not ticket.undecided:
+                self._runs.deliver_soon(live, ticket)
 
     def _hand_out_again(self, ticket: TicketRow, request: TicketRequest) -> None:
         """Do what the request that wrote the ticket did not come to: the bridge or its disk may have failed there."""
@@ -154,6 +170,8 @@ class Tickets:
     def _waiting(self, ticket_id: str, invocation_id: str | None) -> TicketStatus:
         ticket = self.known(ticket_id)
         status = self.status(ticket, invocation_id)
+        if status.state == "open" and ticket.segment is None and self._runs.live(ticket.run_id) is None:
+            self._runs.wakeups.wake(OPENED + ticket_id)
         lets_go = status.state == "open" and self._runs.gives_way(ticket)
         return status.model_copy(update={"let_go": True}) if lets_go else status
 
@@ -206,6 +224,20 @@ class Tickets:
         `leases` are those under which the calls were run, by tool_call_id.
         Raises NotFound, InvalidRequest (a result of no call of this ticket), TooLarge, Conflict, Gone.
         """
+        try:
+            return self._add(ticket_id, results, reply, actor, leases)
+        except Overtaken:
+            # Another bridge that shares the store was first: what it wrote is read now.
+            return self._add(ticket_id, results, reply, actor, leases)
+
+    def _add(
+        self,
+        ticket_id: str,
+        results: Sequence[ToolResult],
+        reply: Reply | None,
+        actor: str,
+        leases: Mapping[str, str | None],
+    ) -> TicketRow:
         with self._runs.lock:
             ticket = self.known(ticket_id)
             fresh = self._check(ticket, results, leases)

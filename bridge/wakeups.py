@@ -2,6 +2,7 @@
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 
 
 class Wakeups:
@@ -10,6 +11,9 @@ class Wakeups:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
+
+    def when(self, prefix: str, act: Callable[[str], None]) -> None:
+        """Call `act` with the rest of a key that begins like this, whenever another process wakes it."""
 
     def listen(self, key: str) -> "Listening":
         """Listen from now on; to be called before the store is read, so that nothing falls between."""

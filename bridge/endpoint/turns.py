@@ -92,6 +92,7 @@ class Turns:
             for call_id, content in turn.results
             if call_id in own
         ]
+        run = self._take_over(run)
         ticket = self._tickets.add_results(ticket.id, results, reply)
         if ticket.missing() and ask.one_call:
             return Reading(run.id, _next_call(ticket))
@@ -104,6 +105,17 @@ class Turns:
             )
         return self._segment_after(app, run, ticket, asked)
 
+    def _take_over(self, run: RunRow) -> RunRow:
+        """Make a run that this process does not drive its own, before whoever drove it can go on with the results.
+
+        That is the plugin of a bridge that was killed, or another bridge that shares the store.
+        """
+        live = self._runs.live(run.id)
+        if run.state != "running" or (live and live.attempt == run.attempt):
+            return run
+        self._store.update_run(run.id, attempt=run.attempt + 1)
+        return self._store.run(run.id) or run
+
     def _ticket_of(self, app: App, turn: Turn) -> tuple[TicketRow | None, RunRow | None]:
         tickets = self._store.tickets_of_calls([call_id for call_id, _ in turn.results])
         if not tickets:
@@ -115,6 +127,7 @@ class Turns:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
         # What a suspended run would tell next, it tells when it is resumed.
         live = self._runs.live(run.id) if run.state != "suspended" else None
+        live = live if live and live.attempt == run.attempt else None
         segment = live.segment(number) if live else None
         segment = segment or self._runs.told(run.id, number)
         if segment and not segment.failed:

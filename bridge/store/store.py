@@ -8,17 +8,17 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Table, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from bridge.store import schema as t
 from bridge.store.audit import note_call, note_ticket
+from bridge.store.engine import engine_of
 from bridge.store.executors import ExecutorStatements
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import CallRow, EventRow, InvocationRow, Move, RunRow, SegmentRow, SessionRow, TicketRow
-from bridge.store.upgrade import add_missing_columns, add_missing_indexes
+from bridge.store.upgrade import add_missing_columns, add_missing_indexes, one_at_a_time
 from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
 
 
@@ -30,12 +30,13 @@ class Store:
     """The bridge's memory. Every method is one transaction: what it returned from survives kill -9."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = engine_of(url)
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
-        t.metadata.create_all(self._engine)
-        add_missing_columns(self._engine)
-        add_missing_indexes(self._engine)
+        with one_at_a_time(self._engine):
+            t.metadata.create_all(self._engine)
+            add_missing_columns(self._engine)
+            add_missing_indexes(self._engine)
         self.executors = ExecutorStatements(self.transaction)
         self.nodes = NodeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
@@ -326,6 +327,7 @@ class Store:
         Raises Overtaken where a call is no longer in the state that it is moved from.
         """
         with self.transaction() as connection:
+            self._hold(connection, ticket_id)
             ticket = self._ticket(connection, ticket_id)
             assert ticket is not None  # noqa: S101 - the caller holds it
             if reply is not None:
@@ -340,6 +342,7 @@ class Store:
         }
         ticket_event, call_event = ends[TicketState(state)]
         with self.transaction() as connection:
+            self._hold(connection, ticket_id)
             ticket = self._ticket(connection, ticket_id)
             if ticket is None or not self._end_ticket(connection, ticket_id, state, reason):
                 return False
@@ -487,12 +490,22 @@ class Store:
 
     # Pieces
 
+    @staticmethod
+    def _hold(connection: Connection, ticket_id: str) -> None:
+        """Let nobody else move the ticket's calls meanwhile: each of two that settle the last ones would miss it."""
+        connection.execute(select(t.tickets.c.id).where(t.tickets.c.id == ticket_id).with_for_update())
+
     def _upsert(self, table: Table, key: str, values: dict[str, Any]) -> None:
         values = values | {"updated_at": time.time()}
-        with self.transaction() as connection:
-            changed = connection.execute(update(table).where(table.c[key] == values[key]).values(**values))
-            if not changed.rowcount:
-                connection.execute(insert(table).values(**values))
+        change = update(table).where(table.c[key] == values[key]).values(**values)
+        try:
+            with self.transaction() as connection:
+                if not connection.execute(change).rowcount:
+                    connection.execute(insert(table).values(**values))
+        except IntegrityError:
+            # Another process wrote it first.
+            with self.transaction() as connection:
+                connection.execute(change)
 
     def _one_run(self, *conditions: Any) -> RunRow | None:
         return next(iter(self._runs(*conditions)), None)
@@ -568,21 +581,3 @@ class Store:
 def _select(table: Table, row: type) -> Select[Any]:
     """Return the statement that reads whole rows; made once, since to make one takes longer than to run it."""
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
-
-
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL survives the death of the process, which is the promise; FULL would add an fsync a commit.
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=5000")
-        cursor.close()
-
-    return engine

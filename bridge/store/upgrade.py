@@ -1,9 +1,29 @@
 """A store that an earlier version wrote has all that this one needs."""
 
-from sqlalchemy import Engine, inspect, text
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine, func, inspect, select, text
 from sqlalchemy.schema import CreateColumn
 
 from bridge.store.schema import metadata
+
+_LOCK = 0xC1A3BAC4
+"""The advisory lock of PostgreSQL that a bridge holds while it looks after the tables."""
+
+
+@contextmanager
+def one_at_a_time(engine: Engine) -> Iterator[None]:
+    """Let bridges that start at the same moment look after the tables of their store one after the other."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.connect() as connection:
+        connection.execute(select(func.pg_advisory_lock(_LOCK)))
+        try:
+            yield
+        finally:
+            connection.execute(select(func.pg_advisory_unlock(_LOCK)))
 
 
 def add_missing_indexes(engine: Engine) -> None:

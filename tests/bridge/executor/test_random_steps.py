@@ -57,9 +57,12 @@ class Fuse:
 class Steps(RuleBasedStateMachine):
     """The plugin opens tickets, two executors run calls, someone decides, time passes, and the bridge is killed."""
 
+    database_url: Callable[[], str] | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
+        self._database = self.database_url() if self.database_url else None
         self._fuse = Fuse()
         self._bridge = self._start()
         self._executors: dict[str, str] = {}
@@ -80,7 +83,8 @@ class Steps(RuleBasedStateMachine):
 
     def _start(self) -> Bridge:
         hashes = {audience: hash_token(token) for audience, token in TOKENS.items()}
-        config = parse({"data_dir": self._folder.name, "tokens": hashes, "limits": LIMITS})
+        values = {"data_dir": self._folder.name, "tokens": hashes, "limits": LIMITS, "database_url": self._database}
+        config = parse(values)
         bridge = Bridge(create_app(config), config, TOKENS)
         bridge.app.extensions["clawback.sweeper"].stop()
         whole = bridge.store.transaction

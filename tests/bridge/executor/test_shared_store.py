@@ -1,0 +1,163 @@
+"""Two bridges on one PostgreSQL, with Redis between them: what one takes in, the other knows."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from bridge.app import create_app
+from bridge.config import ConfigError, parse
+from bridge.shared_wakeups import SharedWakeups
+from bridge.tokens import hash_token, new_token
+from tests.bridge.executor.conftest import Bridge, Executor, Ticket
+from tests.bridge.executor.test_random_steps import Steps
+from tests.servers import Servers
+
+pytestmark = pytest.mark.servers
+
+Pair = tuple[Bridge, Bridge]
+TIMES = 8
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    with Servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def bridges(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "policy.toml").write_text('[[rules]]\naction = "allow"\n')
+    tokens = {audience: new_token(audience) for audience in ("client", "plugin", "executor", "operator")}
+    values: dict[str, Any] = {
+        "tokens": {audience: hash_token(token) for audience, token in tokens.items()},
+        "policy": str(folder / "policy.toml"),
+        "database_url": servers.database_url(),
+        "wakeups_url": servers.redis_url,
+    }
+    configs = [parse(values | {"data_dir": str(folder / name)}) for name in "ab"]
+    # Both find an empty database at the same moment.
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (
+            Bridge(app, config, tokens) for app, config in zip(pool.map(create_app, configs), configs, strict=True)
+        )
+    yield first, second
+    for bridge in (first, second):
+        bridge.stop()
+        wakeups = bridge.runs.wakeups
+        assert isinstance(wakeups, SharedWakeups)
+        wakeups.close()
+
+
+def at(bridge: Bridge, ticket: Ticket) -> Ticket:
+    return replace(ticket, bridge=bridge)
+
+
+def together(*work: Callable[[], Any]) -> list[Any]:
+    """Do it all at the same moment."""
+    barrier = threading.Barrier(len(work))
+
+    def do(one: Callable[[], Any]) -> Any:
+        barrier.wait(10)
+        return one()
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return [done.result(60) for done in [pool.submit(do, one) for one in work]]
+
+
+def test_results_at_one_bridge_wake_the_plugin_at_the_other(bridges: Pair) -> None:
+    a, b = bridges
+    laptop = a.register()
+    ticket = a.open(("read", "{}"))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(at(b, ticket).status, 20)
+        elsewhere = Executor(b, laptop.id)
+        assert elsewhere.post(elsewhere.claim()[0], "done").status == 200
+        assert waiting.result(60)["state"] == "resolved", "the poll ended without a hint"
+    laptop.leave()
+
+
+def test_an_executor_at_one_bridge_is_woken_by_a_ticket_at_the_other(bridges: Pair) -> None:
+    a, b = bridges
+    laptop = a.register()
+    attached = b.attach()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(laptop.claim, 1, 20)
+        ticket = b.open(("read", "{}"), attached=attached)
+        (call,) = waiting.result(60)
+    assert call["tool_call_id"] == ticket.calls[0]
+    laptop.post(call, "done")
+    laptop.leave()
+
+
+def test_a_call_is_handed_out_once_by_bridges_that_are_asked_at_once(bridges: Pair) -> None:
+    a, b = bridges
+    laptop = a.register(concurrency=100)
+    for number in range(TIMES):
+        ticket = a.open(("read", f'{{"n": {number}}}'))
+        calls = together(laptop.claim, Executor(b, laptop.id).claim)
+        claimed = [call for each in calls for call in each]
+        assert [call["tool_call_id"] for call in claimed] == ticket.calls
+        laptop.post(claimed[0], "done")
+    laptop.leave()
+
+
+def test_the_last_two_results_at_two_bridges_at_once_resolve_the_ticket(bridges: Pair) -> None:
+    a, b = bridges
+    laptop = a.register(concurrency=100)
+    elsewhere = Executor(b, laptop.id)
+    for number in range(TIMES):
+        ticket = a.open(("read", f'{{"n": {number}}}'), ("exec", f'{{"n": {number}}}'))
+        first, second = laptop.claim()
+        answers = together(lambda: laptop.post(first, "one"), lambda: elsewhere.post(second, "two"))  # noqa: B023
+        assert [answer.status for answer in answers] == [200, 200]
+        assert ticket.status()["state"] == "resolved"
+    laptop.leave()
+
+
+def test_of_two_results_for_a_call_at_once_one_is_accepted(bridges: Pair) -> None:
+    a, b = bridges
+    laptop = a.register(concurrency=100)
+    elsewhere = Executor(b, laptop.id)
+    for number in range(TIMES):
+        ticket = a.open(("read", f'{{"n": {number}}}'))
+        (call,) = laptop.claim()
+        answers = together(lambda: laptop.post(call, "one"), lambda: elsewhere.post(call, "two"))  # noqa: B023
+        assert sorted(answer.status for answer in answers) == [200, 409]
+        accepted = "one" if answers[0].status == 200 else "two"
+        assert [result["output"] for result in at(b, ticket).status()["results"]] == [accepted]
+    laptop.leave()
+
+
+def test_a_bridge_without_redis_still_finds_the_results(servers: Servers, bridges: Pair, tmp_path: Path) -> None:
+    a, _ = bridges
+    config = parse(a.config.model_dump(exclude={"wakeups_url"}) | {"data_dir": str(tmp_path)})
+    alone = Bridge(create_app(config), config, a.tokens)
+    laptop = a.register()
+    ticket = alone.open(("read", "{}"))
+    laptop.post(laptop.claim()[0], "done")
+    assert at(alone, ticket).status()["state"] == "resolved"
+    alone.stop()
+    laptop.leave()
+
+
+@pytest.mark.parametrize(("key", "extra"), [("database_url", "postgresql"), ("wakeups_url", "redis")])
+def test_a_missing_driver_is_named_with_what_installs_it(key: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.config.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=rf"{key}.*clawback\[{extra}\]"):
+        parse({key: f"{extra}://127.0.0.1/x"})
+
+
+def test_random_steps_on_postgresql(servers: Servers) -> None:
+    class OnPostgresql(Steps):
+        database_url = staticmethod(servers.database_url)
+
+    case = OnPostgresql.TestCase
+    case.settings = settings(max_examples=4, stateful_step_count=30)
+    case("runTest").debug()

@@ -1,0 +1,98 @@
+"""Two bridge processes on one PostgreSQL and one Redis: a client may send each request of a turn to either of them."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.local_tools import DEFINITIONS
+from demo.service import Service
+from demo.stack import Stack, free_port
+from tests.e2e.conftest import call, export_with, upstream_log
+from tests.e2e.test_survives import results, text, tool_calls
+from tests.servers import Servers
+
+pytestmark = pytest.mark.servers
+
+
+@dataclass
+class Pair:
+    """The stack, whose plugin talks to bridge a, and bridge b."""
+
+    stack: Stack
+    urls: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("two-bridges")
+    exports = {
+        "holds": export_with(folder, "minimal"),
+        "lets-go": export_with(folder, "minimal", callback_wait_seconds=0),
+    }
+    with Servers() as servers:
+        keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
+        with Stack(folder, apps=[], exports=exports, bridge_keys=keys) as stack:
+            second = start_second(folder, stack)
+            try:
+                yield Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
+            finally:
+                second.stop()
+
+
+def start_second(folder: Path, stack: Stack) -> Service:
+    config = (folder / "clawback.toml").read_text()
+    config = re.sub(r"^port = .*$", f"port = {free_port()}", config, flags=re.MULTILINE)
+    config = re.sub(r"^data_dir = .*$", f'data_dir = "{folder / "second"}"', config, flags=re.MULTILINE)
+    path = folder / "second.toml"
+    path.touch(mode=0o600)
+    path.write_text(config)
+    command = [sys.executable, "-m", "bridge.cli", "serve", "--json", "--config", str(path)]
+    return Service("second", command, folder / "second.log")
+
+
+def ask(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], session: str) -> Any:
+    return httpx.stream(
+        "POST",
+        f"{pair.urls[where]}/v1/chat/completions",
+        json={"model": app, "messages": messages, "tools": DEFINITIONS, "stream": True},
+        headers={"Authorization": f"Bearer {pair.stack.client_token}", "X-Session-Affinity": session},
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("app", ["holds", "lets-go"])
+@pytest.mark.parametrize("way", ["ab", "ba", "abab", "aaba"])
+def test_each_request_of_a_turn_may_go_to_another_bridge(app: str, way: str, pair: Pair) -> None:
+    name = f"Way {way} {app}."
+    rounds = [line for number in range(len(way) - 1) for line in (call("exec", command=f"echo {number}"), "!then")]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "\n".join([name, *rounds, "!say the end"])}]
+    for where in way[:-1]:
+        with ask(pair, where, app, messages, name) as response:
+            assert response.status_code == 200, response.read()
+            messages.append({"role": "assistant", "content": None, "tool_calls": tool_calls(response)})
+        messages += results(messages, f"from {where}")
+    with ask(pair, way[-1], app, messages, name) as response:
+        assert text(response) == "the end"
+    asked = upstream_log(pair.stack, name)
+    assert len(asked) == len(way), "a finished round was asked for again"
+    given = [message["content"] for message in asked[-1]["request"]["messages"] if message["role"] == "tool"]
+    assert given == [f"from {where}" for where in way[:-1]]
+
+
+def test_the_last_bridge_has_the_answer_of_the_first(pair: Pair) -> None:
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": f"Both.\n{call('exec', command='x')}\n!then\n!say one answer"}
+    ]
+    with ask(pair, "a", "holds", messages, "both") as response:
+        messages.append({"role": "assistant", "content": None, "tool_calls": tool_calls(response)})
+    messages += results(messages, "ok")
+    for where in "aba":
+        with ask(pair, where, "holds", messages, "both") as response:
+            assert text(response) == "one answer"
+    assert len(upstream_log(pair.stack, "Both.")) == 2

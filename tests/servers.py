@@ -1,0 +1,105 @@
+"""PostgreSQL and Redis for tests that need them: processes of our own, on free ports of this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from demo.stack import free_port
+from tests.conftest import newest_postgresql
+
+SECONDS = 60
+
+
+class Servers:
+    """Both servers, empty. A context manager."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="clawback-servers-"))
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._postgres_port, self._redis_port = free_port(), free_port()
+        self._databases = 0
+        try:
+            self._start_postgres()
+            self._start_redis()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def redis_url(self) -> str:
+        """What `wakeups_url` takes."""
+        return f"redis://127.0.0.1:{self._redis_port}/0"
+
+    def database_url(self) -> str:
+        """Make an empty database and return what `database_url` takes."""
+        self._databases += 1
+        name = f"clawback{self._databases}"
+        command = [str(self._program("createdb")), *self._address, "-U", "postgres", name]
+        subprocess.run(command, check=True)
+        return f"postgresql://postgres@127.0.0.1:{self._postgres_port}/{name}"
+
+    def stop(self) -> None:
+        """End both."""
+        while self._started:
+            process = self._started.pop()
+            # PostgreSQL ends at SIGINT although clients are still connected.
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _address(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self._postgres_port)]
+
+    @staticmethod
+    def _program(name: str) -> Path:
+        folder = newest_postgresql()
+        assert folder is not None
+        return folder / name
+
+    def _start_postgres(self) -> None:
+        """PostgreSQL refuses to run as root, and its user could not reach a folder of root's."""
+        owner: dict[str, Any] = {}
+        data = self._folder / "postgres"
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, "postgres", "postgres")
+            owner = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        make = [str(self._program("initdb")), "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
+        subprocess.run(
+            [*make, "--no-sync"], check=True, cwd=self._folder, stdout=subprocess.DEVNULL, timeout=SECONDS, **owner
+        )
+        options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}"]
+        options += ["-c", "fsync=off", "-p", str(self._postgres_port)]
+        self._start([str(self._program("postgres")), "-D", str(data), *options], **owner)
+        self._wait([str(self._program("pg_isready")), "-q", *self._address], "PostgreSQL")
+
+    def _start_redis(self) -> None:
+        port = str(self._redis_port)
+        self._start(["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", ""])
+        self._wait(["redis-cli", "-h", "127.0.0.1", "-p", port, "ping"], "Redis")
+
+    def _start(self, command: list[str], **options: Any) -> None:
+        nowhere = subprocess.DEVNULL
+        self._started.append(subprocess.Popen(command, cwd=self._folder, stdout=nowhere, stderr=nowhere, **options))
+
+    @staticmethod
+    def _wait(question: list[str], name: str) -> None:
+        end = time.monotonic() + SECONDS
+        while subprocess.run(question, check=False, capture_output=True).returncode != 0:
+            assert time.monotonic() < end, f"{name} did not start"
+            time.sleep(0.1)
