@@ -38,6 +38,15 @@ def test_status_and_runs_tell_of_a_run_and_not_of_what_was_said(
     assert "No run is suspended." in clawback("runs", "--state", "suspended").stdout
 
 
+def whole_run(told: list[dict[str, str]]) -> str | None:
+    """Return a run that was told of from its beginning to its end: one may be under way when the telling begins."""
+    states: dict[str, list[str]] = {}
+    for each in told:
+        if each["what"] == "run":
+            states.setdefault(each["id"], []).append(each["state"])
+    return next((run for run, seen in states.items() if (seen[0], seen[-1]) == ("running", "finished")), None)
+
+
 def test_tail_tells_each_step_as_it_happens(stack: Stack, client: Client) -> None:
     command = [sys.executable, "-m", "bridge.cli", "tail", "--json", "--for", "60"]
     command += ["--config", str(stack.folder / "clawback.toml")]
@@ -54,17 +63,17 @@ def test_tail_tells_each_step_as_it_happens(stack: Stack, client: Client) -> Non
         thread = threading.Thread(target=speak)
         thread.start()
         told: list[dict[str, str]] = []
+        first: str | None = None
         try:
             for line in tail.stdout:
                 told.append(json.loads(line))
-                if any(each["what"] == "run" and each["state"] == "finished" for each in told):
+                if first := whole_run(told):
                     break
         finally:
             tail.terminate()
             speaking.set()
             thread.join(60)
-    first = next(each["id"] for each in told if each["what"] == "run" and each["state"] == "finished")
-    assert [each["state"] for each in told if each["what"] == "run" and each["id"] == first][-1] == "finished"
+    assert first
     steps = [(each["event"], each["tool"]) for each in told if each["what"] == "event" and each["run_id"] == first]
     assert ("resolve", "read") in steps
     assert ("settle", None) in steps
