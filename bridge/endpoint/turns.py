@@ -151,7 +151,7 @@ class Turns:
             raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
         session = identify(headers, messages, body)
         key = turn_key(session.key, app.model, messages)
-        joined = self._join(session, key, again=_is_retry(headers))
+        joined = self._join(session, key, asked, again=_is_retry(headers))
         joined = joined or self._take_up(app, session, key)
         if joined:
             return joined
@@ -183,11 +183,11 @@ class Turns:
         segment = self._runs.told(run.id, 0) or (live and live.current)
         return Reading(run.id, segment or self._runs.resume(run, self._runs.app(run.model) or app).current)
 
-    def _join(self, session: Session, key: str, *, again: bool) -> Reading | None:
+    def _join(self, session: Session, key: str, asked: RunRequest, *, again: bool) -> Reading | None:
         """Return what the same request gets already, where whoever sends it was not told all of it.
 
         A client that names no session may be another one that happens to say the same, so it joins only what its own
-        first request left behind, or where it says that it tries again.
+        first request left behind, with the same tools and parameters, or where it says that it tries again.
         """
         run = self._store.latest_run_of_turn(key)
         live = self._runs.live(run.id) if run else None
@@ -196,7 +196,7 @@ class Turns:
         segment = live.segment(0) or self._runs.told(run.id, 0)
         if segment is None or segment.failed:
             return None
-        mine = session.key is not None or segment.abandoned
+        mine = session.key is not None or (segment.abandoned and _asks_alike(run, asked))
         waits = not segment.delivered and (bool(segment.readers) or self._may_return(segment))
         return Reading(run.id, segment) if again or (mine and (run.state == "running" or waits)) else None
 
@@ -226,6 +226,12 @@ class Turns:
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and run.auxiliary is None and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, "the client began a new turn instead of sending the results")
+
+
+def _asks_alike(run: RunRow, asked: RunRequest) -> bool:
+    """Say whether a run was begun with what this request asks for, but for the words of its transcript."""
+    begun = RunRequest.model_validate_json(run.request)
+    return (begun.tools, begun.tool_choice, begun.parameters) == (asked.tools, asked.tool_choice, asked.parameters)
 
 
 def _is_retry(headers: Mapping[str, str]) -> bool:

@@ -1,6 +1,7 @@
 """The official Python SDK: chat completions."""
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -296,3 +297,24 @@ def test_what_is_refused_is_an_error_of_the_sdk_with_its_param(client: openai.Op
 def test_models_are_listed_and_found(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["minimal"]
     assert client.models.retrieve("minimal").owned_by == "dify"
+
+
+def test_the_same_words_with_other_tools_are_not_the_turn_that_someone_left(
+    client: openai.OpenAI, stack: Stack
+) -> None:
+    messages = say("!sleep 4", "!say Late.")
+    seen = stack.bridge.log.read_text().count("the client went away")
+    with httpx.stream(
+        "POST",
+        f"{stack.base_url}/chat/completions",
+        json={"model": MODEL, "messages": messages, "stream": True},
+        headers={"Authorization": f"Bearer {stack.client_token}"},
+        timeout=20,
+    ) as left:
+        assert left.status_code == 200
+    deadline = time.monotonic() + 20
+    while stack.bridge.log.read_text().count("the client went away") == seen:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    other = client.chat.completions.with_raw_response.create(model=MODEL, messages=messages, tools=[READ])
+    assert other.headers["x-clawback-run"] != left.headers["x-clawback-run"]
