@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from package.errors import PackageError
+from package.imported import imported
 
 # What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
 PROJECT_FOLDER = "package/plugin/"
@@ -17,7 +18,6 @@ PATTERNS = (
     "_assets/*.svg",
     "provider/**/*.py",
     "provider/**/*.yaml",
-    "tools/**/*.py",
     f"{PROJECT_FOLDER}pyproject.toml",
     f"{PROJECT_FOLDER}requirements.txt",
     f"{PROJECT_FOLDER}uv.lock",
@@ -38,4 +38,6 @@ def package_contents(root: Path) -> dict[str, Path]:
         if not found and pattern not in OPTIONAL_PATTERNS:
             raise PackageError(f"{root} has no {pattern}. Run this in a checkout of Clawback.")
         contents |= {path.relative_to(root).as_posix().removeprefix(PROJECT_FOLDER): path for path in found}
-    return contents
+    # The bridge uses modules of `tools` that the plugin does not.
+    sources = [path for path in contents.values() if path.suffix == ".py"]
+    return contents | {path.relative_to(root).as_posix(): path for path in imported(root, sources)}

@@ -15,7 +15,9 @@ BELONGS = (
     "provider/clawback.yaml",
     "provider/models/llm/llm.py",
     "readme/README_zh_Hans.md",
+    "tools/__init__.py",
     "tools/calls.py",
+    "tools/late.py",
 )
 STAYS = (
     ".env",
@@ -26,6 +28,7 @@ STAYS = (
     "uv.lock",
     "tests/test_x.py",
     "tools/notes.txt",
+    "tools/only_of_the_bridge.py",
 )
 DERIVED = ("pyproject.toml", "requirements.txt", "uv.lock")
 
@@ -35,7 +38,9 @@ def checkout(tmp_path: Path) -> Path:
     for name in (*BELONGS, *STAYS, *(f"package/plugin/{name}" for name in DERIVED)):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_text("" if path.suffix == ".py" else name)
+    (tmp_path / "provider/models/llm/llm.py").write_text("def later():\n    from tools.late import something\n")
+    (tmp_path / "tools/late.py").write_text("from tools import calls\n")
     return tmp_path
 
 

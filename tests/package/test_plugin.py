@@ -42,7 +42,7 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_nothing_of_the_plugin_is_left_out() -> None:
-    folders = ("provider", "tools", "_assets", "readme")
+    folders = ("provider", "_assets", "readme")
     listing = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True, check=True)
     tracked = {name for name in listing.stdout.split("\0") if name and (ROOT / name).exists()}
     assert tracked - set(package_contents(ROOT)) == set()
