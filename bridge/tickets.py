@@ -313,8 +313,11 @@ class Tickets:
             self._resuming.soon(run.id)
         elif run.direction == "executor":
             self._runs.wakeups.wake(CALLS)
-        elif not ticket.undecided and ticket.segment is None and (live := self._runs.live(run.id)):
-            live.deliver(ticket)
+        elif not ticket.undecided and ticket.segment is None:
+            if live := self._runs.live(run.id):
+                live.deliver(ticket)
+            else:
+                self._runs.wakeups.wake(OPENED + ticket.id)
 
     def cancel(self, ticket_id: str, reason: str, invocation_id: str | None = None) -> TicketStatus:
         """The plugin no longer waits. An invocation whose ticket a later one has taken over changes nothing."""

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from demo.local_tools import DEFINITIONS
 from demo.service import Service
 from demo.stack import Stack, free_port
 from tests.e2e.conftest import call, export_with, upstream_log
+from tests.e2e.executors import wait_for
 from tests.e2e.test_survives import results, text, tool_calls
 from tests.servers import Servers
 
@@ -35,8 +37,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         "holds": export_with(folder, "minimal"),
         "lets-go": export_with(folder, "minimal", callback_wait_seconds=0),
     }
+    policy = folder / "policy.toml"
+    policy.write_text('[[rules]]\ndirection = "endpoint"\ntool = "write"\naction = "ask"\n')
     with Servers() as servers:
-        keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
+        keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url, "policy": str(policy)}
         with Stack(folder, apps=[], exports=exports, bridge_keys=keys) as stack:
             second = start_second(folder, stack)
             try:
@@ -96,3 +100,27 @@ def test_the_last_bridge_has_the_answer_of_the_first(pair: Pair) -> None:
         with ask(pair, where, "holds", messages, "both") as response:
             assert text(response) == "one answer"
     assert len(upstream_log(pair.stack, "Both.")) == 2
+
+
+@pytest.mark.parametrize(("client", "person"), ["ab", "ba"])
+def test_a_call_that_was_approved_at_one_bridge_is_delivered_by_the_other(client: str, person: str, pair: Pair) -> None:
+    name = f"Asked at {client}."
+    messages = [{"role": "user", "content": f"{name}\n{call('write', path='x', content='y')}\n!then\n!say written"}]
+    headers = {"Authorization": f"Bearer {pair.stack.operator_token}"}
+    operator = f"{pair.urls[person]}/operator/v1"
+
+    def waiting() -> str | None:
+        calls = httpx.get(f"{operator}/approvals", headers=headers).json()["calls"]
+        return str(calls[0]["id"]) if calls else None
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(calls_of, pair, client, messages, name)
+        approved = httpx.post(f"{operator}/calls/{wait_for(waiting)}/approve", json={"by": "ann"}, headers=headers)
+        assert approved.status_code == 200, approved.text
+        (made,) = asked.result(60)
+    assert made["function"]["name"] == "write"
+
+
+def calls_of(pair: Pair, where: str, messages: list[dict[str, Any]], session: str) -> list[dict[str, Any]]:
+    with ask(pair, where, "holds", messages, session) as response:
+        return tool_calls(response)
