@@ -135,10 +135,20 @@ def test_a_wait_beyond_the_execution_limit_suspends_the_run_and_resumes_it(stack
     assert run.attempt == 2
 
 
-def test_a_plugin_that_is_killed_comes_back(daemon: Daemon, stack: Stack, tmp_path: Path) -> None:
+def answers(plugin: PluginDaemon) -> bool:
+    """Whether the plugin's process is ready: the daemon takes it for one as soon as it runs."""
+    request = {"provider": "clawback", "model_type": "llm", "model": "main", "credentials": {}}
+    try:
+        return bool(list(plugin.invoke("get_ai_model_schemas", request)))
+    except DaemonError:
+        return False
+
+
+def test_a_plugin_that_is_killed_comes_back(daemon: Daemon, stack: Stack, plugin: PluginDaemon, tmp_path: Path) -> None:
     killed = daemon.plugin_pid
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
     wait_until(lambda: daemon.plugin_pid not in (None, killed), "another plugin process", 30)
+    wait_until(lambda: answers(plugin), "an answer of the new process", 60)
     outcome = ask(stack, tmp_path, f"Again.\n{WRITE}\n!then\n!say back")
     assert outcome.reply.text == "back"
