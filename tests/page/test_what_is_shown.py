@@ -104,3 +104,27 @@ def test_executors_and_their_tools(ann: Person) -> None:
     with ann.bridge.store.transaction() as connection:
         connection.exec_driver_sql("UPDATE executors SET seen_at = seen_at - 1000")
     assert "laptop gone" in words(ann.get("/executors").text)
+
+
+def test_nothing_that_anybody_writes_becomes_markup(make_bridge: MakeBridge) -> None:
+    bridge = make_bridge('[[rules]]\naction = "ask"\n', log_content=True)
+    mark = "\"'><x-mark>"
+    bridge.register(f"laptop {mark}", tools=[READ], patterns=[f"read{mark}", "read"])
+    ticket = bridge.open((f"read{mark}", f'{{"{mark[1:]}": "{mark[1:]}"}}'), (f"read{mark}", mark))
+    run, action = ticket.request["run_id"], f"/calls/{ticket.calls[0]}/decision"
+    bridge.store.nodes.started(run, 1, "e", mark, mark)
+    bridge.store.update_run(run, model=mark, workflow_run_id=mark, conversation_id=mark, error=mark)
+    ann = Person(bridge)
+    ann.log_in(mark)
+    answers = [ann.get(path) for path in ("/", f"/runs/{run}", "/approvals", "/executors", "/health")]
+    answers += [
+        ann.get("/", **{"Accept-Language": mark}),
+        ann.get(f"/runs/{mark}"),
+        ann.get(f"/?text={mark}&tool={mark}"),
+    ]
+    answers.append(Person(bridge).log_in(mark, "wrong", back=f"/{mark}"))
+    answers += [ann.send("/approvals", action, decision=way, text=mark) for way in ("edit", mark)]
+    assert "x-mark" in "".join(answer.text for answer in answers[:2])
+    for answer in answers:
+        assert "<x-mark" not in answer.text
+        assert f'value="{mark[0]}' not in answer.text.replace('value=""', "")
