@@ -13,6 +13,7 @@ from box import basic_app
 from box.inputs import Variable
 
 WORKFLOW = "workflow"
+CONTAINERS = frozenset({"iteration", "iteration-start", "loop", "loop-start", "loop-end"})
 
 
 class AppExportError(ValueError):
@@ -50,8 +51,7 @@ class App:
         mode = str(export["app"]["mode"])
         if mode in basic_app.MODES and "model_config" in export:
             export = basic_app.as_chatflow(export)
-            text = yaml.safe_dump(export, allow_unicode=True)
-        plan = inspect(text)
+        plan = inspect(yaml.safe_dump(_without_containers(export), allow_unicode=True))
         if plan.load_status is not LoadStatus.LOADABLE:
             raise AppExportError(f"{path}: {plan.load_reason}")
         app, workflow = export["app"], export["workflow"]
@@ -82,6 +82,17 @@ class App:
     def is_basic(self) -> bool:
         """Whether it is an app without a workflow of its own, whose stream tells of none."""
         return self.mode in basic_app.MODES
+
+
+def _without_containers(export: dict[str, Any]) -> dict[str, Any]:
+    """Return the export without what graphon's importer refuses, although graphon's engine runs it."""
+    workflow = export.get("workflow")
+    if not isinstance(workflow, dict):
+        return export
+    kept = [node for node in workflow["graph"]["nodes"] if node["data"].get("type") not in CONTAINERS]
+    names = {node["id"] for node in kept}
+    edges = [each for each in workflow["graph"].get("edges") or () if {each["source"], each["target"]} <= names]
+    return {**export, "workflow": {**workflow, "graph": {"nodes": kept, "edges": edges}}}
 
 
 def _runnable(graph: dict[str, Any]) -> dict[str, Any]:

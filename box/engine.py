@@ -57,19 +57,25 @@ class Execution:
         parameters = GraphInitParams(
             workflow_id=app.workflow_id, graph_config=graph_config, run_context={}, call_depth=0
         )
-        nodes = BoxNodeFactory(
-            graph_init_params=parameters,
-            graph_runtime_state=self.state,
-            models=models,
-            caller=caller,
-            messages=turn.messages,
-        )
+
+        def nodes(parameters: GraphInitParams, state: GraphRuntimeState) -> BoxNodeFactory:
+            return BoxNodeFactory(
+                graph_init_params=parameters,
+                graph_runtime_state=state,
+                models=models,
+                caller=caller,
+                messages=turn.messages,
+            )
+
         self._engine = GraphEngine(
             workflow_id=app.workflow_id,
-            graph=Graph.init(graph_config=graph_config, node_factory=nodes, root_node_id=app.root_node_id),
+            graph=Graph.init(
+                graph_config=graph_config, node_factory=nodes(parameters, self.state), root_node_id=app.root_node_id
+            ),
             graph_runtime_state=self.state,
             command_channel=InMemoryChannel(),
             config=_WORKERS,
+            child_engine_builder=_ChildEngines(nodes),
         )
         self._engine.layer(ExecutionLimitsLayer(max_steps=limits.workflow_steps, max_time=limits.workflow_seconds))
 
@@ -90,6 +96,42 @@ class Execution:
         """The conversation variables as they now are."""
         values = {name: self.state.variable_pool.get(("conversation", name)) for name in names}
         return {name: value.to_object() for name, value in values.items() if value is not None}
+
+
+class _ChildEngines:
+    """Makes the engine of each round of an iteration or a loop. Source: core/workflow/workflow_entry.py."""
+
+    def __init__(self, nodes: Callable[[GraphInitParams, GraphRuntimeState], BoxNodeFactory]) -> None:
+        self._nodes = nodes
+
+    def build_child_engine(
+        self,
+        *,
+        workflow_id: str,
+        graph_init_params: GraphInitParams,
+        parent_graph_runtime_state: GraphRuntimeState,
+        root_node_id: str,
+        variable_pool: VariablePool | None = None,
+    ) -> GraphEngine:
+        """Return an engine that begins at the container's first node."""
+        state = GraphRuntimeState(
+            variable_pool=variable_pool or parent_graph_runtime_state.variable_pool,
+            start_at=time.perf_counter(),
+            ready_queue=PatientReadyQueue(),
+        )
+        graph = Graph.init(
+            graph_config=graph_init_params.graph_config,
+            node_factory=self._nodes(graph_init_params, state),
+            root_node_id=root_node_id,
+        )
+        return GraphEngine(
+            workflow_id=workflow_id,
+            graph=graph,
+            graph_runtime_state=state,
+            command_channel=InMemoryChannel(),
+            config=_WORKERS,
+            child_engine_builder=self,
+        )
 
 
 def _variables(app: App, turn: Turn) -> VariablePool:

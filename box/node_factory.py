@@ -14,7 +14,12 @@ from graphon.enums import BuiltinNodeTypes
 from graphon.model_runtime.entities.llm_entities import LLMMode
 from graphon.model_runtime.entities.message_entities import PromptMessage
 from graphon.nodes.base.node import Node
+from graphon.nodes.iteration.iteration_node import IterationNode
+from graphon.nodes.iteration.iteration_start_node import IterationStartNode
 from graphon.nodes.llm import LLMNode, LLMNodeData
+from graphon.nodes.loop.loop_end_node import LoopEndNode
+from graphon.nodes.loop.loop_node import LoopNode
+from graphon.nodes.loop.loop_start_node import LoopStartNode
 from graphon.nodes.parameter_extractor.entities import ParameterExtractorNodeData
 from graphon.nodes.parameter_extractor.parameter_extractor_node import ParameterExtractorNode
 from graphon.nodes.question_classifier import (
@@ -66,6 +71,14 @@ class BoxNodeFactory:
     def create_node(self, node_config: NodeConfigDict) -> Node[Any]:
         """A node of the graph."""
         data = _plain(node_config["data"])
+        container = _CONTAINERS.get(data["type"])
+        if container is not None:
+            return container(
+                node_id=str(node_config["id"]),
+                data=container.validate_node_data(cast("Any", data)),
+                graph_init_params=self._graph_init_params,
+                graph_runtime_state=self._graph_runtime_state,
+            )
         build = self._MODEL_NODES.get(data["type"])
         if build is None:
             return self._other_nodes.create_node(node_config)
@@ -133,6 +146,15 @@ class BoxNodeFactory:
         BuiltinNodeTypes.QUESTION_CLASSIFIER: _question_classifier,
         BuiltinNodeTypes.PARAMETER_EXTRACTOR: _parameter_extractor,
     }
+
+
+_CONTAINERS: Mapping[str, type[Node[Any]]] = {
+    BuiltinNodeTypes.ITERATION: IterationNode,
+    BuiltinNodeTypes.ITERATION_START: IterationStartNode,
+    BuiltinNodeTypes.LOOP: LoopNode,
+    BuiltinNodeTypes.LOOP_START: LoopStartNode,
+    BuiltinNodeTypes.LOOP_END: LoopEndNode,
+}
 
 
 def _plain(data: Any) -> dict[str, Any]:

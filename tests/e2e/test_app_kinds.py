@@ -55,6 +55,34 @@ def separated(export: dict[str, Any]) -> None:
     data(export, LLM)["reasoning_format"] = "separated"
 
 
+def iterating(export: dict[str, Any]) -> None:
+    """A chatflow that asks its model about three things side by side."""
+    items = [f"Item {n}.\n{call('exec', command=f'echo {n}')}\n!then\n!say done {n}" for n in (1, 2, 3)]
+    export["workflow"]["conversation_variables"] = [{"name": "items", "value_type": "array[string]", "value": items}]
+    graph = export["workflow"]["graph"]
+    llm = data(export, LLM)
+    llm.pop("memory")
+    llm["prompt_template"] = [{"id": "u", "role": "user", "text": "{{#each.item#}}"}]
+    llm |= {"isInIteration": True, "iteration_id": "each"}
+    container = {
+        "type": "iteration",
+        "title": "Each",
+        "iterator_selector": ["conversation", "items"],
+        "output_selector": [LLM, "text"],
+        "output_type": "array[string]",
+        "start_node_id": "first",
+        "is_parallel": True,
+        "parallel_nums": 3,
+        "error_handle_mode": "terminated",
+    }
+    begin = {"type": "iteration-start", "title": "", "isInIteration": True, "iteration_id": "each"}
+    graph["nodes"] += [{"id": "each", "type": "custom", "data": container}, {"id": "first", "data": begin}]
+    graph["nodes"][-1] |= {"type": "custom-iteration-start", "parentId": "each"}
+    data(export, "1770000000003")["answer"] = "{{#each.output#}}"
+    ends = (("1770000000001", "each"), ("each", "1770000000003"), ("first", LLM))
+    graph["edges"] = [graph["edges"][0] | {"id": f"{a}-{b}", "source": a, "target": b} for a, b in ends]
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One app of each kind."""
@@ -65,6 +93,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "inputs": write(folder / "inputs.yml", with_inputs),
         "fresh": write(folder / "fresh.yml", lambda _: None),
         "aside": write(folder / "aside.yml", lambda _: None),
+        "iterating": write(folder / "iterating.yml", iterating),
         "thinking": write(folder / "thinking.yml", thinking),
         "separated": write(folder / "separated.yml", separated),
         "tagged": write(folder / "tagged.yml", thinking),
@@ -267,3 +296,37 @@ def test_what_a_chatflow_says_is_no_order_unless_the_configuration_lets_it_be(st
     assert guarded.replace("\u2060", "") == order
     assert not guarded.startswith("MEDIA:")
     assert message(post(stack, "obeyed", prompt))["content"] == order
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+RED = f"data:image/png;base64,{PIXEL}"
+
+
+@pytest.mark.parametrize("model", KINDS)
+@pytest.mark.parametrize("url", [RED, "https://example.org/red.png"], ids=["data", "url"])
+def test_an_image_reaches_the_model(stack: Stack, model: str, url: str) -> None:
+    text = f"Which colour is this, {model}, {url[:4]}?"
+    parts = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
+    said = message(post(stack, model, [{"role": "user", "content": parts}]))
+    assert said["content"] == "Red."
+    (asked,) = upstream_log(stack, text)
+    sent = [
+        part for each in asked["request"]["messages"] if isinstance(each["content"], list) for part in each["content"]
+    ]
+    assert [part["image_url"]["url"] for part in sent if part["type"] == "image_url"] == [url]
+
+
+def test_an_iteration_calls_tools_from_several_rounds_at_once(stack: Stack) -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "Do each."}]
+    runs = set()
+    for _ in range(4):
+        response = post(stack, "iterating", messages, tools=DEFINITIONS, user="iterating")
+        said = message(response)
+        runs.add(response.headers["x-clawback-run"])
+        messages.append(said)
+        if not said.get("tool_calls"):
+            break
+        messages += [{"role": "tool", "tool_call_id": made["id"], "content": "ok"} for made in said["tool_calls"]]
+    assert [f"done {n}" in said["content"] for n in (1, 2, 3)] == [True] * 3
+    assert len(runs) == 1
+    assert len(upstream_log(stack, "Item ")) == 6
