@@ -52,6 +52,8 @@ class ExecutorRuns:
         )
         with self._runs.lock:
             former = self._store.latest_run_of_turn(turn)
+            if former and former.state == "running" and self._is_left_over(former):
+                return former
             if former and former.state == "finished" and resumed:
                 # A node before the one that was suspended: it has its answer, and its tools are not run again.
                 self._store.update_run(former.id, attempt=former.attempt + 1)
@@ -67,6 +69,10 @@ class ExecutorRuns:
             self._store.insert_run(run)
         log.info("an executors' run started", extra={"run": run.id, "tools": len(tools)})
         return run
+
+    def _is_left_over(self, run: RunRow) -> bool:
+        """Whether the bridge was killed between the run and its invocation, which asks again now."""
+        return run.created_at < self._born and not self._store.has_invocations(run.id)
 
     def _new(self, request: AttachRequest, asked: str, session: str, turn: str) -> RunRow:
         now = time.time()

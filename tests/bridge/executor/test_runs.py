@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bridge.executor.conftest import Bridge
+from tests.bridge.executor.conftest import Bridge, MakeBridge
 
 
 def record(bridge: Bridge, attached: dict[str, str], **more: object) -> None:
@@ -25,6 +25,25 @@ def test_the_same_question_again_is_a_run_of_its_own(bridge: Bridge) -> None:
     first = bridge.attach()
     record(bridge, first, text="the answer")
     assert bridge.attach()["run_id"] != first["run_id"]
+
+
+def test_a_bridge_that_is_killed_while_a_run_begins_leaves_none_behind(make_bridge: MakeBridge) -> None:
+    first = make_bridge()
+    first.register()
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    first.store.attach_invocation = killed  # type: ignore[method-assign,assignment]
+    with pytest.raises(Killed):
+        first.attach()
+    again = make_bridge()
+    run_id = again.attach()["run_id"]
+    assert again.store.run_ids() == [run_id]
+    assert again.attach()["run_id"] != run_id, "another invocation that asks the same is a run of its own"
 
 
 def test_a_conversations_runs_are_found_under_one_key(bridge: Bridge) -> None:
