@@ -33,7 +33,9 @@ def create_blueprint(access: Access, store: Store, process: PluginProcess | Plug
     @blueprint.get("/state")
     def state() -> Response:
         runs = [_run_fields(run) for run in store.runs()]
-        return jsonify({"plugin": {"pid": process.pid, "starts": process.starts}, "runs": runs})
+        return jsonify(
+            {"plugin": {"pid": process.pid, "starts": process.starts}, "runs": runs, "uploads": store.uploads()}
+        )
 
     @blueprint.get("/plugin/log")
     def plugin_log() -> Response:

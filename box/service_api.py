@@ -1,7 +1,7 @@
 """Dify's service API, as far as a chatflow or workflow needs it.
 
 Sources: controllers/service_api/app/*.py, controllers/service_api/end_user/end_user.py.
-Differs from Dify: no file upload, audio, feedback, suggested questions, annotations or logs.
+Differs from Dify: no audio, feedback, suggested questions, annotations or logs.
 """
 
 import json
@@ -34,6 +34,7 @@ def create_blueprint(access: Access, store: Store, runs: Runs, imitation: Imitat
     for method, path, view in (
         ("POST", "/chat-messages", api.chat),
         ("POST", "/chat-messages/<task_id>/stop", api.stop_chat),
+        ("POST", "/files/upload", api.upload),
         ("POST", "/workflows/run", api.run_workflow),
         ("POST", "/workflows/tasks/<task_id>/stop", api.stop_workflow),
         ("GET", "/workflows/run/<run_id>", api.workflow_run),
@@ -70,10 +71,22 @@ class _ServiceApi:
         if body.conversation_id and self._store.find_conversation(body.conversation_id, user) is None:
             raise NotFound("Conversation Not Exists.")
         _require_workflow(app, body.workflow_id)
+        for file in body.files or ():
+            if file.get("transfer_method") == "local_file" and not self._store.upload(user, file["upload_file_id"]):
+                raise ValueError("Invalid upload file")
         wanted = Request(body.inputs, body.query, body.conversation_id, body.auto_generate_name)
         if body.response_mode == "streaming":
             return _stream(self._runs.stream(app, user, wanted))
         return _json(self._runs.block(app, user, wanted), _JSON_OF_RUNS)
+
+    def upload(self) -> Response:
+        """Keep an upload. Differs from Dify: of a file only its name, size and kind are kept, and no node sees it."""
+        app = self._access.app()
+        user = self._store.end_user(app.id, request.form.get("user"))
+        given = request.files["file"]
+        size = len(given.stream.read())
+        kept = self._store.add_upload(user, {"name": given.filename, "size": size, "mime_type": given.mimetype})
+        return Response(json.dumps(kept), status=201, content_type="application/json")
 
     def stop_chat(self, task_id: str) -> Response:
         app = self._access.app()

@@ -115,6 +115,7 @@ class Store:
         self._conversations: dict[str, Conversation] = {}
         self._messages: dict[str, list[Message]] = {}
         self._runs: dict[str, WorkflowRun] = {}
+        self._uploads: dict[str, dict[str, Any]] = {}
 
     def end_user(self, app_id: str, session_id: str | None) -> EndUser:
         """The end user behind a `user` string, made on first sight; no string means the default user."""
@@ -161,6 +162,23 @@ class Store:
         """A conversation's messages, oldest first."""
         with self._lock:
             return list(self._messages.get(conversation_id, ()))
+
+    def add_upload(self, user: EndUser, file: dict[str, Any]) -> dict[str, Any]:
+        """Keep what an end user uploaded, and return it with its id."""
+        kept = {"id": new_id(), "created_by": user.id, **file}
+        with self._lock:
+            self._uploads[kept["id"]] = kept
+        return kept
+
+    def upload(self, user: EndUser, upload_id: str) -> dict[str, Any] | None:
+        """An upload of this end user."""
+        found = self._uploads.get(upload_id)
+        return found if found is not None and found["created_by"] == user.id else None
+
+    def uploads(self) -> list[dict[str, Any]]:
+        """Every upload."""
+        with self._lock:
+            return list(self._uploads.values())
 
     def add_run(self, run: WorkflowRun) -> None:
         """Keep a new workflow run."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from bridge import request_id
 from bridge.answer_view import AnswerView, view_of
 from bridge.app_facts import AppCatalogue
+from bridge.app_images import files_of
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
 from bridge.dify.errors import (
@@ -217,14 +218,17 @@ class Runs:
     def _listen(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         query, inputs = self._with_marker(app, run, request)
         client, trace_id = self.client(app.model), self.observers.trace_id(run.id)
-        if self.catalogue.of(app).kind == "workflow":
-            going = client.run_workflow(inputs=inputs, user=run.dify_user, trace_id=trace_id)
+        facts = self.catalogue.of(app)
+        files = files_of(client, facts.images, request, run.dify_user)
+        if facts.kind == "workflow":
+            going = client.run_workflow(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
         else:
             going = client.chat(
                 query=query,
                 inputs=inputs,
                 user=run.dify_user,
                 conversation_id=run.conversation_id,
+                files=files,
                 trace_id=trace_id,
             )
         with going as stream:

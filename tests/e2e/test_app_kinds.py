@@ -55,6 +55,11 @@ def separated(export: dict[str, Any]) -> None:
     data(export, LLM)["reasoning_format"] = "separated"
 
 
+def taking_images(export: dict[str, Any]) -> None:
+    """A chatflow that takes images itself."""
+    export["workflow"]["features"]["file_upload"]["enabled"] = True
+
+
 def iterating(export: dict[str, Any]) -> None:
     """A chatflow that asks its model about three things side by side."""
     items = [f"Item {n}.\n{call('exec', command=f'echo {n}')}\n!then\n!say done {n}" for n in (1, 2, 3)]
@@ -93,6 +98,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "inputs": write(folder / "inputs.yml", with_inputs),
         "fresh": write(folder / "fresh.yml", lambda _: None),
         "aside": write(folder / "aside.yml", lambda _: None),
+        "images": write(folder / "images.yml", taking_images),
         "iterating": write(folder / "iterating.yml", iterating),
         "thinking": write(folder / "thinking.yml", thinking),
         "separated": write(folder / "separated.yml", separated),
@@ -330,3 +336,22 @@ def test_an_iteration_calls_tools_from_several_rounds_at_once(stack: Stack) -> N
     assert [f"done {n}" in said["content"] for n in (1, 2, 3)] == [True] * 3
     assert len(runs) == 1
     assert len(upstream_log(stack, "Item ")) == 6
+
+
+def test_an_app_that_takes_images_gets_them_as_files(stack: Stack) -> None:
+    parts = [{"type": "text", "text": "Which colour has the file?"}]
+    parts += [{"type": "image_url", "image_url": {"url": url}} for url in (RED, "https://example.org/red.png")]  # type: ignore[misc]
+    assert message(post(stack, "images", [{"role": "user", "content": parts}]))["content"] == "Red."
+    (upload,) = httpx.get(f"{stack.box_url}/box/state").json()["uploads"]
+    assert (upload["name"], upload["mime_type"], upload["size"]) == ("image.png", "image/png", 70)
+
+
+@pytest.mark.parametrize(
+    ("image", "status", "code"),
+    [("!" * 8, 400, "invalid_image"), ("A" * 4 * (10 * 1024 * 1024 // 3 + 4), 413, "too_large")],
+    ids=["no base64", "too large"],
+)
+def test_an_image_that_the_app_cannot_take_is_refused(stack: Stack, image: str, status: int, code: str) -> None:
+    parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}]
+    response = post(stack, "images", [{"role": "user", "content": parts}])
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
