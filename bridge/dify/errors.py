@@ -212,7 +212,8 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
         UpstreamUnavailable,
         r"InvokeConnectionError|InvokeServerUnavailableError|connection (error|refused|reset|timed out)"
         r"|server unavailable|service unavailable|bad gateway|overloaded"
-        r"|plugin daemon service failed|no proper instance|cannot be reached|said nothing for too long|broke off before its end"
+        r"|plugin daemon service failed|no proper instance|cannot be reached|said nothing for too long"
+        r"|broke off before its end"
         r"|{status}(408|425|5\d\d)\b",
     ),
     (RequestRefused, r"InvokeBadRequestError|bad request|invalid_request_error|{status}4(00|04|13|22)\b"),
