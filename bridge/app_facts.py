@@ -15,7 +15,14 @@ from bridge.dify.errors import DifyError
 
 Kind = Literal["chatflow", "workflow", "chat", "agent"]
 
-_KINDS: dict[str, Kind] = {"workflow": "workflow", "chat": "chat", "agent-chat": "agent", "agent": "agent"}
+_KINDS: dict[str, Kind] = {
+    "advanced-chat": "chatflow",
+    "": "chatflow",
+    "workflow": "workflow",
+    "chat": "chat",
+    "agent-chat": "agent",
+    "agent": "agent",
+}
 _KNOWN_SECONDS = 300.0
 _UNKNOWN_SECONDS = 10.0
 
@@ -37,6 +44,11 @@ class AppFacts:
     kind: Kind
     inputs: tuple[InputField, ...] | None = None
     images: ImageRules | None = None
+
+
+def kind_of(mode: str) -> Kind | None:
+    """Return the kind of an app of this mode, None where it is not served. Old versions of Dify name no mode."""
+    return _KINDS.get(mode)
 
 
 class AppCatalogue:

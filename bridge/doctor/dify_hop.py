@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from bridge.app_facts import kind_of
 from bridge.config import App, is_loopback
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
@@ -34,10 +35,12 @@ def look_at_dify(app: App) -> Iterator[Line]:
             return
         yield ok("Dify", app.base_url, app.model)
         yield ok("key", f"opens “{info.name}”", app.model)
-        if info.mode not in {"advanced-chat", ""}:
-            yield failed("kind", f"“{info.name}” is of the kind {info.mode}, not a chatflow", _rekey(app), app.model)
+        kind = kind_of(info.mode)
+        if kind is None:
+            text = f"“{info.name}” is of the kind {info.mode}, which cannot be served"
+            yield failed("kind", text, _rekey(app), app.model)
             return
-        yield ok("kind", "chatflow", app.model)
+        yield ok("kind", kind, app.model)
         yield from _published(client, app)
 
 

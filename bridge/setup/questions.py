@@ -44,7 +44,7 @@ def app(address: str) -> tuple[FoundApp, str]:
     if found.problem:
         click.secho(f"  It cannot answer yet. {found.problem}", fg="yellow", err=True)
     else:
-        click.echo(f"  Found the chatflow “{found.name}”.", err=True)
+        click.echo(f"  Found the app “{found.name}”.", err=True)
     return found, key
 
 

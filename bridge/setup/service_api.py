@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bridge.app_facts import kind_of
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
 from bridge.setup.errors import SetupError
@@ -73,7 +74,7 @@ def _candidates(typed: str) -> Iterator[str]:
 
 
 def look_at(base_url: str, api_key: str) -> FoundApp:
-    """Return the app that a key opens. Raises SetupError when there is none, or one that is no chatflow."""
+    """Return the app that a key opens. Raises SetupError when there is none, or one of a kind that is not served."""
     try:
         with closing(DifyClient(base_url, api_key, timeouts=_PATIENCE)) as client:
             return _described(client)
@@ -89,10 +90,10 @@ def look_at(base_url: str, api_key: str) -> FoundApp:
 
 def _described(client: DifyClient) -> FoundApp:
     info = client.info()
-    if info.mode not in {"advanced-chat", ""}:
+    if kind_of(info.mode) is None:
         raise SetupError(
-            f"The key opens “{info.name}”, which is an app of the kind {info.mode!r}. Clawback needs a chatflow: "
-            "create one in Dify (or import one of examples/), publish it, and use its key"
+            f"The key opens “{info.name}”, which is an app of the kind {info.mode!r}. Clawback shows chatflows, "
+            "workflows, chat apps and agents: create one in Dify, or import one of examples/, and use its key"
         )
     try:
         client.parameters()

@@ -28,19 +28,11 @@ def _with_a_required_input(export: dict[str, Any]) -> None:
     _node(export, "start")["variables"] = [variable | {"options": []}]
 
 
-def _as_a_workflow(export: dict[str, Any]) -> None:
-    export["app"]["mode"] = "workflow"
-    data = _node(export, "answer")
-    data.clear()
-    data.update({"type": "end", "title": "End", "outputs": []})
-
-
 DIFFERENCES: dict[str, Callable[[dict[str, Any]], None]] = {
     "without-callbacks": _without_callbacks,
     "of-another-provider": _of_another_provider,
     "without-callback-key": _without_callback_key,
     "with-a-required-input": _with_a_required_input,
-    "workflow": _as_a_workflow,
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from demo.stack import ROOT, Stack, free_port
 from tests.bridge.setup import exports
-from tests.bridge.setup.clock_proxy import clock_of
+from tests.bridge.setup.another_dify import another
 from tests.bridge.setup.patient import Patient, another_dify, restart
 
 PatientOf = Callable[..., Patient]
@@ -112,12 +112,17 @@ def test_dify_is_not_where_the_configuration_says(patient: Patient) -> None:
     patient.all_green()
 
 
-def test_an_app_of_another_kind(patient: Patient) -> None:
-    patient.init("--app", f"a={patient.dify.app_key('workflow')}", "--no-check")
-    patient.reload()
-    patient.follow(patient.red("kind"), **{"a=KEY": f"a={patient.key}"})
-    patient.reload()
-    patient.all_green()
+def test_an_app_of_a_kind_that_is_not_served(patient: Patient) -> None:
+    with another(patient.dify.box_url) as dify:
+        dify.text_key = patient.dify.app_key("router")
+        refused = patient.run("init", "--dify-url", dify.url, "--app", f"a={dify.text_key}")
+        assert refused.returncode == 1
+        assert "an app of the kind 'completion'" in refused.stderr
+        patient.init("--dify-url", f"{dify.url}/v1", "--app", f"a={dify.text_key}", "--no-check")
+        patient.reload()
+        patient.follow(patient.red("kind", "--no-probe"), **{"a=KEY": f"a={patient.key}"})
+        patient.reload()
+        patient.all_green("--no-probe")
 
 
 def test_a_start_node_that_requires_an_input(patient_of: PatientOf) -> None:
@@ -219,14 +224,14 @@ def test_a_plugin_of_another_version(patient: Patient, dify: Stack, tmp_path: Pa
 
 
 def test_a_clock_that_is_wrong(patient: Patient) -> None:
-    with clock_of(patient.dify.box_url) as clock:
-        patient.init("--dify-url", clock.url)
+    with another(patient.dify.box_url) as dify:
+        patient.init("--dify-url", dify.url)
         patient.reload()
         patient.all_green("--no-probe")
-        clock.ahead = 3600.0
+        dify.ahead = 3600.0
         advice = patient.red("clock", "--no-probe")
         assert "timedatectl set-ntp true" in advice
-        clock.ahead = 0.0
+        dify.ahead = 0.0
         patient.all_green("--no-probe")
 
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from bridge.config import load
 from bridge.tokens import matches
-from demo.stack import ROOT, Stack, free_port
+from demo.stack import Stack, free_port
 from tests.bridge.setup.commands import Command
 
 
@@ -198,7 +197,7 @@ def test_a_person_is_asked_until_each_answer_works(dify: Stack, config: Path) ->
     output = _converse([sys.executable, "-m", "bridge.cli", "init", "--config", str(config)], answers)
     assert "Check that Dify is running" in output
     assert "does not know this key" in output
-    assert "Found the chatflow “Clawback minimal”" in output
+    assert "Found the app “Clawback minimal”" in output
     assert key(dify, "minimal") not in output
     assert load(config).apps[0].model == "clawback-minimal"
     again = _converse(
@@ -229,19 +228,3 @@ def _converse(command: list[str], answers: dict[str, list[str]]) -> str:
     assert process.wait(10) == 0, shown
     os.close(main)
     return shown
-
-
-def test_a_workflow_is_no_chatflow(dify: Stack, init: Command, tmp_path: Path) -> None:
-    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
-    export["app"]["mode"] = "workflow"
-    for node in export["workflow"]["graph"]["nodes"]:
-        if node["data"]["type"] == "answer":
-            node["data"] = {"type": "end", "title": "End", "outputs": []}
-    path = tmp_path / "workflow.yml"
-    path.write_text(yaml.safe_dump(export))
-    folder = tmp_path / "stack"
-    folder.mkdir()
-    with Stack(folder, apps=[], exports={"w": path}) as stack:
-        done = init("--dify-url", stack.box_url, "--app", str(stack.box.ready["apps"][0]["key"]), "--place", "docker")
-    assert done.returncode == 1
-    assert "Clawback needs a chatflow" in done.stderr

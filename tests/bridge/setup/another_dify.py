@@ -1,4 +1,7 @@
-"""Stands between bridge and Dify, and says another time: nobody may change the clock of the machine for a test."""
+"""Stands between bridge and Dify, and says another time or another kind of app.
+
+Nobody may change the clock of the machine for a test, and the box has no apps of the kinds that are not served.
+"""
 
 import time
 from collections.abc import Iterator
@@ -12,39 +15,46 @@ import httpx
 
 
 @dataclass
-class Clock:
-    """`url` is where Dify is to be reached with a clock that is `ahead` by so many seconds."""
+class AnotherDify:
+    """`url` is where Dify is to be reached with a clock that is `ahead` by so many seconds.
+
+    The app that `text_key` opens is a text generator there.
+    """
 
     url: str
     ahead: float = 0.0
+    text_key: str = ""
 
 
 @contextmanager
-def clock_of(dify_url: str) -> Iterator[Clock]:
+def another(dify_url: str) -> Iterator[AnotherDify]:
     """Run it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             headers = {"Authorization": self.headers["Authorization"]} if "Authorization" in self.headers else {}
             answer = httpx.get(f"{dify_url}{self.path}", headers=headers, timeout=30, trust_env=False)
+            content = answer.content
+            if dify.text_key and self.headers["Authorization"] == f"Bearer {dify.text_key}":
+                content = content.replace(b'"advanced-chat"', b'"completion"')
             self.send_response(answer.status_code)
             self.send_header("Content-Type", answer.headers["content-type"])
-            self.send_header("Content-Length", str(len(answer.content)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(answer.content)
+            self.wfile.write(content)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
-            return formatdate(time.time() + clock.ahead, usegmt=True)
+            return formatdate(time.time() + dify.ahead, usegmt=True)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        clock = Clock(f"http://127.0.0.1:{server.server_port}")
+        dify = AnotherDify(f"http://127.0.0.1:{server.server_port}")
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield clock
+            yield dify
         finally:
             server.shutdown()
             thread.join()
