@@ -88,6 +88,12 @@ class ResponseDesk:
                     code="stream_gone",
                     param="starting_after",
                 )
+            if segment is None and self._body(row)["status"] not in {"failed", "cancelled"}:
+                raise InvalidRequest(
+                    "the events of this response are not here: retrieve it as a whole",
+                    code="stream_gone",
+                    param="stream",
+                )
             segment = segment or _failed(row.segment, UnprocessableRun(OVER))
             teller = self._teller(row)
             telling = Telling(teller, segment, lambda: self._keep(teller))
