@@ -35,6 +35,7 @@ class Caller:
     """On whose behalf models are called: what Dify tells a plugin about it."""
 
     end_user_id: str
+    """Empty for chat and agent apps: Dify sets up their models before it knows for whom."""
     app_id: str | None
 
 

@@ -182,7 +182,7 @@ class Runs:
 
     def _execute(self, app: App, task: Task, turn: Turn, conversation: Conversation | None) -> None:
         app_id = None if self._imitation.no_app_id else app.id
-        caller = Caller(end_user_id=task.end_user.id, app_id=app_id)
+        caller = Caller(end_user_id="" if app.is_basic else task.end_user.id, app_id=app_id)
         try:
             task.execution = Execution(app, turn, self._models, caller, self._limits)
             if task.abort_reason is not None:

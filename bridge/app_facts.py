@@ -45,6 +45,14 @@ class AppFacts:
     inputs: tuple[InputField, ...] | None = None
     images: ImageRules | None = None
 
+    @property
+    def names_users(self) -> bool:
+        """Whether Dify tells the plugin for whom it calls a model of the app.
+
+        Source: `core/app/app_config/easy_ui_based_app/model_config/converter.py` of Dify 1.16.
+        """
+        return self.kind not in {"chat", "agent"}
+
 
 def kind_of(mode: str) -> Kind | None:
     """Return the kind of an app of this mode, None where it is not served. Old versions of Dify name no mode."""

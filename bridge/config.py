@@ -102,7 +102,8 @@ class App(_Section):
     inputs: dict[str, Any] = Field(default_factory=dict)
     """Values for the variables of the app's Start node, sent with every run."""
     find_run: Literal["user", "marker"] = "user"
-    """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`."""
+    """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`. Apps of the
+    kinds chat and agent always get it, as Dify does not tell the plugin who their users are."""
     marker_input: str | None = None
     """The Start node's variable that takes the marker, so that the query stays as it is."""
     kind: Literal["auto", "chatflow", "workflow", "chat", "agent"] = "auto"

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bridge import request_id
 from bridge.answer_view import AnswerView, view_of
-from bridge.app_facts import AppCatalogue
+from bridge.app_facts import AppCatalogue, AppFacts
 from bridge.app_images import files_of
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
@@ -216,9 +216,9 @@ class Runs:
             self._listen_again(run, live, session, broke)
 
     def _listen(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
-        query, inputs = self._with_marker(app, run, request)
         client, trace_id = self.client(app.model), self.observers.trace_id(run.id)
         facts = self.catalogue.of(app)
+        query, inputs = self._with_marker(app, facts, run, request)
         files = files_of(client, facts.images, request, run.dify_user)
         if facts.kind == "workflow":
             going = client.run_workflow(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
@@ -286,10 +286,11 @@ class Runs:
         self._live.pop(run.id, None)
         return True
 
-    def _with_marker(self, app: App, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
+    @staticmethod
+    def _with_marker(app: App, facts: AppFacts, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
         inputs = {**app.inputs, **request.inputs}
         query = request.query or "(no text)"
-        if app.find_run != "marker":
+        if app.find_run != "marker" and facts.names_users:
             return query, inputs
         if app.marker_input:
             return query, {**inputs, app.marker_input: marker_for(run.id)}

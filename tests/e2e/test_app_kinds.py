@@ -153,6 +153,7 @@ def test_an_app_of_any_kind_answers_after_a_round_of_tools(stack: Stack, model: 
     assert message(response)["content"] == "Done."
     _, last = upstream_log(stack, f"Ask {model}.")
     assert last["request"]["messages"][-1]["content"] == "found"
+    assert "[[clawback:" not in str(last["request"])
 
 
 @pytest.mark.parametrize("model", KINDS)
