@@ -155,7 +155,7 @@ def test_a_run_under_which_the_bridge_was_killed_does_not_keep_its_session_from_
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack()
-    post(stack, "First.\n!say one", "killed")
+    first, _ = stored(stack, post(stack, "First.\n!say one", "killed").headers["x-clawback-run"])
     prompt = "Second.\n!sleep 1\n!say two"
     with stream(stack, {"model": "minimal", "messages": [{"role": "user", "content": prompt}]}, **KILLED) as response:
         orphan = response.headers["x-clawback-run"]
@@ -163,11 +163,11 @@ def test_a_run_under_which_the_bridge_was_killed_does_not_keep_its_session_from_
     stack.bridge.start()
     again = post(stack, prompt, "killed")
     assert again.json()["choices"][0]["message"]["content"] == "two"
-    run, _ = stored(stack, again.headers["x-clawback-run"])
-    lost, _ = stored(stack, orphan)
-    assert lost.state == "cancelled"
-    assert run.dify_user == lost.dify_user
-    assert run.conversation_id == lost.conversation_id
+    run, _ = stored(stack, orphan)
+    assert again.headers["x-clawback-run"] == orphan
+    assert run.state == "finished"
+    assert run.dify_user == first.dify_user
+    assert run.conversation_id == first.conversation_id
 
 
 def test_a_run_whose_model_never_finished_a_call_that_its_client_saw_has_an_end(stack: Stack) -> None:

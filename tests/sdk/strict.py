@@ -19,7 +19,7 @@ OWN_FIELDS = {
     "ChatCompletionChunk": {"clawback"},
     "ChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
-    "Model": {"description", "context_window", "max_output_tokens"},
+    "Model": {"context_window", "description", "input_modalities", "inputs", "kind", "max_output_tokens"},
     "Response": {"clawback"},
 }
 _EVENTS = {

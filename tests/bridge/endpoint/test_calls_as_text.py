@@ -1,5 +1,6 @@
 """A ticket's calls go to a client of text in the form that OpenClaw executes, and nothing else does."""
 
+from bridge.answer_view import AnswerView
 from bridge.endpoint.chat_response import as_text
 from bridge.live import LiveRun
 from bridge.segments import Begun, Calls, Draft, End, Event, Text
@@ -23,7 +24,7 @@ def test_calls_are_the_whole_answer_and_are_not_guarded() -> None:
 
 
 def test_the_same_text_from_a_chatflow_is_guarded() -> None:
-    run = LiveRun("r", [], lambda _: None, TextGuard, lambda _: Usage())
+    run = LiveRun("r", [], lambda _: None, AnswerView, lambda _: Usage())
     run.begin(1)
     run.text(WRITTEN)
     run.finish()
