@@ -172,11 +172,13 @@ class DifyClient:
     def run_events(self, workflow_run_id: str, user: str) -> Iterator[Iterator[Event] | None]:
         """Attach to a run again after its connection was lost; None where this Dify, app or user has no such run.
 
-        Exists in Dify >= 1.13. It replays the nodes so far and goes on with what happens from now; for a run that
-        has ended it is one WorkflowFinished, whose `outputs` hold the answer. Answer text that was sent while nobody
-        listened does not come again.
+        Exists in Dify >= 1.13. It goes on with what happens from now; for a run that has ended it is one
+        WorkflowFinished, whose `outputs` hold the answer. Answer text that was sent while nobody listened does not
+        come again. When Dify notices that the lost connection is gone, it tells everyone who listens to the run that
+        the channel is closed (`__closed__`, `libs/broadcast_channel/redis` of 1.16): this stream breaks, and the run
+        has to be attached to once more. With `include_state_snapshot` it would stay open in silence instead, for 300 s.
         """
-        params = {"user": user, "include_state_snapshot": "true"}
+        params = {"user": user}
         request = self._stream_request("GET", f"workflow/{_segment(workflow_run_id)}/events", params=params)
         with ExitStack() as open_things:
             run: Generator[Event] | None = None
