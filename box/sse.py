@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from box.topic import END, PING, Event
+from box.topic import CLOSED, END, PING, Event
 
 TERMINAL = ("workflow_finished", "workflow_paused")
 
@@ -51,7 +51,11 @@ def follow(events: queue.SimpleQueue[Event | None], reading: Reading) -> Iterato
                 pinged = now
                 yield PING
             continue
-        if event is END:
+        if event == CLOSED and reading.ping_seconds is not None:
+            # A stream with a snapshot stays open and pings, and tells nothing more.
+            events = queue.SimpleQueue()
+            continue
+        if event is END or event == CLOSED:
             return
         heard = pinged = time.monotonic()
         yield event

@@ -224,6 +224,16 @@ def test_a_topic_keeps_nothing_for_latecomers() -> None:
     assert events.empty()
 
 
+def test_who_leaves_a_topic_breaks_off_the_streams_of_all_others() -> None:
+    topic = Topic()
+    with topic.subscription() as broken, topic.subscription() as silent:
+        with topic.subscription():
+            topic.publish("heard")
+        topic.publish(FINISHED)
+        assert list(follow(broken, Reading(5))) == ["heard"]
+        assert set(map(str, follow(silent, Reading(0.3, ping_seconds=0.05)))) == {"heard", PING}
+
+
 def test_events_are_written_as_dify_writes_them() -> None:
     assert encode("ping") == "event: ping\n\n"
     assert encode({"answer": "ü"}) == 'data: {"answer":"ü"}\n\n'
