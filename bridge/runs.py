@@ -442,6 +442,15 @@ class Runs:
 
         So has one whose workflow was `cut_off` while its client ran tools.
         """
+        try:
+            self._fail(run, live, error, cut_off=cut_off)
+        except Exception:
+            log.exception("how a run failed could not be kept", extra={"run": run.id})
+            # The client learns of it all the same, and the sweeper of the store later.
+            if not live.suspended and not self._superseded(run, live):
+                live.fail(error)
+
+    def _fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool) -> None:
         with self.lock:
             if self._superseded(run, live):
                 return

@@ -1,5 +1,6 @@
 """The bridge under gunicorn, with gevent workers: a waiting client or plugin costs a greenlet, not a thread."""
 
+import logging
 import signal
 import threading
 import time
@@ -15,6 +16,8 @@ from bridge import serving
 from bridge.config import Config
 from bridge.reload import Reload
 from bridge.tokens import hash_token, new_token
+
+log = logging.getLogger("clawback.server")
 
 # One worker owns all live runs: what they share is in its memory, and a gevent worker holds thousands of streams.
 WORKERS = 1
@@ -103,10 +106,13 @@ class Server(BaseApplication):
         reload = Reload(self._path, self._config, lambda policy: reconfigure(worker.wsgi, policy))
         while worker.alive:
             time.sleep(LOOK_SECONDS)
-            if self._hung_up or (self._watch and reload.has_changed()):
-                self._hung_up = False
-                if reload.reload():
-                    self._announce(url)
+            try:
+                if self._hung_up or (self._watch and reload.has_changed()):
+                    self._hung_up = False
+                    if reload.reload():
+                        self._announce(url)
+            except Exception:
+                log.exception("the configuration could not be taken")
         # Again and again until the process ends: some begin to wait before the door is shut.
         while True:
             stop(worker.wsgi)

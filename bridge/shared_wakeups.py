@@ -16,6 +16,8 @@ CHANNEL = "clawback:wakeups"
 CONNECT_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 RETRY_SECONDS = 1.0
+MOST_UNTOLD = 10_000
+"""Wake-ups that wait for a slow Redis. What is lost beyond them costs a poll."""
 
 
 class SharedWakeups(Wakeups):
@@ -41,7 +43,8 @@ class SharedWakeups(Wakeups):
     def wake(self, key: str) -> None:
         """Wake everyone who waits for `key`, here at once and elsewhere soon: a Redis that is slow stops nobody."""
         super().wake(key)
-        self._told.put(key)
+        if self._told.qsize() < MOST_UNTOLD:
+            self._told.put(key)
 
     def close(self) -> None:
         """Let go of the connections."""

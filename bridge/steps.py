@@ -54,7 +54,8 @@ def _error(call: CallRow, text: str) -> ToolResult:
 
 def _written(result: ToolResult) -> dict[str, Any]:
     return {
-        "output": result.output,
+        # PostgreSQL has no character 0.
+        "output": result.output.replace("\x00", "\ufffd"),
         "is_error": result.is_error,
         "images": json.dumps(result.images) if result.images else None,
         "digest": digest(result),

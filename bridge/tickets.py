@@ -22,6 +22,7 @@ from bridge.resuming import Resuming
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, TicketRow
 from bridge.store.store import Overtaken
+from tools.ids import random_name
 from tools.openclaw_text.stopping import stopping_text
 from tools.results import ToolResult
 from tools.shorten import shortened
@@ -31,6 +32,7 @@ from tools.wire import TicketRequest, TicketStatus
 log = logging.getLogger("clawback.tickets")
 
 OPENED = "opened:"
+ASKED = "asked:"
 """The wake-up of another bridge, which drives the run of the ticket that follows."""
 
 CALLS = "calls"
@@ -51,6 +53,8 @@ class Tickets:
         self._admission = admission
         self._store = runs.store
         runs.wakeups.when(OPENED, self._opened_elsewhere)
+        self._name = random_name()
+        runs.wakeups.when(ASKED, self._asked_elsewhere)
 
     def open(self, ticket_id: str, request: TicketRequest) -> TicketStatus:
         """Open a ticket and hand it to the client. Opened again with the same id, it stays what it is."""
@@ -157,6 +161,7 @@ class Tickets:
         `is_there` says whether anybody is left to be told: the end of a ticket is news until a plugin hears of it.
         """
         self._runs.polls.heard(ticket_id, seconds)
+        self._runs.wakeups.wake(f"{ASKED}{self._name}:{ticket_id}")
         with self._runs.wakeups.listen(ticket_id) as hints:
             status = self._waiting(ticket_id, invocation_id)
             pause = min(seconds, CROWDED_SECONDS) if self._runs.crowded else seconds
@@ -166,6 +171,12 @@ class Tickets:
             return self._told(status)
         self._runs.polls.heard(ticket_id)
         return status
+
+    def _asked_elsewhere(self, said: str) -> None:
+        """The plugin asks another bridge now, which looks after it. Our own words come back to us, too."""
+        who, _, ticket_id = said.partition(":")
+        if who != self._name:
+            self._runs.polls.told(ticket_id)
 
     def _waiting(self, ticket_id: str, invocation_id: str | None) -> TicketStatus:
         ticket = self.known(ticket_id)
@@ -261,6 +272,10 @@ class Tickets:
         if call.asked is not None:
             output = f"(A person changed the arguments to {call.arguments} before this call was run.)\n{output}"
         return result.model_copy(update={"output": output})
+
+    def check(self, ticket: TicketRow, results: Sequence[ToolResult]) -> None:
+        """Raise what `add_results` would raise for these results of a client."""
+        self._check(ticket, results, MappingProxyType({}))
 
     def _check(
         self, ticket: TicketRow, results: Sequence[ToolResult], leases: Mapping[str, str | None]

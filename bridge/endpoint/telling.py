@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from bridge.endpoint.responses_response import Body, ResponseTeller
 from bridge.segments import Event, Segment, extent
@@ -35,14 +35,19 @@ class Telling:
         `events` paces: it yields whenever the segment goes on, and None where it was silent for a while.
         """
         told = after + 1
-        yield from self._log[told:]
-        told = max(told, len(self._log))
+        told = yield from self._behind(told)
         if self.ended:
             return
         for event in events:
             self._catch_up(silent=event is None)
-            yield from self._log[told:]
-            told = max(told, len(self._log))
+            told = yield from self._behind(told)
+
+    def _behind(self, told: int) -> Generator[Body, None, int]:
+        """Yield what is there, with what comes while it is yielded, and return how far that went."""
+        while told < len(self._log):
+            yield self._log[told]
+            told += 1
+        return told
 
     def _catch_up(self, *, silent: bool) -> None:
         with self._lock:

@@ -92,6 +92,8 @@ class Turns:
             for call_id, content in turn.results
             if call_id in own
         ]
+        # What is refused changes nothing, and so not who drives the run either.
+        self._tickets.check(ticket, results)
         run = self._take_over(run)
         ticket = self._tickets.add_results(ticket.id, results, reply)
         if ticket.missing() and ask.one_call:

@@ -250,10 +250,10 @@ def _add_login(blueprint: Blueprint, logins: Logins, attempts: Attempts) -> None
     @blueprint.post("/login")
     def log_in() -> AnyResponse:
         address = request.remote_addr or ""
-        wait = attempts.wait(address)
-        if wait:
-            raise TooManyRequests(f"too many wrong tokens. Try again in {wait:.0f} s", retry_after=wait)
         if not logins.is_operators(request.form.get("token", "").strip()):
+            wait = attempts.wait(address)
+            if wait:
+                raise TooManyRequests(f"too many wrong tokens. Try again in {wait:.0f} s", retry_after=wait)
             attempts.failed(address)
             log.warning("a login was refused", extra={"address": address})
             return form(401, "wrong")

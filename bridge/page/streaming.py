@@ -50,10 +50,14 @@ class Streams:
             pieces = view.pieces()
             if version(pieces) != known:
                 yield _event(pieces, pieces)
-            said = time.monotonic()
+            said = looked = time.monotonic()
             while time.monotonic() < end and not self._stopping.is_set():
                 hints.wait(LOOK_SECONDS)
                 hints.clear()
+                if time.monotonic() - looked > HEARTBEAT_SECONDS:
+                    if not may_look():
+                        return
+                    looked = time.monotonic()
                 seen = view.mark()
                 if seen != mark:
                     mark, before, pieces = seen, pieces, view.pieces()
@@ -62,8 +66,6 @@ class Streams:
                         yield _event(pieces, changed)
                         said = time.monotonic()
                 if time.monotonic() - said > HEARTBEAT_SECONDS:
-                    if not may_look():
-                        return
                     yield ": still here\n\n"
                     said = time.monotonic()
 

@@ -17,11 +17,11 @@ def engine_of(url: str) -> Engine:
         return _sqlite(url)
     if address.drivername in {"postgresql", "postgres"}:
         address = address.set(drivername="postgresql+psycopg")
-    return create_engine(address, pool_pre_ping=True, pool_size=POOL, max_overflow=OVERFLOW)
+    return create_engine(address, pool_pre_ping=True, pool_size=POOL, max_overflow=OVERFLOW, hide_parameters=True)
 
 
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

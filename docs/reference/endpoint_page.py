@@ -91,7 +91,8 @@ their numbers as long as the bridge that told them runs; later it can be streame
 |---|---|---|
 | message, delta | `reasoning_content` | what the model thought |
 | completion, last chunk, response | `clawback` | `note`: what was odd about the run, for whoever runs the bridge |
-| model | `kind`, `description`, `inputs`, `input_modalities`, `context_window`, `max_output_tokens` | what Dify and the configuration say of the app |
+| model | `kind`, `inputs`, `input_modalities` | what Dify says of the app |
+| model | `description`, `context_window`, `max_output_tokens` | what the configuration says of the app |
 | error | `code` | the bridge's own, where OpenAI has none: see [errors](errors.md) |
 
 ## All routes

@@ -96,8 +96,9 @@ def test_who_comes_back_and_goes_again_gets_the_whole_grace_time_again(runs: Run
     assert runs.store.run("r").state == "cancelled"  # type: ignore[union-attr]
 
 
-def test_a_client_learns_that_its_run_failed_even_where_that_cannot_be_written(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("method", ["end_run", "run"])
+def test_a_client_learns_that_its_run_failed_even_where_the_store_is_out_of_reach(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     run = row(runs, "r")
     live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
@@ -107,9 +108,8 @@ def test_a_client_learns_that_its_run_failed_even_where_that_cannot_be_written(
     def full(*_: object) -> bool:
         raise OSError("disk full")
 
-    monkeypatch.setattr(runs.store, "end_run", full)
-    with pytest.raises(OSError, match="disk full"):
-        runs.fail(run, live, Internal("broken"))
+    monkeypatch.setattr(runs.store, method, full)
+    runs.fail(run, live, Internal("broken"))
     assert isinstance(live.current.read(0, 0)[-1], Failure)
     monkeypatch.undo()
     live.touched_at -= 10_000

@@ -33,6 +33,17 @@ def test_two_readers_hear_the_same_numbers() -> None:
     assert list(told.tell(pace(segment), after=head[-1]["sequence_number"])) == rest
 
 
+def test_what_comes_while_a_slow_reader_is_held_up_is_not_skipped() -> None:
+    segment = Segment(0)
+    told = telling(segment)
+    slow = told.tell(pace(segment, Text("a"), None, Text("b"), End("stop", Usage())))
+    head = [next(slow) for _ in range(5)]
+    held_up = told.tell(pace(segment))
+    first = next(held_up)
+    rest = list(slow)
+    assert [first, *held_up] == [*head, *rest]
+
+
 def test_silence_is_told_and_numbered_like_anything_else() -> None:
     segment = Segment(0)
     events = list(telling(segment).tell(pace(segment, None, Text("a"), End("stop", Usage()))))

@@ -83,6 +83,15 @@ def test_results_at_one_bridge_wake_the_plugin_at_the_other(bridges: Pair) -> No
     laptop.leave()
 
 
+def test_a_result_with_a_character_that_postgresql_does_not_take_is_kept_without_it(bridges: Pair) -> None:
+    a, _ = bridges
+    laptop = a.register()
+    ticket = a.open(("read", "{}"))
+    assert laptop.post(laptop.claim()[0], "one\x00two").status == 200
+    assert at(a, ticket).status(0)["results"][0]["output"] == "one\ufffdtwo"
+    laptop.leave()
+
+
 def test_an_executor_at_one_bridge_is_woken_by_a_ticket_at_the_other(bridges: Pair) -> None:
     a, b = bridges
     laptop = a.register()
