@@ -38,7 +38,9 @@ class ExecutorRuns:
         tools = self._registry.tools()
         if not tools:
             return None
-        session = text_digest(f"executor\n{request.app_id or ''}\n{request.user or ''}")
+        # Whom Dify does not name could be anybody: nobody goes on with what another began.
+        whose = request.user or request.callback_key or random_name()
+        session = text_digest(f"executor\n{request.app_id or ''}\n{whose}")
         turn = text_digest(f"{session}\n{request.model}\n{request.fingerprint}")
         resumed = self._resuming.resumes(session)
         asked = RunRequest(

@@ -156,3 +156,16 @@ def test_a_plugin_that_was_killed_between_two_tickets_leaves_no_run_behind(bridg
     assert state() == "running", "the model may still be at work"
     bridge.later(4000)
     assert state() == "cancelled"
+
+
+def test_whom_dify_does_not_name_goes_on_with_nobodys_run(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    attached = bridge.attach(user=None)
+    waiting = bridge.open(("exec", "{}"), attached=attached)
+    [call] = laptop.claim()
+    assert bridge.ask("plugin", "POST", f"/tickets/{waiting.id}/suspend").body["state"] == "open"
+    record(bridge, attached, error="it took too long")
+    laptop.post(call, "what only one of them may see")
+    again = bridge.attach(user=None)
+    assert again["run_id"] != attached["run_id"]
+    assert again["rounds"] == []
