@@ -56,7 +56,7 @@ def test_a_running_run_can_be_followed_from_now_on(box: RunningBox) -> None:
     with box.streaming("!say before\n!sleep 0.7\n!say after") as stream:
         message = next(event for event in stream if event != "ping" and event["event"] == "message")
         run_id = box.state()["runs"][-1]["workflow_run_id"]
-    turn = follow(box, run_id)
+        turn = follow(box, run_id)
     assert message["answer"] == "before"
     assert turn.answer == "after"
     assert turn.names[-1] == "workflow_finished"
@@ -66,7 +66,7 @@ def test_a_snapshot_tells_what_happened_before(box: RunningBox) -> None:
     with box.streaming("!say before\n!sleep 0.7\n!say after") as stream:
         next(event for event in stream if event != "ping" and event["event"] == "message")
         run_id = box.state()["runs"][-1]["workflow_run_id"]
-    turn = follow(box, run_id, include_state_snapshot="true")
+        turn = follow(box, run_id, include_state_snapshot="true")
     assert turn.names[:5] == ["workflow_started", "message_replace", "node_started", "node_finished", "node_started"]
     assert turn.answer == "after"
 

@@ -424,7 +424,7 @@ def test_a_lost_run_is_attached_to_again(server: ByteServer, client: DifyClient)
         with client.run_events("run-1", "session-1") as run_events:
             seen.append(None if run_events is None else kinds(list(run_events)))
     assert seen == [["NodeStarted", "Message", "MessageEnd", "WorkflowFinished"], ["WorkflowFinished"], None, None]
-    assert server.requests[0].target == "/v1/workflow/run-1/events?user=session-1&include_state_snapshot=true"
+    assert server.requests[0].target == "/v1/workflow/run-1/events?user=session-1"
 
 
 def test_many_runs_at_once_are_not_mixed_up(server: ByteServer, client: DifyClient) -> None:
