@@ -32,8 +32,10 @@ from tools.wire import TicketRequest, TicketStatus
 log = logging.getLogger("clawback.tickets")
 
 OPENED = "opened:"
-ASKED = "asked:"
 """The wake-up of another bridge, which drives the run of the ticket that follows."""
+
+ASKED = "asked:"
+"""The wake-up of all other bridges: the plugin asks the bridge that follows for the ticket behind it."""
 
 CALLS = "calls"
 """The wake-up of the executors: a call may be ready for one of them."""

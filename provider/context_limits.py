@@ -1,19 +1,11 @@
 """How upstreams say that a prompt does not fit their model's context: a row of data for each wording."""
 
 import re
-from dataclasses import dataclass
+
+from provider.wordings import Wording, any_of
 
 _STATUSES = {400, 413, 422, 500}
 """llama.cpp's older servers and some gateways answer 500."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """What one kind of server says, as a pattern, and an example as it came from one."""
-
-    server: str
-    pattern: str
-    example: str
 
 
 WORDINGS = (
@@ -96,7 +88,7 @@ WORDINGS = (
     Wording("others", r"context.?length.{0,12}exceeded|context.?window", "context length exceeded"),
 )
 
-_ANY = re.compile("|".join(f"(?:{wording.pattern})" for wording in WORDINGS), re.IGNORECASE)
+_ANY = any_of(WORDINGS)
 _CODES = {"context_length_exceeded", "ContextWindowExceededError", "exceed_context_size_error", "1261"}
 _ABOUT_RATE = re.compile(r"per (minute|day|second)|\bTPM\b|rate limit", re.IGNORECASE)
 

@@ -3,22 +3,12 @@
 A refusal that only mentions tools is something else: a result without its call, a schema that is unsound, a name.
 """
 
-import re
-from dataclasses import dataclass
+from provider.wordings import Wording, any_of
 
 _STATUSES = {400, 404, 422, 500, 501}
 """Some gateways answer 500 for it."""
 
 _TOOLS = r"(tools?|functions?)([ _-]?(calls?|calling|use|choice))?"
-
-
-@dataclass(frozen=True, slots=True)
-class Wording:
-    """What one kind of server says, as a pattern, and an example as it came from one."""
-
-    server: str
-    pattern: str
-    example: str
 
 
 WORDINGS = (
@@ -58,7 +48,7 @@ WORDINGS = (
     Wording("others", r"\bno tools\b|不支持.{0,8}(工具|函数|tool|function)", "该模型不支持工具调用"),
 )
 
-_ANY = re.compile("|".join(f"(?:{wording.pattern})" for wording in WORDINGS), re.IGNORECASE)
+_ANY = any_of(WORDINGS)
 
 
 def tells_no_tools(status: int | None, said: str) -> bool:

@@ -15,6 +15,19 @@ from tests.conftest import newest_postgresql
 SECONDS = 60
 
 
+def stop_all(started: list[subprocess.Popen[bytes]]) -> None:
+    """End all that was started, the last first."""
+    while started:
+        process = started.pop()
+        # PostgreSQL ends at SIGINT although clients are still connected.
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 class Servers:
     """Both servers, empty. A context manager."""
 
@@ -51,15 +64,7 @@ class Servers:
 
     def stop(self) -> None:
         """End both."""
-        while self._started:
-            process = self._started.pop()
-            # PostgreSQL ends at SIGINT although clients are still connected.
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        stop_all(self._started)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow
@@ -139,25 +139,21 @@ class Timeline:
 
     def segments(self, run_id: str) -> list[Dated[SegmentRow]]:
         """List what the run has told its client, and when each response ended."""
-        columns = [t.segments.c[name] for name in SegmentRow.__slots__]
-        with self._transaction() as connection:
-            rows = connection.execute(
-                select(*columns, t.segments.c.created_at)
-                .where(t.segments.c.run_id == run_id)
-                .order_by(t.segments.c.number)
-            )
-            return [Dated(SegmentRow(*row[:-1]), row[-1]) for row in rows]
+        return self._dated(t.segments, SegmentRow, run_id, t.segments.c.number)
 
     def invocations(self, run_id: str) -> list[Dated[InvocationRow]]:
         """List the run's invocations, and when each attached."""
-        columns = [t.invocations.c[name] for name in InvocationRow.__slots__]
+        return self._dated(t.invocations, InvocationRow, run_id, t.invocations.c.created_at)
+
+    def _dated[Row: (SegmentRow, InvocationRow)](
+        self, table: Table, kind: type[Row], run_id: str, order: ColumnElement[Any]
+    ) -> list[Dated[Row]]:
+        columns = [table.c[name] for name in kind.__slots__]
         with self._transaction() as connection:
             rows = connection.execute(
-                select(*columns, t.invocations.c.created_at)
-                .where(t.invocations.c.run_id == run_id)
-                .order_by(t.invocations.c.created_at)
+                select(*columns, table.c.created_at).where(table.c.run_id == run_id).order_by(order)
             )
-            return [Dated(InvocationRow(*row[:-1]), row[-1]) for row in rows]
+            return [Dated(kind(*row[:-1]), row[-1]) for row in rows]
 
     def count_undecided(self) -> int:
         """Count the calls that wait for a person."""

@@ -8,7 +8,6 @@ holds its two programs, `main` and `commandline` as Dify's image has them in /ap
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import httpx
 
 from demo.stack import ROOT, free_port
+from tests.servers import stop_all
 
 PATIENCE_SECONDS = 240
 WORKSPACE = "11111111-1111-4111-8111-111111111111"
@@ -111,15 +111,7 @@ class Daemon:
     def stop(self) -> None:
         """End all that was started, the last first."""
         self._http.close()
-        while self._started:
-            process = self._started.pop()
-            # PostgreSQL ends at SIGINT although clients are still connected.
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        stop_all(self._started)
         if self._postgres_folder:
             shutil.rmtree(self._postgres_folder)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from provider.completion import CompletionReader
-from provider.context_limits import WORDINGS, Wording
+from provider.context_limits import WORDINGS
 from provider.errors import (
     ContextTooLong,
     ProviderError,
@@ -21,6 +21,7 @@ from provider.errors import (
 )
 from provider.events import Completed, Delta, UpstreamFailed
 from provider.failures import from_response, retry_after
+from provider.wordings import Wording
 from tools.wire import Usage
 
 
