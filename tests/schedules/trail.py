@@ -1,7 +1,8 @@
 """The audit trail leads from the first state of each ticket and call to the last, by steps that the tables have."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 
 from bridge.store.rows import CallRow, EventRow, TicketRow
 from tools.ticket_states import CALLS, PENDING, TICKETS, CallEvent, CallState, TicketEvent, TicketState
@@ -26,26 +27,29 @@ def _ticket_trail(ticket: TicketRow, events: list[EventRow]) -> Iterator[str]:
     if first is None or first.event != "open":
         yield f"ticket {ticket.id} has no beginning in its trail"
         return
-    state = TicketState.OPEN
-    for event in steps:
-        after = TICKETS[state].get(TicketEvent(event.event))
+    yield from _followed(f"ticket {ticket.id}", TICKETS, TicketState.OPEN, TicketEvent, steps, ticket.state)
+
+
+def _followed[State: StrEnum, Event: StrEnum](
+    what: str,
+    table: Mapping[State, Mapping[Event, State]],
+    state: State,
+    kind: type[Event],
+    events: list[EventRow],
+    end: str,
+) -> Iterator[str]:
+    """Go the way that the events tell through the table, and say where it leaves it or ends elsewhere."""
+    for event in events:
+        after = table[state].get(kind(event.event))
         if after is None or (event.before, event.after) != (state, after):
-            yield f"ticket {ticket.id}: {event.event} leads from {event.before} to {event.after}, and it was {state}"
+            yield f"{what}: {event.event} leads from {event.before} to {event.after}, and it was {state}"
             return
         state = after
-    if state != ticket.state:
-        yield f"ticket {ticket.id} is {ticket.state}, and its trail ends in {state}"
+    if state != end:
+        yield f"{what} is {end}, and its trail ends in {state}"
 
 
 def _call_trail(call: CallRow, events: list[EventRow]) -> Iterator[str]:
-    state = CallState.OPEN
-    for event in events:
-        after = CALLS[state].get(CallEvent(event.event))
-        if after is None or (event.before, event.after) != (state, after):
-            yield f"call {call.id}: {event.event} leads from {event.before} to {event.after}, and it was {state}"
-            return
-        state = after
-    if state != call.state:
-        yield f"call {call.id} is {call.state}, and its trail ends in {state}"
+    yield from _followed(f"call {call.id}", CALLS, CallState.OPEN, CallEvent, events, call.state)
     if sum(event.event == CallEvent.RESOLVE for event in events) > 1:
         yield f"call {call.id} was resolved more than once"
