@@ -1,7 +1,7 @@
 """Leads each request to its conversation, by the rule that stands in bridge.sessions."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.config import App
 from bridge.runs import Runs
@@ -158,7 +158,15 @@ class Conversations:
         return live.current.abandoned and not live.current.readers
 
     def _from_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
-        """Find a conversation that a version before 0.2 began, which kept no exchanges."""
+        """Find a conversation that a version before 0.2 began, and make it one of this version."""
+        row = self._begun_before(seeker, past)
+        if row is None:
+            return None
+        named = replace(row, scope=seeker.session.scope)
+        self._store.save_session(named)
+        return named
+
+    def _begun_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
         session, model = seeker.session, seeker.app.model
         if session.key is None and session.former is None:
             return self._store.take_session_of_transcript(model, past.whole)

@@ -106,7 +106,7 @@ class Play:
             {},
             {"X-Session-Affinity": "process"},
             {"X-Stainless-Retry-Count": "1"},
-            {"Idempotency-Key": "always the same"},
+            {"Idempotency-Key": f"always the same for {number}"},
         )
         return Conversation(number, pick(names), pick(headers), pick((4, 10, 1000)), pick(_SYSTEMS))
 
@@ -139,7 +139,7 @@ class Play:
             while one.messages and one.messages[-1]["role"] != "user":
                 one.messages.pop()
             one.messages.pop()
-            self._says(one)
+            self._says(one, anew=True)
         elif not one.pending and len(one.messages) > 2 and chance < 0.2:
             earlier = self._random.choice([message for message in one.messages if message["role"] == "user"])
             earlier["content"] = f"{earlier['content']} {one.secret()}"
@@ -151,9 +151,10 @@ class Play:
             self._says(one)
         return False
 
-    def _says(self, one: Conversation) -> None:
+    def _says(self, one: Conversation, *, anew: bool = False) -> None:
         words = [self._random.choice(_WORDS)]
-        if self._random.random() < 0.4:
+        # The same request under the same Idempotency-Key would get the same calls, whose results would be others now.
+        if self._random.random() < 0.4 or (anew and "Idempotency-Key" in one.headers):
             words.append(one.secret())
         call = _CALL if self._random.random() < 0.4 else ""
         words.append(f"\n{call}!say {self._random.choice(_ANSWERS)}")

@@ -1,14 +1,19 @@
 """One session is one Dify conversation; what is not its user's turn does not touch it."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete, insert
 
+from bridge.sessions import past_of
+from bridge.store import schema
 from demo.client import session_headers
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, call, upstream_log, workflow_runs
+from tools.fingerprint import text_digest
 
 SYSTEM = "<!-- openclaw:attempt:STABLE -->\nYou are a personal assistant running inside OpenClaw."
 
@@ -248,6 +253,48 @@ def test_a_call_id_of_another_named_conversation_leads_nowhere(stack: Stack) -> 
     assert conversation(stack, fork) != conversation(stack, first)
     own = asked(stack, [words, made, {**result, "content": "own"}], session_headers("theirs:0"), tools=TOOLS)
     assert own.headers["x-clawback-run"] == first.headers["x-clawback-run"]
+
+
+# What an earlier version began
+
+
+def made_old(stack: Stack, response: httpx.Response, key: str, transcript: str | None) -> None:
+    """Write a turn as versions before 0.2 did: no exchange, and a session by its name or by its whole transcript."""
+    store = stack.store()
+    run = store.run(response.headers["x-clawback-run"])
+    assert run is not None
+    session = store.session(run.session_key)
+    assert session is not None
+    store.save_session(replace(session, key=key, scope=None))
+    store.update_run(run.id, session_key=key)
+    with store.transaction() as connection:
+        connection.execute(delete(schema.exchanges).where(schema.exchanges.c.session_key == run.session_key))
+        if transcript:
+            connection.execute(
+                insert(schema.transcripts).values(digest=transcript, session_key=key, updated_at=time.time())
+            )
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [({"user": "ada-of-old"}, "user:ada-of-old"), ({"prompt_cache_key": "key-of-old:3"}, "key-of-old"), ({}, None)],
+)
+def test_a_conversation_that_an_earlier_version_began_goes_on(
+    stack: Stack, name: dict[str, str], old: str | None
+) -> None:
+    messages = [say(f"Of old, by {name}.\n!say old")]
+    first = post(stack, messages, **name)
+    messages += [answered(first), say("And now?\n!say new")]
+    if old:
+        made_old(stack, first, text_digest(f"minimal\n{old}"), None)
+    else:
+        made_old(stack, first, "anonymous-of-old", past_of(messages).whole)
+    stranger = post(stack, [say("Someone else."), {"role": "assistant", "content": "no"}, say("And now?")], **name)
+    second = post(stack, messages, **name)
+    third = post(stack, [*messages, answered(second), say("And on.")], **name)
+    assert conversation(stack, first) == conversation(stack, second) == conversation(stack, third)
+    assert conversation(stack, stranger) != conversation(stack, first)
 
 
 # The same request again
