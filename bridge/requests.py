@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from bridge.access import Token
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message
@@ -13,7 +14,8 @@ class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
     `messages[turn]` is the user message whose cleaned text is `query`. `anonymous` says that the client named no
-    session, so that the transcript has to lead to it. An executors' run keeps Dify's UUID of the user that it belongs
+    session, so that the transcript has to lead to it; `asker` is the token that it showed, and nobody who shows another
+    one takes part in the run. An executors' run keeps Dify's UUID of the user that it belongs
     to, the conversation where the node names it, and whether a resumed workflow began it.
     """
 
@@ -26,6 +28,7 @@ class RunRequest(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any] = Field(default_factory=dict)
     anonymous: bool = False
+    asker: Token = Token.CLIENT
     end_user: str | None = None
     conversation: str | None = None
     resumed: bool = False

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge.access import Token
 from bridge.app_inputs import start_inputs
+from bridge.auth import shown
 from bridge.config import App
 from bridge.endpoint.ask import Ask
 from bridge.endpoint.recall import results_with_our_ids, with_our_ids
@@ -64,6 +66,7 @@ class Turns:
             parallel_tool_calls=ask.parallel_tool_calls,
             parameters=ask.parameters,
             inputs=ask.inputs,
+            asker=shown(),
         )
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
         self._runs.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
@@ -72,7 +75,7 @@ class Turns:
             return continued or self._begin(app, asked, headers, ask.body, messages)
 
     def _with_our_ids(self, headers: Mapping[str, str], app: App, ask: Ask) -> Ask:
-        session = identify(headers, ask.messages, ask.body).key
+        session = _session(headers, ask.messages, ask.body).key
         messages = with_our_ids(self._store, session, app.model, ask.messages)
         results = results_with_our_ids(self._store, session, app.model, messages, ask.results)
         return replace(ask, messages=messages, results=results)
@@ -80,7 +83,7 @@ class Turns:
     # A follow-up
 
     def _continue(self, app: App, asked: RunRequest, turn: Turn, ask: Ask) -> Reading | None:
-        ticket, run = self._ticket_of(app, turn)
+        ticket, run = self._ticket_of(app, turn, asked.asker)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
             return None
@@ -118,12 +121,15 @@ class Turns:
         self._store.update_run(run.id, attempt=run.attempt + 1)
         return self._store.run(run.id) or run
 
-    def _ticket_of(self, app: App, turn: Turn) -> tuple[TicketRow | None, RunRow | None]:
+    def _ticket_of(self, app: App, turn: Turn, asker: Token) -> tuple[TicketRow | None, RunRow | None]:
         tickets = self._store.tickets_of_calls([call_id for call_id, _ in turn.results])
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
-        return (tickets[-1], run) if run and run.model in {app.model, app.auxiliary} else (None, None)
+        if run is None or run.model not in {app.model, app.auxiliary}:
+            return None, None
+        is_own = RunRequest.model_validate_json(run.request).asker == asker
+        return (tickets[-1], run) if is_own else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
@@ -151,7 +157,7 @@ class Turns:
     ) -> Reading:
         if asked.turn is None:
             raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
-        session = identify(headers, messages, body)
+        session = _session(headers, messages, body)
         key = turn_key(session.key, app.model, messages)
         joined = self._join(session, key, asked, again=_is_retry(headers))
         joined = joined or self._take_up(app, session, key)
@@ -228,6 +234,12 @@ class Turns:
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and run.auxiliary is None and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, "the client began a new turn instead of sending the results")
+
+
+def _session(headers: Mapping[str, str], messages: Sequence[Message], body: Mapping[str, Any]) -> Session:
+    """Return the session of the request at hand. What commands of this machine ask is no part of any client's."""
+    session = identify(headers, messages, body)
+    return session if shown() is Token.CLIENT else replace(session, key=f"{shown()}:{session.key or random_name()}")
 
 
 def _asks_alike(run: RunRow, asked: RunRequest) -> bool:
