@@ -149,13 +149,18 @@ class Steps(RuleBasedStateMachine):
         answer = self._ask("executor", "POST", f"/executors/{self._executors[name]}/results", {"results": [result]})
         self._note(call, output, answer)
 
-    @precondition(lambda self: self._tickets)
-    @rule(place=PLACES, output=OUTPUTS)
-    def a_result_is_posted_on_the_ticket(self, place: int, output: str) -> None:
-        call = self._call(place)
-        ticket = next(ticket for ticket, calls in self._tickets.items() if call in calls)
-        body = {"tool_results": [{"tool_call_id": call, "output": output}]}
-        self._note(call, output, self._ask("executor", "POST", f"/tickets/{ticket}/results", body))
+    @precondition(lambda self: self._leases)
+    @rule(place=PLACES, output=OUTPUTS, what=st.sampled_from(["results", "extend", "let_go"]))
+    def an_executor_uses_the_lease_of_another(self, place: int, output: str, what: str) -> None:
+        name, lease, call = self._leases[place % len(self._leases)]
+        thief = self._executors[next(other for other in NAMES if other != name)]
+        before = self._peek(lambda: self._bridge.store.call(call))
+        result = {"lease_id": lease, "tool_call_id": call, "output": output}
+        body = {"results": [result]} if what == "results" else {"leases": [lease]}
+        answer = self._ask("executor", "POST", f"/executors/{thief}/{what}", body)
+        assert answer.status in ({404, 409, 410} if what == "results" else {200, 410}), answer.body
+        assert answer.body.get("until", {}) == {}
+        assert self._peek(lambda: self._bridge.store.call(call)) == before
 
     def _note(self, call: str, output: str, answer: Answer) -> None:
         if answer.status == 200:
