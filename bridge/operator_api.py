@@ -56,6 +56,7 @@ class TicketsQuery(BaseModel):
 class CallView(BaseModel):
     """A call and where it stands. `asked` are the model's own arguments, where a person changed them.
 
+    `executors` are the names of those that a person is or was asked about, and that an approval is for.
     `decide_until` is in seconds since the epoch, `handouts` counts its leases.
     """
 
@@ -66,6 +67,7 @@ class CallView(BaseModel):
     asked: str | None
     state: CallState
     verdict: str
+    executors: list[str]
     decide_until: float | None
     handouts: int
     is_error: bool | None
@@ -214,6 +216,7 @@ def _call(call: CallRow) -> dict[str, Any]:
         "asked": call.asked,
         "state": call.state,
         "verdict": call.verdict,
+        "executors": sorted(call.asks_for()),
         "decide_until": call.decide_until,
         "handouts": call.handouts,
         "is_error": call.is_error,
