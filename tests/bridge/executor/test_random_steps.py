@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,7 +21,16 @@ from tools.ticket_states import PENDING, CallState
 
 TOKENS = {audience: new_token(audience) for audience in ("client", "plugin", "executor", "operator")}
 LIMITS = {"lease_seconds": 10, "handouts": 3, "approval_seconds": 100, "ticket_seconds": 500, "identical_calls": 1000}
-NAMES = ("laptop", "desktop")
+NAMES = ("laptop", "desktop", "prod")
+POLICY = """
+[[rules]]
+executor = "prod"
+action = "deny"
+
+[[rules]]
+executor = "desktop"
+action = "ask"
+"""
 OUTPUTS = st.sampled_from(["one", "two"])
 PLACES = st.integers(0, 20)
 
@@ -55,7 +65,7 @@ class Fuse:
 
 
 class Steps(RuleBasedStateMachine):
-    """The plugin opens tickets, two executors run calls, someone decides, time passes, and the bridge is killed."""
+    """The plugin opens tickets, executors run calls or may not, someone decides, time passes, the bridge is killed."""
 
     database_url: Callable[[], str] | None = None
 
@@ -84,6 +94,9 @@ class Steps(RuleBasedStateMachine):
     def _start(self) -> Bridge:
         hashes = {audience: hash_token(token) for audience, token in TOKENS.items()}
         values = {"data_dir": self._folder.name, "tokens": hashes, "limits": LIMITS, "database_url": self._database}
+        policy = Path(self._folder.name) / "policy.toml"
+        policy.write_text(POLICY)
+        values["policy"] = str(policy)
         config = parse(values)
         bridge = Bridge(create_app(config), config, TOKENS)
         bridge.app.extensions["clawback.sweeper"].stop()
@@ -139,6 +152,11 @@ class Steps(RuleBasedStateMachine):
     def calls_are_claimed(self, name: str, most: int) -> None:
         answer = self._ask("executor", "POST", f"/executors/{self._executors[name]}/claim", {"max": most})
         for call in answer.body.get("calls", ()):
+            assert name != "prod", "it is denied everything"
+            if name == "desktop":
+                found = self._peek(lambda: self._bridge.store.call(call["tool_call_id"]))  # noqa: B023
+                assert found
+                assert name in found[1].grants(), "a person was not asked about it"
             self._leases.append((name, call["lease_id"], call["tool_call_id"]))
 
     @precondition(lambda self: self._leases)
