@@ -27,14 +27,9 @@ def start_inputs(
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the values for a run. Raises InvalidRequest that names a variable which the app needs and nobody gave."""
-    metadata = body.get("metadata")
-    declared = None if facts.inputs is None else {field.name for field in facts.inputs}
     values: dict[str, Any] = dict(app.inputs)
     for name, source in (app.input_map or _usual_map(facts)).items():
         values[name] = _taken(source, messages, query, body)
-    if isinstance(metadata, dict):
-        # Metadata is for whoever keeps it: only what the app asks for by name is meant for it.
-        values |= {name: value for name, value in metadata.items() if declared is None or name in declared}
     values |= given
     for field in facts.inputs or ():
         if field.required and values.get(field.name) is None and field.name != app.marker_input:
@@ -45,6 +40,17 @@ def start_inputs(
                 param=f"inputs.{field.name}",
             )
     return values
+
+
+def given_inputs(facts: AppFacts, body: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that the client itself gives: the request's `metadata`, and its own `inputs`.
+
+    Metadata is for whoever keeps it: only what the app asks for by name is meant for it.
+    """
+    metadata = body.get("metadata")
+    declared = None if facts.inputs is None else {field.name for field in facts.inputs}
+    named = metadata.items() if isinstance(metadata, dict) else ()
+    return {name: value for name, value in named if declared is None or name in declared} | dict(inputs)
 
 
 def _usual_map(facts: AppFacts) -> dict[str, Source]:

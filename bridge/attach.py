@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator
 
 from bridge import request_id
 from bridge.admission import Admission
@@ -13,7 +14,8 @@ from bridge.executor_runs import ExecutorRuns
 from bridge.requests import Reply, RunRequest
 from bridge.resuming import user_of
 from bridge.runs import Runs
-from bridge.store.rows import InvocationRow, RunRow, TicketRow
+from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
+from tools.marker import marker_digest, new_secret, strip_markers
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
 
 log = logging.getLogger("clawback.attach")
@@ -92,17 +94,29 @@ class Invocations:
                 self._runs.polls.told(ticket.id)
 
     def _find(self, request: AttachRequest) -> tuple[RunRow | None, str]:
-        """Try the marker, the callback key and Dify's end user, in this order: what names the run best comes first.
+        """Try Dify's end user, then the marker, then the callback key: what others can write least comes first.
 
+        Where Dify says whose node it is, nothing that stands in a text or in a node's parameter says otherwise.
         Raises Gone where a run is named that is not under way: its node was started again, or goes on although nobody
         waits for it, and must be given to no one else.
         """
         tried = []
-        if request.marker:
-            run = self._under_way(self._store.run(request.marker))
-            if run:
+        if request.user:
+            user = self._end_user(request.user)
+            if user:
+                return self._run_of(user), f"Dify's end user {user!r} stands for no run"
+            if run := self._run_of(request.user):
                 return run, ""
-            tried.append("the marker in the prompt names no running run")
+            tried.append(
+                "Dify's end user stands for no run (GET /v1/end-users needs Dify 1.13 or newer and the app's own key; "
+                "else set callback_key in the LLM node, or find_run = 'marker' for the app)"
+            )
+        marked = list(self._marked(request))
+        for run, attempt in marked:
+            if run.state == "running" and run.attempt == attempt:
+                return run, ""
+        if request.markers or request.marker:
+            tried.append("no marker in the prompt is that of a running run")
         named = user_of(request.callback_key)
         if named:
             run = self._run_of(named)
@@ -112,17 +126,23 @@ class Invocations:
                 "callback_key stands for no user with a run; it should be u:{{#sys.user_id#}}, which Dify fills in "
                 "from 1.14 on"
             )
-        if request.user:
-            run = self._run_of(request.user) or self._run_of_end_user(request.user)
-            if run:
-                return run, ""
-            tried.append(
-                "Dify's end user stands for no run (GET /v1/end-users needs Dify 1.13 or newer and the app's own key; "
-                "else set callback_key in the LLM node, or find_run = 'marker' for the app)"
-            )
+        if marked:
+            raise Gone("the run that this node belongs to is over, or began anew: nobody waits for it", code="run_over")
         return None, "; ".join(tried) or "the invocation named neither a user, a callback key nor a marker"
 
-    def _run_of_end_user(self, uuid: str) -> RunRow | None:
+    def _marked(self, request: AttachRequest) -> Iterator[tuple[RunRow, int]]:
+        """Yield the clients' runs that the markers in the prompt name, and which attempt of each.
+
+        A marker that names none is text: somebody wrote it.
+        """
+        secrets = [*request.markers, *([request.marker] if request.marker else [])]
+        for marker in self._store.markers([marker_digest(secret) for secret in secrets]) if secrets else ():
+            run = self._store.run(marker.run_id)
+            if run and run.direction == "endpoint":
+                yield run, marker.attempt
+
+    def _end_user(self, uuid: str) -> str | None:
+        """Return the name of Dify's user, None where it cannot be learned."""
         user = self._store.end_user(uuid)
         for app in [] if user else self._runs.config.apps:
             try:
@@ -133,7 +153,7 @@ class Invocations:
             if user:
                 self._store.save_end_user(uuid, user)
                 break
-        return self._run_of(user) if user else None
+        return user
 
     def _run_of(self, user: str) -> RunRow | None:
         return self._store.active_run_of_user(user) or self._under_way(self._store.latest_run_of_user(user))
@@ -152,6 +172,7 @@ class Invocations:
             past.append(run.query_digest)
         return AttachResponse(
             run_id=run.id,
+            secret=self._secret_of(run),
             messages=request.messages,
             turn=request.turn,
             query=request.query,
@@ -165,6 +186,14 @@ class Invocations:
             open_ticket=next((_open(ticket) for ticket in tickets if ticket.state == "open"), None),
             answer=Answer.model_validate_json(invocation.answer) if invocation.answer else None,
         )
+
+    def _secret_of(self, run: RunRow) -> str | None:
+        """Return what an executors' run is called in Dify's history, where bridge.resuming looks for its question."""
+        if run.direction != "executor":
+            return None
+        secret = new_secret()
+        self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
+        return secret
 
     def _request(self, run: RunRow, invocation: InvocationRow) -> RunRequest:
         """Return the transcript to go on from.
@@ -196,6 +225,8 @@ class Invocations:
 
     def record(self, invocation_id: str, request: RecordRequest) -> None:
         """Write how an invocation ended: its answer is what a later attempt of the run replays."""
+        if request.error is not None:
+            request = request.model_copy(update={"error": strip_markers(request.error)})
         if request.stopped:
             self._store.end_invocation(invocation_id, "stopped", None, None)
             self._executor_runs.ended(request)

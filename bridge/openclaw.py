@@ -87,26 +87,24 @@ def _text_of_user(message: Message) -> str | None:
 def runtime_line(messages: Iterable[Message]) -> dict[str, str]:
     """Return the fields of the line about OpenClaw's runtime: agent, session, sessionId, host, ...
 
-    It ends the first user message, in older versions the system prompt. Empty where there is none.
+    It is the last line of the first user message, in older versions the last one of its kind in the system prompt:
+    what others wrote stands before it. Empty where there is none.
     """
-    seen: set[str] = set()
+    first: dict[str, str] = {}
     for message in messages:
-        role = str(message.get("role"))
-        if role not in {"system", "developer", "user"} or role in seen:
-            continue
-        seen.add(role)
-        text = _CONTEXT.sub("", text_of(message.get("content"))).strip()
-        found = _RUNTIME.search(text) if role != "user" else _RUNTIME.fullmatch(text.rpartition("\n")[2])
-        if found:
-            pairs = (field.partition("=") for field in found.group(1).split(" | "))
-            return {name.strip(): value.strip() for name, _, value in pairs}
-        if role == "user":
+        role = "user" if message.get("role") == "user" else "system"
+        if message.get("role") in {"system", "developer", "user"} and role not in first:
+            first[role] = _CONTEXT.sub("", text_of(message.get("content"))).strip()
+        if "user" in first:
             break
-    return {}
+    lines = [match[1] for match in _RUNTIME.finditer(first.get("system", ""))]
+    if found := _RUNTIME.fullmatch(first.get("user", "").rpartition("\n")[2]):
+        lines.append(found[1])
+    pairs = (field.partition("=") for field in (lines[-1].split(" | ") if lines else ()))
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 _FLUSH = "Pre-compaction memory flush."
-_REVIEW = "Skill review. Distill new durable learning"
 _HEARTBEATS = ("[OpenClaw heartbeat poll]", "Follow the heartbeat monitor scratch context when provided.")
 _SUMMARIZER = "You are a context summarization assistant."
 _MODEL_RUN = "Current model identity: "
@@ -116,8 +114,8 @@ _INTERNAL_SESSION = "internal-session-effects"
 def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> Auxiliary | None:
     """Return which of OpenClaw's own calls this is, None for a user's turn.
 
-    `internal` is a call of a kind that is not known here, in a session that OpenClaw keeps from its user. What a user
-    writes counts only where it is the whole beginning of the turn's message, under OpenClaw's own system prompt.
+    `internal` is a call of a kind that is not known here, in a session that OpenClaw keeps from its user. Words count
+    only where they begin the turn's message, under OpenClaw's own system prompt, and are not a person's.
     """
     messages = [message for message in body.get("messages") or [] if isinstance(message, dict)]
     system = _system_text(messages)
@@ -126,18 +124,26 @@ def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> Auxiliary 
             return "compaction_summary"
         if system.startswith(_MODEL_RUN):
             return "model_run"
-    if not _is_openclaw(system):
+    if not is_openclaw(messages):
         return None
     return _by_words(messages) or _by_session(headers, messages)
 
 
 def _by_words(messages: Sequence[Message]) -> Auxiliary | None:
     asked = last_user_text(messages)
-    if asked.startswith(_FLUSH):
+    if asked.startswith(_FLUSH) and not _is_stamped(messages):
         return "memory_flush"
-    if asked.startswith(_REVIEW):
-        return "skill_review"
     return "heartbeat" if asked.startswith(_HEARTBEATS) else None
+
+
+def _is_stamped(messages: Sequence[Message]) -> bool:
+    """Say whether the last message in the user's name bears a time: OpenClaw stamps what people write."""
+    index = last_user_index(messages)
+    text = "" if index is None else text_of(messages[index].get("content")).strip()
+    unstamped = _TIME.sub("", text)
+    if unstamped.startswith(_QUEUED):
+        text = unstamped.partition("\n")[2]
+    return _TIME.match(text) is not None
 
 
 def _by_session(headers: Mapping[str, str], messages: Sequence[Message]) -> Auxiliary | None:
@@ -153,7 +159,9 @@ def _system_text(messages: Sequence[Message]) -> str:
     return text_of(first.get("content")).lstrip()
 
 
-def _is_openclaw(system: str) -> bool:
+def is_openclaw(messages: Sequence[Message]) -> bool:
+    """Say whether OpenClaw's own system prompt stands above the transcript. No user of a client writes that."""
+    system = _system_text(messages)
     return system.startswith("<!-- openclaw:attempt:") or "running inside OpenClaw" in system[:1000]
 
 

@@ -1,5 +1,6 @@
 """What a client asked for, as the rest of the bridge sees it and as a run keeps it."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -13,10 +14,10 @@ from tools.results import Message
 class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
-    `messages[turn]` is the user message whose cleaned text is `query`. `anonymous` says that the client named no
-    session, so that the transcript has to lead to it; `asker` is the token that it showed, and nobody who shows another
-    one takes part in the run. An executors' run keeps Dify's UUID of the user that it belongs
-    to, the conversation where the node names it, and whether a resumed workflow began it.
+    `messages[turn]` is the user message whose cleaned text is `query`. `given` and `frame` are digests of the client's
+    own values for the app's variables, and of what else came with its words. `asker` is the token that it showed: who
+    shows another one takes no part in the run. An executors' run keeps Dify's UUID of the user that it belongs to, the
+    conversation where the node names it, and whether a resumed workflow began it.
     """
 
     messages: list[Message]
@@ -27,11 +28,21 @@ class RunRequest(BaseModel):
     parallel_tool_calls: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, Any] = Field(default_factory=dict)
-    anonymous: bool = False
+    given: str = ""
+    frame: str = ""
     asker: Token = Token.CLIENT
     end_user: str | None = None
     conversation: str | None = None
     resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKeys:
+    """Digests by which a request is known again: of its turn, of all of it, and of its Idempotency-Key with that."""
+
+    turn: str
+    request: str | None = None
+    idempotency: str | None = None
 
 
 class Reply(BaseModel):

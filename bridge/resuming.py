@@ -5,6 +5,9 @@ conversation whose message failed with this run's name, or shows the calls with 
 then runs with the same question, inputs, files, user and conversation, and its answer stands there as a message of its
 own.
 
+The name is a secret that stands in the message's error. Calls alone may stand in several messages of a user, or of all
+who share one: then nothing says which is meant, and nothing is run.
+
 It cannot be done for an app whose key the bridge does not have, for a run that was started in Dify's studio, and for
 Dify before 1.13. A conversation of Dify's web app is not in the list that Dify gives; the node has to name it, with
 `c:{{#sys.conversation_id#}}` in callback_key.
@@ -22,6 +25,7 @@ from bridge.dify.history import Asked, conversations, questions
 from bridge.requests import RunRequest
 from bridge.runs import Runs
 from bridge.store.rows import RunRow, TicketRow
+from tools.marker import find_markers, marker_digest
 from tools.openclaw_text.stopping import calls_text
 
 log = logging.getLogger("clawback.resuming")
@@ -33,6 +37,10 @@ NOT_FOUND = (
     "its results are here, but its question was not found in Dify: the bridge needs the app's key, and for a "
     "conversation of Dify's web app c:{{#sys.conversation_id#}} in the node's callback_key. Ask the same again, and "
     "the run goes on from its results"
+)
+SEVERAL = (
+    "its results are here, but several questions of this user led to the same calls: name the conversation with "
+    "c:{{#sys.conversation_id#}} in the node's callback_key. Ask the same again, and the run goes on from its results"
 )
 NOT_THE_SAME = (
     "its workflow ran again, but its node was not asked the same: a prompt that holds the time, say, cannot go on "
@@ -115,7 +123,11 @@ class Resuming:
             time.sleep(pause)
             if not self._waits(run):
                 return None
-            for app, user, asked in self._find(run):
+            found = list(self._find(run))
+            named = [each for each in found if self._is_named(run, each[2])]
+            if len(found) > 1 and not named:
+                return SEVERAL
+            for app, user, asked in named or found:
                 log.info("a suspended run is resumed", extra={"run": run.id, "model": app.model})
                 self._ask(run, app, user, asked)
                 return None if self._went_on(run) else NOT_THE_SAME
@@ -145,10 +157,16 @@ class Resuming:
             known = [request.conversation] if request.conversation else conversations(client, user)
             for conversation_id in known:
                 for asked in questions(client, user, conversation_id):
-                    if _led_to(run, tickets, asked):
+                    if self._is_named(run, asked) or _shows_calls(tickets[-1], asked):
                         yield app, user, asked
 
+    def _is_named(self, run: RunRow, asked: Asked) -> bool:
+        secrets = find_markers([asked.error])
+        if any(marker.run_id == run.id for marker in self._store.markers(list(map(marker_digest, secrets)))):
+            return True
+        # A version before 0.2 suspended it, and named it by its id.
+        return run.id in asked.error and not self._store.has_marker(run.id)
 
-def _led_to(run: RunRow, tickets: list[TicketRow], asked: Asked) -> bool:
-    shown = calls_text(call.asked_call() for call in tickets[-1].calls)
-    return run.id in asked.error or shown in asked.answer
+
+def _shows_calls(ticket: TicketRow, asked: Asked) -> bool:
+    return calls_text(call.asked_call() for call in ticket.calls) in asked.answer

@@ -1,6 +1,7 @@
 """Runs under way: started, resumed, cancelled; one Dify workflow run an attempt."""
 
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -33,16 +34,17 @@ from bridge.failures import client_error
 from bridge.live import LiveRun
 from bridge.observers import Observers
 from bridge.polls import Polls
-from bridge.requests import RunRequest
-from bridge.segments import Calls, End, Event, Reasoning, Segment
-from bridge.sessions import transcript_key_after
+from bridge.requests import Reply, RequestKeys, RunRequest
+from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
+from bridge.sessions import Past, exchange_after
 from bridge.store import Store
-from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow
+from bridge.store.rows import MarkerRow, RunRow, SegmentRow, SessionRow, TicketRow
 from bridge.usage import estimate
 from bridge.wakeups import Wakeups
+from tools.calls import assistant_message
 from tools.fingerprint import text_digest
 from tools.ids import random_name
-from tools.marker import marker_for
+from tools.marker import marker_digest, marker_for, new_secret
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.runs")
@@ -106,20 +108,22 @@ class Runs:
     # Starting
 
     def start(
-        self, app: App, request: RunRequest, session: SessionRow, turn_key: str, auxiliary: str | None
+        self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys, auxiliary: str | None
     ) -> LiveRun:
         """Start a run. A session that has a run under way gets a Dify user of its own for this one."""
         now = time.time()
-        run_id = random_name()
         with self.lock:
             apart = auxiliary is not None or self.store.unfinished_run_of_user(session.dify_user) is not None
             begins = apart or app.conversation == "new"
+            if not (apart or session.conversation_id):
+                # The next run of the session has to know that this one has its Dify user.
+                self.store.save_session(session)
             run = RunRow(
-                id=run_id,
+                id=random_name(),
                 model=app.model,
                 session_key=session.key,
-                turn_key=turn_key,
-                dify_user=f"clawback-{run_id}" if apart else session.dify_user,
+                turn_key=keys.turn,
+                dify_user=f"clawback-{random_name()}" if apart else session.dify_user,
                 conversation_id="" if begins else session.conversation_id,
                 query_digest=text_digest(request.query),
                 auxiliary=auxiliary,
@@ -132,6 +136,8 @@ class Runs:
                 created_at=now,
                 updated_at=now,
                 expires_at=now + self.config.limits.run_seconds,
+                request_key=keys.request,
+                idempotency=keys.idempotency,
             )
             self.store.insert_run(run)
             live = self._make_live(run, app, request)
@@ -158,9 +164,9 @@ class Runs:
                 live = self._make_live(run, app, request)
             live.latest = latest
             resumed = self.store.run(run.id) or run
-            apart = run.dify_user == f"clawback-{run.id}" or app.conversation == "new"
-            session = None if apart else self.store.session(run.session_key)
-            self._drive(resumed, app, request, live, session)
+            session = None if app.conversation == "new" else self.store.session(run.session_key)
+            apart = session is None or session.dify_user != run.dify_user
+            self._drive(resumed, app, request, live, None if apart else session)
         log.info("run resumed", extra={"run": run.id, "attempt": attempt})
         return live
 
@@ -286,15 +292,19 @@ class Runs:
         self._live.pop(run.id, None)
         return True
 
-    @staticmethod
-    def _with_marker(app: App, facts: AppFacts, run: RunRow, request: RunRequest) -> tuple[str, dict[str, object]]:
+    def _with_marker(
+        self, app: App, facts: AppFacts, run: RunRow, request: RunRequest
+    ) -> tuple[str, dict[str, object]]:
+        """Name the attempt in the query or in an input variable, where nothing else tells whose its nodes are."""
         inputs = {**app.inputs, **request.inputs}
         query = request.query or "(no text)"
         if app.find_run != "marker" and facts.names_users:
             return query, inputs
+        secret = new_secret()
+        self.store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
         if app.marker_input:
-            return query, {**inputs, app.marker_input: marker_for(run.id)}
-        return f"{query} {marker_for(run.id)}", inputs
+            return query, {**inputs, app.marker_input: marker_for(secret)}
+        return f"{query} {marker_for(secret)}", inputs
 
     def _take(self, run: RunRow, live: LiveRun, session: SessionRow | None, event: events.Event) -> None:
         live.touched_at = time.monotonic()
@@ -331,7 +341,7 @@ class Runs:
             run.id, task_id=event.task_id, workflow_run_id=event.workflow_run_id, conversation_id=conversation_id
         )
         if session and conversation_id and session.conversation_id != conversation_id:
-            self.store.save_session(SessionRow(session.key, session.model, session.dify_user, conversation_id))
+            self.store.save_session(replace(session, conversation_id=conversation_id))
         live.begun()
 
     def _noted(self, run: RunRow, event: events.NodeStarted | events.NodeRetry | events.NodeFinished) -> None:
@@ -416,11 +426,22 @@ class Runs:
             del self._live[run.id]
 
     def _remember(self, run: RunRow) -> None:
-        """Let the transcript lead a client that names no session back to its conversation."""
+        """Let what was said last lead a client back to its conversation whose name for it may be shared."""
         request = RunRequest.model_validate_json(run.request)
-        if request.anonymous and run.auxiliary is None:
-            answer = "".join(segment.text for segment in self.store.segments(run.id))
-            self.store.remember_transcript(transcript_key_after(request.messages, answer), run.session_key)
+        if run.auxiliary is None and (said := self.exchange_of(run)).exchanges:
+            self.store.exchanges.add(run.session_key, said.exchanges[-1], said.whole, request.given, request.frame)
+
+    def exchange_of(self, run: RunRow) -> Past:
+        """Return what the client's transcript will say of its past, once the user says more: as it was delivered."""
+        messages = list(RunRequest.model_validate_json(run.request).messages)
+        app = self.app(run.model)
+        for row in self.store.segments(run.id):
+            told = self._events_of(row, view_of(app, run.auxiliary))
+            messages.append(assistant_message("".join(event.text for event in told if isinstance(event, Text)), []))
+            ticket = self.store.ticket(row.ticket_id) if row.ticket_id else None
+            if ticket and ticket.reply:
+                messages += Reply.model_validate_json(ticket.reply).messages
+        return exchange_after(messages)
 
     def diagnose(self, run: RunRow) -> str | None:
         """Say why no node of a run whose client brought tools asked the bridge for them; None where one did."""
@@ -577,20 +598,30 @@ class Runs:
 
     # Reading
 
-    def enter(self, segment: Segment) -> None:
+    def enter(self, segment: Segment, connection: socket.socket | None = None) -> None:
         """A client begins to read."""
         with self.lock:
             segment.readers += 1
-            segment.abandoned = False
+            segment.connections.append(connection)
+            segment.abandoned = segment.broken = False
 
-    def leave(self, run_id: str, segment: Segment, *, complete: bool = False) -> None:
+    def leave(
+        self,
+        run_id: str,
+        segment: Segment,
+        connection: socket.socket | None = None,
+        *,
+        complete: bool = False,
+        broken: bool = False,
+    ) -> None:
         """A client stopped reading; one that went before the end may come back within the grace time."""
         with self.lock:
             segment.readers -= 1
+            segment.connections.remove(connection if connection in segment.connections else None)
             segment.delivered = segment.delivered or complete
             if segment.readers or segment.delivered:
                 return
-            segment.abandoned = True
+            segment.abandoned, segment.broken = True, broken
             segment.left_at = time.monotonic()
             segment.departures += 1
             departure = segment.departures

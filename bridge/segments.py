@@ -4,6 +4,7 @@ A run is a row of segments. Several readers may read one segment, each from its 
 joins the segment in progress and receives all of it.
 """
 
+import socket
 import threading
 from bisect import bisect_right
 from dataclasses import dataclass, replace
@@ -82,8 +83,12 @@ class Segment:
     def __init__(self, number: int) -> None:
         self.number = number
         self.readers = 0
+        self.connections: list[socket.socket | None] = []
+        """Those of its readers, None where the server does not show one."""
         self.abandoned = False
         """Whether nobody reads it, and nobody who did got to its end."""
+        self.broken = False
+        """Whether the connection of the last who read it is known to have ended before all of it was told."""
         self.delivered = False
         self.departures = 0
         self.left_at = 0.0
@@ -91,6 +96,11 @@ class Segment:
         self._starts: list[int] = []
         self._length = 0
         self._changed = threading.Condition()
+
+    def take_over(self) -> None:
+        """Let nobody else have it whose connection broke as well: it is another client's now."""
+        self.broken = False
+        self.connections = [None] * len(self.connections)
 
     @property
     def closed(self) -> bool:

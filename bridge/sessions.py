@@ -1,20 +1,33 @@
-"""Whose conversation a request belongs to, and whether two requests are the same turn.
+"""Whose conversation a request belongs to, and whether two requests are the same.
 
-A client that names its session is believed. For all others the transcript is the name: a conversation is known by
-the digest of everything that was said in it, user and assistant in turns, and a request continues the conversation
-whose digest is that of its transcript up to the user's last words. A digest therefore leads to the right
-conversation or to none: a user who edits an earlier message, or begins with the same words as someone else and got
-another answer, starts a new one. Tool messages, system prompts, images, white space and reasoning are left out, since
-clients drop, trim and rewrite them; a turn's texts before and after its tool calls count as one, since some clients
-keep them so. Two conversations that are word for word the same so far share a digest, and it makes no difference
-which of them is continued, as long as each is continued once: whoever uses a digest should forget it.
+A request is led to a conversation by what its client cannot share by accident:
+
+    what the request holds                                what it does
+    ----------------------------------------------------  -----------------------------------------------------------
+    a name of one conversation (KNOWN_CLIENTS)            counts alone, compactions and edits included. Other names
+                                                          never share anything
+    a tool_call_id that the bridge gave out               leads to its run, where the names agree
+    a name that several conversations may share           counts only together with the conversation's latest
+    (prompt_cache_key, user), or none                     exchange: a call id of its last turn, or the last words of
+                                                          the user with the answer that was delivered to them
+    anything else (a retry counter, a beginning in        nothing
+    common, an affinity header of a client not known)
+
+A conversation whose run is under way is gone on with only by a request with one of that run's call ids, by the same
+request again where its first connection broke, or once the run's own client has gone. Where in doubt, a new
+conversation begins: the transcript holds what was said. `bridge.conversations` applies this to what the store knows.
+
+Tool messages, system prompts, images, white space and reasoning are left out of an exchange, since clients drop, trim
+and rewrite them; a turn's texts before and after its tool calls count as one, since some clients keep them so.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 from bridge import openclaw
@@ -23,26 +36,34 @@ from bridge.openclaw import (
     is_continue_instruction,
     is_filler,
     is_internal_context,
+    is_openclaw,
     last_user_index,
     runtime_line,
 )
+from bridge.requests import RunRequest
 from bridge.turn import Turn, split_turn
+from tools.fingerprint import text_digest
 from tools.results import Message, text_of
 
 __all__ = [
+    "KNOWN_CLIENTS",
+    "Past",
     "Session",
     "Source",
     "Turn",
     "auxiliary",
-    "continues",
+    "digest",
+    "exchange_after",
+    "frame_of",
     "identify",
+    "past_of",
+    "request_key",
     "split_turn",
-    "transcript_key_after",
-    "transcript_keys",
     "turn_key",
 ]
 
-Source = Literal["header", "runtime_line", "prompt_cache_key", "user", "transcript"]
+Source = Literal["openclaw", "claude_code", "codex", "opencode", "prompt_cache_key", "user", "affinity", "transcript"]
+Headers = Mapping[str, str]
 
 AUXILIARY_HEADER = "X-Clawback-Auxiliary"
 _AFFINITY = ("x-session-affinity", "session-id")
@@ -53,37 +74,95 @@ _REASONING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The name that a client gives its session, and where it stands; `key` is None where only the transcript tells."""
+    """What a client calls its conversation; `key` is None where only the transcript tells.
+
+    `alone` says that this is the name of one conversation. `former` is the name under which versions before 0.2 knew
+    the conversation of a name that may be shared.
+    """
 
     key: str | None
     source: Source
+    alone: bool = False
+    former: str | None = None
+
+    def row_key(self, model: str) -> str:
+        """Return the key of the session's row, where the name counts alone."""
+        return text_digest(f"{model}\n{self.key}")
+
+    def former_row_key(self, model: str) -> str | None:
+        """Return the key that versions before 0.2 gave the row of a name that may be shared."""
+        return text_digest(f"{model}\n{self.former}") if self.former else None
 
     @property
-    def may_be_several(self) -> bool:
-        """Whether several conversations may have this name: a user's, or a key that a client uses for all of them."""
-        return self.source in {"prompt_cache_key", "user"}
+    def scope(self) -> str:
+        """What conversations must have in common before anything else is asked; equal for all that have no name."""
+        if self.key is None:
+            return ""
+        return digest(["scope", "alone" if self.alone else self.source, self.key])
+
+
+def _openclaw(headers: Headers, messages: Sequence[Message]) -> str | None:
+    """`<session>:<compactions>` in `x-session-affinity`, and the same in `session_id` and `x-client-request-id`.
+
+    Else its line about the runtime: any user of any client may write one, but not under OpenClaw's own system prompt.
+    """
+    affinity, session, request = (headers.get(name) for name in (*_AFFINITY, "x-client-request-id"))
+    given = affinity or session
+    if given and (given in {request, session if affinity else None} or is_openclaw(messages)):
+        return _without_compactions(given)
+    return runtime_line(messages).get("sessionId") if is_openclaw(messages) else None
+
+
+def _claude_code(headers: Headers, _: Sequence[Message]) -> str | None:
+    """A sub-agent has its session's id, and one of its own."""
+    session, agent = headers.get("x-claude-code-session-id"), headers.get("x-claude-code-agent-id")
+    return f"{session}\n{agent}" if session and agent else session
+
+
+def _codex(headers: Headers, _: Sequence[Message]) -> str | None:
+    """`thread-id`: child threads share `session-id` and `prompt_cache_key` with their parent."""
+    thread = headers.get("thread-id")
+    known = thread and (headers.get("x-client-request-id") == thread or "x-codex-window-id" in headers)
+    return thread if known or headers.get("user-agent", "").startswith("codex") else None
+
+
+def _opencode(headers: Headers, _: Sequence[Message]) -> str | None:
+    session = headers.get("x-session-id")
+    known = headers.get("x-session-affinity") == session or headers.get("user-agent", "").startswith("opencode/")
+    return session if known else None
+
+
+KNOWN_CLIENTS: tuple[tuple[Source, Callable[[Headers, Sequence[Message]], str | None]], ...] = (
+    ("claude_code", _claude_code),
+    ("codex", _codex),
+    ("opencode", _opencode),
+    ("openclaw", _openclaw),
+)
+"""Who names each of its conversations, and how. Header names are lower case, with `-` for `_`.
+
+An affinity header of anybody else is no name: nanobot's is one of a process. Source: captured requests of OpenClaw
+2026.9.6, Claude Code 2.1.197, Codex 0.169.0, opencode 1.18.33 and nanobot 0.3.5.
+"""
 
 
 def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body: Mapping[str, Any]) -> Session:
-    """Return the session that the request names.
+    """Return what the request calls its conversation.
 
-    OpenClaw sends `<session>:<compactions>` in `x-session-affinity` and `session_id`, when its provider entry says so.
-    It sends the same as `x-client-request-id`, which is not read: to other clients that is a request's name. Header
-    names may have `_` or `-`, since servers and proxies rewrite or drop the former.
+    Header names may have `_` or `-`, since servers and proxies rewrite or drop the former.
     """
-    given = {name.lower().replace("_", "-"): value.strip() for name, value in headers.items()}
-    for name in _AFFINITY:
-        if given.get(name):
-            return Session(_without_compactions(given[name]), "header")
-    session_id = runtime_line(body_messages).get("sessionId")
-    if session_id:
-        return Session(session_id, "runtime_line")
+    given = {name.lower().replace("_", "-"): value.strip() for name, value in headers.items() if value.strip()}
+    for source, named in KNOWN_CLIENTS:
+        if key := named(given, body_messages):
+            return Session(key, source, alone=True)
+    affinity = next((given[name] for name in _AFFINITY if name in given), None)
+    former = _without_compactions(affinity) if affinity else None
     cache_key, user = body.get("prompt_cache_key"), body.get("user")
     if isinstance(cache_key, str) and cache_key.strip():
-        return Session(_without_compactions(cache_key.strip()), "prompt_cache_key")
+        key = cache_key.strip()
+        return Session(key, "prompt_cache_key", former=former or _without_compactions(key))
     if isinstance(user, str) and user.strip():
-        return Session(f"{_OF_USER}{user.strip()}", "user")
-    return Session(None, "transcript")
+        return Session(user.strip(), "user", former=former or f"{_OF_USER}{user.strip()}")
+    return Session(None, "affinity" if affinity else "transcript", former=former)
 
 
 def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
@@ -100,55 +179,86 @@ def _without_compactions(value: str) -> str:
     return _COMPACTIONS.sub("", value) or value
 
 
-def transcript_keys(messages: Sequence[Message]) -> list[str]:
-    """Return the digests under which the conversation that `messages` continues may be known, best first.
+# What was said
 
-    Empty where it continues none: nothing was answered before the user's last words.
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a transcript says of its conversation before the user's last words.
+
+    `exchanges` are digests of the user's words with the answer to them, oldest first, `whole` is one of all that was
+    said, and `calls` are the tool_call_ids of the last turn.
     """
-    said = _said(messages)
-    if said and said[-1][0] == "assistant":
-        said.pop()
-    before = said[:-1]
-    return [_digest(["conversation", before])] if before else []
+
+    exchanges: tuple[str, ...] = ()
+    whole: str = ""
+    calls: tuple[str, ...] = ()
 
 
-def transcript_key_after(messages: Sequence[Message], answer: str) -> str:
-    """Return the digest of the conversation once `messages` was answered.
-
-    `answer` is all text of the turn that `messages` does not hold: for the messages of its first request, all texts
-    before, between and after its tool calls.
-    """
-    return _digest(["conversation", _said([*messages, {"role": "assistant", "content": answer}])])
-
-
-def continues(messages: Sequence[Message], earlier: Sequence[Message]) -> bool:
-    """Say whether all that was said in `earlier`, up to the user's last words, was said in `messages` as well."""
-    turn = last_user_index(earlier)
-    before = _said(earlier[: 0 if turn is None else turn + 1])
-    now = _said(messages)[: len(before)]
-    if len(now) < len(before) or not before:
-        return not before
-    (role, text), (said_role, said_text) = before[-1], now[-1]
-    # Neighbours with the same role are one: what follows the earlier words may have been added to them.
-    return now[:-1] == before[:-1] and role == said_role and said_text.startswith(text)
+def past_of(messages: Sequence[Message]) -> Past:
+    """Return what a request's transcript says of what came before its last words."""
+    turns = _turns(messages)
+    if turns and turns[-1][0] == "assistant":
+        turns.pop()
+    return replace(_past(turns[:-1]), calls=_last_calls(messages))
 
 
-def turn_key(session: str | None, model: str, messages: Sequence[Message]) -> str:
-    """Return a digest that is equal for a request and for its retries, however rewritten, and for no other turn.
+def exchange_after(messages: Sequence[Message]) -> Past:
+    """Return what a transcript that ends in an answer will say of itself, once the user says more."""
+    return _past(_turns(messages))
+
+
+def _past(turns: Sequence[tuple[str, list[str]]]) -> Past:
+    if not turns:
+        return Past()
+    said = [(role, "".join(texts)) for role, texts in turns]
+    # Of several messages the last one counts: a summary, say, may stand before it since.
+    asked = [texts[-1] if role == "user" else None for role, texts in turns]
+    pairs = zip(asked, said[1:], strict=False)
+    exchanges = tuple(digest(["exchange", words, told]) for words, (_, told) in pairs if words is not None)
+    return Past(exchanges, digest(["conversation", said]))
+
+
+def _last_calls(messages: Sequence[Message]) -> tuple[str, ...]:
+    """Return the ids of the calls between the user's last words and those before."""
+    end = last_user_index(messages)
+    if end is None:
+        return ()
+    begin = last_user_index(messages[:end])
+    turn = messages[0 if begin is None else begin + 1 : end]
+    return tuple(str(call.get("id")) for message in turn for call in message.get("tool_calls") or ())
+
+
+# The same request
+
+
+def turn_key(session: Session, model: str, messages: Sequence[Message]) -> str:
+    """Return a digest that is equal for a turn and for its retries, however rewritten.
 
     It holds what was said up to the user's last words, what came with these (the same question about another picture
     is another turn), and which results came since. What the assistant said since is left out: a retry may hold the
-    beginning of an answer that broke off.
+    beginning of an answer that broke off. Where the session's name counts alone, this is one turn; else others who say
+    the same to the same system prompt have the same key.
     """
     turn = last_user_index(messages)
     end = len(messages) if turn is None else turn + 1
     results = [str(m.get("tool_call_id")) for m in messages[end:] if m.get("role") == "tool"]
-    # Without a session, the same first words of two clients are told apart by their system prompts at least. So are
-    # those of one `user`, who may have several conversations.
-    several = session is None or session.startswith(_OF_USER)
-    system = [text_of(m.get("content")) for m in messages if m.get("role") == "system"] if several else []
+    system = [] if session.alone else [text_of(m.get("content")) for m in messages if m.get("role") == "system"]
+    key = session.key if session.alone else session.scope
     media = [] if turn is None else _media(messages[turn])
-    return _digest(["turn", session, model, system, _said(messages[:end]), media, results])
+    return digest(["turn", key, model, system, _said(messages[:end]), media, results])
+
+
+def request_key(session: Session, model: str, request: RunRequest) -> str:
+    """Return a digest of a whole request; whether it streams does not matter."""
+    return digest([session.scope, model, request.model_dump(mode="json", exclude_none=True)])
+
+
+def frame_of(headers: Mapping[str, str], messages: Sequence[Message]) -> str:
+    """Return a digest of what tells two conversations in the same words apart, where there is a choice."""
+    given = {name.lower(): value for name, value in headers.items()}
+    system = [text_of(m.get("content")) for m in messages if m.get("role") in {"system", "developer"}]
+    return digest([system, [given.get(name) for name in _AFFINITY]])
 
 
 def _media(message: Message) -> list[Any]:
@@ -158,16 +268,13 @@ def _media(message: Message) -> list[Any]:
 
 def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """Return who said what, in turns: neighbours with the same role are one."""
-    said: list[tuple[str, str]] = []
-    for message in messages:
-        role, text = str(message.get("role")), _words(message)
-        if not text:
-            continue
-        if said and said[-1][0] == role:
-            said[-1] = (role, said[-1][1] + text)
-        else:
-            said.append((role, text))
-    return said
+    return [(role, "".join(texts)) for role, texts in _turns(messages)]
+
+
+def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str]]]:
+    """Return who said what, neighbours with the same role together, a text per message."""
+    spoken = [(str(message.get("role")), text) for message in messages if (text := _words(message))]
+    return [(role, [text for _, text in texts]) for role, texts in groupby(spoken, key=itemgetter(0))]
 
 
 def _words(message: Message) -> str:
@@ -184,5 +291,6 @@ def _packed(text: str) -> str:
     return "".join(text.split())
 
 
-def _digest(material: list[Any]) -> str:
+def digest(material: Any) -> str:
+    """Return 64 hex characters that stand for a JSON value."""
     return hashlib.sha256(json.dumps(material).encode()).hexdigest()

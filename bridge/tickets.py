@@ -23,6 +23,7 @@ from bridge.runs import Runs
 from bridge.store.rows import CallRow, TicketRow
 from bridge.store.store import Overtaken
 from tools.ids import random_name
+from tools.marker import strip_markers
 from tools.openclaw_text.stopping import stopping_text
 from tools.results import ToolResult
 from tools.shorten import shortened
@@ -282,7 +283,7 @@ class Tickets:
 
     def _as_told(self, call: CallRow, result: ToolResult, actor: str) -> ToolResult:
         """Return the result as the model is told it. What an endpoint's client sends, it sends again every turn."""
-        output = result.output
+        output = strip_markers(result.output)
         if actor != "client":
             output = shortened(output, self._runs.config.limits.result_characters)
         if call.asked is not None:

@@ -13,6 +13,11 @@ from demo.local_tools import DEFINITIONS, LocalTools
 MAX_ROUNDS = 20
 
 
+def session_headers(name: str) -> dict[str, str]:
+    """Return what OpenClaw says of its session, where its provider entry has sendSessionAffinityHeaders."""
+    return {"X-Session-Affinity": name, "X-Client-Request-Id": name}
+
+
 @dataclass
 class Reply:
     """One response of the bridge: text, or tool calls as they came, and how it ended."""
@@ -54,7 +59,7 @@ class Client:
         session: str | None = None,
         tell: Callable[[str, Any], None] = _silent,
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}", **({"X-Session-Affinity": session} if session else {})}
+        headers = {"Authorization": f"Bearer {api_key}", **(session_headers(session) if session else {})}
         self._http = httpx.Client(base_url=base_url, headers=headers, timeout=httpx.Timeout(10, read=120))
         self._model = model
         self._tools = tools

@@ -60,6 +60,7 @@ from tools.calls import Draft, ToolCall
 from tools.choices import ToolChoice, after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
+from tools.marker import marker_for
 from tools.openclaw_text.stopping import stopping_text
 from tools.results import Message, ToolResult
 from tools.transcript import merge, repair
@@ -123,7 +124,7 @@ class Invocation:
     attempts: int = UPSTREAM_ATTEMPTS
     user: str | None = None
     app_id: str | None = None
-    marker: str | None = None
+    markers: Sequence[str] = ()
     sees_images: bool = True
 
 
@@ -141,6 +142,7 @@ class Engine:
         self._backoff = Backoff()
 
         self._run_id: str | None = None
+        self._secret: str | None = None
         self._watched = False
         self._messages: list[Message] = list(invocation.messages)
         self._begun_with = len(self._messages)
@@ -209,7 +211,8 @@ class Engine:
             user=given.user,
             app_id=given.app_id,
             callback_key=self._settings.callback_key or None,
-            marker=given.marker,
+            markers=list(given.markers),
+            marker=next(iter(given.markers), None),
             age_seconds=self._now - self._began,
         )
         return [*self._heartbeat(), Attach(request)]
@@ -220,6 +223,7 @@ class Engine:
         if response.run_id is None:
             return self._call()
         self._run_id = response.run_id
+        self._secret = response.secret
         self._watched = response.watched
         prompt, own_rounds = split_rounds(self._given.messages)
         merged = merge(prompt, response.messages, response.turn, response.query, response.past_queries)
@@ -466,7 +470,7 @@ class Engine:
         match status.state:
             case "open" if self._phase is Phase.LETTING_GO:
                 limit, gave_way = self._given.time_limit, self._now < self._wait_until
-                return self._fail(_suspended(self._run_id, self._settings, limit, gave_way=gave_way))
+                return self._fail(_suspended(self._name, self._settings, limit, gave_way=gave_way))
             case "open" if status.let_go:
                 return self._suspend()
             case "open":
@@ -525,6 +529,11 @@ class Engine:
 
     def _let_go_failed(self, event: BridgeFailed) -> list[Action]:
         return self._try_again(event) or self._end(Fail(event.error))
+
+    @property
+    def _name(self) -> str:
+        """What Dify is told of the run, so that the bridge finds its question again."""
+        return f"{self._run_id} {marker_for(self._secret)}" if self._secret else str(self._run_id)
 
     # The end
 
@@ -663,7 +672,7 @@ def _out_of_time(limit: float) -> Unavailable:
     )
 
 
-def _suspended(run_id: str | None, settings: NodeSettings, limit: float, *, gave_way: bool) -> Suspended:
+def _suspended(name: str, settings: NodeSettings, limit: float, *, gave_way: bool) -> Suspended:
     why = (
         "other runs wait for its place at Dify (limits.dify_streams of the bridge)"
         if gave_way
@@ -679,7 +688,7 @@ def _suspended(run_id: str | None, settings: NodeSettings, limit: float, *, gave
         )
     )
     return Suspended(
-        f"The run {run_id} is suspended: {why}. The bridge runs this workflow again when the results arrive, and goes "
+        f"The run {name} is suspended: {why}. The bridge runs this workflow again when the results arrive, and goes "
         f"on from here.{longer}"
     )
 

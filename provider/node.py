@@ -62,7 +62,7 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
     callbacks = settings.external_tool_callback_enabled
     if callbacks and not form.has_bridge:
         raise Refused(NO_BRIDGE)
-    messages, marker = take_markers(to_openai(call.messages))
+    messages, markers = take_markers(to_openai(call.messages))
     started, limit = invocation.RealClock().now(), invocation.time_limit()
     return Invocation(
         invocation_id=random_name(),
@@ -79,6 +79,6 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
         attempts=form.retries + 1,
         user=call.user,
         app_id=call.app_id,
-        marker=marker,
+        markers=markers,
         sees_images=capabilities(form, call.model).vision,
     )

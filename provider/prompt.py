@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tools.definitions import Function, ToolDefinition
-from tools.marker import find_marker, strip_markers
+from tools.marker import find_markers, strip_markers
 from tools.results import Message, text_of
 
 
@@ -85,15 +85,10 @@ def split_rounds(messages: Sequence[Message]) -> tuple[list[Message], list[Messa
     return list(messages[: last + 1]), list(since)
 
 
-def take_markers(messages: Iterable[Message]) -> tuple[list[Message], str | None]:
-    """Return `messages` without markers, and the run that the last one named."""
-    found: str | None = None
-    cleaned: list[Message] = []
-    for message in messages:
-        content = message.get("content")
-        found = find_marker(text_of(content)) or found
-        cleaned.append(message | {"content": _without_markers(content)})
-    return cleaned, found
+def take_markers(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
+    """Return `messages` without markers, and what these hold, the newest first."""
+    found = find_markers(text_of(message.get("content")) for message in messages)
+    return [message | {"content": _without_markers(message.get("content"))} for message in messages], found
 
 
 def _without_markers(content: Any) -> Any:

@@ -18,13 +18,14 @@
 Errors are OpenAI-shaped: {"error": {"message", "type", "code", "param"}}.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.calls import LONGEST_NAME, ToolCall
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
+from tools.marker import MOST_MARKERS
 from tools.results import Message, ToolResult
 
 PROTOCOL = 1
@@ -67,8 +68,9 @@ class AttachRequest(_Wire):
     """An invocation asks which run it serves.
 
     `user` is what Dify passes to a model plugin: the UUID of the EndUser row for API callers. `callback_key` is the
-    node's parameter and `marker` a run id found in the prompt; any of the three may be absent. `age_seconds` is how
-    long ago the invocation began: one that could not ask in time may belong to a workflow run that was replaced since.
+    node's parameter, and `markers` is what the markers in the prompt hold, the newest first; any of the three may be
+    absent. `age_seconds` is how long ago the invocation began: one that could not ask in time may belong to a workflow
+    run that was replaced since. `marker` is how earlier plugins send the last marker alone.
     """
 
     protocol: int = PROTOCOL
@@ -78,6 +80,7 @@ class AttachRequest(_Wire):
     user: str | None = Field(default=None, max_length=255)
     app_id: str | None = Field(default=None, max_length=64)
     callback_key: str | None = Field(default=None, max_length=1024)
+    markers: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=MOST_MARKERS)
     marker: str | None = Field(default=None, max_length=64)
     age_seconds: float = Field(default=0, ge=0)
 
@@ -114,9 +117,11 @@ class AttachResponse(_Wire):
     invocation left open: the plugin waits for it instead of asking the upstream again. `parameters` is what the client
     asks of the model, under the names of a node's parameters (`temperature`, `max_tokens`, `stop`, `response_format`
     in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow.
+    `secret` names the run in what the plugin tells Dify, where the bridge has to find the run's question again by it.
     """
 
     run_id: str | None = None
+    secret: str | None = None
     reason: str | None = None
     messages: list[Message] = Field(default_factory=list)
     turn: int | None = None

@@ -9,6 +9,7 @@ from flask import Response, g, request
 
 from bridge.store import Store
 from bridge.store.rows import RunRow
+from tools.marker import marker_digest
 
 _KEPT = 200
 _PATH = "/plugin/v1/"
@@ -63,13 +64,13 @@ class Witness:
             auxiliary=run.auxiliary if run else None,
             dify_user=run.dify_user if run else None,
             end_user=asked.get("user"),
-            found_by=_found_by(asked, run) if run else None,
+            found_by=self._found_by(asked, run) if run else None,
             reason=answered.get("reason"),
         )
 
-
-def _found_by(asked: dict[str, Any], run: RunRow) -> str:
-    if asked.get("marker") == run.id:
-        return "marker"
-    key = str(asked.get("callback_key") or "")
-    return "callback_key" if (key.partition(":")[2] or key) == run.dify_user else "end_user"
+    def _found_by(self, asked: dict[str, Any], run: RunRow) -> str:
+        user = str(asked.get("user") or "")
+        if run.dify_user in {user, self._store.end_user(user)}:
+            return "end_user"
+        markers = self._store.markers(list(map(marker_digest, asked.get("markers") or ())))
+        return "marker" if any(marker.run_id == run.id for marker in markers) else "callback_key"

@@ -78,11 +78,11 @@ class ChatRequest(Sampling):
     audio: Any = None
     """Refused: a chatflow does not speak."""
     user: str | None = None
-    """Names the conversation where nothing better does."""
+    """Keeps the conversations of others apart; several may have it in common."""
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     """Up to 16 texts."""
     prompt_cache_key: str | None = None
-    """Names the conversation."""
+    """Keeps conversations of other keys apart; several may have it in common."""
     inputs: dict[str, Any] | None = None
     """The bridge's own: values for the variables of the app's Start node."""
     tool_results: list[ToolResult] | None = None

@@ -42,7 +42,7 @@ def is_gone(connection: socket.socket | None) -> bool:
         news = select.poll()
         news.register(connection, select.POLLIN)
         return bool(news.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
-    except OSError:
+    except (OSError, ValueError):
         return True
 
 
@@ -64,6 +64,9 @@ def _see_off(runs: Runs, segment: Segment, connection: socket.socket) -> None:
         if not _unread(connection):
             segment.delivered = True
             return
+        if is_gone(connection):
+            segment.broken = not segment.readers
+            return
         time.sleep(_ACKNOWLEDGE_SECONDS)
 
 
@@ -74,7 +77,7 @@ def follow(
 
     Raises ClientGone. However it ends, the run learns that this reader has left.
     """
-    runs.enter(segment)
+    runs.enter(segment, connection)
     complete = False
     try:
         position, said_at, looked_at = 0, time.monotonic(), time.monotonic()
@@ -97,7 +100,7 @@ def follow(
                 said_at = now
                 yield None
     finally:
-        if complete and _unread(connection):
+        in_doubt = complete and _unread(connection)
+        if in_doubt:
             threading.Thread(target=_see_off, args=(runs, segment, connection), daemon=True).start()
-            complete = False
-        runs.leave(run_id, segment, complete=complete)
+        runs.leave(run_id, segment, connection, complete=complete and not in_doubt, broken=not complete)

@@ -11,32 +11,32 @@ from typing import Any
 
 from bridge.endpoint.legacy import UNKNOWN_ARGUMENTS
 from bridge.openclaw import last_user_index
-from bridge.sessions import turn_key
+from bridge.sessions import Session, turn_key
 from bridge.store import Store
-from bridge.store.rows import CallRow
+from bridge.store.rows import CallRow, RunRow
 from tools.results import Message, ToolResult
 
 
-def with_our_ids(store: Store, session: str | None, model: str, messages: Sequence[Message]) -> list[Message]:
+def with_our_ids(store: Store, session: Session, model: str, messages: Sequence[Message]) -> list[Message]:
     """Return `messages` in which the calls of the turn in progress have the ids that the bridge gave them."""
     user = last_user_index(messages)
     begun, tail = ([], messages) if user is None else (messages[: user + 1], messages[user + 1 :])
     given = {call["id"] for message in tail for call in message.get("tool_calls") or ()}
     known = {call.id for ticket in store.tickets_of_calls(sorted(given)) for call in ticket.calls}
-    run = store.latest_run_of_turn(turn_key(session, model, begun)) if given - known else None
+    run = _run_of(store, turn_key(session, model, begun)) if given - known else None
     tickets = store.tickets_of_run(run.id) if run else []
     ours = [call for ticket in tickets for call in ticket.calls if call.id not in given]
     return [*_renamed(begun, known, []), *_renamed(tail, known, ours)]
 
 
 def results_with_our_ids(
-    store: Store, session: str | None, model: str, messages: Sequence[Message], results: Sequence[ToolResult]
+    store: Store, session: Session, model: str, messages: Sequence[Message], results: Sequence[ToolResult]
 ) -> list[ToolResult]:
     """Return `results` whose own ids nobody knows under those of the calls that wait for them, in their order."""
     user = last_user_index(messages)
     if user is None or store.tickets_of_calls([result.tool_call_id for result in results]):
         return list(results)
-    run = store.latest_run_of_turn(turn_key(session, model, messages[: user + 1]))
+    run = _run_of(store, turn_key(session, model, messages[: user + 1]))
     open_tickets = store.tickets_of_run(run.id, "open") if run else []
     waiting = open_tickets[0].missing() if open_tickets else []
     if len(waiting) != len(results):
@@ -44,6 +44,13 @@ def results_with_our_ids(
     return [
         result.model_copy(update={"tool_call_id": call_id}) for call_id, result in zip(waiting, results, strict=True)
     ]
+
+
+def _run_of(store: Store, turn_key: str) -> RunRow | None:
+    """Find the run of a turn. Several clients who say the same at the same time cannot be told apart: none is it."""
+    runs = store.runs_of_turn(turn_key)
+    waiting = [run for run in runs if run.state in {"running", "suspended"}] or runs
+    return waiting[0] if len(waiting) == 1 else None
 
 
 def _renamed(messages: Sequence[Message], known: Collection[str], ours: list[CallRow]) -> Iterator[Message]:

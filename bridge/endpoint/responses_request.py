@@ -193,9 +193,9 @@ class ResponsesRequest(Part):
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     """Up to 16 texts, which are also values for the variables of the app's Start node."""
     user: str | None = None
-    """Names the conversation where nothing better does."""
+    """Keeps the conversations of others apart; several may have it in common."""
     prompt_cache_key: str | None = None
-    """Names the conversation."""
+    """Keeps conversations of other keys apart; several may have it in common."""
     inputs: dict[str, Any] | None = None
     """The bridge's own: values for the variables of the app's Start node."""
     prompt: Any = None

@@ -2,37 +2,41 @@
 
 results of a known ticket at the end of the transcript  -> the segment after that ticket
 the same request as one whose answer was not taken yet  -> its first segment, from the beginning
+the same request with the same Idempotency-Key          -> its first segment, for ten minutes
 anything else                                           -> a new run
+
+Whose conversation the new run goes on with is the rule of bridge.sessions.
 """
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.access import Token
-from bridge.app_inputs import start_inputs
+from bridge.app_inputs import given_inputs, start_inputs
 from bridge.auth import shown
 from bridge.config import App
+from bridge.conversations import UNFINISHED, Conversations, Seeker
 from bridge.endpoint.ask import Ask
+from bridge.endpoint.keepalive import is_gone
 from bridge.endpoint.recall import results_with_our_ids, with_our_ids
 from bridge.endpoint.tool_results import woven
 from bridge.errors import InvalidRequest
-from bridge.requests import Reply, RunRequest
+from bridge.requests import Reply, RequestKeys, RunRequest
 from bridge.runs import MAX_ATTEMPTS, Runs
 from bridge.segments import Calls, End, Segment
-from bridge.sessions import Session, Turn, auxiliary, continues, identify, split_turn, transcript_keys, turn_key
-from bridge.store.rows import RunRow, SessionRow, TicketRow
+from bridge.sessions import Session, Turn, auxiliary, digest, frame_of, identify, request_key, split_turn, turn_key
+from bridge.store.rows import RunRow, TicketRow
 from bridge.tickets import Tickets
-from tools.fingerprint import text_digest
-from tools.ids import random_name
-from tools.results import Message, ToolResult, text_of
+from tools.marker import without_markers
+from tools.results import ToolResult, text_of
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.endpoint")
 
-UNFINISHED = frozenset({"running", "suspended"})
+IDEMPOTENCY_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,12 @@ class Turns:
         self._runs = runs
         self._tickets = tickets
         self._store = runs.store
+        self._conversations = Conversations(runs)
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
-        ask = self._with_our_ids(headers, app, ask)
+        session = _session(headers, ask)
+        ask = self._cleaned(session, app, ask)
         messages = woven(self._store, ask.messages, ask.results) if ask.results else ask.messages
         turn = split_turn(messages)
         asked = RunRequest(
@@ -71,21 +77,23 @@ class Turns:
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
         self._runs.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
         with self._runs.lock:
-            continued = self._continue(app, asked, turn, ask) if turn.is_follow_up else None
-            return continued or self._begin(app, asked, headers, ask.body, messages)
+            continued = self._continue(app, session, asked, turn, ask) if turn.is_follow_up else None
+            return continued or self._begin(app, session, asked, headers, ask.body)
 
-    def _with_our_ids(self, headers: Mapping[str, str], app: App, ask: Ask) -> Ask:
-        session = _session(headers, ask.messages, ask.body).key
-        messages = with_our_ids(self._store, session, app.model, ask.messages)
+    def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
+        """Return the request with our ids of its calls, and without what others might take for a run's marker."""
+        messages = with_our_ids(self._store, session, app.model, without_markers(ask.messages))
         results = results_with_our_ids(self._store, session, app.model, messages, ask.results)
-        return replace(ask, messages=messages, results=results)
+        return replace(ask, messages=messages, results=results, inputs=without_markers(ask.inputs))
 
     # A follow-up
 
-    def _continue(self, app: App, asked: RunRequest, turn: Turn, ask: Ask) -> Reading | None:
+    def _continue(self, app: App, session: Session, asked: RunRequest, turn: Turn, ask: Ask) -> Reading | None:
         ticket, run = self._ticket_of(app, turn, asked.asker)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
+            return None
+        if not self._conversations.belongs(run, session, app.model):
             return None
         reply = Reply(messages=turn.after_results, tools=asked.tools, tool_choice=asked.tool_choice)
         own = {call.id for call in ticket.calls}
@@ -148,110 +156,120 @@ class Turns:
     # A new turn
 
     def _begin(
-        self,
-        app: App,
-        asked: RunRequest,
-        headers: Mapping[str, str],
-        body: Mapping[str, Any],
-        messages: Sequence[Message],
+        self, app: App, session: Session, asked: RunRequest, headers: Mapping[str, str], body: Mapping[str, Any]
     ) -> Reading:
         if asked.turn is None:
             raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
-        session = _session(headers, messages, body)
-        key = turn_key(session.key, app.model, messages)
-        joined = self._join(session, key, asked, again=_is_retry(headers))
-        joined = joined or self._take_up(app, session, key)
+        keys = self._keys(app, session, asked, headers)
+        joined = self._repeated(keys) or self._join(session, keys) or self._take_up(app, session, keys)
         if joined:
             return joined
-        asked.anonymous = session.key is None
         kind = auxiliary(headers, body)
         serving = self._serving(app, kind)
         facts = self._runs.catalogue.of(serving)
-        asked.inputs = start_inputs(serving, facts, messages, asked.query, body, asked.inputs)
-        row = self._session_row(app, session, messages)
-        if kind is None:
-            self._supersede(row, session, messages)
-        live = self._runs.start(serving, asked, row, key, kind)
+        given = given_inputs(facts, body, asked.inputs)
+        asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
+        asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
+        seeker = Seeker(app, session, asked.messages, asked.given, asked.frame)
+        row = self._conversations.of(seeker) if kind is None else self._conversations.apart(seeker)
+        live = self._runs.start(serving, asked, row, keys, kind)
         return Reading(live.run_id, live.current, fresh=True)
+
+    def _keys(self, app: App, session: Session, asked: RunRequest, headers: Mapping[str, str]) -> RequestKeys:
+        whole = request_key(session, app.model, asked)
+        named = {name.lower(): value for name, value in headers.items()}.get("idempotency-key", "").strip()
+        return RequestKeys(
+            turn=turn_key(session, app.model, asked.messages),
+            request=whole,
+            idempotency=digest([named, whole]) if named else None,
+        )
 
     def _serving(self, app: App, kind: str | None) -> App:
         """Return the app that does what is asked of `app`: OpenClaw's own calls may have another one."""
         other = self._runs.app(app.auxiliary) if kind and app.auxiliary else None
         return other or app
 
-    def _take_up(self, app: App, session: Session, key: str) -> Reading | None:
+    def _repeated(self, keys: RequestKeys) -> Reading | None:
+        """Return the answer to the same request under the same Idempotency-Key, once more."""
+        since = time.time() - IDEMPOTENCY_SECONDS
+        run = self._store.run_of_idempotency_key(keys.idempotency, since) if keys.idempotency else None
+        if run is None or run.state not in {*UNFINISHED, "finished"}:
+            return None
+        live = self._runs.live(run.id)
+        segment = (live.segment(0) if live else None) or self._runs.told(run.id, 0)
+        if segment is None:
+            return self._resumed(run) if run.state in UNFINISHED else None
+        return None if segment.failed else Reading(run.id, segment)
+
+    def _take_up(self, app: App, session: Session, keys: RequestKeys) -> Reading | None:
         """Return what the same request gets already from a run that let go of its workflow, or whose bridge was killed.
 
-        Its calls are told once more; where they never were, the run goes on from what is in the store.
+        Its calls are told once more; where they never were, the run goes on from what is in the store. A client whose
+        name may be another's as well gets only what nobody can have been told yet.
         """
-        run = self._store.latest_run_of_turn(key) if session.key else None
+        run = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
         live = self._runs.live(run.id) if run else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
         segment = self._runs.told(run.id, 0) or (live and live.current)
-        return Reading(run.id, segment or self._runs.resume(run, self._runs.app(run.model) or app).current)
+        return Reading(run.id, segment) if segment else self._resumed(run)
 
-    def _join(self, session: Session, key: str, asked: RunRequest, *, again: bool) -> Reading | None:
+    def _unheard(self, keys: RequestKeys) -> RunRow | None:
+        """Find a run whose bridge was killed before anything of it was told whole, and its connection with it."""
+        if self._runs.config.wakeups_url is not None:
+            # Another bridge may drive it, whose client is still there.
+            return None
+        runs = [run for run in self._begun_by(keys) if run.state in UNFINISHED]
+        return next((run for run in runs if not self._runs.live(run.id) and not self._runs.told(run.id, 0)), None)
+
+    def _resumed(self, run: RunRow) -> Reading | None:
+        app = self._runs.app(run.model)
+        return Reading(run.id, self._runs.resume(run, app).current) if app else None
+
+    def _join(self, session: Session, keys: RequestKeys) -> Reading | None:
         """Return what the same request gets already, where whoever sends it was not told all of it.
 
-        A client that names no session may be another one that happens to say the same, so it joins only what its own
-        first request left behind, with the same tools and parameters, or where it says that it tries again.
+        A name that counts alone leads to one client, whose retries may be rewritten. Of all others the whole request
+        is the same, and the connection that began the run has ended before its answer was told whole.
         """
-        run = self._store.latest_run_of_turn(key)
-        live = self._runs.live(run.id) if run else None
-        if run is None or live is None or run.state not in {"running", "finished"}:
+        if session.alone:
+            run = self._store.latest_run_of_turn(keys.turn)
+            segment = self._first_segment(run) if run else None
+            waits = segment and (segment.readers or self._may_return(segment)) and not segment.delivered
+            return Reading(run.id, segment) if run and segment and (run.state == "running" or waits) else None
+        for run in self._begun_by(keys):
+            segment = self._first_segment(run)
+            if segment and not segment.delivered and _is_broken(segment):
+                segment.take_over()
+                return Reading(run.id, segment)
+        return None
+
+    def _begun_by(self, keys: RequestKeys) -> list[RunRow]:
+        since = time.time() - self._runs.config.limits.run_seconds
+        return self._store.runs_of_request(keys.request, since) if keys.request else []
+
+    def _first_segment(self, run: RunRow) -> Segment | None:
+        live = self._runs.live(run.id)
+        if live is None or run.state not in {"running", "finished"}:
             return None
         segment = live.segment(0) or self._runs.told(run.id, 0)
-        if segment is None or segment.failed:
-            return None
-        mine = session.key is not None or (segment.abandoned and _asks_alike(run, asked))
-        waits = not segment.delivered and (bool(segment.readers) or self._may_return(segment))
-        return Reading(run.id, segment) if again or (mine and (run.state == "running" or waits)) else None
+        return None if segment is None or segment.failed else segment
 
     def _may_return(self, segment: Segment) -> bool:
         return segment.abandoned and time.monotonic() - segment.left_at <= self._runs.config.limits.grace_seconds
 
-    def _session_row(self, app: App, session: Session, messages: Sequence[Message]) -> SessionRow:
-        if session.key:
-            key = text_digest(f"{app.model}\n{session.key}")
-            known = self._store.session(key)
-        else:
-            key = random_name()
-            known = self._store.take_session_of_transcript(app.model, transcript_keys(messages))
-        return known or SessionRow(key=key, model=app.model, dify_user=f"clawback-{key}", conversation_id="")
 
-    def _supersede(self, row: SessionRow, session: Session, messages: Sequence[Message]) -> None:
-        """A new turn takes the place of runs of its session that only wait for results which are not coming.
-
-        So it does of those that nobody drives any more, since the bridge was killed under them. Where the session's
-        name is one that several conversations may share, a run of another conversation goes on.
-        """
-        for run in self._store.unfinished_runs_of_session(row.key):
-            request = RunRequest.model_validate_json(run.request)
-            if session.may_be_several and not continues(messages, request.messages):
-                continue
-            live = self._runs.live(run.id)
-            waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
-            if waits and run.auxiliary is None and (live is None or not live.current.readers):
-                self._runs.cancel(run.id, "the client began a new turn instead of sending the results")
-
-
-def _session(headers: Mapping[str, str], messages: Sequence[Message], body: Mapping[str, Any]) -> Session:
+def _session(headers: Mapping[str, str], ask: Ask) -> Session:
     """Return the session of the request at hand. What commands of this machine ask is no part of any client's."""
-    session = identify(headers, messages, body)
-    return session if shown() is Token.CLIENT else replace(session, key=f"{shown()}:{session.key or random_name()}")
+    session = identify(headers, ask.messages, ask.body)
+    return session if shown() is Token.CLIENT else replace(session, key=f"{shown()}:{session.key or ''}", former=None)
 
 
-def _asks_alike(run: RunRow, asked: RunRequest) -> bool:
-    """Say whether a run was begun with what this request asks for, but for the words of its transcript."""
-    begun = RunRequest.model_validate_json(run.request)
-    return (begun.tools, begun.tool_choice, begun.parameters) == (asked.tools, asked.tool_choice, asked.parameters)
-
-
-def _is_retry(headers: Mapping[str, str]) -> bool:
-    """Say whether one of OpenAI's own SDKs sends the request again because it did not get the answer."""
-    count = {name.lower(): value for name, value in headers.items()}.get("x-stainless-retry-count", "")
-    return count.isdigit() and int(count) > 0
+def _is_broken(segment: Segment) -> bool:
+    """Say whether all connections of a segment's readers have ended: a client may try again before that is noticed."""
+    if segment.readers:
+        return all(is_gone(connection) for connection in segment.connections)
+    return segment.broken
 
 
 def _next_call(ticket: TicketRow) -> Segment:

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from bridge.openclaw import is_internal_context
 from bridge.tokens import hash_token, matches
 from tools.ids import new_tool_call_id
-from tools.marker import find_marker, marker_for
+from tools.marker import find_markers, marker_for, new_secret
 from tools.results import text_of
 
 log = logging.getLogger("clawback.executor")
@@ -48,8 +47,9 @@ class _Wanted:
 class Session:
     """The calls of one run: those that wait to be sent, and those that OpenClaw runs now."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
+    def __init__(self) -> None:
+        self.secret = new_secret()
+        """What names the session in its turn: a run's public id, or any other text, stands for no session."""
         self.batches = 0
         self.in_turn = False
         self._changed = threading.Condition()
@@ -156,7 +156,7 @@ class Hands:
     def session(self, key: str) -> Session:
         """Return the session of a run."""
         with self._lock:
-            return self._sessions.setdefault(key, Session(key))
+            return self._sessions.setdefault(key, Session())
 
     def forget(self, key: str) -> None:
         """Forget a run's session that no turn is in."""
@@ -169,21 +169,23 @@ class Hands:
         """Say whether this is OpenClaw."""
         return matches(authorization.removeprefix("Bearer ").strip(), self._key)
 
+    def _session_of(self, messages: list[dict[str, Any]]) -> Session | None:
+        """Find the session that one of the markers in the turn is of, whatever other markers its texts hold."""
+        said = [text_of(message.get("content")) for message in messages if message.get("role") == "user"]
+        with self._lock:
+            sessions = {session.secret: session for session in self._sessions.values()}
+        return next((sessions[secret] for secret in find_markers(said) if secret in sessions), None)
+
     def answer(self, body: dict[str, Any]) -> Iterator[list[dict[str, Any]] | str | None]:
         """Yield None as long as there is nothing to say, then the calls, or the text that ends the turn."""
         messages = [message for message in body.get("messages") or () if isinstance(message, dict)]
         tools = body.get("tools")
-        key = _key_of(messages)
-        if key is None or not tools:
+        session = self._session_of(messages)
+        if session is None or not tools:
             # A call of OpenClaw's own, a summary say: nothing of ours is in it.
             yield ANSWER
             return
         self._on_catalogue(tools)
-        with self._lock:
-            session = self._sessions.get(key)
-        if session is None:
-            yield ANSWER
-            return
         session.settle(_results(messages))
         end = time.monotonic() + (HOLD_SECONDS if session.batches < MOST_BATCHES else 0)
         while True:
@@ -198,16 +200,9 @@ class Hands:
             yield None
 
 
-def prompt(key: str) -> str:
+def prompt(session: Session) -> str:
     """Return what a turn is begun with."""
-    return f"Run the tool calls that your model asks for. {marker_for(key)}"
-
-
-def _key_of(messages: list[dict[str, Any]]) -> str | None:
-    # What OpenClaw itself puts into a user message may hold a tool's output, and with it anything.
-    own = [message for message in messages if message.get("role") == "user" and not is_internal_context(message)]
-    said = [text_of(message.get("content")) for message in own]
-    return next((key for text in reversed(said) if (key := find_marker(text))), None)
+    return f"Run the tool calls that your model asks for. {marker_for(session.secret)}"
 
 
 def _results(messages: list[dict[str, Any]]) -> dict[str, str]:

@@ -14,6 +14,7 @@ log = logging.getLogger("clawback.executor")
 
 PROVIDER = "clawback-hands"
 CALL_SECONDS = 3600.0
+HELLO = "hello000"
 HELLO_SECONDS = 90.0
 
 OWN_TOOLS = frozenset({"sessions_yield", "openclaw"})
@@ -46,13 +47,16 @@ class OpenClawTools:
     def hello(self) -> None:
         """Begin a turn in which nothing is run, to learn which tools there are. Raises ToolboxError."""
         try:
-            self._begin("hello000", read=HELLO_SECONDS)
+            self._hands.session(HELLO).close()
+            self._begin(HELLO, read=HELLO_SECONDS)
         except httpx.HTTPStatusError as error:
             raise ToolboxError(
                 f"the gateway answered HTTP {error.response.status_code}: {error.response.text[:500]}"
             ) from None
         except httpx.HTTPError as error:
             raise ToolboxError(f"the gateway does not answer: {error or type(error).__name__}") from None
+        finally:
+            self._hands.forget(HELLO)
         if not self._heard.is_set():
             raise ToolboxError(
                 f"OpenClaw ran a turn, but not with the model {PROVIDER}/{MODEL}: its configuration needs the provider "
@@ -105,7 +109,7 @@ class OpenClawTools:
         body = {
             "model": "openclaw",
             "user": f"clawback-{key}",
-            "messages": [{"role": "user", "content": prompt(key)}],
+            "messages": [{"role": "user", "content": prompt(self._hands.session(key))}],
         }
         timeout = httpx.Timeout(10, read=read)
         self._gateway.post("/v1/chat/completions", json=body, timeout=timeout).raise_for_status()

@@ -12,17 +12,36 @@ from tools.ticket_states import PENDING, CallState
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A client's session and the Dify user and conversation that stand for it."""
+    """A client's session and the Dify user and conversation that stand for it.
+
+    `scope` is a digest of what the client calls it, empty for nothing, None for one that a version before 0.2 wrote.
+    """
 
     key: str
     model: str
     dify_user: str
     conversation_id: str
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRow:
+    """What was said last in a session at some time. All fields but the first two are digests."""
+
+    id: int
+    session_key: str
+    digest: str
+    whole: str
+    inputs: str
+    frame: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One agent turn as its client sees it. `request` is JSON; times are seconds since the epoch."""
+    """One agent turn as its client sees it. `request` is JSON; times are seconds since the epoch.
+
+    `request_key` is a digest of the whole request that began it, `idempotency` one of that and its Idempotency-Key.
+    """
 
     id: str
     model: str
@@ -42,6 +61,17 @@ class RunRow:
     updated_at: float
     expires_at: float
     direction: str = "endpoint"
+    request_key: str | None = None
+    idempotency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerRow:
+    """A name of an attempt of a run inside texts, by the digest of its secret."""
+
+    digest: str
+    run_id: str
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

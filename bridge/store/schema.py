@@ -1,9 +1,12 @@
 """The tables. Times are seconds since the epoch, JSON is text.
 
 sessions ──< runs ──< segments          what a client is told, one segment per HTTP response
+   │          ├──< markers          what names its attempts inside texts
               ├──< nodes            the nodes of its workflow, as Dify told of them
               │
               └──< invocations ──< tickets ──< calls ──< events      the audit trail of tickets and calls
+
+   └──< exchanges                   what was said last in a conversation
 
 executors    logins
 """
@@ -20,9 +23,26 @@ sessions = Table(
     Column("dify_user", String(64), nullable=False),
     Column("conversation_id", String(64), nullable=False, default=""),
     Column("updated_at", Float, nullable=False),
+    Column("scope", String(64), nullable=True, doc="digest of the client's name for it, empty for none; null: of old"),
 )
 
-# A client without a session identity is recognised by its transcript: a digest of it leads to the session.
+# What was said last in each conversation, as bridge.sessions compares it. All fields but the key are digests.
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("session_key", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, doc="the user's words and the answer that was delivered to them"),
+    Column("whole", String(64), nullable=False, doc="all that was said in the conversation up to then"),
+    Column("inputs", String(64), nullable=False, doc="the values that the client gave for the app's variables"),
+    Column("frame", String(64), nullable=False, doc="what else came with the words: the system prompt"),
+    Column("updated_at", Float, nullable=False),
+    Index("exchanges_by_digest", "digest"),
+    Index("exchanges_by_session", "session_key", "id"),
+    Index("exchanges_by_update", "updated_at"),
+)
+
+# Versions before 0.2 recognised a client without a name by a digest of its whole transcript. Nothing is added here.
 transcripts = Table(
     "transcripts",
     metadata,
@@ -61,12 +81,26 @@ runs = Table(
     Column("updated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("direction", String(16), nullable=False, default="endpoint", doc="endpoint, executor"),
+    Column("request_key", String(64), nullable=True, doc="digest of the whole request that began it"),
+    Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
     Index("runs_by_user", "dify_user", "state"),
     Index("runs_by_turn", "turn_key"),
     Index("runs_by_conversation", "conversation_id"),
     Index("runs_by_session", "session_key", "created_at"),
     Index("runs_by_update", "updated_at"),
     Index("runs_by_creation", "created_at", "id"),
+    Index("runs_by_request", "request_key"),
+    Index("runs_by_idempotency", "idempotency"),
+)
+
+# What names an attempt of a run inside texts. The secret itself is only in those.
+markers = Table(
+    "markers",
+    metadata,
+    Column("digest", String(64), primary_key=True, doc="of the secret that a marker holds"),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Index("markers_by_run", "run_id"),
 )
 
 segments = Table(

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import schema as t
 from bridge.store.audit import note_call, note_ticket
 from bridge.store.engine import engine_of
+from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
@@ -21,6 +22,7 @@ from bridge.store.rows import (
     CallRow,
     EventRow,
     InvocationRow,
+    MarkerRow,
     Move,
     RunRow,
     SegmentRow,
@@ -49,6 +51,7 @@ class Store:
             add_missing_indexes(self._engine)
         self.executors = ExecutorStatements(self.transaction)
         self.nodes = NodeStatements(self.transaction)
+        self.exchanges = ExchangeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
 
     def close(self) -> None:
@@ -73,28 +76,22 @@ class Store:
             row = connection.execute(_select(t.sessions, SessionRow).where(t.sessions.c.key == key)).first()
             return SessionRow(**row._mapping) if row else None
 
-    def take_session_of_transcript(self, model: str, digests: Sequence[str]) -> SessionRow | None:
-        """Find the model's session that one of these transcript digests leads to; it leads there once."""
+    def take_session_of_transcript(self, model: str, digest: str) -> SessionRow | None:
+        """Find the model's session that a version before 0.2 knew by its transcript; it is found so once."""
         with self.transaction() as connection:
             row = connection.execute(
                 _select(t.sessions, SessionRow)
-                .add_columns(t.transcripts.c.digest)
                 .join(t.transcripts, t.transcripts.c.session_key == t.sessions.c.key)
-                .where(t.sessions.c.model == model, t.transcripts.c.digest.in_(digests))
+                .where(t.sessions.c.model == model, t.transcripts.c.digest == digest)
             ).first()
             if row is None:
                 return None
-            connection.execute(delete(t.transcripts).where(t.transcripts.c.digest == row.digest))
-            return SessionRow(row.key, row.model, row.dify_user, row.conversation_id)
+            connection.execute(delete(t.transcripts).where(t.transcripts.c.digest == digest))
+            return SessionRow(**row._mapping)
 
     def save_session(self, session: SessionRow) -> None:
         """Write the session, whether it is new or not."""
-        values = {"key": session.key, "model": session.model, "dify_user": session.dify_user}
-        self._upsert(t.sessions, "key", values | {"conversation_id": session.conversation_id})
-
-    def remember_transcript(self, digest: str, session_key: str) -> None:
-        """Let this transcript lead to the session."""
-        self._upsert(t.transcripts, "digest", {"digest": digest, "session_key": session_key})
+        self._upsert(t.sessions, "key", {name: getattr(session, name) for name in SessionRow.__slots__})
 
     # End users
 
@@ -141,6 +138,22 @@ class Store:
         """Find the newest run that answers the same request."""
         return self._one_run(t.runs.c.turn_key == turn_key)
 
+    def runs_of_turn(self, turn_key: str) -> list[RunRow]:
+        """List the runs that answer the same request, newest first."""
+        return self._runs(t.runs.c.turn_key == turn_key)
+
+    def runs_of_request(self, request_key: str, since: float) -> list[RunRow]:
+        """List the runs that the same whole request began since a time, newest first."""
+        return self._runs(t.runs.c.request_key == request_key, t.runs.c.updated_at >= since)
+
+    def run_of_idempotency_key(self, digest: str, since: float) -> RunRow | None:
+        """Find the newest run that a request with this key began since a time."""
+        return self._one_run(t.runs.c.idempotency == digest, t.runs.c.created_at >= since)
+
+    def latest_turn_of_session(self, session_key: str) -> RunRow | None:
+        """Find the newest run of a session that is its user's turn."""
+        return self._one_run(t.runs.c.session_key == session_key, t.runs.c.auxiliary.is_(None))
+
     def unfinished_runs_of_session(self, session_key: str) -> list[RunRow]:
         """List the session's runs that still run or are suspended, newest first."""
         return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(("running", "suspended")))
@@ -153,6 +166,25 @@ class Store:
         """Change some columns of a run."""
         with self.transaction() as connection:
             connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=time.time(), **values))
+
+    def add_marker(self, marker: MarkerRow) -> None:
+        """Write what names an attempt in texts."""
+        with self.transaction() as connection:
+            connection.execute(
+                insert(t.markers).values(digest=marker.digest, run_id=marker.run_id, attempt=marker.attempt)
+            )
+
+    def markers(self, digests: Sequence[str]) -> list[MarkerRow]:
+        """List which attempts these markers name; what names none is left out."""
+        with self.transaction() as connection:
+            rows = connection.execute(_select(t.markers, MarkerRow).where(t.markers.c.digest.in_(digests)))
+            return [MarkerRow(**row._mapping) for row in rows]
+
+    def has_marker(self, run_id: str) -> bool:
+        """Say whether anything names an attempt of this run in texts."""
+        with self.transaction() as connection:
+            found = connection.execute(select(t.markers.c.digest).where(t.markers.c.run_id == run_id).limit(1))
+            return found.first() is not None
 
     def end_run(self, run_id: str, state: str, error: str | None = None) -> bool:
         """Bring an unfinished run to its end and say whether it was still unfinished."""
@@ -503,10 +535,10 @@ class Store:
             )
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
-            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes):
+            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.markers):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             gone = connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
-            for table in (t.transcripts, t.end_users):
+            for table in (t.transcripts, t.exchanges, t.end_users):
                 connection.execute(delete(table).where(table.c.updated_at < cutoff))
             # A session is written when its conversation changes, so its age says nothing: it is old with its last run.
             used = select(t.runs.c.session_key).where(t.runs.c.session_key == t.sessions.c.key).exists()
@@ -533,11 +565,12 @@ class Store:
                 connection.execute(change)
 
     def _one_run(self, *conditions: Any) -> RunRow | None:
-        return next(iter(self._runs(*conditions)), None)
+        return next(iter(self._runs(*conditions, limit=1)), None)
 
-    def _runs(self, *conditions: Any) -> list[RunRow]:
+    def _runs(self, *conditions: Any, limit: int | None = None) -> list[RunRow]:
+        newest = _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(limit)
         with self.transaction() as connection:
-            rows = connection.execute(_select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()))
+            rows = connection.execute(newest)
             return [RunRow(**row._mapping) for row in rows]
 
     def _invocation(self, connection: Connection, *conditions: Any) -> InvocationRow | None:

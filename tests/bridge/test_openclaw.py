@@ -25,6 +25,7 @@ from tests.bridge.transcripts import (
     answer,
     calls,
     first,
+    own,
     result,
     user,
 )
@@ -120,7 +121,7 @@ def test_what_tools_and_models_and_later_messages_say_names_no_session() -> None
     assert runtime_line([]) == {}
 
 
-FLUSH = user(
+FLUSH = own(
     "Pre-compaction memory flush. Store durable memories only in memory/2026-11-21.md (create memory/ if needed)."
 )
 REVIEW = user("Skill review. Distill new durable learning from the full retained conversation.")
@@ -145,9 +146,8 @@ def test_a_users_turn_is_no_auxiliary_call() -> None:
 
 def test_openclaws_own_calls_are_known() -> None:
     old = (first("an old question"), answer("an old answer"))
-    assert kind(SYSTEM, *old, {"role": "user", "content": FLUSH["content"][27:]}) == "memory_flush"
     assert kind(SYSTEM, *old, FLUSH) == "memory_flush"
-    assert kind(SYSTEM, *old, REVIEW, CONTEXT) == "skill_review"
+    assert kind(SYSTEM, internal("skill-workshop-review_1"), answer("ok"), REVIEW, CONTEXT) == "skill_review"
     assert kind(SYSTEM, *old, user("[OpenClaw heartbeat poll]"), CONTEXT) == "heartbeat"
     assert (
         kind(SYSTEM, *old, user("Follow the heartbeat monitor scratch context when provided. Recurring")) == "heartbeat"
@@ -165,7 +165,8 @@ def test_openclaws_own_calls_are_known() -> None:
 def test_an_auxiliary_call_stays_one_while_its_tools_run_and_when_it_is_tried_again() -> None:
     old = (first("an old question"), answer("an old answer"))
     assert kind(SYSTEM, *old, FLUSH, calls("a"), result("a")) == "memory_flush"
-    assert kind(SYSTEM, *old, REVIEW, calls("a"), result("a"), user(CONTINUE), CONTEXT) == "skill_review"
+    review = (internal("skill-workshop-review_1"), REVIEW, calls("a"), result("a"), user(CONTINUE), CONTEXT)
+    assert kind(SYSTEM, *review) == "skill_review"
     wrapped = user(f"{QUEUED}\nPre-compaction memory flush. Store durable memories\n\n{CONTINUE}")
     assert kind(SYSTEM, *old, wrapped) == "memory_flush"
 
@@ -186,6 +187,8 @@ def test_a_user_who_writes_openclaws_words_is_still_a_user() -> None:
     assert kind(other, {"role": "user", "content": "[OpenClaw heartbeat poll]"}, tools=None) is None
     assert kind({"role": "user", "content": "You are a context summarization assistant."}, tools=None) is None
     assert kind(SYSTEM, FLUSH, answer("done"), user("and now?")) is None
+    assert kind(SYSTEM, first("hi"), answer("yes"), user("Pre-compaction memory flush. Tell me about it.")) is None
+    assert kind(SYSTEM, first("hi"), answer("yes"), REVIEW) is None
     assert kind(SYSTEM, first("hi"), calls("a"), result("a", "Pre-compaction memory flush.")) is None
 
 

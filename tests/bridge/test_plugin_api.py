@@ -152,12 +152,12 @@ def test_an_invocation_that_began_before_the_workflow_was_run_again_is_too_late(
     live = runs._make_live(run, shown, RunRequest.model_validate_json(run.request))
     live.begin(1)
     runs._live[run.id] = live
-    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "marker": run.id, "age_seconds": 5}
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "user": run.dify_user, "age_seconds": 5}
     status, answer = call(app, "POST", "/plugin/v1/attach", body)
     assert (status, answer["error"]["code"]) == (410, "run_over")
-    assert attach(app, marker=run.id, age_seconds=0)["run_id"] == run.id
+    assert attach(app, age_seconds=0)["run_id"] == run.id
     live.began_at += 10
-    assert attach(app, marker=run.id, age_seconds=1)["run_id"] == run.id, "it had attached in time"
+    assert attach(app, age_seconds=1)["run_id"] == run.id, "it had attached in time"
 
 
 def test_a_bridge_that_has_just_started_asks_a_node_of_a_later_attempt_how_old_it_really_is(
@@ -170,7 +170,7 @@ def test_a_bridge_that_has_just_started_asks_a_node_of_a_later_attempt_how_old_i
     live = runs._make_live(run, shown, RunRequest.model_validate_json(run.request))
     live.begin(2)
     runs._live[run.id] = live
-    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "marker": run.id}
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "user": run.dify_user}
     status, answer = call(app, "POST", "/plugin/v1/attach", body)
     assert (status, answer["error"]["code"]) == (503, "just_started")
     assert call(app, "POST", "/plugin/v1/attach", body)[0] == 200

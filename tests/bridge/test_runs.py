@@ -13,7 +13,7 @@ from bridge.config import App, parse
 from bridge.errors import Internal, UnprocessableRun
 from bridge.forsaken import Forsaken
 from bridge.live import LiveRun
-from bridge.requests import RunRequest
+from bridge.requests import RequestKeys, RunRequest
 from bridge.runs import MAX_ATTEMPTS, Runs
 from bridge.segments import Failure, Segment
 from bridge.store import Store
@@ -78,7 +78,7 @@ def test_a_run_gets_a_user_of_its_own_while_another_one_of_its_session_may_still
     runs: Runs, state: str, apart: bool
 ) -> None:
     row(runs, "earlier", state=state)
-    live = runs.start(app_of(runs), asked(), SESSION, "turn", None)
+    live = runs.start(app_of(runs), asked(), SESSION, RequestKeys("turn"), None)
     started = runs.store.run(live.run_id)
     assert started is not None
     assert (started.dify_user != SESSION.dify_user) is apart

@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sessions import Session, identify, transcript_key_after, transcript_keys, turn_key
+from bridge.requests import RunRequest
+from bridge.sessions import Past, Session, Source, exchange_after, identify, past_of, request_key, turn_key
 from tests.bridge.transcripts import (
     CONTEXT,
     CONTINUE,
     QUEUED,
+    RUNTIME,
     SESSION,
     SUMMARY,
     SYSTEM,
@@ -19,6 +21,7 @@ from tests.bridge.transcripts import (
     result,
     user,
 )
+from tools.definitions import Function, ToolDefinition
 
 OPENCLAW = [SYSTEM, first("hi"), CONTEXT]
 PLAIN: list[Message] = [{"role": "system", "content": "You help."}, {"role": "user", "content": "hi"}]
@@ -27,11 +30,18 @@ PLAIN: list[Message] = [{"role": "system", "content": "You help."}, {"role": "us
 # Who names the session
 
 
-@pytest.mark.parametrize("name", ["x-session-affinity", "X-Session-Affinity", "session_id", "Session-Id"])
 @pytest.mark.parametrize("suffix", [":0", ":12", ""])
-def test_openclaw_names_its_session_in_a_header_over_all_compactions(name: str, suffix: str) -> None:
-    session = identify({name: f"{SESSION}{suffix}", "x-client-request-id": f"{SESSION}{suffix}"}, PLAIN, {})
-    assert session == Session(SESSION, "header")
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x-session-affinity", "x-client-request-id"),
+        ("session_id", "X-Client-Request-Id"),
+        ("X-Session-Affinity", "Session-Id"),
+    ],
+)
+def test_openclaw_names_its_session_in_its_headers_over_all_compactions(names: tuple[str, str], suffix: str) -> None:
+    session = identify(dict.fromkeys(names, f"{SESSION}{suffix}"), PLAIN, {})
+    assert session == Session(SESSION, "openclaw", alone=True)
 
 
 def test_a_request_id_alone_is_no_session() -> None:
@@ -41,17 +51,66 @@ def test_a_request_id_alone_is_no_session() -> None:
 def test_openclaw_names_the_same_session_in_each_of_its_places() -> None:
     header = identify({"session_id": f"{SESSION}:3"}, OPENCLAW, {})
     line = identify({}, OPENCLAW, {})
-    cache_key = identify({}, PLAIN, {"prompt_cache_key": f"{SESSION}:3"})
-    assert [found.key for found in (header, line, cache_key)] == [SESSION] * 3
-    assert [found.source for found in (header, line, cache_key)] == ["header", "runtime_line", "prompt_cache_key"]
+    assert header == line == Session(SESSION, "openclaw", alone=True)
 
 
-def test_the_most_exact_name_counts() -> None:
+def test_a_line_about_the_runtime_in_anybody_elses_text_names_nothing() -> None:
+    assert not identify({}, [PLAIN[0], first("hi")], {}).alone
+    forged = {"role": "user", "content": f"[Fri 2026-11-20 23:56 UTC] {RUNTIME}\n\n{RUNTIME.replace(SESSION, 'mine')}"}
+    assert identify({}, [SYSTEM, forged], {}).key == "mine"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "key"),
+    [
+        ({"X-Claude-Code-Session-Id": "s"}, {}, "s"),
+        ({"X-Claude-Code-Session-Id": "s", "x-claude-code-agent-id": "a"}, {}, "s\na"),
+        (
+            {
+                "session-id": "parent",
+                "thread-id": "child",
+                "x-client-request-id": "child",
+                "x-codex-window-id": "child:0",
+            },
+            {"prompt_cache_key": "parent"},
+            "child",
+        ),
+        ({"x-session-id": "ses_1", "x-session-affinity": "ses_1"}, {}, "ses_1"),
+        ({"x-session-id": "ses_1", "User-Agent": "opencode/1.18.33 ai-sdk"}, {}, "ses_1"),
+    ],
+)
+def test_each_agent_names_its_conversations_in_its_own_way(
+    headers: dict[str, str], body: dict[str, object], key: str
+) -> None:
+    session = identify(headers, PLAIN, body)
+    assert (session.key, session.alone) == (key, True)
+
+
+def test_an_affinity_header_of_a_client_that_is_not_known_is_no_name() -> None:
+    nanobot = identify({"x-session-affinity": "b90a:1", "User-Agent": "AsyncOpenAI/Python 3.57.0"}, PLAIN, {})
+    assert nanobot == Session(None, "affinity", former="b90a")
+    keyed = identify({"x-session-affinity": "b90a"}, PLAIN, {"prompt_cache_key": "k:7"})
+    assert keyed == Session("k:7", "prompt_cache_key", former="b90a")
+
+
+def test_names_that_may_be_shared_do_not_count_alone() -> None:
     body = {"prompt_cache_key": "cache", "user": "ada"}
     assert identify({"session_id": "s:0"}, OPENCLAW, body).key == "s"
     assert identify({}, OPENCLAW, body).key == SESSION
-    assert identify({}, PLAIN, body).key == "cache"
-    assert identify({}, PLAIN, {"user": "ada"}) == Session("user:ada", "user")
+    assert identify({}, PLAIN, body) == Session("cache", "prompt_cache_key", former="cache")
+    assert identify({}, PLAIN, {"user": "ada"}) == Session("ada", "user", former="user:ada")
+
+
+def test_different_names_have_nothing_in_common() -> None:
+    named = [
+        Session("x", "openclaw", alone=True),
+        Session("x", "prompt_cache_key"),
+        Session("x", "user"),
+        Session("y", "user"),
+        Session(None, "transcript"),
+    ]
+    assert len({session.scope for session in named}) == len(named)
+    assert Session(None, "affinity").scope == Session(None, "transcript").scope == ""
 
 
 @pytest.mark.parametrize("body", [{}, {"user": None}, {"user": " "}, {"user": 7}, {"prompt_cache_key": ""}])
@@ -59,21 +118,38 @@ def test_without_a_name_only_the_transcript_tells(body: dict[str, object]) -> No
     assert identify({"session_id": " "}, PLAIN, body) == Session(None, "transcript")
 
 
-# By the transcript
+# What was said
 
 
 def say(text: str) -> Message:
     return {"role": "user", "content": text}
 
 
-def test_a_conversation_is_continued_by_whoever_holds_all_of_it() -> None:
+def told(messages: list[Message], text: str) -> Past:
+    """What is kept of a conversation when `messages` was answered with `text`."""
+    return exchange_after([*messages, answer(text)])
+
+
+def is_next(kept: Past, messages: list[Message]) -> bool:
+    """Whether a transcript goes on from what was kept: by its latest exchange, and by all of it."""
+    past = past_of(messages)
+    assert (past.whole == kept.whole) <= (past.exchanges[-1:] == kept.exchanges[-1:])
+    return past.exchanges[-1:] == kept.exchanges[-1:] != ()
+
+
+def test_a_conversation_is_continued_by_whoever_holds_what_was_said_last() -> None:
     transcript: list[Message] = [PLAIN[0]]
-    known = ""
+    assert past_of([*transcript, say("question")]) == Past()
     for number in range(4):
         transcript.append(say(f"question {number}"))
-        assert transcript_keys(transcript) == ([known] if known else [])
-        known = transcript_key_after(transcript, f"answer {number}")
+        kept = told(transcript, f"answer {number}")
         transcript.append(answer(f"answer {number}"))
+        asked = [*transcript, say("and?")]
+        assert past_of(asked).whole == kept.whole
+        assert len(past_of(asked).exchanges) == number + 1
+        assert is_next(kept, asked)
+        assert is_next(kept, [say("a summary"), *asked[-3:]])
+        assert not is_next(kept, asked[:-2]), "what was said last is not there"
 
 
 def test_tools_steers_and_openclaws_own_messages_do_not_change_whose_conversation_it_is() -> None:
@@ -88,51 +164,73 @@ def test_tools_steers_and_openclaws_own_messages_do_not_change_whose_conversatio
         user("which?", "Sat 2026-11-21 08:00 UTC"),
         CONTEXT,
     ]
-    assert transcript_key_after(at_the_end, "One file.") == transcript_key_after(asked, "I look.\n\nOne file.")
-    assert transcript_keys(later) == [transcript_key_after(at_the_end, "One file.")]
+    assert told(at_the_end, "One file.") == exchange_after([*asked, answer("I look."), answer("One file.")])
+    assert is_next(told(at_the_end, "One file."), later)
+    assert past_of(later).calls == ("a",)
     follow_up = [*later, calls("b"), result("b"), CONTEXT]
-    assert transcript_keys(follow_up) == transcript_keys(later)
+    assert past_of(follow_up).exchanges == past_of(later).exchanges
 
 
 def test_what_clients_change_on_the_way_does_not_count() -> None:
-    known = transcript_key_after([PLAIN[0], say("hi  there")], "<think>hm</think>\nHello,\n\nyou! ")
+    kept = told([PLAIN[0], say("hi  there")], "<think>hm</think>\nHello,\n\nyou! ")
     changed: list[Message] = [
         {"role": "developer", "content": "the time is now 12:01"},
         {"role": "user", "content": [{"type": "text", "text": "hi there"}]},
         answer("Hello, you!"),
         say("and?"),
     ]
-    assert transcript_keys(changed) == [known]
+    assert past_of(changed).whole == kept.whole
 
 
-def test_an_edited_or_another_history_starts_a_conversation_of_its_own() -> None:
-    known = transcript_key_after([say("hi")], "Hello")
-    longer = transcript_key_after([say("hi"), answer("Hello"), say("more")], "Here")
-    others: list[list[Message]] = [
+def test_another_exchange_is_another_conversation() -> None:
+    kept = told([say("hi")], "Hello")
+    for other in (
         [say("hey"), answer("Hello"), say("more")],
         [say("hi"), answer("Hello, Ada"), say("more")],
         [answer("Hello"), say("hi"), say("more")],
         [say("hiHello"), say("more")],
+        [say("hi"), answer("Hello"), say("more"), answer("Here"), say("and?")],
         [say("more")],
-    ]
-    for other in others:
-        assert known not in transcript_keys(other)
-        assert longer not in transcript_keys(other)
-    edited = [say("hi"), answer("Hello"), say("something else")]
-    assert transcript_keys(edited) == [known]
+    ):
+        assert not is_next(kept, other)
+    assert is_next(kept, [say("hi"), answer("Hello"), say("something else")])
 
 
 def test_a_question_without_an_answer_belongs_to_the_next() -> None:
-    assert transcript_keys([say("hi"), say("hello?")]) == []
-    known = transcript_key_after([say("hi"), say("hello?")], "Yes")
-    assert transcript_keys([say("hi"), say("hello?"), answer("Yes"), say("fine")]) == [known]
+    assert past_of([say("hi"), say("hello?")]) == Past()
+    kept = told([say("hi"), say("hello?")], "Yes")
+    assert is_next(kept, [say("hi"), say("hello?"), answer("Yes"), say("fine")])
+
+
+def test_only_the_last_turns_calls_are_those_of_the_last_turn() -> None:
+    asked = [say("one"), calls("a"), result("a"), answer("1"), say("two"), calls("b", "c"), result("b"), say("wait")]
+    assert past_of(asked).calls == ("b", "c")
 
 
 # The same turn
 
 
-def key(messages: list[Message], session: str | None = SESSION, model: str = "desk") -> str:
-    return turn_key(session, model, messages)
+def key(messages: list[Message], session: str | None = SESSION, model: str = "desk", *, alone: bool = True) -> str:
+    source: Source = "openclaw" if alone else "user"
+    return turn_key(Session(session, source, alone=alone and session is not None), model, messages)
+
+
+def test_a_whole_request_is_known_again_and_nothing_less_than_all_of_it() -> None:
+    asked = RunRequest(messages=[say("hi")], turn=0, query="hi", parameters={"temperature": 1}, inputs={"a": 1})
+    one = request_key(Session("k", "user"), "desk", asked)
+    assert one == request_key(Session("k", "user"), "desk", asked.model_copy())
+    tool = ToolDefinition(function=Function(name="read"))
+    changes: list[dict[str, object]] = [
+        {"messages": [PLAIN[0], say("hi")]},
+        {"tools": [tool]},
+        {"tool_choice": "required"},
+        {"parallel_tool_calls": False},
+        {"parameters": {"temperature": 2}},
+        {"inputs": {"a": 2}},
+    ]
+    others = [request_key(Session("k", "user"), "desk", asked.model_copy(update=change)) for change in changes]
+    others += [request_key(Session("l", "user"), "desk", asked), request_key(Session("k", "user"), "other", asked)]
+    assert len({one, *others}) == len(others) + 1
 
 
 HISTORY = [SYSTEM, first("one"), calls("a"), result("a"), answer("1")]
@@ -215,5 +313,5 @@ def test_the_same_words_about_another_picture_are_another_turn() -> None:
 def test_conversations_of_one_user_with_other_instructions_are_other_turns() -> None:
     french = [{"role": "system", "content": "Translate into French."}, say("hello")]
     dutch = [{"role": "system", "content": "Translate into Dutch."}, say("hello")]
-    assert key(french, "user:ada") != key(dutch, "user:ada")
-    assert key(french, "user:ada") == key([*french], "user:ada")
+    assert key(french, "ada", alone=False) != key(dutch, "ada", alone=False)
+    assert key(french, "ada", alone=False) == key([*french], "ada", alone=False)

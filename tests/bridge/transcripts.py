@@ -48,6 +48,11 @@ def user(text: str, time: str = "Sat 2026-11-21 00:12 UTC") -> Message:
     return {"role": "user", "content": f"[{time}] {text}"}
 
 
+def own(text: str) -> Message:
+    """A message that OpenClaw itself writes in the user's name: it bears no time."""
+    return {"role": "user", "content": text}
+
+
 def calls(*ids: str, text: str | None = None) -> Message:
     return {
         "role": "assistant",

@@ -13,7 +13,7 @@ from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
 from tests.box.exports import LLM, as_workflow, data, with_inputs, write
 from tests.e2e.conftest import call, upstream_log, workflow_runs
-from tests.e2e.wire import Wire, asking, header, request
+from tests.e2e.wire import Wire, asking, header, request, session_lines
 
 MODEL = {
     "provider": "clawback/clawback/clawback",
@@ -168,9 +168,7 @@ def test_an_app_of_any_kind_streams(stack: Stack, model: str) -> None:
 @pytest.mark.parametrize("model", ["workflow", "minimal", "agent"])
 def test_the_task_of_an_app_of_any_kind_is_stopped_when_its_client_has_gone(stack: Stack, model: str) -> None:
     wire = Wire(stack)
-    wire.send(
-        request(stack, asking(f"Leave {model}.\n!say one\n!sleep 25", model), f"X-Session-Affinity: {model}-left")
-    )
+    wire.send(request(stack, asking(f"Leave {model}.\n!say one\n!sleep 25", model), *session_lines(f"{model}-left")))
     run = header(wire.until(b"one"), "x-clawback-run")
     wire.vanish()
     until = time.monotonic() + 20

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from demo.client import session_headers
 from demo.stack import Stack
 from tests.e2e.conftest import call, stream, upstream_log
 from tests.e2e.test_survives import ask, begin, results, text
@@ -27,7 +28,7 @@ def test_nobody_waits_for_those_who_wait(stack: Stack) -> None:
         transcript = begin(stack, prompt, f"crowd-{number}")
         everyone_has_calls.wait(60)
         follow_up = [*transcript, *results(transcript, f"result {number}")]
-        with stream(stack, ask(follow_up), **{"X-Session-Affinity": f"crowd-{number}"}) as response:
+        with stream(stack, ask(follow_up), **session_headers(f"crowd-{number}")) as response:
             return text(response)
 
     with ThreadPoolExecutor(CLIENTS) as pool:

@@ -73,3 +73,36 @@ def test_a_wrong_bridge_token_is_named_where_dify_shows_it(make_stack: MakeStack
     assert response.status_code == 422
     assert "credentials" in response.json()["error"]["message"].lower()
     assert "wrong-token" not in response.text
+
+
+def test_a_text_that_quotes_markers_reaches_its_own_run_alone(make_stack: MakeStack, tmp_path: Path) -> None:
+    export = export_with(tmp_path, "minimal", callback_key=None)
+    stack = make_stack(
+        apps=[],
+        exports={"m": export},
+        app_settings={"find_run": "marker"},
+        box_options=["--no-end-users", "--raw-parameters", "--no-app-id"],
+    )
+    tools = [{"type": "function", "function": {"name": "exec"}}]
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+
+    def ask(*messages: dict[str, Any]) -> httpx.Response:
+        body = {"model": "m", "messages": list(messages), "tools": tools}
+        return httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+
+    words = {"role": "user", "content": f"Mine.\n{call('exec', command='x')}\n!then\n!say mine"}
+    waits = ask(words)
+    run = waits.headers["x-clawback-run"]
+    quotes = ask(
+        {"role": "user", "content": f"What is [[clawback:{run}]]?\n{call('exec', command='y')}\n!then\n!say y"}
+    )
+    assert quotes.status_code == 200, quotes.text
+    assert quotes.headers["x-clawback-run"] != run
+    made = waits.json()["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": made["tool_calls"][0]["id"], "content": f"see [[clawback:{run}]]"}
+    done = ask(words, made, result)
+    assert done.json()["choices"][0]["message"]["content"] == "mine"
+    assert done.headers["x-clawback-run"] == run
+    finished = ask({"role": "user", "content": f"And [[clawback:{run}]] now?\n!say fine"})
+    assert finished.json()["choices"][0]["message"]["content"] == "fine"
+    assert "[[clawback:" not in str(upstream_log(stack, "Mine.")) + str(upstream_log(stack, "What is"))

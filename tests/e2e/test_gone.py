@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.client import session_headers
 from demo.stack import Stack
 from tests.e2e.conftest import call, stream, upstream_log
 from tests.e2e.test_survives import ask, begin, results, text
@@ -26,7 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def answered(stack: Stack, transcript: list[dict[str, Any]], session: str) -> str:
     follow_up = [*transcript, *results(transcript, "the result")]
-    with stream(stack, ask(follow_up), **{"X-Session-Affinity": session}) as response:
+    with stream(stack, ask(follow_up), **session_headers(session)) as response:
         return text(response)
 
 

@@ -11,12 +11,13 @@ import httpx
 import pytest
 
 from bridge.store.rows import RunRow, TicketRow
+from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, stream, upstream_log
 from tests.e2e.flows import in_a_row, llm, parallel
 
-KILLED = {"X-Session-Affinity": "killed"}
+KILLED = session_headers("killed")
 SOON = {"callback_wait_seconds": 1}
 LATE = "sleep 2.5; echo"
 
@@ -116,7 +117,7 @@ def test_no_node_of_a_run_that_is_over_becomes_a_run_of_the_executors(several: S
     )
     assert registered.is_success, registered.text
     plugin = {"Authorization": f"Bearer {several.plugin_token}"}
-    for named in ({"user": run.dify_user}, {"callback_key": f"u:{run.dify_user}"}, {"marker": run_id}):
+    for named in ({"user": run.dify_user}, {"callback_key": f"u:{run.dify_user}"}):
         body = {"invocation_id": "late-invocation", "fingerprint": "f", "model": "main", **named}
         answer = httpx.post(f"{several.bridge_url}/plugin/v1/attach", headers=plugin, json=body)
         assert answer.status_code == 410, answer.text
@@ -138,7 +139,7 @@ def test_an_invocation_that_attaches_again_gets_the_same_run(several: Stack) -> 
 
 def post(stack: Stack, prompt: str, session: str, **more: Any) -> httpx.Response:
     messages = [{"role": "user", "content": prompt}]
-    headers = {"Authorization": f"Bearer {stack.client_token}", "X-Session-Affinity": session}
+    headers = {"Authorization": f"Bearer {stack.client_token}", **session_headers(session)}
     body = {"model": "minimal", "messages": messages, "tools": DEFINITIONS, **more}
     return httpx.post(f"{stack.base_url}/chat/completions", headers=headers, json=body, timeout=60)
 

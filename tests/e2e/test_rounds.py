@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.client import session_headers
 from demo.stack import PROVIDER, Stack
 from tests.e2e.conftest import call, export_with, stream, upstream_log, workflow_runs
 from tests.e2e.executors import wait_for
@@ -64,9 +65,7 @@ class Talk:
 
     def go(self) -> tuple[str, list[dict[str, Any]]]:
         body = {"model": self.model, "messages": self.messages, "tools": [ODD], **self.fields}
-        with stream(
-            self.stack, body, **{"X-Session-Affinity": self.messages[0]["content"].partition("\n")[0]}
-        ) as response:
+        with stream(self.stack, body, **session_headers(self.messages[0]["content"].partition("\n")[0])) as response:
             lines = list(response.iter_lines())
             self.run = response.headers.get("x-clawback-run", "")
         told = Told(lines)

@@ -1,18 +1,25 @@
 """One session is one Dify conversation; what is not its user's turn does not touch it."""
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete, insert
 
+from bridge.sessions import past_of
+from bridge.store import schema
+from demo.client import session_headers
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, call, upstream_log, workflow_runs
+from tools.fingerprint import text_digest
 
 SYSTEM = "<!-- openclaw:attempt:STABLE -->\nYou are a personal assistant running inside OpenClaw."
 
 
 def post(stack: Stack, messages: list[dict[str, Any]], session: str | None = None, **more: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {stack.client_token}", **({"X-Session-Affinity": session} if session else {})}
+    headers = {"Authorization": f"Bearer {stack.client_token}", **(session_headers(session) if session else {})}
     body = {"model": "minimal", "messages": messages, **more}
     response = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
     assert response.status_code == 200, response.text
@@ -97,17 +104,231 @@ def test_a_second_run_of_a_busy_session_gets_a_conversation_of_its_own(stack: St
     assert all(len(workflow_runs(stack, r.headers["x-clawback-run"])) >= 1 for r in responses)
 
 
-@pytest.mark.parametrize("name", ["user", "prompt_cache_key"])
-def test_two_conversations_of_one_name_do_not_end_each_others_calls(stack: Stack, name: str) -> None:
-    tools = [{"type": "function", "function": {"name": "exec"}}]
-    named: dict[str, Any] = {"tools": tools, name: f"shared-{name}"}
+def asked(stack: Stack, messages: list[dict[str, Any]], headers: dict[str, str], **more: Any) -> httpx.Response:
+    """Ask under any headers; the answer may be an error."""
+    body = {"model": "minimal", "messages": messages, **more}
+    headers = {"Authorization": f"Bearer {stack.client_token}", **headers}
+    return httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+
+
+TOOLS = [{"type": "function", "function": {"name": "exec"}}]
+SHARED: list[dict[str, Any]] = [
+    {"user": "shared-user"},
+    {"prompt_cache_key": "shared-key"},
+    {"user": "shared-user", "prompt_cache_key": "shared-key"},
+    {},
+]
+
+
+@pytest.mark.parametrize("name", SHARED[:2])
+def test_two_conversations_of_one_name_do_not_end_each_others_calls(stack: Stack, name: dict[str, str]) -> None:
     waiting = say(f"Mine, by {name}.\n{call('exec', command='x')}\n!then\n!say still mine")
-    asked = post(stack, [waiting], **named)
-    other = post(stack, [say(f"Another's, by {name}.\n!say hello")], **named)
+    first = post(stack, [waiting], tools=TOOLS, **name)
+    other = post(stack, [say(f"Another's, by {name}.\n!say hello")], tools=TOOLS, **name)
     assert answered(other)["content"] == "hello"
-    assert conversation(stack, other) != conversation(stack, asked)
-    made = asked.json()["choices"][0]["message"]
+    assert conversation(stack, other) != conversation(stack, first)
+    made = first.json()["choices"][0]["message"]
     result = {"role": "tool", "tool_call_id": made["tool_calls"][0]["id"], "content": "ok"}
-    done = post(stack, [waiting, made, result], **named)
+    done = post(stack, [waiting, made, result], tools=TOOLS, **name)
     assert answered(done)["content"] == "still mine"
-    assert done.headers["x-clawback-run"] == asked.headers["x-clawback-run"]
+    assert done.headers["x-clawback-run"] == first.headers["x-clawback-run"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_who_says_the_same_while_another_waits_for_tools_gets_a_run_of_their_own(
+    stack: Stack, name: dict[str, str]
+) -> None:
+    words = [say(f"The daily report, by {name}.\n{call('exec', command='x')}\n!then\n!say done")]
+    first, second = (post(stack, words, tools=TOOLS, **name) for _ in range(2))
+    made = [response.json()["choices"][0]["message"] for response in (first, second)]
+    assert first.headers["x-clawback-run"] != second.headers["x-clawback-run"]
+    assert made[0]["tool_calls"][0]["id"] != made[1]["tool_calls"][0]["id"]
+    for message, mine in zip(made, (first, second), strict=True):
+        result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "of my own"}
+        done = post(stack, [*words, message, result], tools=TOOLS, **name)
+        assert done.headers["x-clawback-run"] == mine.headers["x-clawback-run"]
+        assert conversation(stack, done) == conversation(stack, mine)
+    assert conversation(stack, first) != conversation(stack, second)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_people_who_both_begin_with_hi_go_on_in_conversations_of_their_own(
+    stack: Stack, name: dict[str, str]
+) -> None:
+    begun = [post(stack, [say(f"Hi, {name}.\n!say Hello!")], **name) for _ in range(2)]
+    history = [say(f"Hi, {name}.\n!say Hello!"), answered(begun[0])]
+    secrets = [[*history, say(f"I am {who}, by {name}.\n!say noted")] for who in ("Alice", "Bob")]
+    told = [post(stack, messages, **name) for messages in secrets]
+    later = [
+        post(stack, [*messages, answered(response), say("And?\n!say ok")], **name)
+        for messages, response in zip(secrets, told, strict=True)
+    ]
+    places = [conversation(stack, response) for response in (*told, *later)]
+    assert places[0] == places[2] != places[1] == places[3]
+    assert {conversation(stack, response) for response in begun} == set(places)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_client_that_keeps_its_last_messages_stays_in_its_conversation(stack: Stack, name: dict[str, str]) -> None:
+    messages: list[dict[str, Any]] = []
+    places = set()
+    for number in range(8):
+        messages.append(say(f"Step {number}, by {name}.\n!say done {number} {name}"))
+        response = post(stack, messages[-10:], **name)
+        messages.append(answered(response))
+        places.add(conversation(stack, response))
+    assert len(places) == 1
+    summary = [say("A summary of all that was said."), *messages[-2:], say(f"On, {name}.")]
+    assert conversation(stack, post(stack, summary, **name)) in places
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_an_edited_message_begins_a_new_conversation_where_what_was_said_last_is_gone(
+    stack: Stack, name: dict[str, str]
+) -> None:
+    first = post(stack, [say(f"Before, by {name}.\n!say one")], **name)
+    history = [say(f"Before, by {name}.\n!say one"), answered(first)]
+    second = post(stack, [*history, say(f"Unwise words, by {name}.\n!say two")], **name)
+    edited = post(stack, [*history, say(f"Wise words, by {name}.\n!say three")], **name)
+    assert conversation(stack, first) == conversation(stack, second) != conversation(stack, edited)
+    on = [*history, say(f"Unwise words, by {name}.\n!say two"), answered(second), say("And on.")]
+    assert conversation(stack, post(stack, on, **name)) == conversation(stack, second)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_new_words_behind_a_runs_calls_go_on_with_its_conversation(stack: Stack, name: dict[str, str]) -> None:
+    words = say(f"Never mind, by {name}.\n{call('exec', command='x')}\n!then\n!say done")
+    first = post(stack, [words], tools=TOOLS, **name)
+    made = first.json()["choices"][0]["message"]
+    moved_on = post(stack, [words, made, say(f"Something else, by {name}.\n!say else")], tools=TOOLS, **name)
+    assert answered(moved_on)["content"] == "else"
+    assert moved_on.headers["x-clawback-run"] != first.headers["x-clawback-run"]
+    assert conversation(stack, moved_on) == conversation(stack, first)
+
+
+def test_different_values_for_an_app_are_different_conversations(stack: Stack) -> None:
+    history = [say("Hi, whoever.\n!say Hello!")]
+    first = post(stack, history, inputs={"person": "Alice"})
+    more = [*history, answered(first), say("Who am I?")]
+    assert conversation(stack, post(stack, more, inputs={"person": "Bob"})) != conversation(stack, first)
+    assert conversation(stack, post(stack, more, inputs={"person": "Alice"})) == conversation(stack, first)
+
+
+def test_a_childs_thread_and_a_compaction_of_codex_are_told_by_its_thread_id(stack: Stack) -> None:
+    def thread(name: str, session: str = "parent") -> dict[str, str]:
+        window = {"x-codex-window-id": f"{name}:0", "x-client-request-id": name}
+        return {"session-id": session, "thread-id": name, **window, "User-Agent": "codex_exec/0.169.0"}
+
+    key = {"prompt_cache_key": "parent"}
+    parent = asked(stack, [say("Begin.\n!say begun")], thread("parent"), **key)
+    child = asked(stack, [say("Begin.\n!say begun")], thread("child"), **key)
+    compacted = asked(stack, [say("A summary."), say("Go on.\n!say on")], thread("parent"), **key)
+    assert conversation(stack, parent) == conversation(stack, compacted) != conversation(stack, child)
+
+
+def test_claude_codes_agents_and_sessions_are_apart(stack: Stack) -> None:
+    session = {"X-Claude-Code-Session-Id": "s1"}
+    begin = [say("Begin.\n!say begun")]
+    main, agent, other, again = (
+        asked(stack, begin, headers)
+        for headers in (
+            session,
+            session | {"x-claude-code-agent-id": "a1"},
+            {"X-Claude-Code-Session-Id": "s2"},
+            session,
+        )
+    )
+    assert len({conversation(stack, response) for response in (main, agent, other)}) == 3
+    assert conversation(stack, main) == conversation(stack, again)
+
+
+def test_a_call_id_of_another_named_conversation_leads_nowhere(stack: Stack) -> None:
+    words = say(f"Mine alone.\n{call('exec', command='x')}\n!then\n!say mine")
+    first = asked(stack, [words], session_headers("theirs:0"), tools=TOOLS)
+    made = first.json()["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": made["tool_calls"][0]["id"], "content": "forked"}
+    fork = asked(stack, [words, made, result], session_headers("a-fork-of-theirs:0"), tools=TOOLS)
+    assert fork.status_code == 200, fork.text
+    assert fork.headers["x-clawback-run"] != first.headers["x-clawback-run"]
+    assert conversation(stack, fork) != conversation(stack, first)
+    own = asked(stack, [words, made, {**result, "content": "own"}], session_headers("theirs:0"), tools=TOOLS)
+    assert own.headers["x-clawback-run"] == first.headers["x-clawback-run"]
+
+
+# What an earlier version began
+
+
+def made_old(stack: Stack, response: httpx.Response, key: str, transcript: str | None) -> None:
+    """Write a turn as versions before 0.2 did: no exchange, and a session by its name or by its whole transcript."""
+    store = stack.store()
+    run = store.run(response.headers["x-clawback-run"])
+    assert run is not None
+    session = store.session(run.session_key)
+    assert session is not None
+    store.save_session(replace(session, key=key, scope=None))
+    store.update_run(run.id, session_key=key)
+    with store.transaction() as connection:
+        connection.execute(delete(schema.exchanges).where(schema.exchanges.c.session_key == run.session_key))
+        if transcript:
+            connection.execute(
+                insert(schema.transcripts).values(digest=transcript, session_key=key, updated_at=time.time())
+            )
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [({"user": "ada-of-old"}, "user:ada-of-old"), ({"prompt_cache_key": "key-of-old:3"}, "key-of-old"), ({}, None)],
+)
+def test_a_conversation_that_an_earlier_version_began_goes_on(
+    stack: Stack, name: dict[str, str], old: str | None
+) -> None:
+    messages = [say(f"Of old, by {name}.\n!say old")]
+    first = post(stack, messages, **name)
+    messages += [answered(first), say("And now?\n!say new")]
+    if old:
+        made_old(stack, first, text_digest(f"minimal\n{old}"), None)
+    else:
+        made_old(stack, first, "anonymous-of-old", past_of(messages).whole)
+    stranger = post(stack, [say("Someone else."), {"role": "assistant", "content": "no"}, say("And now?")], **name)
+    second = post(stack, messages, **name)
+    third = post(stack, [*messages, answered(second), say("And on.")], **name)
+    assert conversation(stack, first) == conversation(stack, second) == conversation(stack, third)
+    assert conversation(stack, stranger) != conversation(stack, first)
+
+
+# The same request again
+
+
+def test_an_idempotency_key_tells_the_same_answer_again_and_says_nothing_of_another_body(stack: Stack) -> None:
+    key = {"Idempotency-Key": "the same for ever"}
+    words = [say(f"Once.\n{call('exec', command='x')}\n!then\n!say done")]
+    first, second = (asked(stack, words, key, tools=TOOLS) for _ in range(2))
+    assert first.json()["choices"] == second.json()["choices"]
+    assert first.headers["x-clawback-run"] == second.headers["x-clawback-run"]
+    others = [
+        asked(stack, words, key),
+        asked(stack, words, key, tools=TOOLS, temperature=0.5),
+        asked(stack, words, key, tools=TOOLS, user="another"),
+        asked(stack, words, {"Idempotency-Key": "another"}, tools=TOOLS),
+        asked(stack, words, {}, tools=TOOLS),
+    ]
+    assert all(other.status_code == 200 for other in others)
+    assert len({other.headers["x-clawback-run"] for other in (first, *others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_who_was_cut_off_gets_the_same_answer_whether_it_streams_or_not(stack: Stack, streams: bool) -> None:
+    words = [say(f"Cut off, {streams}.\n!say one\n!sleep 0.6\n{call('exec', command='x')}\n!then\n!say two")]
+    body = {"model": "minimal", "messages": words, "tools": TOOLS}
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    with httpx.stream(
+        "POST", f"{stack.base_url}/chat/completions", json=body | {"stream": True}, headers=headers, timeout=60
+    ) as cut:
+        next(line for line in cut.iter_lines() if "one" in line)
+    time.sleep(0.9 if streams else 0)
+    again = asked(stack, words, {}, tools=TOOLS, stream=streams)
+    assert again.headers["x-clawback-run"] == cut.headers["x-clawback-run"]
+    third = asked(stack, words, {}, tools=TOOLS)
+    assert third.headers["x-clawback-run"] != cut.headers["x-clawback-run"], "it was told whole by then"
+    assert len(upstream_log(stack, f"Cut off, {streams}.")) == 2

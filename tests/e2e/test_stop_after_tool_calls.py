@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from demo import openclaw, task
-from demo.client import ClientError
+from demo.client import ClientError, session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import ROOT, Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, stream, upstream_log, workflow_runs
@@ -117,7 +117,7 @@ def test_the_calls_wait_for_no_one(make_stack: MakeStack, tmp_path: Path) -> Non
     stack.bridge.start()
     follow_up = [*transcript, *results(transcript, "the result")]
     for _ in range(2):
-        with stream(stack, ask(follow_up), **{"X-Session-Affinity": "stopped"}) as response:
+        with stream(stack, ask(follow_up), **session_headers("stopped")) as response:
             assert text(response) == "there"
             run = response.headers["x-clawback-run"]
     assert [row["status"] for row in workflow_runs(stack, run)] == ["succeeded", "succeeded"]
@@ -139,7 +139,7 @@ def test_two_nodes_that_stop_at_once_are_answered_one_after_the_other(make_stack
     transcript = begin(stack, f"Twins.\n{call('exec', command='x')}\n!then\n!say fine", "twins")
     for _ in range(2):
         transcript += results(transcript, "ok")
-        with stream(stack, ask(transcript), **{"X-Session-Affinity": "twins"}) as response:
+        with stream(stack, ask(transcript), **session_headers("twins")) as response:
             answer = httpx.Response(200, text="\n".join(response.iter_lines()))
         transcript.append({"role": "assistant", "content": text(answer) or None, "tool_calls": tool_calls(answer)})
     assert text(answer) == "fine and fine"

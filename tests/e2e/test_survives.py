@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from demo.client import ClientError, Outcome
+from demo.client import ClientError, Outcome, session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, stream, upstream_log, workflow_runs
@@ -52,7 +52,7 @@ def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
 def begin(stack: Stack, prompt: str, session: str) -> list[dict[str, Any]]:
     """Ask, and return the transcript up to the calls that came back."""
     user = {"role": "user", "content": prompt}
-    with stream(stack, ask([user]), **{"X-Session-Affinity": session}) as response:
+    with stream(stack, ask([user]), **session_headers(session)) as response:
         return [user, {"role": "assistant", "content": None, "tool_calls": tool_calls(response)}]
 
 
@@ -84,7 +84,7 @@ def test_a_lasting_fault_is_an_error_that_says_so_and_asking_again_goes_on_where
     transcript = client.messages
     replies = []
     for _ in range(6):
-        with stream(stack, ask(transcript), **{"X-Session-Affinity": "lasting"}) as response:
+        with stream(stack, ask(transcript), **session_headers("lasting")) as response:
             replies.append(text(response))
         if replies[-1]:
             break
@@ -99,7 +99,7 @@ def test_the_bridge_is_killed_while_a_ticket_is_open(make_stack: MakeStack) -> N
     stack.bridge.kill()
     stack.bridge.start()
     follow_up = [*transcript, *results(transcript, "the result")]
-    with stream(stack, ask(follow_up), **{"X-Session-Affinity": "kill"}) as response:
+    with stream(stack, ask(follow_up), **session_headers("kill")) as response:
         assert text(response) == "it is there"
     asked = [entry for entry in upstream_log(stack, "Survive.") if entry["answer"]["tool_calls"]]
     assert len(asked) == 1, "the round before the kill was asked for again"
@@ -109,14 +109,14 @@ def test_the_bridge_is_killed_after_the_results_came(make_stack: MakeStack) -> N
     stack = make_stack()
     transcript = begin(stack, f"Later.\n{call('exec', command='x')}\n!then\n!sleep 2\n!say there", "kill-later")
     follow_up = [*transcript, *results(transcript, "the result")]
-    with stream(stack, ask(follow_up), **{"X-Session-Affinity": "kill-later"}) as response:
+    with stream(stack, ask(follow_up), **session_headers("kill-later")) as response:
         reading = chunks(response)
         next(reading)
         stack.bridge.kill()
         with pytest.raises(httpx.HTTPError):
             list(reading)
     stack.bridge.start()
-    with stream(stack, ask(follow_up), **{"X-Session-Affinity": "kill-later"}) as response:
+    with stream(stack, ask(follow_up), **session_headers("kill-later")) as response:
         assert text(response) == "there"
     assert len([entry for entry in upstream_log(stack, "Later.") if entry.get("answer", {}).get("tool_calls")]) == 1
 
@@ -124,7 +124,7 @@ def test_the_bridge_is_killed_after_the_results_came(make_stack: MakeStack) -> N
 def test_the_bridge_is_killed_before_the_client_has_the_calls(make_stack: MakeStack) -> None:
     stack = make_stack()
     user = {"role": "user", "content": f"Untold.\n!sleep 0.5\n{call('exec', command='x')}\n!then\n!say told"}
-    headers = {"X-Session-Affinity": "untold"}
+    headers = session_headers("untold")
     with stream(stack, ask([user]), **headers) as response:
         reading = chunks(response)
         next(reading)
@@ -151,7 +151,7 @@ def test_the_plugin_process_is_killed_while_a_ticket_is_open(make_stack: MakeSta
     os.kill(state["plugin"]["pid"], signal.SIGKILL)
     follow_up = [*transcript, *results(transcript, "the result")]
     for _ in range(4):
-        with stream(stack, ask(follow_up), **{"X-Session-Affinity": "plugin"}) as response:
+        with stream(stack, ask(follow_up), **session_headers("plugin")) as response:
             answer = text(response)
         if answer:
             break
@@ -161,7 +161,7 @@ def test_the_plugin_process_is_killed_while_a_ticket_is_open(make_stack: MakeSta
 
 def test_openclaws_rewritten_retry_joins_the_run_under_way(stack: Stack) -> None:
     prompt = "Slow answer.\n!sleep 1.5\n!say at last"
-    headers = {"X-Session-Affinity": "rewritten"}
+    headers = session_headers("rewritten")
     with stream(stack, ask([{"role": "user", "content": prompt}]), **headers) as response:
         next(chunks(response))
         run = response.headers["x-clawback-run"]
@@ -174,7 +174,7 @@ def test_openclaws_rewritten_retry_joins_the_run_under_way(stack: Stack) -> None
 def test_a_retry_after_the_results_joins_the_run_under_way(stack: Stack) -> None:
     transcript = begin(stack, f"Slow end.\n{call('exec', command='x')}\n!then\n!sleep 1.5\n!say done", "retry-after")
     follow_up = [*transcript, *results(transcript, "ok")]
-    headers = {"X-Session-Affinity": "retry-after"}
+    headers = session_headers("retry-after")
     with stream(stack, ask(follow_up), **headers) as response:
         next(chunks(response))
         run = response.headers["x-clawback-run"]
@@ -194,7 +194,7 @@ def test_the_same_results_twice_at_once_get_the_same_answer(stack: Stack) -> Non
     answers: list[str] = []
 
     def post() -> None:
-        with stream(stack, ask(follow_up), **{"X-Session-Affinity": "twice"}) as response:
+        with stream(stack, ask(follow_up), **session_headers("twice")) as response:
             answers.append(text(response))
 
     threads = [threading.Thread(target=post) for _ in range(3)]
@@ -209,13 +209,9 @@ def test_the_same_results_twice_at_once_get_the_same_answer(stack: Stack) -> Non
 
 def test_different_results_for_a_resolved_call_are_refused_and_change_nothing(stack: Stack) -> None:
     transcript = begin(stack, f"Conflict.\n{call('exec', command='x')}\n!then\n!say kept", "conflict")
-    with stream(
-        stack, ask([*transcript, *results(transcript, "first")]), **{"X-Session-Affinity": "conflict"}
-    ) as response:
+    with stream(stack, ask([*transcript, *results(transcript, "first")]), **session_headers("conflict")) as response:
         assert text(response) == "kept"
-    with stream(
-        stack, ask([*transcript, *results(transcript, "other")]), **{"X-Session-Affinity": "conflict"}
-    ) as response:
+    with stream(stack, ask([*transcript, *results(transcript, "other")]), **session_headers("conflict")) as response:
         assert response.status_code == 409
         assert "already has a different result" in response.read().decode()
     assert len(upstream_log(stack, "Conflict.")) == 2
@@ -225,10 +221,10 @@ def test_missing_results_are_named_and_those_that_came_are_kept(stack: Stack) ->
     prompt = "\n".join(["Half.", call("exec", command="a"), call("exec", command="b"), "!then", "!say whole"])
     transcript = begin(stack, prompt, "half")
     first, second = results(transcript, "ok")
-    with stream(stack, ask([*transcript, first]), **{"X-Session-Affinity": "half"}) as response:
+    with stream(stack, ask([*transcript, first]), **session_headers("half")) as response:
         assert response.status_code == 400
         assert second["tool_call_id"] in response.read().decode()
-    with stream(stack, ask([*transcript, first, second]), **{"X-Session-Affinity": "half"}) as response:
+    with stream(stack, ask([*transcript, first, second]), **session_headers("half")) as response:
         assert text(response) == "whole"
 
 
@@ -236,7 +232,7 @@ def test_an_answer_after_callback_wait_seconds(make_stack: MakeStack, tmp_path: 
     stack = make_stack(apps=[], exports={"minimal": export_with(tmp_path, "minimal", callback_wait_seconds=1)})
     prompt = f"Wait.\n!say Let me see.\n{call('exec', command='x')}\n!then\n!say The end."
     user = {"role": "user", "content": prompt}
-    with stream(stack, ask([user]), **{"X-Session-Affinity": "wait"}) as response:
+    with stream(stack, ask([user]), **session_headers("wait")) as response:
         calls = tool_calls(response)
         run = response.headers["x-clawback-run"]
     deadline = time.monotonic() + 20
@@ -244,7 +240,7 @@ def test_an_answer_after_callback_wait_seconds(make_stack: MakeStack, tmp_path: 
         assert time.monotonic() < deadline, "the workflow was not let go"
         time.sleep(0.1)
     transcript = [user, {"role": "assistant", "content": "Let me see.", "tool_calls": calls}]
-    with stream(stack, ask([*transcript, *results(transcript, "late")]), **{"X-Session-Affinity": "wait"}) as response:
+    with stream(stack, ask([*transcript, *results(transcript, "late")]), **session_headers("wait")) as response:
         assert text(response) == "The end."
         assert response.headers["x-clawback-run"] == run
     assert [row["status"] for row in workflow_runs(stack, run)] == ["failed", "succeeded"]
@@ -261,7 +257,7 @@ def test_the_question_again_after_callback_wait_seconds_gets_the_same_calls(
     for _ in range(2):
         time.sleep(0.5)
         assert begin(stack, transcript[0]["content"], "again") == transcript
-    headers = {"X-Session-Affinity": "again"}
+    headers = session_headers("again")
     with stream(stack, ask([*transcript, *results(transcript, "ok")]), **headers) as response:
         assert text(response) == "The end."
     assert len(upstream_log(stack, "Again.")) == 2, "the round was asked for again"
@@ -281,7 +277,7 @@ def test_results_that_come_while_the_workflow_is_let_go(
 
 def test_a_client_that_goes_away_frees_difys_worker_after_the_grace_time(stack: Stack) -> None:
     user = {"role": "user", "content": "Gone.\n!sleep 20\n!say nobody hears this"}
-    with stream(stack, ask([user]), **{"X-Session-Affinity": "gone"}) as response:
+    with stream(stack, ask([user]), **session_headers("gone")) as response:
         next(chunks(response))
         run = response.headers["x-clawback-run"]
     deadline = time.monotonic() + 15
@@ -295,7 +291,7 @@ def test_a_new_turn_instead_of_the_results_cancels_the_ticket(stack: Stack, make
     with stream(
         stack,
         ask([transcript[0], {"role": "user", "content": "Something else.\n!say else"}]),
-        **{"X-Session-Affinity": "never-mind"},
+        **session_headers("never-mind"),
     ) as response:
         assert text(response) == "else"
     store = stack.store()
@@ -310,9 +306,7 @@ def test_a_turn_that_another_bridge_began_goes_on_from_its_transcript(stack: Sta
         {"role": "user", "content": f"Elsewhere.\n{call('exec')}\n!then\n!say taken over"},
         {"role": "assistant", "content": None, "tool_calls": [made]},
     ]
-    with stream(
-        stack, ask([*transcript, *results(transcript, "ok")]), **{"X-Session-Affinity": "elsewhere"}
-    ) as response:
+    with stream(stack, ask([*transcript, *results(transcript, "ok")]), **session_headers("elsewhere")) as response:
         assert text(response) == "taken over"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
 from tests.e2e.conftest import call, stream, upstream_log, workflow_runs
@@ -25,7 +26,7 @@ def user(content: str) -> dict[str, Any]:
 def post(stack: Stack, session: str, messages: Transcript, **body: Any) -> tuple[str, str]:
     """Ask for calls as text; return the answer and the run."""
     asked = {"model": "minimal", "messages": messages, "tools": DEFINITIONS, "tool_call_mode": "openclaw_text", **body}
-    with stream(stack, asked, **{"X-Session-Affinity": session}) as response:
+    with stream(stack, asked, **session_headers(session)) as response:
         assert response.status_code == 200, response.read()
         chunks = [line for line in response.iter_lines() if line.startswith("data: {")]
         run = response.headers["x-clawback-run"]

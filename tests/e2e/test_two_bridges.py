@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
 from demo.service import Service
 from demo.stack import Stack, free_port
@@ -65,7 +66,7 @@ def ask(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], sessio
         "POST",
         f"{pair.urls[where]}/v1/chat/completions",
         json={"model": app, "messages": messages, "tools": DEFINITIONS, "stream": True},
-        headers={"Authorization": f"Bearer {pair.stack.client_token}", "X-Session-Affinity": session},
+        headers={"Authorization": f"Bearer {pair.stack.client_token}", **session_headers(session)},
         timeout=60,
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+from demo.client import session_headers
 from demo.stack import Stack
 
 PATIENCE = 30.0
@@ -25,6 +26,11 @@ def request(stack: Stack, body: bytes, *headers: str, length: int | None = None)
         *headers,
     ]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def session_lines(name: str) -> list[str]:
+    """Return the header lines with which OpenClaw names its session."""
+    return [f"{header}: {value}" for header, value in session_headers(name).items()]
 
 
 def asking(text: str, model: str = "minimal", **more: Any) -> bytes:

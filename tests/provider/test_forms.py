@@ -322,8 +322,8 @@ def test_markers_are_taken_out_of_text_and_parts() -> None:
         },
         {"role": "assistant", "content": None},
     ]
-    cleaned, marker = take_markers(messages)
-    assert marker == "run22222222"
+    cleaned, markers = take_markers(messages)
+    assert markers == ["run22222222", "run11111111"]
     assert cleaned[0]["content"] == "Be brief."
     assert cleaned[1]["content"][0] == {"type": "text", "text": "Do it"}
     assert cleaned[2]["content"] is None

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from bridge.store.rows import TicketRow
+from demo.client import session_headers
 from tests.schedules.parts import Parts
 from tests.schedules.plan import Behaviour, Party, Turn
 from tests.schedules.record import Played, Record
@@ -57,7 +58,7 @@ class Client:
         self._messages: list[dict[str, Any]] = []
         self._http = httpx.Client(
             base_url=parts.stack.base_url,
-            headers={"Authorization": f"Bearer {parts.stack.client_token}", "X-Session-Affinity": name},
+            headers={"Authorization": f"Bearer {parts.stack.client_token}", **session_headers(name)},
             timeout=httpx.Timeout(10, read=60),
         )
 

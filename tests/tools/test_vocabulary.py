@@ -7,7 +7,7 @@ from tools.choices import after_round, named, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint, text_digest
 from tools.ids import new_tool_call_id
-from tools.marker import find_marker, marker_for, strip_markers
+from tools.marker import MOST_MARKERS, find_markers, marker_for, new_secret, strip_markers, without_markers
 
 
 def tool(name: str) -> ToolDefinition:
@@ -70,9 +70,22 @@ def test_a_forced_call_is_forced_once() -> None:
 
 def test_a_marker_is_found_and_stripped() -> None:
     text = f"hello {marker_for('abcdefgh12')}"
-    assert find_marker(text) == "abcdefgh12"
+    assert find_markers([text]) == ["abcdefgh12"]
     assert strip_markers(text) == "hello"
-    assert find_marker("hello [[clawback:?]]") is None
+    assert find_markers(["hello [[clawback:?]]"]) == []
+
+
+def test_of_many_markers_the_last_ones_are_tried_newest_first() -> None:
+    secrets = [new_secret() for _ in range(MOST_MARKERS + 4)]
+    texts = [" ".join(map(marker_for, secrets[:10])), marker_for(secrets[3]), *map(marker_for, secrets[10:])]
+    assert find_markers(texts) == [*secrets[:9:-1], secrets[3], *secrets[9:4:-1]]
+    assert len(set(secrets)) == len(secrets)
+
+
+def test_markers_are_taken_out_of_all_texts_of_a_value() -> None:
+    mark = marker_for("abcdefgh12")
+    value = {"a": f"x {mark}", "b": [f"{mark}", {"c": f"y{mark}z"}, 3, None], mark: True}
+    assert without_markers(value) == {"a": "x", "b": ["", {"c": "yz"}, 3, None], mark: True}
 
 
 def test_ids_survive_openclaws_rewriting() -> None:

@@ -60,7 +60,7 @@ def ticket(client: FlaskClient) -> Iterator[str]:
     request = RunRequest(messages=[{"role": "user", "content": "hi"}], turn=0, query="hi").model_dump_json()
     run = RunRow("run1", "m", "s", "t", "user", "", "q", None, "running", 1, "", "", request, None, now, now, now * 2)
     runs.store.insert_run(run)
-    attach = EXAMPLES["AttachRequest"] | {"marker": "run1"}
+    attach = EXAMPLES["AttachRequest"] | {"user": "user"}
     assert client.post("/plugin/v1/attach", json=attach, headers=TOKEN).get_json()["run_id"] == "run1"
     opened = EXAMPLES["TicketRequest"] | {"run_id": "run1", "calls": [CALL]}
     answer = client.put("/plugin/v1/tickets/ticket1", json=opened, headers=TOKEN)

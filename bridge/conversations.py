@@ -1,0 +1,181 @@
+"""Leads each request to its conversation, by the rule that stands in bridge.sessions."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from bridge.config import App
+from bridge.runs import Runs
+from bridge.sessions import Past, Session, past_of
+from bridge.store.rows import ExchangeRow, RunRow, SessionRow
+from tools.ids import random_name
+from tools.results import Message
+
+UNFINISHED = frozenset({"running", "suspended"})
+_MOVED_ON = "the client began a new turn instead of sending the results"
+_MOST_CALLS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Seeker:
+    """A request that looks for its conversation. `frame` and `inputs` are digests of what came beside its words."""
+
+    app: App
+    session: Session
+    messages: Sequence[Message]
+    inputs: str
+    frame: str
+
+
+class Conversations:
+    """The sessions of clients, and which of them a request goes on with. To be used under the lock of `runs`."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._store = runs.store
+
+    def of(self, seeker: Seeker) -> SessionRow:
+        """Return the session that the request goes on with, a new one where there is none.
+
+        Runs of it that only wait for results which are not coming are cancelled.
+        """
+        session, model = seeker.session, seeker.app.model
+        if session.alone:
+            row = self._store.session(session.row_key(model))
+            if row:
+                self._supersede(row)
+            return row or self._new(seeker, session.row_key(model))
+        past = past_of(seeker.messages)
+        return self._by_calls(seeker, past) or self._by_exchange(seeker, past) or self._new(seeker, random_name())
+
+    def apart(self, seeker: Seeker) -> SessionRow:
+        """Return the session that a call stands beside which is not its user's turn. It changes nothing of it."""
+        session, model = seeker.session, seeker.app.model
+        key = session.row_key(model) if session.alone else random_name()
+        return self._store.session(key) or self._new(seeker, key)
+
+    def belongs(self, run: RunRow, session: Session, model: str) -> bool:
+        """Say whether a request under this name may go on with a run one of whose call ids it holds."""
+        row = self._store.session(run.session_key)
+        if session.alone:
+            return run.session_key == session.row_key(model)
+        if session.key is None or row is None or row.scope in {None, ""}:
+            return True
+        return row.scope == session.scope
+
+    def _new(self, seeker: Seeker, key: str) -> SessionRow:
+        # Whoever uses the app may name a Dify user in a callback_key, so nobody may guess one.
+        user = f"clawback-{random_name()}"
+        return SessionRow(key, seeker.app.model, user, conversation_id="", scope=seeker.session.scope)
+
+    # Names that count alone
+
+    def _supersede(self, row: SessionRow) -> None:
+        """A new turn takes the place of runs that wait for results which are not coming, or that nobody drives."""
+        for run in self._unfinished(row):
+            live = self._runs.live(run.id)
+            waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
+            if waits and (live is None or not live.current.readers):
+                self._runs.cancel(run.id, _MOVED_ON)
+
+    def _unfinished(self, row: SessionRow) -> list[RunRow]:
+        return [run for run in self._store.unfinished_runs_of_session(row.key) if run.auxiliary is None]
+
+    # Names that may be shared, and none
+
+    def _by_calls(self, seeker: Seeker, past: Past) -> SessionRow | None:
+        """Find the session whose last turn gave out a call that the request's last turn holds."""
+        tickets = self._store.tickets_of_calls(past.calls[-_MOST_CALLS:])
+        run = self._store.run(tickets[-1].run_id) if tickets else None
+        if run is None or run.auxiliary or run.direction != "endpoint" or run.model != seeker.app.model:
+            return None
+        row = self._store.session(run.session_key)
+        if row is None or not self.belongs(run, seeker.session, seeker.app.model):
+            return None
+        latest = self._store.latest_turn_of_session(row.key)
+        return self._taken(row, past) if latest and latest.id == run.id else None
+
+    def _by_exchange(self, seeker: Seeker, past: Past) -> SessionRow | None:
+        """Find the session whose latest exchange the request's transcript holds as its own latest.
+
+        The same few words may have been said in several conversations, of this name or of others. Then all that the
+        transcript holds has to tell which is meant.
+        """
+        if not past.exchanges:
+            return None
+        said = self._store.exchanges.with_digest(past.exchanges[-1])
+        whole = [exchange for exchange in said if exchange.whole == past.whole]
+        for exchange in sorted(whole or self._only(said, past), key=lambda exchange: exchange.frame != seeker.frame):
+            row = self._latest_of(seeker, exchange)
+            taken = self._taken(row, past) if row else None
+            if taken:
+                return taken
+        return None if said else self._from_before(seeker, past)
+
+    def _only(self, said: Sequence[ExchangeRow], past: Past) -> list[ExchangeRow]:
+        """Return which of several is meant, none of which began as the transcript does.
+
+        A trimmed beginning, a summary or an edited message does no harm where one conversation alone had this exchange.
+        """
+        if len({exchange.session_key for exchange in said}) == 1:
+            return list(said[-1:])
+        alike = [exchange for exchange in said if self._agrees(exchange, past)]
+        return alike if len(alike) == 1 else []
+
+    def _agrees(self, exchange: ExchangeRow, past: Past) -> bool:
+        """Say whether conversation and transcript are the same up to this exchange, as far back as both go."""
+        told = self._store.exchanges.up_to(exchange)
+        return all(one == other for one, other in zip(reversed(told), reversed(past.exchanges), strict=False))
+
+    def _latest_of(self, seeker: Seeker, exchange: ExchangeRow) -> SessionRow | None:
+        row = self._store.session(exchange.session_key)
+        if row is None or row.model != seeker.app.model or row.scope != seeker.session.scope:
+            return None
+        if exchange.inputs != seeker.inputs or self._store.exchanges.latest(row.key) != exchange:
+            return None
+        return row
+
+    def _taken(self, row: SessionRow, past: Past) -> SessionRow | None:
+        """Return the session if nobody else is at it: its runs under way are the request's own, or nobody's."""
+        runs = self._unfinished(row)
+        if not all(self._has_call_of(run, past.calls) or self._is_deserted(run) for run in runs):
+            return None
+        for run in runs:
+            self._runs.cancel(run.id, _MOVED_ON)
+        return row
+
+    def _has_call_of(self, run: RunRow, calls: Collection[str]) -> bool:
+        return any(call.id in calls for ticket in self._store.tickets_of_run(run.id) for call in ticket.calls)
+
+    def _is_deserted(self, run: RunRow) -> bool:
+        """Say whether the client went away before it had the run's answer, or the calls that it is to run."""
+        tickets = self._store.tickets_of_run(run.id, "open")
+        if any(ticket.segment is not None for ticket in tickets):
+            return False
+        live = self._runs.live(run.id)
+        if live is None:
+            # Its bridge was killed, and the connection with it, unless another bridge drives it.
+            return self._runs.config.wakeups_url is None
+        return live.current.abandoned and not live.current.readers
+
+    def _from_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
+        """Find a conversation that a version before 0.2 began, and make it one of this version."""
+        row = self._begun_before(seeker, past)
+        if row is None:
+            return None
+        named = replace(row, scope=seeker.session.scope)
+        self._store.save_session(named)
+        return named
+
+    def _begun_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
+        session, model = seeker.session, seeker.app.model
+        if session.key is None and session.former is None:
+            return self._store.take_session_of_transcript(model, past.whole)
+        former = session.former_row_key(model)
+        row = self._store.session(former) if former else None
+        if row is None or row.scope is not None:
+            return None
+        latest = self._store.latest_turn_of_session(row.key)
+        said = self._runs.exchange_of(latest) if latest and latest.state == "finished" else None
+        if said is None or said.exchanges[-1:] != past.exchanges[-1:]:
+            return None
+        return self._taken(row, past)
