@@ -1,9 +1,10 @@
 """Open tickets that wait in one bridge process: `python -m bench.waiting_tickets [--tickets 2000]`.
 
 Each ticket is an invocation of its own that attached, opened it and waits by long poll, as the plugin does. An executor
-posts the results one after the other. Measured is the time from before a result is posted until the plugin has it, so
-that it holds the way in, the transaction, the wake-up and the way out; and the same for the least that could do it,
-Flask under gunicorn's gevent worker with a dict and an event (bench.bare_flask), in the same run. Prints a JSON line.
+claims the calls and posts their results one after the other. Measured is the time from before a result is posted until
+the plugin has it, so that it holds the way in, the transaction, the wake-up and the way out; and the same for the least
+that could do it, Flask under gunicorn's gevent worker with a dict and an event (bench.bare_flask), in the same run.
+Prints a JSON line.
 """
 
 import argparse
@@ -89,7 +90,7 @@ async def measure_bridge(folder: Path, tickets: int) -> dict[str, Any]:
         before = memory(service)
         gate = asyncio.Semaphore(AT_ONCE)
         began = time.perf_counter()
-        opened: dict[str, str] = {}
+        opened: set[str] = set()
         waiting = [asyncio.create_task(invocation(url, tokens["plugin"], gate, opened)) for _ in range(tickets)]
         while len(opened) < tickets:
             await asyncio.sleep(0.05)
@@ -100,10 +101,11 @@ async def measure_bridge(folder: Path, tickets: int) -> dict[str, Any]:
         after = memory(service)
         by_ticket = {ticket_id: task for task in waiting for ticket_id in [task.get_name()]}
         times = []
-        for ticket_id, call_id in opened.items():
-            body = {"tool_results": [{"tool_call_id": call_id, "output": "x" * 1000}]}
-            post = executor.ask("POST", f"/executor/v1/tickets/{ticket_id}/results", body)
-            times.append(await handover(post, by_ticket[ticket_id]))
+        for _ in opened:
+            [call] = (await executor.ask("POST", f"/executor/v1/executors/{executor_id}/claim", {"max": 1}))["calls"]
+            result = {"lease_id": call["lease_id"], "tool_call_id": call["tool_call_id"], "output": "x" * 1000}
+            post = executor.ask("POST", f"/executor/v1/executors/{executor_id}/results", {"results": [result]})
+            times.append(await handover(post, by_ticket[call["ticket_id"]]))
         executor.close()
         return {
             "kilobytes_a_ticket": round((after - before) / tickets, 1),
@@ -116,7 +118,7 @@ async def measure_bridge(folder: Path, tickets: int) -> dict[str, Any]:
 
 async def wait_open(url: str, token: str) -> None:
     """Open one ticket and cancel it, so that all code is loaded before memory is measured."""
-    opened: dict[str, str] = {}
+    opened: set[str] = set()
     task = asyncio.create_task(invocation(url, token, asyncio.Semaphore(1), opened))
     while not opened:
         await asyncio.sleep(0.01)
@@ -126,21 +128,21 @@ async def wait_open(url: str, token: str) -> None:
     plugin.close()
 
 
-async def invocation(url: str, token: str, gate: asyncio.Semaphore, opened: dict[str, str]) -> float:
+async def invocation(url: str, token: str, gate: asyncio.Semaphore, opened: set[str]) -> float:
     """Attach, open a ticket, wait for it; return when its result was there."""
     http = Http(url, token)
     invocation_id = random_name()
     async with gate:
         asked = {"invocation_id": invocation_id, "fingerprint": "f", "model": "main", "user": invocation_id}
         run_id = (await http.ask("POST", "/plugin/v1/attach", asked))["run_id"]
-        call_id, ticket_id = new_tool_call_id(), f"{invocation_id}r0"
-        call = {"id": call_id, "name": "read", "arguments": "{}"}
+        ticket_id = f"{invocation_id}r0"
+        call = {"id": new_tool_call_id(), "name": "read", "arguments": "{}"}
         ticket = {"run_id": run_id, "invocation_id": invocation_id, "round": 0, "calls": [call]}
         await http.ask("PUT", f"/plugin/v1/tickets/{ticket_id}", ticket)
     task = asyncio.current_task()
     assert task is not None
     task.set_name(ticket_id)
-    opened[ticket_id] = call_id
+    opened.add(ticket_id)
     path = f"/plugin/v1/tickets/{ticket_id}?invocation_id={invocation_id}&wait={POLL_SECONDS}"
     while (await http.ask("GET", path))["state"] == "open":
         pass

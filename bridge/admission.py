@@ -1,7 +1,11 @@
-"""What happens to a call when it is made: it runs, it waits for a person, or it is denied at once."""
+"""What happens to a call: it runs, it waits for a person, or it is denied.
+
+It is judged when it is made, for each executor that is there; and once more when an executor asks for it, for that one,
+since executors come and go, tools change, and so does the policy.
+"""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge import steps
@@ -12,11 +16,19 @@ from bridge.registry import Offer, Registry
 from bridge.store import Store
 from bridge.store.rows import CallRow, Move, RunRow
 from tools.arguments import checked
-from tools.ticket_states import CallEvent
+from tools.ticket_states import CallState
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The mildest verdict of those for several executors, and the terms of those that it is for, by their names."""
+
+    verdict: Verdict
+    executors: dict[str, str] = field(default_factory=dict)
 
 
 class Admission:
-    """Judges the calls of a ticket: by the tool's schema, by what the run has done before, and by the policy."""
+    """Judges calls: by the tool's schema, by what the run has done before, and by the policy."""
 
     def __init__(self, config: Config, store: Store, registry: Registry, policy: Policy) -> None:
         self._limits = config.limits
@@ -28,9 +40,30 @@ class Admission:
         """Return the first move of each call."""
         return [self._first_move(run, call, now) for call in calls]
 
+    def lets(self, app: str, call: CallRow, offer: Offer) -> bool:
+        """Say whether this executor may have the call now: by the policy, or by what a person said about it."""
+        action = self.policy.judge(_question(app, call, "executor", offer)).action
+        return action == "allow" or (action == "ask" and call.grants().get(offer.executor) == offer.terms)
+
+    def asks(self, app: str, call: CallRow, offers: Sequence[Offer]) -> bool:
+        """Say whether a person may let one of these executors have the call."""
+        return self._mildest(app, call, "executor", offers).verdict.action != "deny"
+
+    def judge_again(self, app: str, call: CallRow, offers: Sequence[Offer], now: float) -> list[Move]:
+        """Return the moves of a ready call that none of these executors may have."""
+        opened = replace(call, state=CallState.OPEN)
+        judged = self._mildest(app, opened, "executor", offers)
+        return [steps.recall(call), self._move(opened, judged, now, {})]
+
+    def denial(self, run: RunRow, call: CallRow) -> Verdict | None:
+        """Return the rule that denies a call to all that could run it, if that is so."""
+        direction = _direction(run)
+        verdict = self._mildest(run.model, call, direction, self._offers(direction, call)).verdict
+        return verdict if verdict.action == "deny" else None
+
     def is_certain(self, run: RunRow, tool: str) -> bool:
         """Say whether a call of this tool will be handed out, whatever its arguments become."""
-        if self.policy.may_withhold(tool, "executor" if run.direction == "executor" else "endpoint", run.model):
+        if self.policy.may_withhold(tool, _direction(run), run.model):
             return False
         earlier = self._earlier(run, tool)
         known = {made.arguments for made in earlier}
@@ -41,8 +74,12 @@ class Admission:
         calls = self._store.calls_of_tool(run.id, tool)
         return [Made(made.arguments, made.digest) for made in calls if not made.withheld]
 
+    def _offers(self, direction: Direction, call: CallRow) -> list[Offer]:
+        return self._registry.offers(call.name) if direction == "executor" else []
+
     def _first_move(self, run: RunRow, call: CallRow, now: float) -> Move:
-        offers = self._registry.offers(call.name) if run.direction == "executor" else []
+        direction = _direction(run)
+        offers = self._offers(direction, call)
         changes: dict[str, Any] = {}
         if offers:
             found = checked(call.arguments, offers[0].definition.function.parameters)
@@ -51,14 +88,32 @@ class Admission:
             if found.arguments != call.arguments:
                 call = replace(call, arguments=found.arguments)
                 changes["arguments"] = found.arguments
-        verdict = self._loop(run, call) or self.policy.judge(_question(run, call, offers))
-        if verdict.action == "deny":
-            return steps.deny(call, verdict.reason or "The policy does not allow it.", "bridge", verdict.rule)
-        changes["verdict"] = verdict.rule
-        if verdict.action == "ask":
-            changes["decide_until"] = now + self._limits.approval_seconds
-            return steps.step(call, CallEvent.ASK, "bridge", verdict.rule, **changes)
-        return steps.step(call, CallEvent.ALLOW, "bridge", verdict.rule, **changes)
+        loop = self._loop(run, call)
+        judged = _Judged(loop) if loop else self._mildest(run.model, call, direction, offers)
+        return self._move(call, judged, now, changes)
+
+    def _move(self, call: CallRow, judged: _Judged, now: float, changes: dict[str, Any]) -> Move:
+        verdict = judged.verdict
+        match verdict.action:
+            case "allow":
+                return steps.allow(call, verdict.rule, **changes)
+            case "ask":
+                until = now + self._limits.approval_seconds
+                return steps.ask(call, verdict.rule, until, judged.executors, **changes)
+            case "deny":
+                return steps.deny(call, verdict.reason or "The policy does not allow it.", "bridge", verdict.rule)
+
+    def _mildest(self, app: str, call: CallRow, direction: Direction, offers: Sequence[Offer]) -> _Judged:
+        """Judge the call for each executor that could run it; the one that gets it is one that may."""
+        if not offers:
+            return _Judged(self.policy.judge(_question(app, call, direction)))
+        judged = [(offer, self.policy.judge(_question(app, call, direction, offer))) for offer in offers]
+        by_action = {
+            action: [(offer, verdict) for offer, verdict in judged if verdict.action == action]
+            for action in ("allow", "ask", "deny")
+        }
+        found = by_action["allow"] or by_action["ask"] or by_action["deny"]
+        return _Judged(found[0][1], {offer.executor: offer.terms for offer, _ in found})
 
     def _loop(self, run: RunRow, call: CallRow) -> Verdict | None:
         earlier = self._earlier(run, call.name)
@@ -73,13 +128,16 @@ class Admission:
         )
 
 
-def _question(run: RunRow, call: CallRow, offers: Sequence[Offer]) -> Question:
-    direction: Direction = "executor" if run.direction == "executor" else "endpoint"
+def _direction(run: RunRow) -> Direction:
+    return "executor" if run.direction == "executor" else "endpoint"
+
+
+def _question(app: str, call: CallRow, direction: Direction, offer: Offer | None = None) -> Question:
     return Question(
         tool=call.name,
         arguments=call.arguments,
         direction=direction,
-        app=run.model,
-        executors=[offer.executor for offer in offers],
-        read_only=bool(offers) and all(offer.read_only for offer in offers),
+        app=app,
+        executor=offer.executor if offer else None,
+        read_only=bool(offer and offer.read_only),
     )

@@ -10,6 +10,7 @@ from bridge import request_id, tracing
 from bridge.admission import Admission
 from bridge.approvals import Approvals
 from bridge.attach import Invocations
+from bridge.auth import protect
 from bridge.config import Config
 from bridge.doctor.api import doctor_blueprint
 from bridge.doctor.witness import Witness
@@ -56,8 +57,8 @@ def create_app(config: Config) -> Flask:
     admission = Admission(config, runs.store, registry, Policy.load(config.policy))
     resuming = Resuming(runs)
     tickets = Tickets(runs, admission, resuming)
-    approvals = Approvals(runs, tickets)
-    leases = Leases(config, runs, registry, tickets)
+    approvals = Approvals(runs, tickets, admission)
+    leases = Leases(config, runs, registry, tickets, admission)
     executor_runs = ExecutorRuns(runs, registry, resuming)
     app = Flask("clawback", static_folder=None)
     turns = Turns(runs, tickets)
@@ -65,26 +66,27 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(responses_blueprint(config, runs, turns))
     app.register_blueprint(plugin_blueprint(config, Invocations(runs, executor_runs, admission), tickets))
     app.register_blueprint(executor_blueprint(config, registry, leases))
-    app.register_blueprint(ticket_blueprint(config, tickets))
+    app.register_blueprint(ticket_blueprint(tickets))
     app.register_blueprint(operator_blueprint(config, runs, approvals, registry))
     figures = Figures(runs, registry)
     app.register_blueprint(watch_blueprint(config, figures, Watching(runs.store), runs.wakeups))
     app.extensions |= {"clawback": runs, "clawback.admission": admission, "clawback.traces": traces}
     _identify_requests(app)
     measure(app, metrics)
+    protect(app, config.tokens)
     if traces:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
-    app.register_blueprint(metrics_blueprint(config.tokens, metrics, figures))
+    app.register_blueprint(metrics_blueprint(metrics, figures))
     _shape_errors(app)
     sweeper = Sweeper(runs, approvals, leases, executor_runs, Forsaken(runs))
     sweeper.start()
-    app.extensions |= {"clawback.sweeper": sweeper, "clawback.leases": leases}
+    app.extensions |= {"clawback.sweeper": sweeper, "clawback.leases": leases, "clawback.tickets": tickets}
 
     stopping = threading.Event()
     witness = Witness(runs.store)
     app.after_request(witness.see)
     app.register_blueprint(health_blueprint(runs.store, stopping))
-    app.register_blueprint(doctor_blueprint(config, witness))
+    app.register_blueprint(doctor_blueprint(witness))
     app.register_blueprint(openapi_blueprint())
     app.extensions["clawback.stopping"] = stopping
     app.register_blueprint(page_blueprint(config, runs, registry, approvals, stopping))

@@ -1,14 +1,21 @@
-"""Calls that wait for a person: listed, approved, denied, expired. A decision binds one call alone."""
+"""Calls that wait for a person: listed, approved, denied, expired.
+
+A decision binds one call alone, with the arguments that it was made for, and the executors that the person was asked
+about. The same decision once more changes nothing; another one is refused.
+"""
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 from bridge import steps
+from bridge.admission import Admission
 from bridge.errors import InvalidRequest, NotFound
+from bridge.loops import canonical
 from bridge.requests import RunRequest
 from bridge.runs import Runs
-from bridge.store.rows import CallRow, Move, TicketRow
+from bridge.store.rows import CallRow, Move, RunRow, TicketRow
 from bridge.tickets import Tickets
 from tools.arguments import checked
 from tools.calls import arguments_problem
@@ -20,7 +27,8 @@ log = logging.getLogger("clawback.approvals")
 class Approvals:
     """What people decide about calls."""
 
-    def __init__(self, runs: Runs, tickets: Tickets) -> None:
+    def __init__(self, runs: Runs, tickets: Tickets, admission: Admission) -> None:
+        self._admission = admission
         self._runs = runs
         self._store = runs.store
         self._tickets = tickets
@@ -36,26 +44,43 @@ class Approvals:
         """
         with self._runs.lock:
             ticket, call = self._found(call_id)
-            changes = self._edited(ticket, call, arguments)
-            if _was_approved(call) and (arguments is None or changes.get("arguments") == call.arguments):
+            run = self._store.run(ticket.run_id)
+            was_approved = _was_approved(call)
+            wanted = call.asked_call().arguments if was_approved else call.arguments
+            if arguments is not None:
+                wanted = self._sound(run, call, arguments)
+            edits = canonical(wanted) != canonical(call.arguments)
+            if was_approved and not edits:
                 return call
-            detail = "with other arguments" if "arguments" in changes else ""
-            if detail and self._runs.config.log_content:
-                detail += f": {changes['arguments']}"
-            move = steps.step(call, CallEvent.APPROVE, f"operator {who}", detail, **changes)
+            move = self._approval(call, who, wanted if edits else None)
+            if edits:
+                self._check_policy(run, replace(call, arguments=wanted))
             return self._decide(call, move)
 
-    def _edited(self, ticket: TicketRow, call: CallRow, arguments: dict[str, Any] | None) -> dict[str, str]:
-        if arguments is None:
-            return {}
+    def _approval(self, call: CallRow, who: str, edited: str | None) -> Move:
+        """Return the move. What was granted before was so with the arguments that the call had then."""
+        granted = call.asks_for() if edited else call.grants() | call.asks_for()
+        changes = {"granted": json.dumps(granted)}
+        if edited is None:
+            return steps.step(call, CallEvent.APPROVE, f"operator {who}", **changes)
+        changes |= {"arguments": edited, "asked": call.asked_call().arguments}
+        told = f": {edited}" if self._runs.config.log_content else ""
+        return steps.step(call, CallEvent.APPROVE, f"operator {who}", f"with other arguments{told}", **changes)
+
+    def _sound(self, run: RunRow | None, call: CallRow, arguments: dict[str, Any]) -> str:
+        """Return a person's arguments as the tool takes them. Raises InvalidRequest."""
         text = json.dumps(arguments, ensure_ascii=False)
-        found = checked(text, self._schema(ticket, call))
+        found = checked(text, _schema(run, call))
         problem = arguments_problem(text) or found.problem
         if problem:
             raise InvalidRequest(problem, param="arguments")
-        text, arguments = found.arguments, json.loads(found.arguments)
-        same = json.loads(call.arguments) == arguments if not arguments_problem(call.arguments) else False
-        return {} if same else {"arguments": text, "asked": call.arguments}
+        return found.arguments
+
+    def _check_policy(self, run: RunRow | None, call: CallRow) -> None:
+        """Raise InvalidRequest where the policy denies what a person has written: nobody would run it."""
+        verdict = self._admission.denial(run, call) if run else None
+        if verdict:
+            raise InvalidRequest(f"the policy denies these arguments ({verdict.rule})", param="arguments")
 
     def deny(self, call_id: str, who: str, reason: str) -> CallRow:
         """Answer a call with an error that says why it was denied. Once more changes nothing.
@@ -81,12 +106,6 @@ class Approvals:
         log.info("call decided", extra={"call": call.id, "tool": call.name, "state": str(move.after)})
         return self._known(call.id)
 
-    def _schema(self, ticket: TicketRow, call: CallRow) -> dict[str, Any] | None:
-        """Return the schema that the tool had when the run was asked, if it had one."""
-        run = self._store.run(ticket.run_id)
-        tools = RunRequest.model_validate_json(run.request).tools if run else []
-        return next((tool.function.parameters for tool in tools if tool.name == call.name), None)
-
     def _known(self, call_id: str) -> CallRow:
         return self._found(call_id)[1]
 
@@ -95,6 +114,12 @@ class Approvals:
         if found is None:
             raise NotFound(f"there is no call {call_id}; `clawback tickets` lists those that wait", param="call_id")
         return found
+
+
+def _schema(run: RunRow | None, call: CallRow) -> dict[str, Any] | None:
+    """Return the schema that the tool had when the run was asked, if it had one."""
+    tools = RunRequest.model_validate_json(run.request).tools if run else []
+    return next((tool.function.parameters for tool in tools if tool.name == call.name), None)
 
 
 def _was_approved(call: CallRow) -> bool:

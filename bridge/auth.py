@@ -1,39 +1,50 @@
-"""Who may call: one bearer token an audience."""
+"""Who is asking: each request shows a token that opens its route."""
 
-from collections.abc import Callable
+from flask import Flask, Request, g, request
 
-from flask import Request
-
+from bridge.access import Keys, Token, keys_of
 from bridge.config import Tokens
-from bridge.errors import Unauthorized
+from bridge.errors import Forbidden, Unauthorized
 from bridge.tokens import matches
 
 
-def bearer(request: Request) -> str:
+def protect(app: Flask, tokens: Tokens) -> None:
+    """Let through whoever shows a token that opens the route, as bridge.access has it. The page sees to its logins."""
+
+    @app.before_request
+    def _check() -> None:
+        if request.url_rule is None:
+            return
+        keys = keys_of(request.url_rule, request.method)
+        if keys is None:
+            raise Forbidden(
+                f"{request.method} {request.url_rule.rule} is open to nobody: bridge.access does not have it"
+            )
+        if keys and Token.LOGIN not in keys:
+            g.shown = _shown(tokens, keys, _bearer(request))
+
+
+def shown() -> Token:
+    """Return the token that the request at hand has shown, where its route asks for one."""
+    token: Token = g.shown
+    return token
+
+
+def _bearer(request: Request) -> str:
     """Return the request's bearer token, or an empty string."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def guard(tokens: Tokens, *audiences: str, local: bool = False) -> Callable[[Request], None]:
-    """Return a check that lets through whoever holds the token of one of `audiences`.
-
-    Where clients may go, and where `local` says so, commands on this machine may too: they show the token that the
-    running bridge made for them.
-    """
-
-    def check(request: Request) -> None:
-        token = bearer(request)
-        if (local or "client" in audiences) and tokens.is_local(token):
-            return
-        kept = [hashed for audience in audiences if (hashed := getattr(tokens, audience))]
-        if not kept:
-            raise Unauthorized(
-                f"this bridge has no {audiences[0]} token yet: `clawback token {audiences[0]}` makes one"
-            )
-        # Every hash is compared, so that the time taken does not tell which audience a token is for.
-        if not any([matches(token, hashed) for hashed in kept]):  # noqa: C419
-            missing = "is missing" if not token else "is not the right one"
-            raise Unauthorized(f"the {audiences[0]} token {missing}: send it as Authorization: Bearer <token>")
-
-    return check
+def _shown(tokens: Tokens, keys: Keys, token: str) -> Token:
+    kept = {key: hashed for key in keys if (hashed := tokens.hash_of(key))}
+    # Every hash is compared, so that the time taken does not tell which one a token is for.
+    found = [key for key, hashed in kept.items() if matches(token, hashed)]
+    if found:
+        return found[0]
+    if keys == (Token.LOCAL,):
+        raise Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
+    if not kept.keys() - {Token.LOCAL}:
+        raise Unauthorized(f"this bridge has no {keys[0]} token yet: `clawback token {keys[0]}` makes one")
+    missing = "is missing" if not token else "is not the right one"
+    raise Unauthorized(f"the {keys[0]} token {missing}: send it as Authorization: Bearer <token>")

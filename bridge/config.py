@@ -35,7 +35,7 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.tokens import PREFIX, matches
+from bridge.tokens import PREFIX
 
 
 class ConfigError(Exception):
@@ -66,9 +66,9 @@ class Tokens(_Section):
         """Let commands on this machine in, with a token that the running bridge made for them; no file can set it."""
         self._local = hashed
 
-    def is_local(self, token: str) -> bool:
-        """Say whether `token` is the one for commands on this machine."""
-        return bool(self._local) and matches(token, self._local)
+    def hash_of(self, audience: str) -> str:
+        """Return the hash of the token of one audience, or of `local`; empty where there is none."""
+        return self._local if audience == "local" else str(getattr(self, audience))
 
     @field_validator("client", "plugin", "executor", "operator", "metrics")
     @classmethod

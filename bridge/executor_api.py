@@ -16,7 +16,6 @@ from typing import Protocol
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.auth import guard
 from bridge.config import Config
 from bridge.errors import Conflict, Gone
 from bridge.json_answer import json_answer
@@ -126,11 +125,6 @@ class Nothing(BaseModel):
 def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Blueprint:
     """Return the blueprint for the executors."""
     blueprint = Blueprint("executor", __name__, url_prefix="/executor/v1/executors")
-    check = guard(config.tokens, "executor")
-
-    @blueprint.before_request
-    def _authorize() -> None:
-        check(request)
 
     def body[Model: BaseModel](model: type[Model]) -> Model:
         return checked(model, json_body(request, config.limits.request_bytes))

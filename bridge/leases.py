@@ -3,28 +3,26 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge import steps
+from bridge.admission import Admission
 from bridge.config import Config
 from bridge.errors import NotFound
-from bridge.registry import Registry, offers_of
-from bridge.routing import Candidate, first_choice
+from bridge.handout import Handout
+from bridge.registry import Offer, Registry
 from bridge.runs import Runs
-from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow
+from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow, UnclaimedCall
 from bridge.store.store import Overtaken
-from bridge.tickets import CALLS, Tickets
+from bridge.tickets import CALLS, Holder, Tickets
 from tools.ids import random_name
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState
 
 log = logging.getLogger("clawback.leases")
 
-
-SPARE = 50
-"""How many calls are looked at beyond those that could be taken, since some are for others."""
 
 LOOK_SECONDS = 5.0
 """A hint that was lost costs this much."""
@@ -43,8 +41,10 @@ class Lease:
 class Leases:
     """Who runs which call."""
 
-    def __init__(self, config: Config, runs: Runs, registry: Registry, tickets: Tickets) -> None:
+    def __init__(self, config: Config, runs: Runs, registry: Registry, tickets: Tickets, admission: Admission) -> None:
         self._limits = config.limits
+        self._admission = admission
+        self._handout = Handout(config, runs.store, registry, admission)
         self._runs = runs
         self._store = runs.store
         self._registry = registry
@@ -76,52 +76,48 @@ class Leases:
                 del self.waiting[executor_id]
 
     def _hand_out(self, executor: ExecutorRow, most: int) -> list[Lease]:
-        own = [offer.definition.name for offer in offers_of(executor)]
+        leases: list[Lease] = []
         with self._runs.lock:
-            ready = self._store.ready_calls(own, limit=4 * most + SPARE)
-            if not ready:
-                return []
-            loads = Counter(self._store.executors.loads())
-            present = self._registry.present()
-            leases: list[Lease] = []
-            for run_id, call in ready:
-                choice = self._choice(call.name, present, loads, executor)
-                if choice is not None:
-                    loads[choice] += 1
-                if choice == executor.id and len(leases) < most:
-                    with suppress(Overtaken):  # Another bridge that shares the store was first.
-                        leases.append(self._lease(run_id, call, executor))
-        if leases and len(ready) > len(leases):
+            plan = self._handout.plan(executor, most, self.waiting)
+            for waiting in plan.take:
+                with suppress(Overtaken):  # Another bridge that shares the store was first.
+                    leases.append(self._lease(waiting, executor))
+            for waiting, offers in plan.judge_again:
+                with suppress(Overtaken):
+                    self._judge_again(waiting, offers)
+        if leases and plan.leaves_some:
             self._runs.wakeups.wake(CALLS)
         return leases
 
-    def _choice(
-        self, tool: str, present: Sequence[ExecutorRow], loads: Mapping[str, int], asking: ExecutorRow
-    ) -> str | None:
-        """Return who should get the call: of those that ask now, since a call waits for nobody."""
-        candidates = [
-            Candidate(other.id, offer.weight, loads.get(other.id, 0), other.concurrency)
-            for other in present
-            if other.id == asking.id or other.id in self.waiting
-            for offer in offers_of(other, tool)
-        ]
-        return first_choice(candidates)
+    def _judge_again(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> None:
+        moves = self._admission.judge_again(waiting.app, waiting.call, offers, time.time())
+        ticket = self._store.move_calls(waiting.call.ticket_id, moves)
+        self._tickets.moved(ticket)
+        after = str(moves[-1].after)
+        log.info("call judged again", extra={"call": waiting.call.id, "tool": waiting.call.name, "state": after})
 
-    def _lease(self, run_id: str, call: CallRow, executor: ExecutorRow) -> Lease:
+    def _lease(self, waiting: UnclaimedCall, executor: ExecutorRow) -> Lease:
+        call = waiting.call
+        moves = []
+        if call.state == CallState.AWAITING_APPROVAL:
+            moves.append(steps.allow(call, f"executor {executor.name} needs no approval"))
+            call = replace(call, state=CallState.READY)
         until = time.time() + self._limits.lease_seconds
         lease = random_name()
-        move = steps.step(
-            call,
-            CallEvent.CLAIM,
-            f"executor {executor.name}",
-            lease=lease,
-            executor=executor.id,
-            leased_until=until,
-            handouts=call.handouts + 1,
+        moves.append(
+            steps.step(
+                call,
+                CallEvent.CLAIM,
+                f"executor {executor.name}",
+                lease=lease,
+                executor=executor.id,
+                leased_until=until,
+                handouts=call.handouts + 1,
+            )
         )
-        self._store.move_calls(call.ticket_id, [move])
+        self._store.move_calls(call.ticket_id, moves)
         log.info("call handed out", extra={"call": call.id, "tool": call.name, "executor": executor.name})
-        return Lease(lease, call, run_id, until)
+        return Lease(lease, call, waiting.run_id, until)
 
     # Keeping, giving back
 
@@ -143,28 +139,25 @@ class Leases:
         with self._runs.lock:
             for _, call in self._held(executor_id):
                 if call.lease in lease_ids:
-                    self._free(call, CallEvent.LET_GO, f"executor {executor.name}")
+                    self._move(call, steps.let_go(call, f"executor {executor.name}"))
 
     def resolve(self, executor_id: str, results: Sequence[tuple[str, ToolResult]]) -> list[TicketRow]:
-        """Take results, each with the id of the lease under which its call was run.
+        """Take results, each with the id of the lease under which this executor ran its call.
 
-        A result that comes after its lease is over is taken all the same, unless the call is in other hands by then.
+        A result that comes after its lease is over is taken all the same, where the call was in no other hands since.
         Raises NotFound, Conflict, Gone, TooLarge.
         """
         executor = self._registry.seen(executor_id)
         with self._runs.lock:
             tickets: dict[str, list[ToolResult]] = {}
             leases = {result.tool_call_id: lease_id for lease_id, result in results}
+            holder = Holder(executor_id, executor.name, leases)
             for _, result in results:
                 found = self._store.call(result.tool_call_id)
                 if found is None:
                     raise NotFound(f"there is no call {result.tool_call_id}", param="tool_call_id")
                 tickets.setdefault(found[0].id, []).append(result)
-            actor = f"executor {executor.name}"
-            changed = [
-                self._tickets.add_results(ticket_id, own, actor=actor, leases=leases)
-                for ticket_id, own in tickets.items()
-            ]
+            changed = [self._tickets.add_results(ticket_id, own, holder=holder) for ticket_id, own in tickets.items()]
             for ticket in changed:
                 self._tickets.moved(ticket)
         self._runs.wakeups.wake(CALLS)
@@ -174,6 +167,7 @@ class Leases:
 
     def lose(self, now: float) -> None:
         """Take back the calls whose leases are over; hand them out again, but not without end."""
+        self._handout.forget_before(now - 2 * self._limits.executor_seconds)
         with self._runs.lock:
             for call in self._store.overdue_calls(CallState.LEASED, "leased_until", now):
                 self._lose(call)
@@ -187,13 +181,10 @@ class Leases:
     def _lose(self, call: CallRow) -> None:
         log.warning("a lease was lost", extra={"call": call.id, "tool": call.name, "handouts": call.handouts})
         if call.handouts < self._limits.handouts:
-            self._free(call, CallEvent.LOSE, "bridge")
+            self._move(call, steps.lose(call))
             return
         reason = f"this call was handed out {call.handouts} times, and each time its executor was lost with it."
         self._move(call, steps.expire(call, reason))
-
-    def _free(self, call: CallRow, event: CallEvent, actor: str) -> None:
-        self._move(call, steps.free(call, event, actor))
 
     def _move(self, call: CallRow, move: Move) -> None:
         self._tickets.moved(self._store.move_calls(call.ticket_id, [move]))

@@ -30,5 +30,5 @@ def canonical(arguments: str) -> str:
     """Return the arguments in a form that does not depend on white space or the order of keys."""
     try:
         return json.dumps(json.loads(arguments), sort_keys=True, separators=(",", ":"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments

@@ -6,7 +6,6 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
 from bridge.attach import Invocations
-from bridge.auth import guard
 from bridge.config import Config
 from bridge.endpoint.keepalive import connection_of, is_gone
 from bridge.errors import Gone
@@ -44,11 +43,6 @@ class TicketWait(OfInvocation):
 def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets) -> Blueprint:
     """Return the blueprint that the plugin talks to."""
     blueprint = Blueprint("plugin", __name__, url_prefix="/plugin/v1")
-    check = guard(config.tokens, "plugin")
-
-    @blueprint.before_request
-    def _authorize() -> None:
-        check(request)
 
     def body[Model: BaseModel](model: type[Model]) -> Model:
         return _body(config, model)

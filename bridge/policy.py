@@ -6,9 +6,9 @@ action = "allow"
 
 [[rules]]
 tool = "exec"
-arguments = { command = "git *" }         # every argument that is named must match; ["git *", "ls *"] for either
+arguments = { command = "ls <word>" }     # every argument that is named must match; ["ls", "ls <word>"] for either
 app = "support"                           # the app's model id, or Dify's app id
-executor = "laptop*"                      # the name of the executor that would run it
+executor = "laptop*"                      # the name of the executor that would run it: each is judged by itself
 direction = "executor"                    # or "endpoint"
 action = "allow"
 
@@ -21,8 +21,10 @@ Without a rule that matches, what the endpoint's client asked for is its own aff
 when its executor says that it only reads, or it is one of `READ_ONLY`; anything else waits for a person.
 
 In the arguments of an `allow` rule, `*` stands for text without `..` and without what ends or nests a shell command
-(; & | < > $ ` ( ) and line breaks), so that "git *" does not let "git status; rm -rf ~" through; `**` stands for
-anything. In a rule that asks or denies, `*` is anything too, since there the longer reach is the safe one.
+(; & | < > $ ` ( ) and line breaks), so that "git *" does not let "git status; rm -rf ~" through. It does let options
+through, and options of many programs run others ("git -c alias.x=!id x") or write files ("git diff --output=FILE").
+`<word>` stands for one plain word: ASCII letters, digits and _ . / : -, not beginning with `-`, without `..`. `**`
+stands for anything. In a rule that asks or denies, each of them is anything, since there the longer reach is safe.
 """
 
 import json
@@ -48,18 +50,22 @@ LONGEST_VALUE = 4096
 """A longer argument is never allowed by a pattern, and always caught by one that asks or denies."""
 
 _ANYTHING = r".*"
-_CAUTIOUS = r"(?:(?!\.\.)[^\r\n;&|<>$`()])*"
+_NO_WAY_UP = r"(?!\.\.)(?!(?<=\.)\.)"
+"""No two dots, not even where the pattern itself has one of them."""
+_CAUTIOUS = rf"(?:{_NO_WAY_UP}[^\r\n;&|<>$`()])*"
+_WORD = rf"(?!-)(?:{_NO_WAY_UP}[A-Za-z0-9_./:-])+"
+_WILD = re.compile(r"(\*+|<word>)")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A call that wants to run. `executors` are the names of those that may get it."""
+    """A call that wants to run. `executor` is the name of the one that would run it; None where nobody is known."""
 
     tool: str
     arguments: str
     direction: Direction
     app: str = ""
-    executors: Sequence[str] = ()
+    executor: str | None = None
     read_only: bool = False
 
 
@@ -101,15 +107,9 @@ class Rule(BaseModel):
             _any_glob(self.tool, question.tool)
             and self.direction in {None, question.direction}
             and (self.app is None or _any_glob(self.app, question.app))
-            and self._matches_executors(question.executors)
+            and (self.executor is None or _any_glob(self.executor, question.executor))
             and (not self.arguments or self._matches_arguments(question.arguments))
         )
-
-    def _matches_executors(self, names: Sequence[str]) -> bool:
-        if self.executor is None:
-            return True
-        matching = [_any_glob(self.executor, name) for name in names]
-        return bool(matching) and (all(matching) if self.action == "allow" else any(matching))
 
     def _matches_arguments(self, arguments: str) -> bool:
         try:
@@ -127,7 +127,7 @@ class Rule(BaseModel):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if len(text) > LONGEST_VALUE:
             return self.action != "allow"
-        return _regex(pattern, _CAUTIOUS if self.action == "allow" else _ANYTHING).fullmatch(text) is not None
+        return _regex(pattern, cautious=self.action == "allow").fullmatch(text) is not None
 
 
 class _File(BaseModel):
@@ -180,15 +180,16 @@ class Policy:
         return Verdict("ask", "may change something")
 
 
-def _any_glob(patterns: Sequence[str], value: str) -> bool:
-    return any(fnmatchcase(value, pattern) for pattern in patterns)
+def _any_glob(patterns: Sequence[str], value: str | None) -> bool:
+    return value is not None and any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
-def _regex(pattern: str, star: str) -> re.Pattern[str]:
-    """Compile a glob. What stands between two stars is looked for once, so that no text makes the match slow."""
-    literals = re.split(r"\*+", pattern)
-    stars = [star if len(found) == 1 else _ANYTHING for found in re.findall(r"\*+", pattern)]
-    first, *rest = [re.escape(literal) for literal in literals]
-    between = [f"(?>{wild}?{literal})" for wild, literal in zip(stars, rest[:-1], strict=False)]
-    last = [f"{stars[-1]}{rest[-1]}"] if rest else []
-    return re.compile("".join([first, *between, *last]), re.DOTALL)
+def _regex(pattern: str, *, cautious: bool) -> re.Pattern[str]:
+    """Compile a glob. What stands between two wildcards is looked for once, so that no text makes the match slow."""
+    reach = {"*": _CAUTIOUS, "<word>": _WORD} if cautious else {}
+    first, *rest = _WILD.split(pattern)
+    wilds = [reach.get(wild, _ANYTHING) for wild in rest[::2]]
+    literals = [re.escape(literal) for literal in rest[1::2]]
+    between = [f"(?>{wild}?{literal})" for wild, literal in zip(wilds[:-1], literals[:-1], strict=True)]
+    last = [f"{wilds[-1]}{literals[-1]}"] if rest else []
+    return re.compile("".join([re.escape(first), *between, *last]), re.DOTALL)

@@ -16,7 +16,8 @@ def refusal(refused: Refused, call: CallRow) -> BridgeError:
         case NotAwaited():
             return Conflict(f"{what} is {call.state}: there is nothing to decide any more", code="already_decided")
         case NotLeased():
-            return Conflict(f"the lease on {what} is over; the call may have been handed out again", code="lease_lost")
+            why = "it is over, or another executor's; the call may have been handed out again"
+            return Conflict(f"this is not the lease on {what}: {why}", code="lease_lost")
         case _:
             return Conflict(
                 f"{what} already has a different result; the first one counts", code="result_conflict", param="output"

@@ -13,6 +13,7 @@ from bridge.errors import Gone
 from bridge.store import Store
 from bridge.store.rows import ExecutorRow
 from tools.definitions import ToolDefinition
+from tools.fingerprint import text_digest
 from tools.ids import random_name
 
 log = logging.getLogger("clawback.executors")
@@ -52,6 +53,12 @@ class Offer:
     definition: ToolDefinition
     read_only: bool
     weight: int
+
+    @property
+    def terms(self) -> str:
+        """A digest of what the tool takes and says of itself: a person lets this run, and not what becomes of it."""
+        said = [self.definition.function.parameters, self.read_only]
+        return text_digest(json.dumps(said, sort_keys=True))
 
 
 class Registry:

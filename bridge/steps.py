@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from bridge.refusals import refusal
@@ -24,7 +25,7 @@ def step(call: CallRow, event: CallEvent, actor: str, detail: str = "", **values
 
 def resolve(call: CallRow, result: ToolResult, told: ToolResult, actor: str) -> Move:
     """Return the move that gives a call its result, `told` as the model is told it."""
-    return step(call, CallEvent.RESOLVE, actor, **_written(told) | {"digest": digest(result)}, **_NO_LEASE)
+    return step(call, CallEvent.RESOLVE, actor, **_written(told) | {"digest": digest(result)}, leased_until=None)
 
 
 def deny(call: CallRow, reason: str, actor: str, detail: str = "") -> Move:
@@ -43,9 +44,31 @@ def expire(call: CallRow, reason: str) -> Move:
     return step(call, CallEvent.EXPIRE, "bridge", **_written(_error(call, f"Error: {reason}")), **_NO_LEASE)
 
 
-def free(call: CallRow, event: CallEvent, actor: str, detail: str = "") -> Move:
-    """Return the move that takes a call's lease away."""
-    return step(call, event, actor, detail, **_NO_LEASE)
+def let_go(call: CallRow, actor: str) -> Move:
+    """Return the move that gives a call back, unrun."""
+    return step(call, CallEvent.LET_GO, actor, **_NO_LEASE)
+
+
+def lose(call: CallRow) -> Move:
+    """Return the move that takes a call back. Whoever had it may still be running it, and its result may come yet."""
+    return step(call, CallEvent.LOSE, "bridge", leased_until=None)
+
+
+def ask(call: CallRow, rule: str, until: float, executors: Mapping[str, str], **values: Any) -> Move:
+    """Return the move that leaves a call to a person, who is asked about these executors, by name, and their terms."""
+    asked_for = json.dumps(executors)
+    changes = {"verdict": rule, "decide_until": until, "asked_for": asked_for}
+    return step(call, CallEvent.ASK, "bridge", rule, **changes, **values)
+
+
+def allow(call: CallRow, rule: str, **values: Any) -> Move:
+    """Return the move that lets a call run without asking."""
+    return step(call, CallEvent.ALLOW, "bridge", rule, verdict=rule, **values)
+
+
+def recall(call: CallRow) -> Move:
+    """Return the move that opens a call once more, as its verdict was given for executors that are gone."""
+    return step(call, CallEvent.RECALL, "bridge")
 
 
 def _error(call: CallRow, text: str) -> ToolResult:

@@ -1,31 +1,15 @@
-"""The routes on which results are posted to a ticket itself, for calls that nobody has a lease on.
-
-GET  /executor/v1/tickets/{id}
-POST /executor/v1/tickets/{id}/results     {tool_results: [{tool_call_id, output, is_error}]}
-"""
+"""GET /executor/v1/tickets/{id}: a ticket, as executors see it. Results come with the leases that they belong to."""
 
 from typing import Any
 
-from flask import Blueprint, Response, request
-from pydantic import BaseModel, Field
+from flask import Blueprint, Response
+from pydantic import BaseModel
 
-from bridge.auth import guard
-from bridge.config import Config
-from bridge.errors import Conflict, Gone
 from bridge.json_answer import json_answer
-from bridge.json_body import json_body
 from bridge.openapi.operation import operation
 from bridge.store.rows import TicketRow
 from bridge.tickets import Tickets
-from bridge.validation import checked
-from tools.results import ToolResult
 from tools.wire import TicketState
-
-
-class ToolResults(BaseModel):
-    """`tool_results`: one entry a call; not all of a ticket's calls need to come at once."""
-
-    tool_results: list[ToolResult] = Field(min_length=1)
 
 
 class TicketBody(BaseModel):
@@ -43,32 +27,14 @@ class TicketBody(BaseModel):
     missing: list[str]
 
 
-def ticket_blueprint(config: Config, tickets: Tickets) -> Blueprint:
-    """Return the blueprint for whoever runs a ticket's calls without being the run's client."""
+def ticket_blueprint(tickets: Tickets) -> Blueprint:
+    """Return the blueprint for executors that look at tickets."""
     blueprint = Blueprint("tickets", __name__, url_prefix="/executor/v1/tickets")
-    check = guard(config.tokens, "executor", "client")
-
-    @blueprint.before_request
-    def _authorize() -> None:
-        check(request)
 
     @blueprint.get("/<ticket_id>")
     @operation("Look at a ticket.", answer=TicketBody)
     def get_ticket(ticket_id: str) -> Response:
         return json_answer(ticket_body(tickets.known(ticket_id)))
-
-    @blueprint.post("/<ticket_id>/results")
-    @operation(
-        "Answer calls of a ticket that nobody has a lease on.",
-        body=ToolResults,
-        answer=TicketBody,
-        errors=(Conflict, Gone),
-    )
-    def post_results(ticket_id: str) -> Response:
-        posted = checked(ToolResults, json_body(request, config.limits.request_bytes))
-        ticket = tickets.add_results(ticket_id, posted.tool_results, actor="executor")
-        tickets.moved(ticket)
-        return json_answer(ticket_body(ticket))
 
     return blueprint
 

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass
 
 from bridge import request_id, steps
 from bridge.admission import Admission
@@ -44,7 +44,23 @@ CALLS = "calls"
 CROWDED_SECONDS = 0.5
 """How long a poll waits while other runs wait for a place at Dify: this one may be asked to give way."""
 
+_RUNS = frozenset({CallState.READY, CallState.LEASED, CallState.RESOLVED})
+"""The states of a call that somebody was given to run."""
+
 SUPERSEDED = "the workflow was run again, and its new run goes on from here"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An executor that brings results, and the leases under which it ran the calls, by tool_call_id."""
+
+    executor_id: str
+    name: str
+    leases: Mapping[str, str]
+
+    def holds(self, call: CallRow) -> bool:
+        """Whether the call's newest lease is the one that it names, and its own."""
+        return call.executor == self.executor_id and call.lease == self.leases.get(call.id)
 
 
 class Tickets:
@@ -229,32 +245,30 @@ class Tickets:
         ticket_id: str,
         results: Sequence[ToolResult],
         reply: Reply | None = None,
-        *,
-        actor: str = "client",
-        leases: Mapping[str, str | None] = MappingProxyType({}),
+        holder: Holder | None = None,
     ) -> TicketRow:
         """Take results. The same again changes nothing; a different one for a call that has one is refused.
 
-        `leases` are those under which the calls were run, by tool_call_id.
+        They come from the executor that holds the calls' leases, or, without a `holder`, from the run's own client.
         Raises NotFound, InvalidRequest (a result of no call of this ticket), TooLarge, Conflict, Gone.
         """
         try:
-            return self._add(ticket_id, results, reply, actor, leases)
+            return self._add(ticket_id, results, reply, holder)
         except Overtaken:
             # Another bridge that shares the store was first: what it wrote is read now.
-            return self._add(ticket_id, results, reply, actor, leases)
+            return self._add(ticket_id, results, reply, holder)
 
     def _add(
         self,
         ticket_id: str,
         results: Sequence[ToolResult],
         reply: Reply | None,
-        actor: str,
-        leases: Mapping[str, str | None],
+        holder: Holder | None,
     ) -> TicketRow:
+        actor = f"executor {holder.name}" if holder else "client"
         with self._runs.lock:
             ticket = self.known(ticket_id)
-            fresh = self._check(ticket, results, leases)
+            fresh = self._check(ticket, results, holder)
             if ticket.state in {"expired", "cancelled"}:
                 raise Gone(f"ticket {ticket_id} is {ticket.state}: {ticket.reason}", code=f"ticket_{ticket.state}")
             if not fresh:
@@ -278,10 +292,10 @@ class Tickets:
 
     def check(self, ticket: TicketRow, results: Sequence[ToolResult]) -> None:
         """Raise what `add_results` would raise for these results of a client."""
-        self._check(ticket, results, MappingProxyType({}))
+        self._check(ticket, results, None)
 
     def _check(
-        self, ticket: TicketRow, results: Sequence[ToolResult], leases: Mapping[str, str | None]
+        self, ticket: TicketRow, results: Sequence[ToolResult], holder: Holder | None
     ) -> list[tuple[CallRow, ToolResult]]:
         calls = {call.id: call for call in ticket.calls}
         fresh: dict[str, tuple[CallRow, ToolResult]] = {}
@@ -293,11 +307,11 @@ class Tickets:
                     code="unknown_tool_call_id",
                     param="tool_call_id",
                 )
+            if call.state in _RUNS and not (holder.holds(call) if holder else call.lease is None):
+                raise refusal(NotLeased(call.state, CallEvent.RESOLVE), call)
             self._check_size(call, result)
             known = call.digest or (steps.digest(fresh[call.id][1]) if call.id in fresh else None)
             if known is None:
-                if call.state == CallState.LEASED and leases.get(call.id) != call.lease:
-                    raise refusal(NotLeased(call.state, CallEvent.RESOLVE), call)
                 fresh[call.id] = (call, result)
             elif known != steps.digest(result):
                 raise refusal(Settled(call.state, CallEvent.CONTRADICT), call)

@@ -1,9 +1,12 @@
 """The states of tickets and of their calls, as two tables. Pure: nothing here knows who asks or where it is kept.
 
-    call     open ──ask──> awaiting_approval ──approve──> ready ──claim──> leased ──resolve──> resolved
-               ├──allow────────────────────────────────────^ ^──let_go, lose──┘
+    call     open ──ask──> awaiting_approval ──approve, allow──> ready ──claim──> leased ──resolve──> resolved
+               ├──allow───────────────────────────────────────────^ ^──let_go, lose──┘
                └──deny──> denied <──deny── awaiting_approval
 
+A verdict is given for the executors that are there. When another one asks for a ready call, which must not have it, and
+nobody else is there who may, the call is recalled: it is open once more, and asked about or denied at once. A call that
+awaits an approval is allowed where an executor comes that needs none.
 A call that nobody answered in time is `expired`, one that nobody needs any more `cancelled`; both from every state that
 is not an end. A ready call may be resolved without a lease: an endpoint's client runs the calls that its response held.
 """
@@ -33,6 +36,7 @@ class CallEvent(StrEnum):
     ASK = "ask"
     APPROVE = "approve"
     DENY = "deny"
+    RECALL = "recall"
     CLAIM = "claim"
     EXTEND = "extend"
     LET_GO = "let_go"
@@ -73,11 +77,13 @@ CALLS: Mapping[CallState, Mapping[CallEvent, CallState]] = {
     },
     _S.AWAITING_APPROVAL: {
         _E.APPROVE: _S.READY,
+        _E.ALLOW: _S.READY,
         _E.DENY: _S.DENIED,
         _E.EXPIRE: _S.EXPIRED,
         _E.CANCEL: _S.CANCELLED,
     },
     _S.READY: {
+        _E.RECALL: _S.OPEN,
         _E.CLAIM: _S.LEASED,
         _E.RESOLVE: _S.RESOLVED,
         _E.EXPIRE: _S.EXPIRED,
@@ -191,6 +197,6 @@ def _refusal(state: CallState, event: CallEvent) -> type[Refused]:
         return Settled
     if state is _S.AWAITING_APPROVAL:
         return AwaitsApproval
-    if event in {_E.EXTEND, _E.LET_GO, _E.LOSE, _E.CLAIM}:
+    if event in {_E.EXTEND, _E.LET_GO, _E.LOSE, _E.CLAIM, _E.RECALL}:
         return NotLeased
     return Refused

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from flask import Blueprint, Response, g, jsonify, request
 
 from bridge.app_facts import AppFacts
-from bridge.auth import guard
 from bridge.config import App, Config
 from bridge.dify import InputField
 from bridge.endpoint.answers import ChatCompletion, ChatCompletionChunk, Model, ModelList
@@ -29,12 +28,7 @@ log = logging.getLogger("clawback.endpoint")
 def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     """Return the blueprint that clients of the OpenAI API talk to."""
     blueprint = Blueprint("endpoint", __name__, url_prefix="/v1")
-    check = guard(config.tokens, "client")
     limits = config.limits
-
-    @blueprint.before_request
-    def _authorize() -> None:
-        check(request)
 
     @blueprint.get("/models")
     @operation("List the apps, shown as models.", answer=ModelList)

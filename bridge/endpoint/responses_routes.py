@@ -9,7 +9,6 @@ from typing import Literal
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, Field
 
-from bridge.auth import guard
 from bridge.config import Config, Limits
 from bridge.endpoint.answers import DeletedResponse, InputItemList, ResponseBody, ResponseEvent
 from bridge.endpoint.blueprint import app_of, wait_for_first
@@ -49,12 +48,7 @@ class PageQuery(BaseModel):
 def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     """Return the blueprint of OpenAI's responses."""
     blueprint = Blueprint("responses", __name__, url_prefix="/v1/responses")
-    check = guard(config.tokens, "client")
     desk = ResponseDesk(runs, turns)
-
-    @blueprint.before_request
-    def _authorize() -> None:
-        check(request)
 
     @blueprint.post("")
     @operation(

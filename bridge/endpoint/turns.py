@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge.access import Token
 from bridge.app_inputs import given_inputs, start_inputs
+from bridge.auth import shown
 from bridge.config import App
 from bridge.conversations import UNFINISHED, Conversations, Seeker
 from bridge.endpoint.ask import Ask
@@ -57,7 +59,7 @@ class Turns:
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
-        session = identify(headers, ask.messages, ask.body)
+        session = _session(headers, ask)
         ask = self._cleaned(session, app, ask)
         messages = woven(self._store, ask.messages, ask.results) if ask.results else ask.messages
         turn = split_turn(messages)
@@ -70,6 +72,7 @@ class Turns:
             parallel_tool_calls=ask.parallel_tool_calls,
             parameters=ask.parameters,
             inputs=ask.inputs,
+            asker=shown(),
         )
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
         self._runs.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
@@ -86,7 +89,7 @@ class Turns:
     # A follow-up
 
     def _continue(self, app: App, session: Session, asked: RunRequest, turn: Turn, ask: Ask) -> Reading | None:
-        ticket, run = self._ticket_of(app, turn)
+        ticket, run = self._ticket_of(app, turn, asked.asker)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
             return None
@@ -126,12 +129,15 @@ class Turns:
         self._store.update_run(run.id, attempt=run.attempt + 1)
         return self._store.run(run.id) or run
 
-    def _ticket_of(self, app: App, turn: Turn) -> tuple[TicketRow | None, RunRow | None]:
+    def _ticket_of(self, app: App, turn: Turn, asker: Token) -> tuple[TicketRow | None, RunRow | None]:
         tickets = self._store.tickets_of_calls([call_id for call_id, _ in turn.results])
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
-        return (tickets[-1], run) if run and run.model in {app.model, app.auxiliary} else (None, None)
+        if run is None or run.model not in {app.model, app.auxiliary}:
+            return None, None
+        is_own = RunRequest.model_validate_json(run.request).asker == asker
+        return (tickets[-1], run) if is_own else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
@@ -251,6 +257,12 @@ class Turns:
 
     def _may_return(self, segment: Segment) -> bool:
         return segment.abandoned and time.monotonic() - segment.left_at <= self._runs.config.limits.grace_seconds
+
+
+def _session(headers: Mapping[str, str], ask: Ask) -> Session:
+    """Return the session of the request at hand. What commands of this machine ask is no part of any client's."""
+    session = identify(headers, ask.messages, ask.body)
+    return session if shown() is Token.CLIENT else replace(session, key=f"{shown()}:{session.key or ''}", former=None)
 
 
 def _is_broken(segment: Segment) -> bool:

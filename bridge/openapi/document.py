@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document, made of the application's routes and of the models that check their bodies."""
 
-import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from flask import Flask
 from pydantic import BaseModel, TypeAdapter
 from werkzeug.routing import Rule
 
+from bridge.access import ANYBODY, Keys, Token, keys_of, path_of_rule
 from bridge.errors import (
     BridgeError,
     ContextTooLong,
@@ -24,6 +24,7 @@ from bridge.errors import (
 from bridge.openapi.error import Error
 from bridge.openapi.examples import EXAMPLES
 from bridge.openapi.operation import Operation, operation_of
+from bridge.page.logins import COOKIE as LOGIN_COOKIE
 
 Json = dict[str, Any]
 
@@ -31,18 +32,6 @@ _TEMPLATE = "#/components/schemas/{model}"
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
-# Who may call the routes of a blueprint, by the names of the security schemes.
-_AUDIENCES = {
-    "endpoint": ("client",),
-    "responses": ("client",),
-    "plugin": ("plugin",),
-    "executor": ("executor",),
-    "tickets": ("executor", "client"),
-    "operator": ("operator",),
-    "watch": ("operator",),
-    "doctor": ("local",),
-    "metrics": ("metrics", "operator"),
-}
 _SCHEMES = {
     "client": "The token of clients of the endpoint: `clawback token client`.",
     "plugin": "The token in the plugin's credential form in Dify: `clawback token plugin`.",
@@ -50,13 +39,14 @@ _SCHEMES = {
     "operator": "The token of who may decide about calls: `clawback token operator`.",
     "metrics": "The token of who reads the figures: `clawback token metrics`.",
     "local": "What the running bridge left in its data folder for commands on its own machine.",
+    "login": "The cookie of who has logged in to the web page with the operator's token.",
 }
 _TAGS = {
     "endpoint": "OpenAI's chat completions and models.",
     "responses": "OpenAI's responses.",
     "plugin": "What the plugin asks from inside Dify.",
     "executor": "What executors ask: who they are, and which calls to run.",
-    "tickets": "Tickets, for who runs their calls without a lease.",
+    "tickets": "Tickets, for executors that look at them.",
     "operator": "What people see and decide.",
     "watch": "What people see as it happens.",
     "doctor": "What `clawback doctor` asks.",
@@ -85,7 +75,7 @@ def document(app: Flask) -> Json:
     schemas = _Schemas()
     paths: dict[str, Json] = {}
     for rule, method, said in described_routes(app):
-        paths.setdefault(path_of_rule(rule), {})[method.lower()] = _operation(rule, said, schemas)
+        paths.setdefault(path_of_rule(rule), {})[method.lower()] = _operation(rule, method, said, schemas)
     tags = [name for name in _TAGS if any(name in each["tags"] for path in paths.values() for each in path.values())]
     return {
         "openapi": "3.1.0",
@@ -99,9 +89,7 @@ def document(app: Flask) -> Json:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": schemas.all(),
-            "securitySchemes": {
-                name: {"type": "http", "scheme": "bearer", "description": text} for name, text in _SCHEMES.items()
-            },
+            "securitySchemes": {name: _shown_as(name) | {"description": text} for name, text in _SCHEMES.items()},
         },
     }
 
@@ -122,9 +110,9 @@ def described_routes(app: Flask) -> Iterator[tuple[Rule, str, Operation]]:
             yield rule, method, said
 
 
-def path_of_rule(rule: Rule) -> str:
-    """Return a route's path as OpenAPI writes it."""
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+def _shown_as(token: str) -> Json:
+    cookie = {"type": "apiKey", "in": "cookie", "name": LOGIN_COOKIE}
+    return cookie if token == Token.LOGIN else {"type": "http", "scheme": "bearer"}
 
 
 class _Schemas:
@@ -153,15 +141,14 @@ class _Schemas:
         return dict(sorted(self._known.items()))
 
 
-def _operation(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
-    blueprint = rule.endpoint.partition(".")[0]
-    audiences = _AUDIENCES.get(blueprint, ())
+def _operation(rule: Rule, method: str, said: Operation, schemas: _Schemas) -> Json:
+    keys = keys_of(rule, method) or ANYBODY
     told: Json = {
         "operationId": rule.endpoint.replace(".", "_"),
         "summary": said.summary,
-        "tags": [blueprint],
-        "security": [{audience: []} for audience in audiences],
-        "responses": _answers(rule, said, schemas),
+        "tags": [rule.endpoint.partition(".")[0]],
+        "security": [{key.value: []} for key in keys],
+        "responses": _answers(rule, keys, said, schemas),
     }
     parameters = [*_path_parameters(rule), *_query_parameters(said, schemas)]
     if parameters:
@@ -193,7 +180,7 @@ def _query_parameters(said: Operation, schemas: _Schemas) -> Iterator[Json]:
         yield {"name": name, "in": "query", "required": name in whole.get("required", ()), "schema": schema}
 
 
-def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
+def _answers(rule: Rule, keys: Keys, said: Operation, schemas: _Schemas) -> Json:
     content: Json = {}
     if said.answer:
         schema = {"type": "string"} if said.answer is str else schemas.refer(said.answer, "serialization")
@@ -202,7 +189,7 @@ def _answers(rule: Rule, said: Operation, schemas: _Schemas) -> Json:
         content[_EVENTS] = {"schema": _event(schemas.refer(said.stream, "serialization"), said.stream_end)}
     answer: Json = {"description": "As asked."} | ({"content": content} if content else {})
     answers = {str(status): answer for status in said.statuses}
-    for status, kinds in sorted(_errors(rule, said).items()):
+    for status, kinds in sorted(_errors(rule, keys, said).items()):
         meaning = "; ".join(dict.fromkeys(_meaning(kind) for kind in kinds))
         schema = schemas.refer(Error, "serialization")
         error: Json = {
@@ -224,14 +211,11 @@ def _event(told: Json, end: str | None) -> Json:
     return {"type": "object", "properties": {"event": {"type": "string"}, "data": data}, "required": ["data"]}
 
 
-def _errors(rule: Rule, said: Operation) -> dict[int, list[type[BridgeError]]]:
+def _errors(rule: Rule, keys: Keys, said: Operation) -> dict[int, list[type[BridgeError]]]:
     """Return the errors that the route may answer with, by status."""
     kinds: list[type[BridgeError]] = []
-    blueprint = rule.endpoint.partition(".")[0]
-    if blueprint == "doctor":
-        kinds += [Forbidden]
-    elif blueprint in _AUDIENCES:
-        kinds += [Unauthorized]
+    if keys and Token.LOGIN not in keys:
+        kinds += [Forbidden if keys == (Token.LOCAL,) else Unauthorized]
     if said.body or said.query:
         kinds += [InvalidRequest]
     if said.body:

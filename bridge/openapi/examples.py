@@ -108,7 +108,6 @@ EXAMPLES: dict[str, Any] = {
     "LeasedResults": {
         "results": [{"lease_id": "5QmZ1xYbT0", "tool_call_id": _CALL["id"], "output": "buy milk", "is_error": False}]
     },
-    "ToolResults": {"tool_results": [{"tool_call_id": _CALL["id"], "output": "buy milk", "is_error": False}]},
     "Approve": {"by": "ada"},
     "Deny": {"by": "ada", "reason": "Not on this machine."},
 }

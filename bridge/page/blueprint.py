@@ -23,6 +23,7 @@ from flask import Blueprint, Response, g, redirect, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from bridge.access import ANYBODY, keys_of
 from bridge.approvals import Approvals
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
@@ -54,8 +55,6 @@ THEMES = ("auto", "light", "dark")
 FILES = ("page.css", "page.js", "icon.svg")
 LONGEST_FORM = 4 * 1024 * 1024
 _YEAR = 365 * 86_400
-_OPEN = frozenset({"page.login", "page.log_in", "page.file", "page.prefer"})
-"""What nobody has to be logged in for."""
 
 
 def page_blueprint(
@@ -88,7 +87,7 @@ def _guard(blueprint: Blueprint, origins: Origins, logins: Logins) -> None:
         if request.endpoint == "page.file":
             return None
         g.login = logins.of(request)
-        if request.endpoint in _OPEN:
+        if request.url_rule and keys_of(request.url_rule, request.method) == ANYBODY:
             return None
         if g.login is None:
             return _to_login()

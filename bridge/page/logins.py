@@ -14,7 +14,7 @@ from bridge.store.rows import LoginRow
 from bridge.store.store import Store
 from bridge.tokens import matches
 
-_COOKIE = "clawback_login"
+COOKIE = "clawback_login"
 NOBODY = "someone"
 LONGEST_NAME = 100
 
@@ -100,7 +100,7 @@ def drop_cookie(request: Request, response: Response) -> None:
 
 def cookie_name(request: Request) -> str:
     """Return the cookie's name. With https no other host can set one with this prefix."""
-    return f"__Host-{_COOKIE}" if request.is_secure else _COOKIE
+    return f"__Host-{COOKIE}" if request.is_secure else COOKIE
 
 
 def _digest(secret: str) -> str:

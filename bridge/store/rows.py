@@ -106,7 +106,9 @@ class CallRow:
     """One tool call, where it stands and, once it is there, its result.
 
     `verdict` is what the policy said of it, `asked` the arguments as the model wrote them where a person changed them.
-    `lease`, `executor` and `leased_until` are set while it is leased; `handouts` counts its leases so far.
+    `asked_for` and `granted` are JSON: executors by name, each with the terms of its tool; a person is asked about the
+    former, and has said yes to the latter. `lease` and `executor` are those of its newest lease, which lasts until
+    `leased_until`; `handouts` counts its leases so far.
     """
 
     id: str
@@ -121,6 +123,8 @@ class CallRow:
     verdict: str = ""
     asked: str | None = None
     decide_until: float | None = None
+    asked_for: str | None = None
+    granted: str | None = None
     lease: str | None = None
     executor: str | None = None
     leased_until: float | None = None
@@ -143,6 +147,14 @@ class CallRow:
             tool_call_id=self.id, output=self.output, is_error=bool(self.is_error), images=images
         )
 
+    def asks_for(self) -> dict[str, str]:
+        """Return the executors, by name, that a person was asked about last, and the terms of their tools."""
+        return dict(json.loads(self.asked_for)) if self.asked_for else {}
+
+    def grants(self) -> dict[str, str]:
+        """Return the executors, by name, that a person lets run it, and the terms of their tools."""
+        return dict(json.loads(self.granted)) if self.granted else {}
+
     @property
     def pending(self) -> bool:
         """Whether a result may still come."""
@@ -152,6 +164,15 @@ class CallRow:
     def withheld(self) -> bool:
         """Whether the bridge itself answered it, so that nobody was given it to run."""
         return self.state in {CallState.DENIED, CallState.EXPIRED} and self.output is not None
+
+
+@dataclass(frozen=True, slots=True)
+class UnclaimedCall:
+    """A call of an executors' run that nobody has a lease on. `app` is Dify's id of its app, empty where unknown."""
+
+    run_id: str
+    app: str
+    call: CallRow
 
 
 @dataclass(frozen=True, slots=True)

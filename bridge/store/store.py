@@ -28,6 +28,7 @@ from bridge.store.rows import (
     SegmentRow,
     SessionRow,
     TicketRow,
+    UnclaimedCall,
 )
 from bridge.store.upgrade import add_missing_columns, add_missing_indexes, one_at_a_time
 from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
@@ -337,9 +338,18 @@ class Store:
             return self._ticket(connection, ticket_id)
 
     def tickets_of_calls(self, call_ids: Sequence[str]) -> list[TicketRow]:
-        """List the tickets that these tool_call_ids belong to, oldest first."""
+        """List the tickets of clients' runs that these tool_call_ids belong to, oldest first.
+
+        Executors' calls are none of a client's business: it neither reads nor answers them.
+        """
         with self.transaction() as connection:
-            ids = connection.execute(select(t.calls.c.ticket_id).where(t.calls.c.id.in_(call_ids)).distinct())
+            ids = connection.execute(
+                select(t.calls.c.ticket_id)
+                .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
+                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
+                .where(t.calls.c.id.in_(call_ids), t.runs.c.direction == "endpoint")
+                .distinct()
+            )
             found = [self._ticket(connection, row.ticket_id) for row in ids]
         return sorted((ticket for ticket in found if ticket), key=lambda ticket: ticket.created_at)
 
@@ -408,24 +418,30 @@ class Store:
         tickets = self._tickets(t.tickets.c.state == "open", t.tickets.c.id.in_(calls))
         return [(ticket, call) for ticket in tickets for call in ticket.calls if call.state == state]
 
-    def ready_calls(self, names: Sequence[str], limit: int) -> list[tuple[str, CallRow]]:
-        """List the oldest calls of these tools that executors may run now: (run id, call)."""
+    def unclaimed_calls(self, state: CallState, names: Sequence[str], first: int, limit: int) -> list[UnclaimedCall]:
+        """List calls of these tools, in this state, of executors' runs: the oldest, from number `first` on."""
         with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
-                .add_columns(t.tickets.c.run_id)
+                .add_columns(t.tickets.c.run_id, t.runs.c.model)
                 .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
                 .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
                 .where(
-                    t.calls.c.state == CallState.READY.value,
+                    t.calls.c.state == state.value,
                     t.calls.c.name.in_(names),
                     t.tickets.c.state == "open",
                     t.runs.c.direction == "executor",
                 )
-                .order_by(t.tickets.c.created_at, t.calls.c.position)
+                .order_by(t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
+                .offset(first)
                 .limit(limit)
             )
-            return [(row.run_id, CallRow(**{name: row._mapping[name] for name in CallRow.__slots__})) for row in rows]
+            return [
+                UnclaimedCall(
+                    row.run_id, row.model, CallRow(**{name: row._mapping[name] for name in CallRow.__slots__})
+                )
+                for row in rows
+            ]
 
     def held_tickets(self, before: float) -> list[tuple[str, str]]:
         """List the open tickets of executor runs that are not suspended, from before a time: (ticket id, run id)."""

@@ -5,22 +5,21 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
+from bridge.access import Token, keys_of, path_of_rule
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.endpoint.chat_request import ChatRequest
 from bridge.endpoint.responses_request import ResponsesRequest
-from bridge.openapi.document import described_routes, path_of_rule
+from bridge.openapi.document import described_routes
 
-_AUDIENCES = {
-    "endpoint": "clients",
-    "responses": "clients",
-    "tickets": "clients and executors",
-    "executor": "executors",
-    "plugin": "the plugin",
-    "operator": "operators",
-    "watch": "operators",
-    "metrics": "Prometheus and operators",
-    "doctor": "commands on the bridge's machine",
+_WHO = {
+    Token.CLIENT: "clients",
+    Token.PLUGIN: "the plugin",
+    Token.EXECUTOR: "executors",
+    Token.OPERATOR: "operators",
+    Token.METRICS: "Prometheus",
+    Token.LOCAL: "commands on the bridge's machine",
+    Token.LOGIN: "who has logged in to the page",
 }
 
 
@@ -41,10 +40,9 @@ def _routes() -> list[str]:
         app.extensions["clawback.sweeper"].stop()
         rows = []
         for rule, method, said in described_routes(app):
-            blueprint = rule.endpoint.partition(".")[0]
-            if blueprint != "page":
-                caller = _AUDIENCES.get(blueprint, "all")
-                rows.append(f"| `{method} {path_of_rule(rule)}` | {said.summary} | {caller} |")
+            what = f"`{method} {path_of_rule(rule)}`"
+            callers = ", ".join(_WHO[key] for key in keys_of(rule, method) or ()) or "all"
+            rows.append(f"| {what} | {'' if rule.endpoint.startswith('page.') else said.summary} | {callers} |")
         app.extensions["clawback"].store.close()
     return rows
 

@@ -16,10 +16,11 @@ _CALL_STATES = {
     CallState.CANCELLED: "nobody needs it any more",
 }
 _CALL_EVENTS = {
-    CallEvent.ALLOW: "the policy lets it run",
+    CallEvent.ALLOW: "the policy lets one of the executors that are there run it, or the client",
     CallEvent.ASK: "the policy leaves it to a person",
     CallEvent.APPROVE: "a person lets it run",
     CallEvent.DENY: "the policy or a person refuses it",
+    CallEvent.RECALL: "an executor asks for it that must not have it, and nobody else is there: it is judged again",
     CallEvent.CLAIM: "an executor takes it",
     CallEvent.EXTEND: "the executor says that it still runs it",
     CallEvent.LET_GO: "the executor gives it back, unrun",

@@ -11,10 +11,13 @@ from flask import Flask
 
 from bridge.app import create_app
 from bridge.config import parse
+from bridge.errors import BridgeError
 from bridge.requests import RunRequest
 from bridge.runs import Runs
 from bridge.store.rows import RunRow
+from bridge.tickets import Tickets
 from bridge.tokens import hash_token
+from tools.results import ToolResult
 from tools.wire import PROTOCOL
 
 PLUGIN = {"Authorization": "Bearer plugin-token"}
@@ -102,8 +105,14 @@ def open_ticket(app: Flask, run: RunRow, invocation: str = "invocation1", *calls
 
 
 def post(app: Flask, *results: tuple[str, str]) -> tuple[int, Any]:
-    body = {"tool_results": [{"tool_call_id": call_id, "output": output} for call_id, output in results]}
-    return call(app, "POST", "/executor/v1/tickets/ticket1/results", body, EXECUTOR)
+    """Bring results as the run's own client does; its transcript would be read on the way."""
+    tickets: Tickets = app.extensions["clawback.tickets"]
+    brought = [ToolResult(tool_call_id=call_id, output=output) for call_id, output in results]
+    try:
+        ticket = tickets.add_results("ticket1", brought)
+    except BridgeError as error:
+        return error.status, error.body()
+    return 200, {"state": ticket.state}
 
 
 def restart(app: Flask, run: RunRow) -> None:
@@ -237,16 +246,7 @@ def test_results_of_a_cancelled_ticket_are_gone(app: Flask, run: RunRow) -> None
 
 def test_an_unknown_ticket_is_not_found(app: Flask) -> None:
     assert call(app, "GET", "/plugin/v1/tickets/none")[0] == 404
-    assert (
-        call(
-            app,
-            "POST",
-            "/executor/v1/tickets/none/results",
-            {"tool_results": [{"tool_call_id": "x", "output": ""}]},
-            EXECUTOR,
-        )[0]
-        == 404
-    )
+    assert call(app, "GET", "/executor/v1/tickets/none", headers=EXECUTOR)[0] == 404
 
 
 def test_a_ticket_of_a_run_that_ended_is_cancelled_at_once(app: Flask, run: RunRow) -> None:

@@ -60,6 +60,55 @@ def test_an_allowed_pattern_lets_no_second_command_through(command: str, action:
     )
 
 
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("notes/*", "notes/../x"),
+        ("notes/*.*", "notes/../.bashrc"),
+        ("notes/.*", "notes/../.bashrc"),
+        ("notes/*.", "notes/.."),
+        ("notes/*.<word>", "notes/../.bashrc"),
+        ("notes/<word>", "notes/a/../../x"),
+        ("notes/<word>.<word>", "notes/a../.x"),
+    ],
+)
+def test_an_allowed_pattern_leads_nowhere_up(pattern: str, path: str) -> None:
+    rules = [{"tool": "write", "arguments": {"path": pattern}, "action": "allow"}]
+    assert judge(rules, tool="write", arguments={"path": path}) == "ask"
+
+
+@pytest.mark.parametrize(
+    ("command", "action"),
+    [
+        ("show main", "allow"),
+        ("show HEAD:docs/README.md", "allow"),
+        ("show feature/a-b_c.2", "allow"),
+        ("show", "ask"),
+        ("show ", "ask"),
+        ("show -a", "ask"),
+        ("show a b", "ask"),
+        ("show a\t-b", "ask"),
+        ("show a\n", "ask"),
+        ("show 'a'", "ask"),
+        ("show {-a,b}", "ask"),
+        ("show *", "ask"),
+        ("show ~", "ask"),
+        ("show a=b", "ask"),
+        ("show \\-a", "ask"),
+        ("show \uff0dx", "ask"),
+        ("show a/../b", "ask"),
+    ],
+)
+def test_a_word_is_no_option_and_nothing_that_a_shell_reads(command: str, action: str) -> None:
+    rules = [{"tool": "exec", "arguments": {"command": "show <word>"}, "action": "allow"}]
+    assert judge(rules, arguments={"command": command}) == action
+
+
+def test_a_word_in_a_rule_that_denies_is_anything() -> None:
+    rules = [{"arguments": {"command": "rm <word>"}, "action": "deny"}, {"action": "allow"}]
+    assert judge(rules, arguments={"command": "rm -rf '$HOME'"}) == "deny"
+
+
 @pytest.mark.parametrize("command", ["rm -rf $HOME", "rm x; ls", "rm " + "y" * LONGEST_VALUE])
 def test_a_denying_pattern_reaches_further(command: str) -> None:
     rules = [{"arguments": {"command": "rm *"}, "action": "deny"}, {"action": "allow"}]
@@ -78,12 +127,11 @@ def test_every_named_argument_must_match() -> None:
     assert judge(rules, tool="copy", arguments={"from": "notes/a"}) == "ask"
 
 
-def test_what_only_one_of_the_executors_may_do_is_not_allowed_to_all() -> None:
-    allow, deny = {"executor": "laptop*", "action": "allow"}, {"executor": "laptop*", "action": "deny"}
-    assert judge([allow], executors=["laptop1"]) == "allow"
-    assert judge([allow], executors=["laptop1", "server"]) == "ask"
-    assert judge([allow], executors=[]) == "ask"
-    assert judge([deny], executors=["laptop1", "server"]) == "deny"
+@pytest.mark.parametrize("action", ["allow", "ask", "deny"])
+def test_a_rule_that_names_executors_is_about_these_alone(action: str) -> None:
+    rules = [{"executor": ["laptop*", "desk"], "action": action}, {"action": "deny" if action != "deny" else "allow"}]
+    assert judge(rules, executor="laptop1") == judge(rules, executor="desk") == action
+    assert judge(rules, executor="server") == judge(rules, executor=None) == rules[1]["action"]
 
 
 def test_rules_look_at_the_app_and_the_direction() -> None:
@@ -92,7 +140,7 @@ def test_rules_look_at_the_app_and_the_direction() -> None:
     assert judge(rules, direction="endpoint", app="other") == "allow"
 
 
-@pytest.mark.parametrize("star", ["*", "**"])
+@pytest.mark.parametrize("star", ["*", "**", "<word>"])
 def test_no_pattern_is_slow(star: str) -> None:
     pattern = star.join("abcdefgh") + star + "z"
     rules = [{"arguments": {"x": pattern}, "action": "allow"}]
@@ -130,20 +178,21 @@ def test_a_call_may_be_withheld_where_a_rule_could_come_to_match(rule: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "executors", "action"),
+    ("tool", "arguments", "executor", "action"),
     [
-        ("exec", {"command": "rm -rf /"}, ["laptop"], "deny"),
-        ("exec", {"command": "cd / && rm -rf *"}, ["laptop"], "deny"),
-        ("exec", {"command": "git log -3"}, ["laptop2"], "allow"),
-        ("exec", {"command": "git log -3"}, ["server"], "ask"),
-        ("exec", {"command": "git diff | sh"}, ["laptop"], "ask"),
-        ("write", {"path": "notes/monday.md"}, ["laptop"], "allow"),
-        ("write", {"path": "notes/../.bashrc"}, ["laptop"], "ask"),
+        ("exec", {"command": "rm -rf /"}, "laptop", "deny"),
+        ("exec", {"command": "cd / && rm -rf *"}, "laptop", "deny"),
+        ("exec", {"command": "git log -3"}, "laptop2", "allow"),
+        ("exec", {"command": "git log -3"}, "server", "ask"),
+        ("exec", {"command": "git diff | sh"}, "laptop", "ask"),
+        ("exec", {"command": "git diff --output=.bashrc"}, "laptop", "ask"),
+        ("write", {"path": "notes/monday.md"}, "laptop", "allow"),
+        ("write", {"path": "notes/../.bashrc"}, "laptop", "ask"),
     ],
 )
 def test_the_example_does_what_its_comments_say(
-    tool: str, arguments: dict[str, str], executors: list[str], action: str
+    tool: str, arguments: dict[str, str], executor: str, action: str
 ) -> None:
     example = Policy.load(Path(__file__).parents[2] / "examples/policy.toml")
-    question = Question(tool, json.dumps(arguments), "executor", executors=executors)
+    question = Question(tool, json.dumps(arguments), "executor", executor=executor)
     assert example.judge(question).action == action

@@ -275,25 +275,6 @@ def test_results_that_come_while_the_workflow_is_let_go(
         assert len(upstream_log(stack, f"No wait {number}.")) == 7
 
 
-def test_results_posted_on_the_ticket_itself_wake_the_run(stack: Stack) -> None:
-    user = {"role": "user", "content": f"On the ticket.\n{call('exec', command='x')}\n!then\n!say heard"}
-    headers = session_headers("on-the-ticket")
-    with stream(stack, ask([user]), **headers) as response:
-        (made,) = tool_calls(response)
-    store = stack.store()
-    (ticket,) = store.tickets_of_calls([made["id"]])
-    store.close()
-    answer = httpx.post(
-        f"{stack.bridge_url}/executor/v1/tickets/{ticket.id}/results",
-        json={"tool_results": [{"tool_call_id": made["id"], "output": "posted"}]},
-        headers={"Authorization": f"Bearer {stack.executor_token}"},
-    )
-    assert answer.json()["state"] == "resolved"
-    transcript = [user, {"role": "assistant", "content": None, "tool_calls": [made]}]
-    with stream(stack, ask([*transcript, *results(transcript, "posted")]), **headers) as response:
-        assert text(response) == "heard"
-
-
 def test_a_client_that_goes_away_frees_difys_worker_after_the_grace_time(stack: Stack) -> None:
     user = {"role": "user", "content": "Gone.\n!sleep 20\n!say nobody hears this"}
     with stream(stack, ask([user]), **session_headers("gone")) as response:

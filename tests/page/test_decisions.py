@@ -47,6 +47,7 @@ def test_a_waiting_call_is_shown_with_its_arguments_although_content_is_hidden(a
     assert "note waits for a decision" in page
     assert "Writes a note." in page
     assert "path /tmp/a note.txt" in page
+    assert "rule 1 · laptop" in page, "whom an approval would be for"
     assert "/tmp/a note.txt" in words(ann.get(f"/runs/{_run(ann, call)}").text)
     assert "1 wait for a decision" in words(ann.get("/").text)
 
@@ -59,6 +60,17 @@ def test_approve(ann: Person, call: str) -> None:
     page = words(ann.get(answer.location).text)
     assert "Approved." in page
     assert "Nothing waits for you." in page
+
+
+def test_the_same_edit_sent_twice_is_no_error_and_another_is(ann: Person, call: str) -> None:
+    form = ann.get("/approvals").text
+    token = form_token(form, f"/calls/{call}/decision")
+    texts = ['{"path": "b", "lines": 2}', '{ "lines": "2",\n "path": "b" }', '{"path": "d", "lines": 2}']
+    sent = [
+        ann.post(f"/calls/{call}/decision", {"form_token": token, "decision": "edit", "text": text}) for text in texts
+    ]
+    assert [answer.status_code for answer in sent] == [303, 303, 409]
+    assert '"b"' in stored(ann.bridge, call).arguments
 
 
 def test_the_decision_is_noted_under_the_persons_name(ann: Person, call: str) -> None:

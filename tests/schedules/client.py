@@ -101,12 +101,12 @@ class Client:
                 time.sleep(LATE_SECONDS)
             case "reordered":
                 results.reverse()
-            case "in_parts" | "on_the_ticket":
-                self._post(results[::-1] if behaviour == "on_the_ticket" else results[-1:])
+            case "in_parts" if len(results) > 1:
+                self._post([*self._messages, results[-1]])
         self._messages += results
         said = self._persist(behaviour, played)
         if turn.contradicts:
-            self._contradict(results[0])
+            self._contradict(results)
         return said
 
     def _result(self, call: dict[str, Any], played: Played) -> dict[str, Any]:
@@ -220,24 +220,20 @@ class Client:
         return next(iter(self._parts.store.tickets_of_calls([call_id])), None)
 
     def _post(self, messages: list[dict[str, Any]]) -> httpx.Response | None:
-        ticket = self._ticket(messages[0]["tool_call_id"])
-        if ticket is None:
-            self._record.breach(f"{self._name} was given {messages[0]['tool_call_id']}, and no ticket has it")
-            return None
-        results = [{"tool_call_id": each["tool_call_id"], "output": each["content"]} for each in messages]
-        url = f"{self._parts.stack.bridge_url}/executor/v1/tickets/{ticket.id}/results"
-        headers = {"Authorization": f"Bearer {self._parts.stack.executor_token}"}
+        body = {"model": self._party.app, "messages": messages, "tools": TOOLS}
         try:
-            return httpx.post(url, json={"tool_results": results}, headers=headers, timeout=10)
+            return self._http.post("/chat/completions", json=body, timeout=10)
         except httpx.HTTPError:
             return None
 
-    def _contradict(self, result: dict[str, Any]) -> None:
+    def _contradict(self, results: list[dict[str, Any]]) -> None:
         """Give a call that is resolved another result: it is refused, and nothing changes."""
+        result = results[0]
         before = self._ticket(result["tool_call_id"])
         if before is None or before.state != "resolved":
             return
-        response = self._post([{**result, "content": "something else"}])
+        asked = self._messages[: -len(results)]
+        response = self._post([*asked, {**result, "content": "something else"}, *results[1:]])
         if response is None:
             return
         self._record.count("contradictions")

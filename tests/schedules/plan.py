@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Literal
 
-Behaviour = Literal["plain", "twice", "late", "reordered", "in_parts", "on_the_ticket", "vanishes", "asks_again"]
+Behaviour = Literal["plain", "twice", "late", "reordered", "in_parts", "vanishes", "asks_again"]
 """How a client sends one request: as it should, twice at once, seconds late, its results in another order, a part of
 them on the ticket first, all of them there, going away before the answer is whole, or once more after it was."""
 
@@ -18,7 +18,6 @@ _BEHAVIOURS: tuple[Behaviour, ...] = (
     "late",
     "reordered",
     "in_parts",
-    "on_the_ticket",
     "vanishes",
     "asks_again",
 )

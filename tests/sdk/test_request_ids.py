@@ -22,7 +22,7 @@ def test_a_client_s_own_id_is_on_the_ticket(client: openai.OpenAI, stack: Stack)
     assert ticket["request_id"] == "my-request-7"
     shown = httpx.get(
         f"{stack.bridge_url}/executor/v1/tickets/{ticket['id']}",
-        headers={"Authorization": f"Bearer {stack.client_token}"},
+        headers={"Authorization": f"Bearer {stack.executor_token}"},
     ).json()
     assert shown["request_id"] == "my-request-7"
     assert '"request_id": "my-request-7"' in stack.bridge.log.read_text()

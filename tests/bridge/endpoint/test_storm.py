@@ -19,6 +19,7 @@ from bridge.openapi.examples import EXAMPLES
 from bridge.requests import RunRequest
 from bridge.store.rows import RunRow
 from bridge.tokens import hash_token
+from tools.results import ToolResult
 
 BODIES = int(os.environ.get("CLAWBACK_ODD_BODIES", "1000"))
 TOKEN = {"Authorization": "Bearer t"}
@@ -65,8 +66,9 @@ def ticket(client: FlaskClient) -> Iterator[str]:
     answer = client.put("/plugin/v1/tickets/ticket1", json=opened, headers=TOKEN)
     assert answer.get_json()["state"] == "open"
     yield "ticket1"
-    results = {"tool_results": [{"tool_call_id": CALL["id"], "output": "still here"}]}
-    assert client.post("/executor/v1/tickets/ticket1/results", json=results, headers=TOKEN).status_code == 200
+    client.application.extensions["clawback.tickets"].add_results(
+        "ticket1", [ToolResult(tool_call_id=CALL["id"], output="still here")]
+    )
     status = client.get("/plugin/v1/tickets/ticket1", headers=TOKEN).get_json()
     assert (status["state"], status["results"][0]["output"]) == ("resolved", "still here")
 
@@ -223,7 +225,7 @@ Damage = Callable[[dict[str, Any]], dict[str, Any]]
         ("PUT", "/plugin/v1/tickets/ticket2", "TicketRequest"),
         ("POST", "/plugin/v1/invocations/inv7Hs2Kd9Lq/drafts", "DraftRequest"),
         ("POST", "/executor/v1/executors", "Registration"),
-        ("POST", "/executor/v1/tickets/ticket1/results", "ToolResults"),
+        ("POST", "/executor/v1/executors/executor1/results", "LeasedResults"),
         ("POST", "/operator/v1/calls/call0/approve", "Approve"),
     ],
 )

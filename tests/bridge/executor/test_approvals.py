@@ -71,6 +71,62 @@ def test_a_decision_may_be_sent_twice_but_not_changed(ticket: Ticket) -> None:
     assert edited.status == 409
 
 
+SAME = [{"command": "ls", "n": 1}, {"n": 1, "command": "ls"}]
+OTHERS = [
+    {"command": "ls", "n": 2},
+    {"command": "ls", "n": True},
+    {"command": "ls", "n": "1"},
+    {"command": "ls"},
+    {"command": "rm -rf build"},
+    {},
+]
+
+
+@pytest.mark.parametrize("came", ["approved", "leased", "resolved"])
+def test_the_same_edit_again_is_the_same_decision_and_another_is_refused(
+    laptop: Executor, ticket: Ticket, came: str
+) -> None:
+    first = decide(ticket, "approve", arguments=SAME[0])
+    if came != "approved":
+        [call] = laptop.claim()
+        if came == "resolved":
+            laptop.post(call, "done")
+    before = ticket.bridge.store.call(ticket.calls[0])
+    for arguments in SAME:
+        again = decide(ticket, "approve", arguments=arguments)
+        assert (again.status, again.body["arguments"]) == (200, first.body["arguments"])
+    for arguments in OTHERS:
+        assert decide(ticket, "approve", arguments=arguments).code == "already_decided"
+    assert decide(ticket, "approve").code == "already_decided", "these would be the model's own arguments"
+    assert decide(ticket, "deny").code == "already_decided"
+    assert ticket.bridge.store.call(ticket.calls[0]) == before
+
+
+def test_the_models_own_arguments_written_out_are_no_edit(laptop: Executor, ticket: Ticket) -> None:
+    own = {"command": "rm -rf build"}
+    answers = [decide(ticket, "approve", **({"arguments": own} if written else {})) for written in (1, 0, 1)]
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert laptop.claim()[0]["arguments"] == COMMAND
+
+
+def test_the_same_denial_again_is_no_error(ticket: Ticket) -> None:
+    assert [decide(ticket, "deny", reason="no").status for _ in range(2)] == [200, 200]
+    assert decide(ticket, "approve").code == "already_decided"
+    assert decide(ticket, "approve", arguments={"command": "ls"}).code == "already_decided"
+
+
+def test_nobody_approves_arguments_that_the_policy_denies(make_bridge: MakeBridge) -> None:
+    bridge = make_bridge('[[rules]]\narguments = { command = "sudo *" }\naction = "deny"\n')
+    laptop = bridge.register()
+    ticket = bridge.open(("exec", COMMAND))
+    refused = decide(ticket, "approve", arguments={"command": "sudo ls"})
+    assert (refused.status, refused.body["error"]["param"]) == (400, "arguments")
+    assert "rule 1" in refused.body["error"]["message"]
+    assert waiting(bridge) == ticket.calls
+    assert decide(ticket, "approve", arguments={"command": "ls"}).status == 200
+    assert laptop.claim()[0]["arguments"] == '{"command": "ls"}'
+
+
 def test_a_decision_binds_one_call_alone(bridge: Bridge, laptop: Executor) -> None:
     ticket = bridge.open(("exec", COMMAND), ("exec", COMMAND))
     decide(ticket, "approve", 1)

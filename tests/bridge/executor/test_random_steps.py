@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,7 +21,16 @@ from tools.ticket_states import PENDING, CallState
 
 TOKENS = {audience: new_token(audience) for audience in ("client", "plugin", "executor", "operator")}
 LIMITS = {"lease_seconds": 10, "handouts": 3, "approval_seconds": 100, "ticket_seconds": 500, "identical_calls": 1000}
-NAMES = ("laptop", "desktop")
+NAMES = ("laptop", "desktop", "prod")
+POLICY = """
+[[rules]]
+executor = "prod"
+action = "deny"
+
+[[rules]]
+executor = "desktop"
+action = "ask"
+"""
 OUTPUTS = st.sampled_from(["one", "two"])
 PLACES = st.integers(0, 20)
 
@@ -55,7 +65,7 @@ class Fuse:
 
 
 class Steps(RuleBasedStateMachine):
-    """The plugin opens tickets, two executors run calls, someone decides, time passes, and the bridge is killed."""
+    """The plugin opens tickets, executors run calls or may not, someone decides, time passes, the bridge is killed."""
 
     database_url: Callable[[], str] | None = None
 
@@ -84,6 +94,9 @@ class Steps(RuleBasedStateMachine):
     def _start(self) -> Bridge:
         hashes = {audience: hash_token(token) for audience, token in TOKENS.items()}
         values = {"data_dir": self._folder.name, "tokens": hashes, "limits": LIMITS, "database_url": self._database}
+        policy = Path(self._folder.name) / "policy.toml"
+        policy.write_text(POLICY)
+        values["policy"] = str(policy)
         config = parse(values)
         bridge = Bridge(create_app(config), config, TOKENS)
         bridge.app.extensions["clawback.sweeper"].stop()
@@ -139,6 +152,11 @@ class Steps(RuleBasedStateMachine):
     def calls_are_claimed(self, name: str, most: int) -> None:
         answer = self._ask("executor", "POST", f"/executors/{self._executors[name]}/claim", {"max": most})
         for call in answer.body.get("calls", ()):
+            assert name != "prod", "it is denied everything"
+            if name == "desktop":
+                found = self._peek(lambda: self._bridge.store.call(call["tool_call_id"]))  # noqa: B023
+                assert found
+                assert name in found[1].grants(), "a person was not asked about it"
             self._leases.append((name, call["lease_id"], call["tool_call_id"]))
 
     @precondition(lambda self: self._leases)
@@ -149,13 +167,18 @@ class Steps(RuleBasedStateMachine):
         answer = self._ask("executor", "POST", f"/executors/{self._executors[name]}/results", {"results": [result]})
         self._note(call, output, answer)
 
-    @precondition(lambda self: self._tickets)
-    @rule(place=PLACES, output=OUTPUTS)
-    def a_result_is_posted_on_the_ticket(self, place: int, output: str) -> None:
-        call = self._call(place)
-        ticket = next(ticket for ticket, calls in self._tickets.items() if call in calls)
-        body = {"tool_results": [{"tool_call_id": call, "output": output}]}
-        self._note(call, output, self._ask("executor", "POST", f"/tickets/{ticket}/results", body))
+    @precondition(lambda self: self._leases)
+    @rule(place=PLACES, output=OUTPUTS, what=st.sampled_from(["results", "extend", "let_go"]))
+    def an_executor_uses_the_lease_of_another(self, place: int, output: str, what: str) -> None:
+        name, lease, call = self._leases[place % len(self._leases)]
+        thief = self._executors[next(other for other in NAMES if other != name)]
+        before = self._peek(lambda: self._bridge.store.call(call))
+        result = {"lease_id": lease, "tool_call_id": call, "output": output}
+        body = {"results": [result]} if what == "results" else {"leases": [lease]}
+        answer = self._ask("executor", "POST", f"/executors/{thief}/{what}", body)
+        assert answer.status in ({404, 409, 410} if what == "results" else {200, 410}), answer.body
+        assert answer.body.get("until", {}) == {}
+        assert self._peek(lambda: self._bridge.store.call(call)) == before
 
     def _note(self, call: str, output: str, answer: Answer) -> None:
         if answer.status == 200:

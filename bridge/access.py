@@ -1,0 +1,119 @@
+"""Who may ask for what: one table of every route and the tokens that open it.
+
+From it the bridge checks requests (bridge.auth), the OpenAPI document and the reference tell who may ask, and the tests
+try every route with every token. A route that is not in it is open to nobody.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+from werkzeug.routing import Rule
+
+
+class Token(StrEnum):
+    """What a request can show. The configuration holds the hashes of all but the last two; all but the last are sent as
+    bearer tokens."""
+
+    CLIENT = "client"
+    PLUGIN = "plugin"
+    EXECUTOR = "executor"
+    OPERATOR = "operator"
+    METRICS = "metrics"
+    LOCAL = "local"
+    """The bearer token that a running bridge leaves in its data folder, for commands on its own machine."""
+    LOGIN = "login"
+    """The cookie of somebody who has logged in to the web page with the operator's token."""
+
+
+Keys = tuple[Token, ...]
+"""What opens a route: any one of them."""
+
+ANYBODY: Keys = ()
+"""No token is asked for."""
+
+_CLIENT = (Token.CLIENT,)
+_ASKS = (Token.CLIENT, Token.LOCAL)
+_PLUGIN = (Token.PLUGIN,)
+_EXECUTOR = (Token.EXECUTOR,)
+_LOOKS = (Token.OPERATOR, Token.LOCAL)
+_DECIDES = (Token.OPERATOR,)
+_PAGE = (Token.LOGIN,)
+
+ROUTES: Mapping[str, Keys] = {
+    # Clients ask, and answer calls of their own runs. Commands on this machine ask, in runs of their own.
+    "GET /v1/models": _ASKS,
+    "GET /v1/models/{model}": _ASKS,
+    "POST /v1/chat/completions": _ASKS,
+    "POST /v1/responses": _CLIENT,
+    "GET /v1/responses/{response_id}": _CLIENT,
+    "DELETE /v1/responses/{response_id}": _CLIENT,
+    "POST /v1/responses/{response_id}/cancel": _CLIENT,
+    "GET /v1/responses/{response_id}/input_items": _CLIENT,
+    # The plugin opens tickets and waits for them.
+    "GET /plugin/v1/ping": _PLUGIN,
+    "POST /plugin/v1/attach": _PLUGIN,
+    "PUT /plugin/v1/tickets/{ticket_id}": _PLUGIN,
+    "GET /plugin/v1/tickets/{ticket_id}": _PLUGIN,
+    "POST /plugin/v1/tickets/{ticket_id}/cancel": _PLUGIN,
+    "POST /plugin/v1/tickets/{ticket_id}/suspend": _PLUGIN,
+    "POST /plugin/v1/tickets/{ticket_id}/expire": _PLUGIN,
+    "POST /plugin/v1/invocations/{invocation_id}/drafts": _PLUGIN,
+    "POST /plugin/v1/invocations/{invocation_id}/record": _PLUGIN,
+    # Executors run calls, and answer them under their leases.
+    "POST /executor/v1/executors": _EXECUTOR,
+    "POST /executor/v1/executors/{executor_id}/heartbeat": _EXECUTOR,
+    "POST /executor/v1/executors/{executor_id}/claim": _EXECUTOR,
+    "POST /executor/v1/executors/{executor_id}/extend": _EXECUTOR,
+    "POST /executor/v1/executors/{executor_id}/results": _EXECUTOR,
+    "POST /executor/v1/executors/{executor_id}/let_go": _EXECUTOR,
+    "DELETE /executor/v1/executors/{executor_id}": _EXECUTOR,
+    "GET /executor/v1/tickets/{ticket_id}": _EXECUTOR,
+    # Operators look and decide. Commands on this machine look: what a model runs there could be one of them.
+    "GET /operator/v1/tickets": _LOOKS,
+    "GET /operator/v1/tickets/{ticket_id}": _LOOKS,
+    "GET /operator/v1/approvals": _LOOKS,
+    "GET /operator/v1/executors": _LOOKS,
+    "GET /operator/v1/runs": _LOOKS,
+    "GET /operator/v1/runs/{run_id}/events": _LOOKS,
+    "GET /operator/v1/status": _LOOKS,
+    "GET /operator/v1/changes": _LOOKS,
+    "POST /operator/v1/calls/{call_id}/approve": _DECIDES,
+    "POST /operator/v1/calls/{call_id}/deny": _DECIDES,
+    # Figures, never open to all: a request from this machine's own address may be a tunnel's or a proxy's.
+    "GET /metrics": (Token.METRICS, Token.OPERATOR, Token.LOCAL),
+    "GET /doctor/v1/visits": (Token.LOCAL,),
+    # Whether it lives, and what it serves: nothing of its apps, its runs or its tokens.
+    "GET /healthz": ANYBODY,
+    "GET /readyz": ANYBODY,
+    "GET /openapi.json": ANYBODY,
+    # The web page. Its forms hold a token of their own each (bridge.page.logins), and come from its own address.
+    "GET /": _PAGE,
+    "GET /runs/{run_id}": _PAGE,
+    "GET /approvals": _PAGE,
+    "GET /executors": _PAGE,
+    "GET /health": _PAGE,
+    "POST /health": _PAGE,
+    "GET /calls/{call_id}/decision": _PAGE,
+    "POST /calls/{call_id}/decision": _PAGE,
+    "POST /logout": _PAGE,
+    "GET /login": ANYBODY,
+    "POST /login": ANYBODY,
+    "POST /preferences": ANYBODY,
+    "GET /page/{name}": ANYBODY,
+}
+
+
+def keys_of(rule: Rule, method: str) -> Keys | None:
+    """Return what opens a route, or None where the table has forgotten it."""
+    own = sorted((rule.methods or set()) - _BY_ITSELF)
+    return ROUTES.get(f"{own[0] if method in _BY_ITSELF and own else method} {path_of_rule(rule)}")
+
+
+_BY_ITSELF = frozenset({"HEAD", "OPTIONS"})
+"""The methods that Werkzeug adds to a route, which are opened by what opens that."""
+
+
+def path_of_rule(rule: Rule) -> str:
+    """Return a route's path as OpenAPI and the table write it."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
