@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bridge import openclaw
+from bridge.breath import in_pieces
 from bridge.openclaw import (
     clean_user_text,
     is_continue_instruction,
@@ -158,16 +159,16 @@ def _media(message: Message) -> list[Any]:
 
 def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """Return who said what, in turns: neighbours with the same role are one."""
-    said: list[tuple[str, str]] = []
-    for message in messages:
+    said: list[tuple[str, list[str]]] = []
+    for message in in_pieces(messages, 50):
         role, text = str(message.get("role")), _words(message)
         if not text:
             continue
         if said and said[-1][0] == role:
-            said[-1] = (role, said[-1][1] + text)
+            said[-1][1].append(text)
         else:
-            said.append((role, text))
-    return said
+            said.append((role, [text]))
+    return [(role, "".join(texts)) for role, texts in said]
 
 
 def _words(message: Message) -> str:

@@ -15,6 +15,7 @@ from bridge.errors import Conflict, Gone
 from bridge.json_answer import json_answer
 from bridge.json_body import json_body
 from bridge.openapi.operation import operation
+from bridge.sizes import check_sizes
 from bridge.store.rows import TicketRow
 from bridge.tickets import Tickets
 from bridge.validation import checked
@@ -65,7 +66,9 @@ def ticket_blueprint(config: Config, tickets: Tickets) -> Blueprint:
         errors=(Conflict, Gone),
     )
     def post_results(ticket_id: str) -> Response:
-        posted = checked(ToolResults, json_body(request, config.limits.request_bytes))
+        body = json_body(request, config.limits.request_bytes)
+        check_sizes(body, config.limits)
+        posted = checked(ToolResults, body)
         ticket = tickets.add_results(ticket_id, posted.tool_results, actor="executor")
         tickets.moved(ticket)
         return json_answer(ticket_body(ticket))

@@ -109,6 +109,7 @@ def merge(
     """
     if not client:
         return list(node)
+    past_queries = frozenset(past_queries)
     node_system, node_turns, node_last = _parts(node)
     leading = [message for message in client if message.get("role") in _LEADING]
     rest = [
