@@ -3,17 +3,34 @@
 import time
 from collections.abc import Iterable, Iterator
 
-_PIECE = 200
+_LONG = 0.005
+"""Seconds. A request that comes meanwhile needs a handful of breaths to be read, done and answered."""
+
+_LOOKED = 16
+
+
+class Breath:
+    """Long work that is done in pieces."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def take(self) -> None:
+        """Let whoever else has something to do go on, where that is due: under gevent nobody does without a wait."""
+        if time.perf_counter() - self._since > _LONG:
+            time.sleep(0)
+            self._since = time.perf_counter()
 
 
 def breathe() -> None:
-    """Let whoever else has something to do go on: under gevent nobody does until this thread waits."""
+    """Let whoever else has something to do go on."""
     time.sleep(0)
 
 
-def in_pieces[Item](items: Iterable[Item], size: int = _PIECE) -> Iterator[Item]:
-    """Yield the items, with a breath before each `size` of them but the first."""
+def in_pieces[Item](items: Iterable[Item]) -> Iterator[Item]:
+    """Yield the items, with breaths between them."""
+    breath = Breath()
     for number, item in enumerate(items, 1):
         yield item
-        if number % size == 0:
-            breathe()
+        if number % _LOOKED == 0:
+            breath.take()

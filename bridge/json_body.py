@@ -1,16 +1,15 @@
 """Reads a request's JSON body within its limits."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from flask import Request, g
 
+from bridge import json_pieces
 from bridge.breath import breathe, in_pieces
 from bridge.errors import InvalidRequest, TooLarge
 from tools.halves import whole
 
-_PIECE = 50_000
 DEEPEST = 100
 """How many levels a body may have: what is deeper cannot be written as JSON again by everyone who gets it."""
 
@@ -28,7 +27,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
         raise TooLarge(f"the body is larger than {limit} bytes (limits.request_bytes)")
     breathe()
     try:
-        body = json.loads(raw)
+        body = json_pieces.loads(raw)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(body, dict):
@@ -46,7 +45,7 @@ def _depth(body: object) -> int:
     while level and depth <= DEEPEST:
         depth += 1
         children = (child for value in level for child in _children(value))
-        level = [child for child in in_pieces(children, _PIECE) if isinstance(child, dict | list)]
+        level = [child for child in in_pieces(children) if isinstance(child, dict | list)]
     return depth
 
 

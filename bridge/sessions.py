@@ -160,7 +160,7 @@ def _media(message: Message) -> list[Any]:
 def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
     """Return who said what, in turns: neighbours with the same role are one."""
     said: list[tuple[str, list[str]]] = []
-    for message in in_pieces(messages, 50):
+    for message in in_pieces(messages):
         role, text = str(message.get("role")), _words(message)
         if not text:
             continue

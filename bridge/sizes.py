@@ -6,6 +6,7 @@ They are counted before anything else is looked at, in the body as it came.
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.breath import in_pieces
 from bridge.config import Limits
 from bridge.errors import InvalidRequest
 
@@ -49,7 +50,7 @@ def check_tools(count: int, limits: Limits, field: str) -> None:
 
 def _messages_in(messages: Any) -> int:
     """Count messages, or items; one of several parts or calls counts as often as it has any."""
-    return sum(map(_pieces_of, messages)) if isinstance(messages, list) else 0
+    return sum(map(_pieces_of, in_pieces(messages))) if isinstance(messages, list) else 0
 
 
 def _pieces_of(message: Any) -> int:

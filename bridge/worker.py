@@ -77,6 +77,7 @@ class TimelyReader:
         self.until: float | None = time.monotonic() + seconds
         self._reader = reader
         self._seconds = seconds
+        self._unbroken = 0
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes. Raises TooSlow, after which gunicorn uses the connection no more."""
@@ -84,4 +85,10 @@ class TimelyReader:
             return bytes(self._reader.read(size))
         late = TooSlow(f"the request's body did not arrive within {self._seconds:g} s (limits.request_seconds)")
         with gevent.Timeout(max(0.0, self.until - time.monotonic()), late):
-            return bytes(self._reader.read(size))
+            read = bytes(self._reader.read(size))
+            self._unbroken += len(read)
+            # What has arrived already is read without a wait, in pieces so small that many of them take long.
+            if self._unbroken > KERNEL_BYTES:
+                self._unbroken = 0
+                gevent.sleep(0)
+            return read
