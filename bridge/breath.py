@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 _LONG = 0.005
 """Seconds. A request that comes meanwhile needs a handful of breaths to be read, done and answered."""
 
+_PAUSE = 1e-6
+"""Seconds. After a pause of none, gevent goes on with whoever took it before it looks at the network."""
+
 _LOOKED = 16
 
 
@@ -18,13 +21,13 @@ class Breath:
     def take(self) -> None:
         """Let whoever else has something to do go on, where that is due: under gevent nobody does without a wait."""
         if time.perf_counter() - self._since > _LONG:
-            time.sleep(0)
+            time.sleep(_PAUSE)
             self._since = time.perf_counter()
 
 
 def breathe() -> None:
     """Let whoever else has something to do go on."""
-    time.sleep(0)
+    time.sleep(_PAUSE)
 
 
 def in_pieces[Item](items: Iterable[Item]) -> Iterator[Item]:

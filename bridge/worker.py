@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
+from bridge.breath import breathe
 from bridge.config import Limits
 from bridge.errors import TooSlow
 
@@ -90,5 +91,5 @@ class TimelyReader:
             # What has arrived already is read without a wait, in pieces so small that many of them take long.
             if self._unbroken > KERNEL_BYTES:
                 self._unbroken = 0
-                gevent.sleep(0)
+                breathe()
             return read
