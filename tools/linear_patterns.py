@@ -32,7 +32,7 @@ _MOST_STATES = 128
 _MOST_PAIRS = 5_000
 _WRITTEN_OUT = 24
 _CHARACTERS_PER_STEP = 200
-_COMPILING = 100
+_COMPILING = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def linear(pattern: str) -> LinearPattern | None:
 
 def compiling_steps(pattern: str) -> int:
     """Return what it costs to judge a pattern for the first time, in the steps of LinearPattern."""
-    return _COMPILING + 3 * len(pattern)
+    return _COMPILING + 4 * len(pattern)
 
 
 @dataclass(frozen=True, slots=True)

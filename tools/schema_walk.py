@@ -35,6 +35,11 @@ class Walk:
         self._left -= 1
         return self._left >= 0
 
+    @property
+    def over(self) -> bool:
+        """Whether no step is left."""
+        return self._left < 0
+
     def affords(self, steps: int) -> bool:
         """Take so many steps at once where that many are left, and say whether they are."""
         if steps > self._left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from tools.openclaw_text.python_text import BadPythonError, literal
@@ -116,7 +117,7 @@ class Schema:
         return self._settle(value, schema, Walk(self._root), 0)
 
     def _settle(self, value: Any, schema: Mapping[str, Any] | None, walk: Walk, depth: int) -> Any:
-        if depth > DEPTH_CAP or not walk.affords(1 + len(self._choices(schema))):
+        if depth > DEPTH_CAP or not (walk.goes_on() and walk.affords(2 + len(self._choices(schema)))):
             return value
         types = self.types(schema)
         if isinstance(value, str) and types and "string" not in types:
@@ -125,15 +126,21 @@ class Schema:
         elif isinstance(value, float) and value.is_integer() and types == ["integer"]:
             value = int(value)
         if isinstance(value, dict):
-            return {name: self._settle(item, self.below(schema, name), walk, depth + 1) for name, item in value.items()}
+            return {
+                name: item if walk.over else self._settle(item, self.below(schema, name), walk, depth + 1)
+                for name, item in value.items()
+            }
         if isinstance(value, list):
             inner = self.items(schema)
-            return [self._settle(item, inner, walk, depth + 1) for item in value]
+            return [item if walk.over else self._settle(item, inner, walk, depth + 1) for item in value]
         return value
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Type a whole call's arguments."""
-        return {name: self.settle(value, self.of(name)) for name, value in values.items()}
+        walk = Walk(self._root)
+        return {
+            name: value if walk.over else self._settle(value, self.of(name), walk, 0) for name, value in values.items()
+        }
 
     def complaint(self, values: Mapping[str, Any]) -> str | None:
         """Say what is wrong with typed arguments; None when nothing is."""
@@ -143,6 +150,8 @@ class Schema:
             return f"the parameter {missing!r} is required"
         walk = Walk(self._root)
         for name, value in values.items():
+            if walk.over:
+                break
             # A null for a parameter that need not be there says that it is not.
             absent = value is None and name not in required
             if not absent and (complaint := self._complaint(value, self.of(name), walk, 0)):
@@ -151,7 +160,7 @@ class Schema:
 
     def _complaint(self, value: Any, schema: Mapping[str, Any] | None, walk: Walk, depth: int) -> str | None:
         choices = self._choices(schema)
-        if schema is None or depth > DEPTH_CAP or not walk.affords(1 + len(choices)):
+        if not (walk.goes_on() and walk.affords(2 + len(choices))) or schema is None or depth > DEPTH_CAP:
             return None
         types = self.types(schema)
         if types and not any(_is(value, name) for name in types):
@@ -165,7 +174,8 @@ class Schema:
             return self._complaint_about_object(value, schema, walk, depth)
         if isinstance(value, list):
             inner = self.items(schema)
-            complaints = (self._complaint(item, inner, walk, depth + 1) for item in value)
+            looked_at = takewhile(lambda _: not walk.over, value)
+            complaints = (self._complaint(item, inner, walk, depth + 1) for item in looked_at)
             return next((f"has an item that {complaint}" for complaint in complaints if complaint), None)
         return None
 
@@ -179,6 +189,8 @@ class Schema:
             if missing is not None:
                 return f"lacks {missing!r}"
         for name, item in value.items():
+            if walk.over:
+                break
             if complaint := self._complaint(item, self.below(schema, name), walk, depth + 1):
                 return f"has {name!r}, which {complaint}"
         return None
