@@ -76,6 +76,7 @@ def _load(path: Path) -> Config:
 def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool, watch: bool) -> None:
     """Serve the bridge until Ctrl-C. SIGHUP makes it take changes of the configuration and the policy; runs go on."""
     from bridge.server import Server
+    from bridge.store.lock import StoreHeldError, held
 
     config = _load(path)
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -98,7 +99,11 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         else:
             click.echo(banner(config, url))
 
-    Server(path, config, ready, log_level, watch=watch).run()
+    try:
+        with held(config.store_url):
+            Server(path, config, ready, log_level, watch=watch).run()
+    except StoreHeldError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()

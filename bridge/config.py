@@ -19,6 +19,7 @@ api_key = "app-..."             # or api_key_env = "DIFY_APP_KEY"
 import ipaddress
 import os
 import tomllib
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -182,6 +183,10 @@ class Limits(_Section):
     """How long a client may take none of what is written for it, before its connection is closed (on Linux)."""
     request_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     """The largest request body."""
+    messages: int = Field(default=10_000, ge=1)
+    """How many messages a request may hold. One of several parts or calls counts as often as it has any."""
+    tools: int = Field(default=1_000, ge=1)
+    """How many tools a request, or an executor, may offer."""
     result_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest result of one call."""
     image_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
@@ -258,9 +263,9 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        models = [app.model for app in self.apps]
-        for model in models:
-            if models.count(model) > 1:
+        models = Counter(app.model for app in self.apps)
+        for model, count in models.items():
+            if count > 1:
                 raise ValueError(f"two apps are named {model!r}: every app needs a model id of its own")
         for app in self.apps:
             if app.auxiliary is not None and app.auxiliary not in models:

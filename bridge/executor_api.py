@@ -24,6 +24,7 @@ from bridge.leases import Lease, Leases
 from bridge.openapi.operation import operation
 from bridge.plugin_api import MAX_WAIT_SECONDS
 from bridge.registry import OfferedTool, Registration, Registry
+from bridge.sizes import check_sizes
 from bridge.ticket_api import TicketBody, ticket_body
 from bridge.validation import checked
 from tools.results import ToolResult
@@ -127,7 +128,9 @@ def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Bl
     blueprint = Blueprint("executor", __name__, url_prefix="/executor/v1/executors")
 
     def body[Model: BaseModel](model: type[Model]) -> Model:
-        return checked(model, json_body(request, config.limits.request_bytes))
+        read = json_body(request, config.limits.request_bytes)
+        check_sizes(read, config.limits)
+        return checked(model, read)
 
     @blueprint.post("")
     @operation("Register an executor and its tools.", body=Registration, answer=Registered)

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -31,14 +32,13 @@ class Registration(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=128, pattern=r"^[^\s/][^\r\n/]*$")
-    tools: list[OfferedTool] = Field(max_length=1000)
+    tools: list[OfferedTool]
     patterns: list[str] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
     concurrency: int = Field(default=4, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _has_distinct_tools(self) -> "Registration":
-        names = [tool.name for tool in self.tools]
-        twice = {name for name in names if names.count(name) > 1}
+        twice = [name for name, count in Counter(tool.name for tool in self.tools).items() if count > 1]
         if twice:
             raise ValueError(f"tools: {', '.join(sorted(twice))} is there twice; every tool needs a name of its own")
         return self

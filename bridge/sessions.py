@@ -31,6 +31,7 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from bridge import openclaw
+from bridge.breath import in_pieces
 from bridge.openclaw import (
     clean_user_text,
     is_continue_instruction,
@@ -273,7 +274,7 @@ def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
 
 def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str]]]:
     """Return who said what, neighbours with the same role together, a text per message."""
-    spoken = [(str(message.get("role")), text) for message in messages if (text := _words(message))]
+    spoken = [(str(message.get("role")), text) for message in in_pieces(messages) if (text := _words(message))]
     return [(role, [text for _, text in texts]) for role, texts in groupby(spoken, key=itemgetter(0))]
 
 

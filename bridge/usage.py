@@ -14,6 +14,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bridge.breath import in_pieces
 from tools.calls import ToolCall
 from tools.definitions import ToolDefinition
 from tools.results import Message, text_of
@@ -49,9 +50,9 @@ def tokens(text: str) -> int:
 
 def prompt_tokens(messages: Iterable[Message], tools: Iterable[ToolDefinition] = ()) -> int:
     """Estimate the tokens of a request's messages and tool definitions, as OpenAI would count them."""
-    definitions = [tool.to_openai()["function"] for tool in tools]
-    offered = tokens(json.dumps(definitions, ensure_ascii=False)) if definitions else 0
-    return _PER_REPLY + offered + sum(_message_tokens(message) for message in messages)
+    definitions = (json.dumps(tool.to_openai()["function"], ensure_ascii=False) for tool in in_pieces(tools))
+    offered = sum(tokens(definition) for definition in definitions)
+    return _PER_REPLY + offered + sum(_message_tokens(message) for message in in_pieces(messages))
 
 
 def estimate(

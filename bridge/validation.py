@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from bridge.breath import breathe
 from bridge.errors import InvalidRequest
 
 
@@ -24,6 +25,7 @@ def checked_query[Model: BaseModel](model: type[Model], query: Mapping[str, str]
 
 
 def _checked[Model: BaseModel](model: type[Model], values: dict[str, Any], *, strict: bool) -> Model:
+    breathe()
     try:
         return model.model_validate(values, strict=strict)
     except ValidationError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
+from bridge.breath import breathe
 from bridge.config import Limits
 from bridge.errors import TooSlow
 
@@ -77,11 +78,21 @@ class TimelyReader:
         self.until: float | None = time.monotonic() + seconds
         self._reader = reader
         self._seconds = seconds
+        self._unbroken = 0
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes. Raises TooSlow, after which gunicorn uses the connection no more."""
         if self.until is None:
-            return bytes(self._reader.read(size))
+            return self._read(size)
         late = TooSlow(f"the request's body did not arrive within {self._seconds:g} s (limits.request_seconds)")
         with gevent.Timeout(max(0.0, self.until - time.monotonic()), late):
-            return bytes(self._reader.read(size))
+            return self._read(size)
+
+    def _read(self, size: int) -> bytes:
+        """Read on. What has arrived already comes without a wait, in pieces so small that many of them take long."""
+        read = bytes(self._reader.read(size))
+        self._unbroken += len(read)
+        if self._unbroken > KERNEL_BYTES:
+            self._unbroken = 0
+            breathe()
+        return read

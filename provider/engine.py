@@ -294,8 +294,10 @@ class Engine:
             return []
         if self._settings.stop_after_tool_calls:
             return []
-        names = tellable(prompt, names_of(prompt.tools)) - self._node_s_names
         drafts = self._response.drafts()
+        if not drafts:
+            return []
+        names = tellable(prompt, names_of(prompt.tools)) - self._node_s_names
         news = self._drafting.news(drafts[:1] if prompt.parallel is False else drafts, names)
         if not news:
             return []

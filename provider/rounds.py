@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from provider.modes.mode import Reply
 from tools.arguments import checked
@@ -99,7 +100,7 @@ def sort_out(
     own: dict[str, ToolResult] = {}
     for call in reply.calls:
         call, problem = _checked(call, tools.get(call.name), cut_off=cut_off, as_written=as_written)
-        problem = reply.problems.get(call.id) or problem or _unknown(call.name, list(tools))
+        problem = reply.problems.get(call.id) or problem or _unknown(call.name, tools)
         if problem:
             own[call.id] = ToolResult(tool_call_id=call.id, output=f"Error: {problem}", is_error=True)
             call = _presentable(call, known=call.name in tools)
@@ -107,10 +108,10 @@ def sort_out(
     return OpenRound(content, calls, own, reasoning or {})
 
 
-def _unknown(name: str, offered: Sequence[str]) -> str | None:
+def _unknown(name: str, offered: Collection[str]) -> str | None:
     if name in offered:
         return None
-    names = ", ".join(offered[:_SHOWN_TOOLS])
+    names = ", ".join(islice(offered, _SHOWN_TOOLS))
     return f"there is no tool {name!r}. " + (f"The tools are: {names}." if names else "There are no tools now.")
 
 

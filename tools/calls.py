@@ -58,17 +58,24 @@ class _Partial:
     id: str = field(default_factory=new_tool_call_id)
     upstream_id: str = ""
     name: str = ""
-    arguments: str = ""
     sound: JsonObjectPrefix = field(default_factory=JsonObjectPrefix)
+    _pieces: list[str] = field(default_factory=list)
+
+    @property
+    def arguments(self) -> str:
+        # Joined when somebody asks: a text that grows by pieces is copied with each of them.
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
 
     def write(self, piece: str) -> None:
-        piece = piece if self.arguments else piece.lstrip()
+        piece = piece if self._pieces else piece.lstrip()
         if piece:
-            self.arguments += piece
+            self._pieces.append(piece)
             self.sound.feed(piece)
 
     def replace(self, whole: str) -> None:
-        self.arguments, self.sound = "", JsonObjectPrefix()
+        self._pieces, self.sound = [], JsonObjectPrefix()
         self.write(whole)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 LONGEST = 64
 
@@ -17,9 +17,11 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
     """
     given = list(dict.fromkeys(names))
     safe = {name: name for name in given if _is_safe(name)}
+    taken = set(safe)
     for name in given:
         if name not in safe:
-            safe[name] = _plain(name, safe)
+            safe[name] = _plain(name, taken)
+            taken.add(safe[name])
     return safe
 
 
@@ -27,9 +29,9 @@ def _is_safe(name: str) -> bool:
     return 0 < len(name) <= LONGEST and not _OTHER.search(name)
 
 
-def _plain(name: str, taken: dict[str, str]) -> str:
+def _plain(name: str, taken: Collection[str]) -> str:
     plain = _OTHER.sub("_", name)
-    if 0 < len(plain) <= LONGEST and plain not in taken and plain not in taken.values():
+    if 0 < len(plain) <= LONGEST and plain not in taken:
         return plain
     mark = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:_MARK]
     return f"{plain[: LONGEST - _MARK - 1]}_{mark}"

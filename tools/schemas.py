@@ -41,10 +41,12 @@ def normalised(parameters: object) -> Schema:
     for word in ("enum", "not", "const", "if", "then", "else"):
         schema.pop(word, None)
     schema["type"] = "object"
-    properties = dict(schema.get("properties") or {})
-    for branch in choices:
+    properties: Schema = dict(schema.get("properties") or {})
+    for branch in reversed(choices):
+        # Of what two branches say of one property, the last counts; what is said beside them comes before both.
         if isinstance(branch, dict):
-            properties = {**(branch.get("properties") or {}), **properties}
+            for name, rule in (branch.get("properties") or {}).items():
+                properties.setdefault(name, rule)
     schema["properties"] = properties
     if "required" in schema:
         schema["required"] = [name for name in schema["required"] if name in properties]

@@ -5,7 +5,7 @@ occurs twice. Clients' histories have all of these, since they compact, retry an
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -26,6 +26,7 @@ def repair(messages: Iterable[Message]) -> list[Message]:
     """
     given = [dict(message) for message in messages]
     used: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
     repaired: list[Message] = []
     position = 0
     while position < len(given):
@@ -48,10 +49,10 @@ def repair(messages: Iterable[Message]) -> list[Message]:
             old = str(call.get("id") or "call")
             short = old if len(old) <= _LONGEST_ID else _shortened(old)
             used[short] += 1
-            new = short if used[short] == 1 else _free_id(short, used)
+            new = short if used[short] == 1 else _free_id(short, used, numbers)
             renamed.append(call | {"id": new})
             waiting = results.get(old)
-            content = text_of(waiting.pop(0).get("content")) if waiting else NO_RESULT
+            content = text_of(waiting.popleft().get("content")) if waiting else NO_RESULT
             answers.append({"role": "tool", "tool_call_id": new, "content": content})
         repaired.append(message | {"tool_calls": renamed, "content": message.get("content") or None})
         repaired.extend(answers)
@@ -65,14 +66,15 @@ def _function_calls(message: Message) -> list[dict[str, Any]]:
     return [call for call in calls if isinstance(call, dict) and (call.get("function") or {}).get("name")]
 
 
-def _results_after(messages: Sequence[Message], start: int) -> dict[str, list[Message]]:
+def _results_after(messages: Sequence[Message], start: int) -> dict[str, deque[Message]]:
     """Collect the tool messages between here and the next assistant message that asks for tools, by call id."""
-    found: dict[str, list[Message]] = {}
-    for message in messages[start:]:
+    found: dict[str, deque[Message]] = {}
+    for position in range(start, len(messages)):
+        message = messages[position]
         if message.get("role") == "assistant" and _function_calls(message):
             break
         if message.get("role") == "tool":
-            found.setdefault(str(message.get("tool_call_id") or "call"), []).append(message)
+            found.setdefault(str(message.get("tool_call_id") or "call"), deque()).append(message)
     return found
 
 
@@ -80,12 +82,15 @@ def _shortened(call_id: str) -> str:
     return f"call{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
 
 
-def _free_id(taken: str, used: Counter[str]) -> str:
-    number = used[taken]
-    while used[f"{taken[:36]}{number}"]:
+def _free_id(taken: str, used: Counter[str], numbers: Counter[str]) -> str:
+    """Return `taken` with a number. `numbers` is where the search for the next one begins: it is never done twice."""
+    beginning = taken[:36]
+    number = max(used[taken], numbers[beginning])
+    while used[f"{beginning}{number}"]:
         number += 1
-    used[f"{taken[:36]}{number}"] += 1
-    return f"{taken[:36]}{number}"
+    used[f"{beginning}{number}"] += 1
+    numbers[beginning] = number + 1
+    return f"{beginning}{number}"
 
 
 def merge(
@@ -104,6 +109,7 @@ def merge(
     """
     if not client:
         return list(node)
+    past_queries = frozenset(past_queries)
     node_system, node_turns, node_last = _parts(node)
     leading = [message for message in client if message.get("role") in _LEADING]
     rest = [

@@ -21,6 +21,7 @@ from bridge.openapi.error import Error
 from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event, Failure
+from bridge.sizes import check_sizes
 
 log = logging.getLogger("clawback.endpoint")
 
@@ -54,6 +55,7 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     )
     def chat_completions() -> Response:
         body = json_body(request, limits.request_bytes)
+        check_sizes(body, limits)
         chat = parse_chat_request(body)
         app = app_of(config, chat.model)
         reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens))

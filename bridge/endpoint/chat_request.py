@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from bridge.breath import breathe
 from bridge.endpoint.ask import Ask
 from bridge.endpoint.chat_messages import ChatMessage, Part
 from bridge.endpoint.legacy import (
@@ -125,6 +126,7 @@ class ChatRequest(Sampling):
 def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
     """Check `body`. Raises InvalidRequest with the field's path."""
     chat = checked(ChatRequest, body)
+    breathe()
     if not chat.messages and not chat.tool_results:
         raise InvalidRequest("messages: there must be at least one message", param="messages")
     return chat

@@ -55,6 +55,7 @@ class ChatStream:
     def __init__(self, model: str, include_usage: bool, form: CallForm = "tools") -> None:
         self._form = form
         self._written: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{random_name(24)}",
             "object": "chat.completion.chunk",
@@ -114,6 +115,7 @@ class ChatStream:
     def _write(self, call_id: str, name: str, arguments: str) -> Iterator[str]:
         """Tell a further piece of a call; its first brings the id and the name."""
         if call_id not in self._written:
+            self._numbers[call_id] = len(self._numbers)
             self._written[call_id] = 0
             function = {"name": name, "arguments": ""}
             yield self._call_delta(call_id, {"id": call_id, "type": "function", "function": function})
@@ -123,7 +125,7 @@ class ChatStream:
         self._written[call_id] += len(arguments)
 
     def _call_delta(self, call_id: str, entry: dict[str, Any]) -> str:
-        return self._delta({"tool_calls": [{"index": list(self._written).index(call_id), **entry}]})
+        return self._delta({"tool_calls": [{"index": self._numbers[call_id], **entry}]})
 
     def _function_call(self, call: ToolCall) -> Iterator[str]:
         yield self._delta({"function_call": {"name": call.name, "arguments": ""}})

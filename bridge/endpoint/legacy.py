@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from bridge.breath import in_pieces
 from bridge.endpoint.chat_messages import AssistantMessage, ChatMessage, FunctionCall, FunctionMessage, Part
 from tools.choices import ToolChoice, named
 from tools.definitions import Function, ToolDefinition
@@ -63,7 +64,7 @@ def modern_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return the messages with tool calls instead of function calls."""
     modern: list[Message] = []
     asked: tuple[str, str] | None = None
-    for position, message in enumerate(messages):
+    for position, message in enumerate(in_pieces(messages)):
         if isinstance(message, AssistantMessage) and message.function_call:
             asked = (message.function_call.name, _made_up_id(position, message.function_call))
             modern.append(_asking(message, asked[1], message.function_call))

@@ -6,9 +6,11 @@ was called and with which arguments (but for some clients of functions), in the 
 """
 
 import json
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from bridge.breath import in_pieces
 from bridge.endpoint.legacy import UNKNOWN_ARGUMENTS
 from bridge.openclaw import last_user_index
 from bridge.sessions import Session, turn_key
@@ -53,20 +55,20 @@ def _run_of(store: Store, turn_key: str) -> RunRow | None:
     return waiting[0] if len(waiting) == 1 else None
 
 
-def _renamed(messages: Sequence[Message], known: Collection[str], ours: list[CallRow]) -> Iterator[Message]:
+def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence[CallRow]) -> Iterator[Message]:
     ids: dict[str, str] = {}
+    waiting = _Waiting(ours)
 
     def renamed(call: dict[str, Any]) -> dict[str, Any]:
         arguments = call["function"]["arguments"]
-        position = next((i for i, row in enumerate(ours) if _is_same(call, row)), None)
-        if call["id"] not in known and position is not None:
-            row = ours.pop(position)
+        row = None if call["id"] in known else waiting.take(call["function"]["name"], arguments)
+        if row is not None:
             ids[call["id"]] = row.id
             arguments = arguments or row.arguments
         function = call["function"] | {"arguments": arguments or "{}"}
         return call | {"id": ids.get(call["id"], call["id"]), "function": function}
 
-    for message in messages:
+    for message in in_pieces(messages):
         calls = message.get("tool_calls")
         if calls:
             yield message | {"tool_calls": [renamed(call) for call in calls]}
@@ -77,13 +79,37 @@ def _renamed(messages: Sequence[Message], known: Collection[str], ours: list[Cal
             yield message
 
 
-def _is_same(call: dict[str, Any], row: CallRow) -> bool:
-    name, arguments = call["function"]["name"], call["function"]["arguments"]
-    return bool(name == row.name and (arguments == UNKNOWN_ARGUMENTS or _value(arguments) == _value(row.arguments)))
+class _Waiting:
+    """Calls that nobody has named yet, in the order in which they were asked for."""
+
+    def __init__(self, rows: Sequence[CallRow]) -> None:
+        self._by_name: dict[str, deque[CallRow]] = {}
+        self._by_call: dict[tuple[str, str], deque[CallRow]] = {}
+        self._taken: set[str] = set()
+        for row in rows:
+            self._by_name.setdefault(row.name, deque()).append(row)
+            self._by_call.setdefault((row.name, _value(row.arguments)), deque()).append(row)
+
+    def take(self, name: str, arguments: str) -> CallRow | None:
+        """Take the first call of this name with these arguments, or with any where they are not known."""
+        unknown = arguments == UNKNOWN_ARGUMENTS
+        rows = self._by_name.get(name) if unknown else self._by_call.get((name, _value(arguments)))
+        while rows:
+            row = rows.popleft()
+            if row.id not in self._taken:
+                self._taken.add(row.id)
+                return row
+        return None
 
 
-def _value(arguments: str) -> Any:
+def _value(arguments: str) -> str:
+    """Return a text that is the same for arguments that mean the same."""
     try:
-        return json.loads(arguments or "{}")
+        return json.dumps(json.loads(arguments or "{}", parse_float=_number), sort_keys=True)
     except (ValueError, RecursionError):
         return arguments
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number

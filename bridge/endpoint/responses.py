@@ -22,6 +22,7 @@ from bridge.endpoint.turns import Reading, Turns
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
 from bridge.runs import Runs
 from bridge.segments import Failure, Segment
+from bridge.sizes import check_messages
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
 
@@ -48,8 +49,11 @@ class ResponseDesk:
     def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
         """Begin the response that `asked` asks for. Raises BridgeError."""
         before = self._before(asked.previous_response_id) if asked.previous_response_id else []
-        items = [self._resolved(item, position) for position, item in enumerate(asked.items)]
+        outputs: dict[str, dict[str, Body]] = {}
+        items = [self._resolved(item, position, outputs) for position, item in enumerate(asked.items)]
         ask = ask_of(asked, dict(body), before, items, app.max_output_tokens)
+        if before:
+            check_messages(len(ask.messages), self._runs.config.limits, "previous_response_id")
         reading = self._turns.respond(headers, app, ask)
         teller = ResponseTeller(new_response_id(), asked.echo())
         kept = asked.store is not False
@@ -181,12 +185,15 @@ class ResponseDesk:
             said += [*items_of(row.input), *_output_items(self._body(row))]
         return chat_messages(said)
 
-    def _resolved(self, item: Item, position: int) -> Item:
+    def _resolved(self, item: Item, position: int, outputs: dict[str, dict[str, Body]]) -> Item:
+        """Return the item, or the one it refers to. `outputs` are those of responses that were looked up before."""
         if not isinstance(item, ItemReference):
             return item
-        found = self._rows.find(response_of_item(item.id) or "")
-        output = self._body(found)["output"] if found else []
-        body = next((body for body in output if body["id"] == item.id), None)
+        named = response_of_item(item.id) or ""
+        if named not in outputs:
+            found = self._rows.find(named)
+            outputs[named] = {body["id"]: body for body in self._body(found)["output"]} if found else {}
+        body = outputs[named].get(item.id)
         if body is None:
             raise InvalidRequest(f"item {item.id!r} is not known", code="item_not_found", param=f"input[{position}].id")
         return _items([body])[0]

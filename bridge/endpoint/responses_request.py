@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from bridge.breath import in_pieces
 from bridge.endpoint.ask import Ask
 from bridge.endpoint.chat_messages import LONGEST_CALL_ID, Part
 from bridge.endpoint.chat_request import FunctionTool
@@ -312,7 +313,7 @@ def ask_of(
 def chat_messages(items: Sequence[Item]) -> list[Message]:
     """Return the items as messages: neighbouring calls, and the text before them, are one assistant message."""
     messages: list[Message] = []
-    for item in items:
+    for item in in_pieces(items):
         match item:
             case MessageItem():
                 messages.append({"role": item.role, "content": _content(item)})

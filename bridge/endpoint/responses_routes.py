@@ -22,6 +22,7 @@ from bridge.json_body import json_body
 from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event
+from bridge.sizes import check_sizes
 from bridge.validation import checked_query
 
 log = logging.getLogger("clawback.endpoint")
@@ -60,6 +61,7 @@ def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     )
     def create() -> Response:
         body = json_body(request, config.limits.request_bytes)
+        check_sizes(body, config.limits)
         asked = parse_responses_request(body)
         opened = desk.open(dict(request.headers), app_of(config, asked.model), asked, body)
         return _answer(runs, desk, config.limits, asked, opened)

@@ -95,10 +95,11 @@ def offer(
 
     `allowed_tools` becomes an offer of those tools alone: upstreams other than OpenAI do not know it.
     """
-    names = names_of(tools)
-    for position, name in enumerate(names):
-        if name in names[:position]:
+    names: dict[str, None] = {}
+    for position, name in enumerate(names_of(tools)):
+        if name in names:
             raise InvalidRequest(f"two tools are named {name!r}", param=f"tools[{position}]")
+        names[name] = None
     match choice:
         case AllowedTools(allowed_tools=allowed):
             return _allowed(tools, allowed.mode, allowed.tools, "tool_choice.allowed_tools.tools")
@@ -117,8 +118,8 @@ def offer(
 def _allowed(
     tools: Sequence[ToolDefinition], mode: Mode, entries: Sequence[NamedTool | FlatNamedTool], path: str
 ) -> tuple[list[ToolDefinition], ToolChoice]:
-    wanted = [entry.name for entry in entries]
-    for position, name in enumerate(wanted):
-        if name not in names_of(tools):
+    names, wanted = set(names_of(tools)), {entry.name for entry in entries}
+    for position, entry in enumerate(entries):
+        if (name := entry.name) not in names:
             raise InvalidRequest(f"tool_choice allows {name!r}, which is not among tools", param=f"{path}[{position}]")
     return [tool for tool in tools if tool.name in wanted], mode

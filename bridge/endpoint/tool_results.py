@@ -7,6 +7,7 @@ A client may send the results of all its turns each time, or results alone witho
 
 from collections.abc import Sequence
 
+from bridge.breath import in_pieces
 from bridge.errors import InvalidRequest
 from bridge.store import Store
 from tools.calls import assistant_message
@@ -23,7 +24,7 @@ def woven(store: Store, messages: Sequence[Message], results: Sequence[ToolResul
     open_results = {result.tool_call_id: result for result in results if result.tool_call_id not in answered}
     transcript: list[Message] = []
     asked: set[str] = set()
-    for message in messages:
+    for message in in_pieces(messages):
         transcript.append(message)
         ids = [call["id"] for call in message.get("tool_calls") or ()]
         asked.update(ids)

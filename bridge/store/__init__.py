@@ -2,6 +2,7 @@
 
 schema      the tables
 store       every statement, each with a sentence above it
+lock        keeps a second bridge away from a SQLite store
 """
 
 from bridge.store.store import Store

@@ -41,10 +41,8 @@ class _Expansion:
         here = {key: self._below(key, part[key], inside, depth + 1) for key in part if key not in _FOLLOWED}
         if isinstance(reference := part.get("$ref"), str):
             here = {**self._referred(reference, inside, depth), **here}
-        for one in list_of(part, "allOf"):
-            more = self.plain(one, inside, depth + 1)
-            here = _folded(here, more) if isinstance(more, dict) else here
-        return here
+        more = [self.plain(one, inside, depth + 1) for one in list_of(part, "allOf")[:_MOST_PARTS]]
+        return _folded([here, *(one for one in more if isinstance(one, dict))])
 
     def _below(self, key: str, value: object, inside: tuple[str, ...], depth: int) -> Any:
         if key in _VALUES:
@@ -60,9 +58,22 @@ class _Expansion:
         return target if isinstance(target, dict) else {}
 
 
-def _folded(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    folded = {**other, **one, "required": [*required_of(one), *required_of(other)]}
-    properties = {**properties_of(other), **properties_of(one)}
+def _folded(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one schema for several that all hold; of what two of them say, the first counts."""
+    if len(parts) == 1:
+        return parts[0]
+    folded: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
+    required: dict[str, None] = {}
+    for part in parts:
+        for key, value in part.items():
+            folded.setdefault(key, value)
+        for name, value in properties_of(part).items():
+            properties.setdefault(name, value)
+        # The same list may stand in many parts, where they refer to one.
+        if len(required) <= _MOST_PARTS:
+            required.update(dict.fromkeys(required_of(part)))
+    folded["required"] = list(required)
     return {**folded, "properties": properties} if properties else folded
 
 

@@ -13,6 +13,7 @@ or by one message each. What is not told apart goes to the first call, and the o
 import hashlib
 import json
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,5 +165,7 @@ def _in_order(found: Sequence[PlainResult], names: Sequence[str]) -> list[PlainR
     """Return the results in the order of the calls: by name where each is named, else as they came."""
     if sorted(result.name for result in found) != sorted(names):
         return list(found)
-    left = list(found)
-    return [left.pop(next(i for i, result in enumerate(left) if result.name == name)) for name in names]
+    left: dict[str, deque[PlainResult]] = {}
+    for result in found:
+        left.setdefault(result.name, deque()).append(result)
+    return [left[name].popleft() for name in names]

@@ -34,8 +34,12 @@ _ENDINGS = {
     "'''": re.compile(r"'''|\\"),
     '"""': re.compile(r'"""|\\'),
 }
+# Each is read once, to the end of the text where it has none: looked for from every quote that would take for ever.
 _STRING = re.compile(
-    r"([A-Za-z]*)('''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")", re.DOTALL
+    r"(?<![A-Za-z])([A-Za-z]*+)("
+    r"'''(?:[^\\']|\\.|'(?!''))*+(?:'''|\\?\Z)|\"\"\"(?:[^\\\"]|\\.|\"(?!\"\"))*+(?:\"\"\"|\\?\Z)|"
+    r"'(?:\\.|[^'\\])*+(?:'|\\?\Z)|\"(?:\\.|[^\"\\])*+(?:\"|\\?\Z))",
+    re.DOTALL,
 )
 _UNKNOWN_ESCAPE = re.compile(
     r"\\(\\|[nrtabfv0'\"\n]|[1-7]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U00(?:0\w|10)[0-9a-fA-F]{4})?"

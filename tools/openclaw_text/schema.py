@@ -1,15 +1,21 @@
-"""Arguments are typed by the tool's JSON schema and checked against it."""
+"""Arguments are typed by the tool's JSON schema and checked against it, as far as tools.schema_walk goes."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from tools.openclaw_text.python_text import BadPythonError, literal
+from tools.schema_walk import Walk
 
 DEPTH_CAP = 32
+_LONGEST_REFERENCE = 1000
+_MOST_FORMS = 64
+_MOST_LOOKED_AT = 256
+_SHOWN_CHARACTERS = 300
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -37,6 +43,9 @@ class Schema:
 
     def __init__(self, parameters: Mapping[str, Any] | None) -> None:
         self._root = parameters if isinstance(parameters, Mapping) else {}
+        # By the identity of the parts of the root, which live as long as it does.
+        self._forms: dict[int, list[Mapping[str, Any]]] = {}
+        self._kinds: dict[int, list[str]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -75,13 +84,20 @@ class Schema:
 
     def types(self, schema: Mapping[str, Any] | None) -> list[str]:
         """The types a value of this `schema` may have, in its order; none when it may have any."""
+        if schema is None:
+            return []
+        if id(schema) not in self._kinds:
+            self._kinds[id(schema)] = self._types(schema)
+        return self._kinds[id(schema)]
+
+    def _types(self, schema: Mapping[str, Any]) -> list[str]:
         found: list[str] = []
         for choice in self._choices(schema):
             stated = choice.get("type")
             if stated is None:
                 stated = _implied(choice)
-            names = [name for name in stated if name in _TYPES] if isinstance(stated, list) else [stated]
-            found += [name for name in names if name in _TYPES and name not in found]
+            names = stated if isinstance(stated, list) else [stated]
+            found += [name for name in dict.fromkeys(map(str, names)) if name in _TYPES and name not in found]
         return found
 
     def read(self, text: str, schema: Mapping[str, Any] | None, *, loose: bool) -> Any:
@@ -93,86 +109,122 @@ class Schema:
         if not types:
             value = _literal(text.strip()) if loose else NO_VALUE
             return text if isinstance(value, NoValue | str) else value
-        for wanted in sorted(types, key=_specific):
-            value = _as_type(text, wanted)
-            if not isinstance(value, NoValue):
-                return self.settle(value, schema)
-        return text
+        value = _as_one_of(text, types)
+        return text if isinstance(value, NoValue) else self.settle(value, schema)
 
-    def settle(self, value: Any, schema: Mapping[str, Any] | None, depth: int = 0) -> Any:
+    def settle(self, value: Any, schema: Mapping[str, Any] | None) -> Any:
         """Give a value, and what is in it, the types of the `schema` where the meaning is the same."""
-        types = self.types(schema)
-        if depth > DEPTH_CAP:
+        return self._settle(value, schema, Walk(self._root), 0)
+
+    def _settle(self, value: Any, schema: Mapping[str, Any] | None, walk: Walk, depth: int) -> Any:
+        if depth > DEPTH_CAP or not (walk.goes_on() and walk.affords(2 + len(self._choices(schema)))):
             return value
+        types = self.types(schema)
         if isinstance(value, str) and types and "string" not in types:
-            value = self.read(value, {"type": types}, loose=False)
+            read = _as_one_of(value, types) if walk.affords(len(value) // 100) else NO_VALUE
+            value = value if isinstance(read, NoValue) else read
         elif isinstance(value, float) and value.is_integer() and types == ["integer"]:
             value = int(value)
         if isinstance(value, dict):
-            return {name: self.settle(item, self.below(schema, name), depth + 1) for name, item in value.items()}
+            return {
+                name: item if walk.over else self._settle(item, self.below(schema, name), walk, depth + 1)
+                for name, item in value.items()
+            }
         if isinstance(value, list):
-            return [self.settle(item, self.items(schema), depth + 1) for item in value]
+            inner = self.items(schema)
+            return [item if walk.over else self._settle(item, inner, walk, depth + 1) for item in value]
         return value
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Type a whole call's arguments."""
-        return {name: self.settle(value, self.of(name)) for name, value in values.items()}
+        walk = Walk(self._root)
+        return {
+            name: value if walk.over else self._settle(value, self.of(name), walk, 0) for name, value in values.items()
+        }
 
     def complaint(self, values: Mapping[str, Any]) -> str | None:
         """Say what is wrong with typed arguments; None when nothing is."""
-        missing = [name for name in self.required if name not in values]
-        if missing:
-            return f"the parameter {missing[0]!r} is required"
+        required = dict.fromkeys(self.required)
+        missing = next((name for name in required if name not in values), None)
+        if missing is not None:
+            return f"the parameter {missing!r} is required"
+        walk = Walk(self._root)
         for name, value in values.items():
+            if walk.over:
+                break
             # A null for a parameter that need not be there says that it is not.
-            absent = value is None and name not in self.required
-            if not absent and (complaint := self._complaint(value, self.of(name), 0)):
+            absent = value is None and name not in required
+            if not absent and (complaint := self._complaint(value, self.of(name), walk, 0)):
                 return f"the parameter {name!r} {complaint}"
         return None
 
-    def _complaint(self, value: Any, schema: Mapping[str, Any] | None, depth: int) -> str | None:
-        if schema is None or depth > DEPTH_CAP:
+    def _complaint(self, value: Any, schema: Mapping[str, Any] | None, walk: Walk, depth: int) -> str | None:
+        choices = self._choices(schema)
+        if not (walk.goes_on() and walk.affords(2 + len(choices))) or schema is None or depth > DEPTH_CAP:
             return None
         types = self.types(schema)
         if types and not any(_is(value, name) for name in types):
             return f"must be of type {' or '.join(types)}"
-        allowed = [item for choice in self._choices(schema) for item in _enum(choice)]
-        if allowed and all(_enum(choice) for choice in self._choices(schema)) and value not in allowed:
-            return f"must be one of {json.dumps(allowed, ensure_ascii=False)}"
+        lists = [_enum(choice) for choice in choices]
+        if lists and all(lists) and walk.affords_comparing(value, sum(map(len, lists))):
+            allowed = [item for each in lists for item in each]
+            if value not in allowed:
+                return f"must be one of {json.dumps(allowed, ensure_ascii=False)[:_SHOWN_CHARACTERS]}"
         if isinstance(value, dict):
-            return self._complaint_about_object(value, schema, depth)
+            return self._complaint_about_object(value, schema, walk, depth)
         if isinstance(value, list):
-            complaints = (self._complaint(item, self.items(schema), depth + 1) for item in value)
+            inner = self.items(schema)
+            looked_at = takewhile(lambda _: not walk.over, value)
+            complaints = (self._complaint(item, inner, walk, depth + 1) for item in looked_at)
             return next((f"has an item that {complaint}" for complaint in complaints if complaint), None)
         return None
 
-    def _complaint_about_object(self, value: dict[str, Any], schema: Mapping[str, Any], depth: int) -> str | None:
+    def _complaint_about_object(
+        self, value: dict[str, Any], schema: Mapping[str, Any], walk: Walk, depth: int
+    ) -> str | None:
         choices = self._choices(schema)
         required = choices[0].get("required") if len(choices) == 1 else None
-        missing = [name for name in required if name not in value] if isinstance(required, list) else []
-        if missing:
-            return f"lacks {missing[0]!r}"
+        if isinstance(required, list) and walk.affords(len(required) // 4):
+            missing = next((name for name in required if isinstance(name, str) and name not in value), None)
+            if missing is not None:
+                return f"lacks {missing!r}"
         for name, item in value.items():
-            if complaint := self._complaint(item, self.below(schema, name), depth + 1):
+            if walk.over:
+                break
+            if complaint := self._complaint(item, self.below(schema, name), walk, depth + 1):
                 return f"has {name!r}, which {complaint}"
         return None
 
-    def _choices(self, schema: Mapping[str, Any] | None, depth: int = 0) -> list[Mapping[str, Any]]:
+    def _choices(self, schema: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
         """Every form that the schema offers: itself, or what its `anyOf` and `$ref` lead to."""
-        if schema is None or depth > DEPTH_CAP:
+        if schema is None:
             return []
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            return self._choices(self._resolve(reference), depth + 1)
-        for word in ("anyOf", "oneOf", "allOf"):
-            offered = schema.get(word)
-            if isinstance(offered, list) and "type" not in schema:
-                return [
-                    form for item in offered if isinstance(item, Mapping) for form in self._choices(item, depth + 1)
-                ]
-        return [schema]
+        if id(schema) not in self._forms:
+            self._forms[id(schema)] = self._offered(schema)
+        return self._forms[id(schema)]
+
+    def _offered(self, schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """List the forms, the first that many of them: what refers to itself offers them without end."""
+        forms: list[Mapping[str, Any]] = []
+        waiting: list[Any] = [schema]
+        for _ in range(_MOST_LOOKED_AT):
+            if not waiting or len(forms) >= _MOST_FORMS:
+                break
+            one = waiting.pop()
+            if not isinstance(one, Mapping):
+                continue
+            reference = one.get("$ref")
+            if isinstance(reference, str):
+                waiting.append(self._resolve(reference))
+            elif "type" not in one and (offered := _first_list(one, "anyOf", "oneOf", "allOf")) is not None:
+                waiting.extend(reversed(offered[:_MOST_LOOKED_AT]))
+            else:
+                forms.append(one)
+        return forms
 
     def _resolve(self, reference: str) -> Mapping[str, Any] | None:
+        if len(reference) > _LONGEST_REFERENCE:
+            return None
         found: Any = self._root
         for step in reference.removeprefix("#").strip("/").split("/"):
             found = found.get(step) if isinstance(found, Mapping) else None
@@ -181,6 +233,15 @@ class Schema:
     def _properties(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         properties = schema.get("properties")
         return properties if isinstance(properties, Mapping) else {}
+
+
+def _first_list(schema: Mapping[str, Any], *words: str) -> list[Any] | None:
+    return next((schema[word] for word in words if isinstance(schema.get(word), list)), None)
+
+
+def _as_one_of(text: str, types: list[str]) -> Any:
+    read = (_as_type(text, wanted) for wanted in sorted(types, key=_specific))
+    return next((value for value in read if not isinstance(value, NoValue)), NO_VALUE)
 
 
 def _implied(schema: Mapping[str, Any]) -> str | list[str] | None:

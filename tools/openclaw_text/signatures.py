@@ -143,7 +143,7 @@ class _Signature:
 
     def _kept(self, schema: Schema, optional: int) -> Iterable[tuple[str, Schema, bool]]:
         """Return the properties to show: all that are required and the first `optional` of the others."""
-        required, properties = required_of(schema), properties_of(schema)
+        required, properties = dict.fromkeys(required_of(schema)), properties_of(schema)
         for name in [*properties, *(name for name in required if name not in properties)]:
             if name not in required:
                 if optional <= 0:

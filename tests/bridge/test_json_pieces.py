@@ -1,0 +1,41 @@
+"""A long body is read in pieces, and means what it means in one."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge import json_pieces
+
+LONG = {"long": "x" * json_pieces.SHORT}
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), ANY, max_size=5), st.sampled_from([None, 1]), st.sampled_from(["utf-8", "utf-16"]))
+def test_a_long_object_is_what_it_was(body: dict[str, Any], indent: int | None, encoding: str) -> None:
+    text = json.dumps(body | LONG, indent=indent, ensure_ascii=encoding == "utf-8")
+    assert json_pieces.loads(text.encode(encoding, "surrogatepass")) == json.loads(text)
+
+
+BROKEN = ["", "]", "{", "}}", '{"a" 1}', '{"a":}', '{"a":1,}', '{"a":[1,]}', '{"a":[1 2]}', '{"a":[}', '{"a":[1}',
+          "{1:2}", '{,"a":1}', '{"a":1 "b":2}', '{"a":[,1]}', '{"a":"\\x"}', '{"a":1} x', '{"a":01}']  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_what_is_broken_is_refused_short_or_long(text: str) -> None:
+    padding = " " * (json_pieces.SHORT + 1)
+    for raw in (text, text + padding, padding + text):
+        with pytest.raises(json.JSONDecodeError):
+            json_pieces.loads(raw.encode())
+
+
+def test_the_last_of_two_values_counts_as_ever() -> None:
+    text = '{"a": 1, "a": [], "long": "' + "x" * json_pieces.SHORT + '"}'
+    assert json_pieces.loads(text.encode())["a"] == []
+    assert json_pieces.loads(b"{}" + b" " * json_pieces.SHORT) == {}
