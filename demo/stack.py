@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bridge import cli
 from bridge.store import Store
 from bridge.tokens import hash_token, new_token
+from demo import box, scripted
 from demo.service import Service
 from tools.ids import random_name
 
@@ -129,7 +131,7 @@ class Stack:
 
     def _start_scripted(self, model: str) -> Upstream:
         api_key = f"sk-{random_name(32)}"
-        self.scripted = self._start("scripted", ["-m", "scripted", "--port", "0", "--api-key", api_key])
+        self.scripted = self._start("scripted", ["-m", scripted.__name__, "--port", "0", "--api-key", api_key])
         return Upstream(self.scripted.ready["base_url"], api_key, model)
 
     def _write_config(
@@ -159,7 +161,7 @@ class Stack:
 
     def _start_bridge(self) -> Service:
         return self._start(
-            "bridge", ["-m", "bridge.cli", "serve", "--json", "--config", str(self.folder / "clawback.toml")]
+            "bridge", ["-m", cli.__name__, "serve", "--json", "--config", str(self.folder / "clawback.toml")]
         )
 
     def _write_credentials(self, more: Mapping[str, str]) -> None:
@@ -179,7 +181,7 @@ class Stack:
 
     def _start_box(self, plugin_folder: Path, options: Sequence[str]) -> Service:
         apps = [f"--app={self._exports[app]}:{key}" for app, key in self._keys.items()]
-        command = ["-m", "box", "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
+        command = ["-m", box.__name__, "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
         return self._start("box", [*command, "--credentials", str(self.folder / "credentials.json"), *options])
 
     def summary(self) -> dict[str, Any]:
