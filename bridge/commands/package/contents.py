@@ -8,6 +8,10 @@ from bridge.commands.package.imported import imported
 # What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
 PROJECT_FOLDER = "bridge/commands/package/plugin/"
 
+# An installed Clawback has the package itself, beside this file: its own copies of the sources import one another by
+# other names.
+BUILT = "clawback.difypkg"
+
 # A folder's files are named by kind, so that caches, editors' leavings and the like never get in.
 PATTERNS = (
     "manifest.yaml",
