@@ -13,12 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import clawback
 import click
 import yaml
 from flask import Flask
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
+import tools.openclaw_text
 import tools.wire
 from bridge.app import create_app
 from bridge.cli import main
@@ -37,6 +39,15 @@ from tools.ticket_states import CallEvent, CallState, TicketState
 ROOT = Path(__file__).resolve().parent.parent
 FILE = Path(__file__).with_suffix(".txt")
 ROOMS = ("bridge", "executor", "provider", "tools")
+
+# What scripts outside this repository find by its name alone, wherever the file stands.
+FOUND = {
+    "*.py": {"Stack", "PluginProcess", "DaemonError"},
+    "bridge_server.py": {
+        *("TOKEN", "serving", "Bridge"),
+        *("Bridge.answers", "Bridge.tickets", "Bridge.changed", "Bridge.settle"),
+    },
+}
 
 # Headers that others defined have no prefix of their own by which one would know them.
 _HEADER = re.compile(
@@ -299,6 +310,34 @@ def _installed() -> Iterator[str]:
     yield f"model {openclaw_tools.PROVIDER}/{openclaw_tools.MODEL}"
 
 
+def _imported() -> Iterator[str]:
+    """Yield what others import: users what the package offers, and scripts that find our parts by their names alone."""
+    yield from (f"clawback.{name}" for name in clawback.__all__)
+    yield from (f"tools.openclaw_text.{name}" for name in tools.openclaw_text.__all__)
+    for pattern, names in FOUND.items():
+        for path in (path for room in (*ROOMS, "demo", "tests") for path in (ROOT / room).rglob(pattern)):
+            yield from (f"{pattern} {name}" for name in names.intersection(_defined(path)))
+
+
+def _defined(path: Path) -> Iterator[str]:
+    """Yield what a module defines, and what its classes do."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+                yield from (f"{name}.{inner}" for each in node.body for inner in _names(each))
+            case _:
+                yield from _names(node)
+
+
+def _names(node: ast.stmt) -> Iterator[str]:
+    match node:
+        case ast.FunctionDef(name=name):
+            yield name
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            yield name
+
+
 SECTIONS: dict[str, Callable[[], Iterator[str]]] = {
     "routes": _routes,
     "operations": _operations,
@@ -318,6 +357,7 @@ SECTIONS: dict[str, Callable[[], Iterator[str]]] = {
     "credentials": _credentials,
     "parameters": _parameters,
     "installed": _installed,
+    "imported": _imported,
 }
 
 
