@@ -23,7 +23,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast, overload
@@ -135,11 +137,26 @@ def load(modules: Iterable[str]) -> PythonTools:
 
 
 def _imported(name: str) -> ModuleType:
-    """Import a module, also one that lies in the current folder, where a command's own script does not look."""
+    """Import a module; one that lies in the current folder comes first, where a command's own script does not look."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return import_module(name)
+    return _beside(name, here) or import_module(name)
+
+
+def _beside(name: str, folder: str) -> ModuleType | None:
+    """Import a module of `folder` whose name something has that runs here already, and that goes on having it."""
+    loaded, found = sys.modules.get(name), None if "." in name else PathFinder.find_spec(name, [folder])
+    if loaded is None or found is None or found.origin in {None, getattr(loaded.__spec__, "origin", None)}:
+        return None
+    spec = spec_from_file_location(
+        f"{name}_of_this_folder", found.origin, submodule_search_locations=found.submodule_search_locations
+    )
+    if spec is None or spec.loader is None:
+        return None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _tools_of(thing: Any) -> list[Tool]:
