@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from box.plugin_process import PluginProcess
+from demo.box.plugin_process import PluginProcess
 from tests.provider.bridge_server import TOKEN, Bridge, serving
 from tests.provider.conftest import run_of
 
@@ -59,7 +59,7 @@ def start_seconds() -> tuple[float, float]:
 
 
 def waiting(count: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "scripted", "--api-key", KEY]
+    command = [sys.executable, "-m", "demo.scripted", "--api-key", KEY]
     plugin = PluginProcess(ROOT)
     with (
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as upstream,

@@ -8,6 +8,7 @@ import click
 
 from bridge import logs, tracing
 from bridge.banner import banner
+from bridge.commands.package.command import package
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.doctor.command import doctor
 from bridge.executors.command import executor
@@ -115,7 +116,7 @@ def token(audience: str) -> None:
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
 
 
-for _command in (executor, status, runs, tail, tickets, approve, deny, init, doctor):
+for _command in (executor, status, runs, tail, tickets, approve, deny, init, doctor, package):
     main.add_command(_command)
 
 

@@ -21,8 +21,6 @@ _REFUSED_INPUT = re.compile(r"(\w+)(?: is required)? in input form")
 
 def client_error(error: dify.DifyError) -> BridgeError:
     """Return the error that a client of the bridge sees."""
-    kind = next(kind.__name__ for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
-    code = re.sub(r"(?<!^)(?=[A-Z])", "_", kind).lower()
     match error:
         case dify.ContextTooLong():
             return ContextTooLong(f"maximum context length exceeded: {error}")
@@ -31,6 +29,6 @@ def client_error(error: dify.DifyError) -> BridgeError:
         case dify.InputRefused() | dify.InvalidInput() if refused := _REFUSED_INPUT.search(error.message):
             return InvalidRequest(str(error), code="invalid_input", param=f"inputs.{refused[1]}")
         case _ if error.waiting_helps:
-            return Unavailable(str(error), code=code, retry_after=error.retry_after or RETRY_SECONDS)
+            return Unavailable(str(error), code=error.code, retry_after=error.retry_after or RETRY_SECONDS)
         case _:
-            return UnprocessableRun(str(error), code=code)
+            return UnprocessableRun(str(error), code=error.code)

@@ -9,4 +9,6 @@ task         what is asked for
 story        tells who sends what to whom, as it happens
 report       what happened, read from the bridge's store
 command      `clawback demo`
+box          Dify in a box: the engine that Dify runs, behind its service API
+scripted     an upstream that does what it is told
 """

@@ -1,15 +1,20 @@
 """Starts the parts on free loopback ports: scripted upstream, bridge, Dify in a box with the plugin process."""
 
+import io
 import json
 import socket
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bridge import cli
+from bridge.commands.package.command import plugin_package
 from bridge.store import Store
 from bridge.tokens import hash_token, new_token
+from demo import box, scripted
 from demo.service import Service
 from tools.ids import random_name
 
@@ -49,7 +54,7 @@ class Stack:
         bridge_keys: Mapping[str, Any] | None = None,
         app_settings: Mapping[str, Any] | None = None,
         each_app: Mapping[str, Mapping[str, Any]] | None = None,
-        plugin_folder: Path = ROOT,
+        plugin_folder: Path | None = None,
         credentials: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
@@ -68,7 +73,7 @@ class Stack:
             self._write_config(bridge_keys or {}, bridge_settings or {}, app_settings or {}, each_app or {})
             self.bridge = self._start_bridge()
             self._write_credentials(credentials or {})
-            self.box = self._start_box(plugin_folder, box_options)
+            self.box = self._start_box(plugin_folder or _plugin(folder), box_options)
         except BaseException:
             self.stop()
             raise
@@ -129,7 +134,7 @@ class Stack:
 
     def _start_scripted(self, model: str) -> Upstream:
         api_key = f"sk-{random_name(32)}"
-        self.scripted = self._start("scripted", ["-m", "scripted", "--port", "0", "--api-key", api_key])
+        self.scripted = self._start("scripted", ["-m", scripted.__name__, "--port", "0", "--api-key", api_key])
         return Upstream(self.scripted.ready["base_url"], api_key, model)
 
     def _write_config(
@@ -159,7 +164,7 @@ class Stack:
 
     def _start_bridge(self) -> Service:
         return self._start(
-            "bridge", ["-m", "bridge.cli", "serve", "--json", "--config", str(self.folder / "clawback.toml")]
+            "bridge", ["-m", cli.__name__, "serve", "--json", "--config", str(self.folder / "clawback.toml")]
         )
 
     def _write_credentials(self, more: Mapping[str, str]) -> None:
@@ -179,7 +184,7 @@ class Stack:
 
     def _start_box(self, plugin_folder: Path, options: Sequence[str]) -> Service:
         apps = [f"--app={self._exports[app]}:{key}" for app, key in self._keys.items()]
-        command = ["-m", "box", "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
+        command = ["-m", box.__name__, "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
         return self._start("box", [*command, "--credentials", str(self.folder / "credentials.json"), *options])
 
     def summary(self) -> dict[str, Any]:
@@ -192,6 +197,15 @@ class Stack:
             "dify_url": self.dify_url,
             "upstream_url": self.upstream.base_url,
         }
+
+
+def _plugin(folder: Path) -> Path:
+    """Return a folder that is the plugin: the checkout, or else what an installed Clawback brings, unpacked."""
+    if (ROOT / "manifest.yaml").exists():
+        return ROOT
+    with zipfile.ZipFile(io.BytesIO(plugin_package())) as package:
+        package.extractall(folder / "plugin")
+    return folder / "plugin"
 
 
 def _toml(value: Any) -> str:

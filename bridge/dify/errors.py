@@ -38,8 +38,12 @@ MAX_TEXT = 600
 
 
 class DifyError(Exception):
-    """Something went wrong between the bridge and Dify. `message` says what, `advice` what to change."""
+    """Something went wrong between the bridge and Dify. `message` says what, `advice` what to change.
 
+    `code` is public: clients and metrics are told it. Every kind has its own, so that none changes with a class's name.
+    """
+
+    code = "dify_error"
     advice = ""
     waiting_helps = False
 
@@ -53,6 +57,7 @@ class DifyError(Exception):
 class Unreachable(DifyError):
     """No connection: the request did not arrive."""
 
+    code = "unreachable"
     advice = "Check that Dify is running and that the app's base_url names it."
     waiting_helps = True
 
@@ -60,6 +65,7 @@ class Unreachable(DifyError):
 class NoAnswer(DifyError):
     """The request went out and no answer came: a run may have begun."""
 
+    code = "no_answer"
     advice = "Dify may be overloaded or restarting; look into the log of its api service if this goes on."
     waiting_helps = True
 
@@ -67,6 +73,7 @@ class NoAnswer(DifyError):
 class StreamBroke(DifyError):
     """A run's events ended before the run did."""
 
+    code = "stream_broke"
     advice = "Dify's api or worker was restarted, or a proxy in front of it cut the connection."
     waiting_helps = True
 
@@ -74,36 +81,42 @@ class StreamBroke(DifyError):
 class NotDify(DifyError):
     """Something answers at base_url, but not Dify's service API."""
 
+    code = "not_dify"
     advice = "Set the app's base_url to the address that Dify shows under API Access; it usually ends in /v1."
 
 
 class BadKey(DifyError):
     """Dify does not know the app's key."""
 
+    code = "bad_key"
     advice = "Create a key in Dify under the app's API Access and set it as the app's api_key."
 
 
 class AppUnavailable(DifyError):
     """The app cannot be used through its API."""
 
+    code = "app_unavailable"
     advice = "Open the app in Dify, publish it as a chatflow, and switch its API on."
 
 
 class ConversationGone(DifyError):
     """This user has no such conversation."""
 
+    code = "conversation_gone"
     advice = "Start a new conversation."
 
 
 class InvalidInput(DifyError):
     """Dify refuses the request as it is."""
 
+    code = "invalid_input"
     advice = "Compare the app's `inputs` in the bridge's configuration with the Start node's variables."
 
 
 class TooManyRequests(DifyError):
     """Dify has no room for another run of this app."""
 
+    code = "too_many_requests"
     advice = "Wait, or raise the app's limit of concurrent requests in Dify."
     waiting_helps = True
 
@@ -111,6 +124,7 @@ class TooManyRequests(DifyError):
 class ServerError(DifyError):
     """Dify itself failed."""
 
+    code = "server_error"
     advice = "Look into the log of Dify's api service."
     waiting_helps = True
 
@@ -118,18 +132,21 @@ class ServerError(DifyError):
 class RunFailed(DifyError):
     """The run began, and a node or Dify ended it."""
 
+    code = "run_failed"
     advice = "Dify's run history of the app shows the node that failed."
 
 
 class ContextTooLong(RunFailed):
     """The prompt does not fit the model."""
 
+    code = "context_too_long"
     advice = "Shorten the conversation, or choose a model with a larger context."
 
 
 class RateLimited(RunFailed):
     """The upstream asks to slow down."""
 
+    code = "rate_limited"
     advice = "Wait, or raise the limit at the model's provider."
     waiting_helps = True
 
@@ -137,36 +154,42 @@ class RateLimited(RunFailed):
 class QuotaUsedUp(RunFailed):
     """The upstream's or Dify's quota is used up."""
 
+    code = "quota_used_up"
     advice = "Top up the quota at the model's provider, or choose another model in the app."
 
 
 class CredentialsRefused(RunFailed):
     """The upstream refuses the model's credentials."""
 
+    code = "credentials_refused"
     advice = "Correct the credentials in Dify under Settings, Model Provider."
 
 
 class ModelMissing(RunFailed):
     """A node's model, provider or plugin is not there."""
 
+    code = "model_missing"
     advice = "Install the plugin in this Dify workspace, set its credentials, and choose its model in the node."
 
 
 class KilledByTimeout(RunFailed):
     """One model call lasted longer than Dify's plugin daemon allows (600 s unless changed)."""
 
+    code = "killed_by_timeout"
     advice = "Lower the node's callback_wait_seconds, or raise PLUGIN_MAX_EXECUTION_TIMEOUT and PLUGIN_DAEMON_TIMEOUT."
 
 
 class RanTooLong(RunFailed):
     """The whole run lasted longer than Dify allows (1200 s unless changed)."""
 
+    code = "ran_too_long"
     advice = "Lower the nodes' callback_wait_seconds, or raise WORKFLOW_MAX_EXECUTION_TIME and APP_MAX_EXECUTION_TIME."
 
 
 class UpstreamUnavailable(RunFailed):
     """The upstream, the plugin or its daemon is out of reach."""
 
+    code = "upstream_unavailable"
     advice = "Check the model's provider and Dify's plugin daemon."
     waiting_helps = True
 
@@ -174,12 +197,14 @@ class UpstreamUnavailable(RunFailed):
 class RequestRefused(RunFailed):
     """The upstream refuses the request as it is."""
 
+    code = "request_refused"
     advice = "Compare the node's parameters with what the model accepts."
 
 
 class InputRefused(RunFailed):
     """The app's Start node refuses the inputs."""
 
+    code = "input_refused"
     advice = InvalidInput.advice
 
 

@@ -65,7 +65,10 @@ def _worker_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("modules", metavar="[MODULE]...", nargs=-1)
 @_worker_options
 def python(modules: Sequence[str], **options: Any) -> None:
-    """Run functions that are decorated with @tool: those of each MODULE, or those that installed packages offer."""
+    """Run functions that are decorated with @tool (from clawback import tool).
+
+    Those of each MODULE, which may lie in this folder; without one, those that installed packages offer.
+    """
     from bridge.executors import python_tools
 
     _work("python", lambda: python_tools.load(modules), **options)

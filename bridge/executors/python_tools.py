@@ -1,6 +1,6 @@
 '''Functions as tools.
 
-    from bridge.executors import tool
+    from clawback import tool
 
     @tool(read_only=True)
     def weather(city: str, days: int = 1) -> str:
@@ -20,9 +20,13 @@ import asyncio
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast, overload
 
@@ -120,7 +124,7 @@ def load(modules: Iterable[str]) -> PythonTools:
     found: list[Tool] = []
     for name in names:
         try:
-            found.extend(_tools_of(import_module(name)))
+            found.extend(_tools_of(_imported(name)))
         except ImportError as error:
             raise ToolboxError(f"the module {name} cannot be imported: {error}") from None
     if not names:
@@ -128,8 +132,31 @@ def load(modules: Iterable[str]) -> PythonTools:
             found.extend(_tools_of(entry.load()))
     if not found:
         where = ", ".join(names) or f"the entry points of the group {GROUP}"
-        raise ToolboxError(f"there is no tool in {where}: decorate a function with @tool of bridge.executors")
+        raise ToolboxError(f"there is no tool in {where}: decorate a function with @tool (from clawback import tool)")
     return PythonTools(found)
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module; one that lies in the current folder comes first, where a command's own script does not look."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return _beside(name, here) or import_module(name)
+
+
+def _beside(name: str, folder: str) -> ModuleType | None:
+    """Import a module of `folder` whose name something has that runs here already, and that goes on having it."""
+    loaded, found = sys.modules.get(name), None if "." in name else PathFinder.find_spec(name, [folder])
+    if loaded is None or found is None or found.origin in {None, getattr(loaded.__spec__, "origin", None)}:
+        return None
+    spec = spec_from_file_location(
+        f"{name}_of_this_folder", found.origin, submodule_search_locations=found.submodule_search_locations
+    )
+    if spec is None or spec.loader is None:
+        return None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _tools_of(thing: Any) -> list[Tool]:

@@ -59,7 +59,7 @@ class DoctorRun:
         command = [
             sys.executable,
             "-m",
-            "bridge.page.doctor_process",
+            f"{__package__}.doctor_process",
             str(path),
             *([] if with_probe else ["--no-probe"]),
         ]

@@ -166,7 +166,7 @@ calls = Table(
     Column("images", Text, nullable=True, doc="the URLs of the result's images"),
     Column("digest", String(64), nullable=True, doc="of the result as it was sent, before it was shortened"),
     Column("resolved_at", Float, nullable=True),
-    Column("state", String(20), nullable=False, doc="tools.ticket_states.CallState"),
+    Column("state", String(20), nullable=False, doc="a CallState of tools.ticket_states"),
     Column("verdict", Text, nullable=False, default="", doc="which rule of the policy decided"),
     Column("asked", Text, nullable=True, doc="the model's own arguments, where a person changed them"),
     Column("decide_until", Float, nullable=True),

@@ -58,7 +58,7 @@ class Watching:
         """Count the runs that are kept, by state."""
         with self._transaction() as connection:
             rows = connection.execute(select(t.runs.c.state, func.count()).group_by(t.runs.c.state))
-            return dict(rows.tuples().all())
+            return dict(rows.all())
 
     def waiting(self) -> Waiting:
         """Count what waits, and say since when."""

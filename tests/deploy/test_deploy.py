@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bridge.cli import main
+from bridge.commands.package.contents import package_contents
 from bridge.config import Config, Limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,9 +35,11 @@ def test_the_image_is_built_from_what_it_needs_and_nothing_else() -> None:
     assert rules[0] == "*"
     let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wheel = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
     needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
-    assert let_in == wheel | needed
+    made_by = {Path(hook["path"]).parent.as_posix(), "examples"}
+    plugin = {path.relative_to(ROOT).parts[0] for path in package_contents(ROOT).values()}
+    assert let_in == {*hook["rooms"], *needed, *made_by, *plugin}
     assert all((ROOT / name).exists() for name in let_in)
     secrets = [".env", ".git", ".venv", ".cache", "clawback.toml", "credentials.json"]
     assert not [name for name in secrets if any(fnmatch.fnmatch(name, pattern) for pattern in let_in)]

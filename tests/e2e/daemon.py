@@ -76,7 +76,7 @@ class Daemon:
 
     @property
     def address(self) -> str:
-        """What `python -m box --daemon` takes."""
+        """What `python -m demo.box --daemon` takes."""
         return f"{self.url},{self.key},{WORKSPACE}"
 
     @property

@@ -11,7 +11,7 @@ import yaml
 
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
-from tests.box.exports import LLM, as_workflow, data, with_inputs, write
+from tests.demo.box.exports import LLM, as_workflow, data, with_inputs, write
 from tests.e2e.conftest import call, upstream_log, workflow_runs
 from tests.e2e.wire import Wire, asking, header, request, session_lines
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from box.config import DaemonAddress
-from box.errors import DaemonError
-from box.plugin_daemon import PluginDaemon
+from bridge.commands.package.archive import archive
+from bridge.commands.package.contents import package_contents
+from demo.box.config import DaemonAddress
+from demo.box.errors import DaemonError
+from demo.box.plugin_daemon import PluginDaemon
 from demo.client import Client, Outcome
 from demo.local_tools import LocalTools
 from demo.stack import ROOT, Stack
-from package.archive import archive
-from package.contents import package_contents
 from tests.e2e.conftest import call
 from tests.e2e.daemon import PLUGIN, WORKSPACE, Daemon, missing, wait_until
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from demo import openclaw, task
+from demo.scripted.text_formats import FORMATS
 from demo.stack import Stack
-from scripted.text_formats import FORMATS
 from tests.e2e.conftest import MakeClient, call, export_with, upstream_log, workflow_runs
 from tools.openclaw_text.families import FAMILIES, family_of
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from box.errors import DaemonError
-from box.plugin_process import PluginProcess
+from demo.box.errors import DaemonError
+from demo.box.plugin_process import PluginProcess
 from tests.provider.bridge_server import TOKEN, Bridge, serving
 from tools.definitions import Function, ToolDefinition
 from tools.wire import AttachResponse
@@ -27,7 +27,7 @@ KEY = "sk-upstream-0123456789abcdef"
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[dict[str, Any]]:
     """The scripted upstream: its ready line, with `base_url` and `log_url`."""
-    command = [sys.executable, "-m", "scripted", "--api-key", KEY]
+    command = [sys.executable, "-m", "demo.scripted", "--api-key", KEY]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout

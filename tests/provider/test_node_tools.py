@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from demo.scripted.text_formats import FORMATS
 from provider import carried
 from provider.events import CallUpstream, Finish, OpenTicket
 from provider.modes.openclaw_text import OpenclawText
 from provider.prompt import split_rounds
-from scripted.text_formats import FORMATS
 from tests.provider.bridge_server import Bridge
 from tests.provider.conftest import Dify, run_of
 from tests.provider.play import NODE, TOOLS, Play, asks, attached, says, tool

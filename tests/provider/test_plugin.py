@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from box.errors import DaemonError
-from scripted.text_formats import FORMATS
+from demo.box.errors import DaemonError
+from demo.scripted.text_formats import FORMATS
 from tests.provider.bridge_server import Bridge, serving, wait_until
 from tests.provider.conftest import KEY, Dify, run_of, started_plugin
 

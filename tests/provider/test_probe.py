@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from demo.scripted.vendors import QUIRKS
 from provider import capabilities as known
 from provider import refused_fields
 from provider.capabilities import Findings, capabilities
@@ -16,7 +17,6 @@ from provider.modes.openclaw_text import OpenclawText
 from provider.probe import find_out
 from provider.settings import NodeSettings
 from provider.validation import upstream_problem
-from scripted.vendors import QUIRKS
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import KEY, Dify
 

@@ -49,7 +49,7 @@ def bright(sdk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     folder = tmp_path_factory.mktemp("frameworks")
     key = "sk-frameworks"
     scripted = Service(
-        "scripted", [sys.executable, "-m", "scripted", "--port", "0", "--api-key", key], folder / "scripted.log"
+        "scripted", [sys.executable, "-m", "demo.scripted", "--port", "0", "--api-key", key], folder / "scripted.log"
     )
     upstream = BrightUpstream(scripted.ready["base_url"], ANSWERS)
     try:

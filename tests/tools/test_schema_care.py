@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from scripted.strict_tools import check_object_schema
+from demo.scripted.strict_tools import check_object_schema
 from tools.arguments import checked
 from tools.definitions import ToolDefinition
 from tools.json_repair import repaired

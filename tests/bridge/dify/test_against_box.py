@@ -10,8 +10,8 @@ import pytest
 
 from bridge.dify import DifyClient, InputField, errors, events
 from bridge.dify.events import Event
-from tests.box import exports
-from tests.box.running import EXAMPLES, RunningBox, started
+from tests.demo.box import exports
+from tests.demo.box.running import EXAMPLES, RunningBox, started
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from bridge.app import create_app
 from bridge.config import parse
 from bridge.tokens import hash_token
 from demo.stack import ROOT
-from tests.box import exports
-from tests.box.running import EXAMPLES, RunningBox
-from tests.box.running import started as box_started
 from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finished, plain, problem, started
+from tests.demo.box import exports
+from tests.demo.box.running import EXAMPLES, RunningBox
+from tests.demo.box.running import started as box_started
 
 TOKEN = {"Authorization": "Bearer t"}
 TOOL = {"type": "function", "function": {"name": "read"}}

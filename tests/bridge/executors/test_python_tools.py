@@ -1,6 +1,8 @@
 """A decorated function is a tool: its schema follows from its hints, its errors are results."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,3 +64,30 @@ def test_a_module_that_cannot_be_used_says_so() -> None:
         load(["no_such_module"])
     with pytest.raises(ToolboxError, match="decorate a function"):
         load(["json"])
+
+
+SOURCE = "from clawback import tool\n\n@tool\ndef lamp(on: bool) -> str:\n    return str(on)\n"
+
+
+def test_a_module_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_this_folder.py").write_text(SOURCE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ToolboxError, match="of_this_folder cannot be imported"):
+        load(["of_this_folder"])
+    monkeypatch.chdir(tmp_path)
+    assert [each["function"]["name"] for each in load(["of_this_folder"]).definitions()] == ["lamp"]
+
+
+@pytest.mark.parametrize("name", ["tools", "bridge", "json"])
+def test_it_may_have_the_name_of_something_that_runs_here(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sys.modules.get(name)
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from .lamps import lamp\n" if name == "bridge" else SOURCE)
+    (folder / "lamps.py").write_text(SOURCE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert [each["function"]["name"] for each in load([name]).definitions()] == ["lamp"]
+    assert sys.modules.get(name) is before

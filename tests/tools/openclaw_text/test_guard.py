@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripted.text_formats import FORMATS
+from demo.scripted.text_formats import FORMATS
 from tools.openclaw_text import formats
 from tools.openclaw_text.guard import WORD_JOINER, TextGuard
 from tools.openclaw_text.patterns import Pattern, whole

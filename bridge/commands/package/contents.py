@@ -1,0 +1,47 @@
+"""Which files belong in the plugin's package, and under what names."""
+
+from pathlib import Path
+
+from bridge.commands.package.errors import PackageError
+from bridge.commands.package.imported import imported
+
+# What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
+PROJECT_FOLDER = "bridge/commands/package/plugin/"
+
+# An installed Clawback has the package itself, beside this file: its own copies of the sources import one another by
+# other names.
+BUILT = "clawback.difypkg"
+
+# A folder's files are named by kind, so that caches, editors' leavings and the like never get in.
+PATTERNS = (
+    "manifest.yaml",
+    "main.py",
+    "LICENSE",
+    "PRIVACY.md",
+    "README.md",
+    "_assets/*.svg",
+    "provider/**/*.py",
+    "provider/**/*.yaml",
+    f"{PROJECT_FOLDER}pyproject.toml",
+    f"{PROJECT_FOLDER}requirements.txt",
+    f"{PROJECT_FOLDER}uv.lock",
+)
+
+# Translations of README.md; a package is complete without them.
+OPTIONAL_PATTERNS = ("readme/README_*.md",)
+
+
+def package_contents(root: Path) -> dict[str, Path]:
+    """The package's files: their names in it and where they are under `root`, a checkout.
+
+    Raises PackageError where something that every package needs is missing.
+    """
+    contents: dict[str, Path] = {}
+    for pattern in (*PATTERNS, *OPTIONAL_PATTERNS):
+        found = [path for path in root.glob(pattern) if path.is_file()]
+        if not found and pattern not in OPTIONAL_PATTERNS:
+            raise PackageError(f"{root} has no {pattern}. Run this in a checkout of Clawback.")
+        contents |= {path.relative_to(root).as_posix().removeprefix(PROJECT_FOLDER): path for path in found}
+    # The bridge uses modules of `tools` that the plugin does not.
+    sources = [path for path in contents.values() if path.suffix == ".py"]
+    return contents | {path.relative_to(root).as_posix(): path for path in imported(root, sources)}

@@ -1,0 +1,68 @@
+"""What only the box has: a look inside for tests, and an owner's switches.
+
+Differs from Dify: there is nothing like it. It asks for no key, since the box serves its own machine alone.
+"""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict
+from werkzeug.exceptions import NotFound
+
+from demo.box import http_errors
+from demo.box.access import Access
+from demo.box.plugin_daemon import PluginDaemon
+from demo.box.plugin_process import PluginProcess
+from demo.box.store import Store, WorkflowRun
+
+
+class Switches(BaseModel):
+    """What an app's owner can switch in Dify."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enable_api: bool | None = None
+    published: bool | None = None
+
+
+def create_blueprint(access: Access, store: Store, process: PluginProcess | PluginDaemon) -> Blueprint:
+    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}."""
+    blueprint = Blueprint("box", __name__, url_prefix="/box")
+    http_errors.register(blueprint)
+
+    @blueprint.get("/state")
+    def state() -> Response:
+        runs = [_run_fields(run) for run in store.runs()]
+        return jsonify(
+            {"plugin": {"pid": process.pid, "starts": process.starts}, "runs": runs, "uploads": store.uploads()}
+        )
+
+    @blueprint.get("/plugin/log")
+    def plugin_log() -> Response:
+        return jsonify({"lines": list(process.log)})
+
+    @blueprint.post("/apps/<name>")
+    def switch(name: str) -> Response:
+        app = next((each for each in access.apps if each.name == name), None)
+        if app is None:
+            raise NotFound(f"No app is named {name}")
+        wanted = Switches.model_validate(request.get_json())
+        app.enable_api = app.enable_api if wanted.enable_api is None else wanted.enable_api
+        app.published = app.published if wanted.published is None else wanted.published
+        return jsonify({"enable_api": app.enable_api, "published": app.published})
+
+    return blueprint
+
+
+def _run_fields(run: WorkflowRun) -> dict[str, Any]:
+    return {
+        "workflow_run_id": run.id,
+        "task_id": run.task_id,
+        "app": run.app_name,
+        "user": run.end_user.session_id,
+        "end_user_id": run.end_user.id,
+        "conversation_id": run.conversation_id,
+        "status": run.status,
+        "error": run.error,
+        "nodes": run.nodes,
+    }

@@ -1,0 +1,147 @@
+"""One execution of an app's graph by graphon, set up as Dify sets it up.
+
+Sources: core/app/apps/advanced_chat/app_runner.py, core/workflow/workflow_entry.py.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from graphon.entities.graph_init_params import GraphInitParams
+from graphon.graph.graph import Graph
+from graphon.graph_engine.command_channels import InMemoryChannel
+from graphon.graph_engine.config import GraphEngineConfig
+from graphon.graph_engine.filters import ResponseStreamFilter, filter_graph_events
+from graphon.graph_engine.filters.base import GraphEventFilterContext
+from graphon.graph_engine.graph_engine import GraphEngine
+from graphon.graph_engine.layers.execution_limits import ExecutionLimitsLayer
+from graphon.graph_events.base import GraphEngineEvent
+from graphon.graph_events.graph import GraphRunFailedEvent
+from graphon.runtime.graph_runtime_state import GraphRuntimeState
+from graphon.runtime.variable_pool import VariablePool
+
+from demo.box.app_export import App
+from demo.box.config import Limits
+from demo.box.model import Caller, ModelCatalogue
+from demo.box.node_factory import BoxNodeFactory
+from demo.box.ready_queue import PatientReadyQueue
+from demo.box.store import Message
+
+logger = logging.getLogger(__name__)
+
+# Dify's defaults (GRAPH_ENGINE_*): three workers that are never scaled down below.
+_WORKERS = GraphEngineConfig(min_workers=3, max_workers=10, scale_up_threshold=3, scale_down_idle_time=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one execution starts from. `system` and `conversation` hold the `sys.*` and `conversation.*` variables."""
+
+    system: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    conversation: Mapping[str, Any]
+    messages: Callable[[], list[Message]] | None
+
+
+class Execution:
+    """An app's graph, ready to run once. Raises ValueError when a node cannot be built."""
+
+    def __init__(self, app: App, turn: Turn, models: ModelCatalogue, caller: Caller, limits: Limits) -> None:
+        graph_config = deepcopy(app.graph)
+        self.state = GraphRuntimeState(
+            variable_pool=_variables(app, turn), start_at=time.time(), ready_queue=PatientReadyQueue()
+        )
+        parameters = GraphInitParams(
+            workflow_id=app.workflow_id, graph_config=graph_config, run_context={}, call_depth=0
+        )
+
+        def nodes(parameters: GraphInitParams, state: GraphRuntimeState) -> BoxNodeFactory:
+            return BoxNodeFactory(
+                graph_init_params=parameters,
+                graph_runtime_state=state,
+                models=models,
+                caller=caller,
+                messages=turn.messages,
+            )
+
+        self._engine = GraphEngine(
+            workflow_id=app.workflow_id,
+            graph=Graph.init(
+                graph_config=graph_config, node_factory=nodes(parameters, self.state), root_node_id=app.root_node_id
+            ),
+            graph_runtime_state=self.state,
+            command_channel=InMemoryChannel(),
+            config=_WORKERS,
+            child_engine_builder=_ChildEngines(nodes),
+        )
+        self._engine.layer(ExecutionLimitsLayer(max_steps=limits.workflow_steps, max_time=limits.workflow_seconds))
+
+    def events(self) -> Iterator[GraphEngineEvent]:
+        """Run the graph. The last event says how it ended; a failure is an event, not an exception."""
+        context = GraphEventFilterContext.from_engine(self._engine)
+        try:
+            yield from filter_graph_events(self._engine.run(), context=context, filters=[ResponseStreamFilter()])
+        except Exception as error:
+            logger.debug("a run failed", exc_info=True)
+            yield GraphRunFailedEvent(error=str(error))
+
+    def abort(self, reason: str) -> None:
+        """Ask the engine to end. It notices within 0.2 s; a node that is calling its model goes on unheard."""
+        self._engine.request_abort(reason)
+
+    def conversation_variables(self, names: Mapping[str, Any]) -> dict[str, Any]:
+        """The conversation variables as they now are."""
+        values = {name: self.state.variable_pool.get(("conversation", name)) for name in names}
+        return {name: value.to_object() for name, value in values.items() if value is not None}
+
+
+class _ChildEngines:
+    """Makes the engine of each round of an iteration or a loop. Source: core/workflow/workflow_entry.py."""
+
+    def __init__(self, nodes: Callable[[GraphInitParams, GraphRuntimeState], BoxNodeFactory]) -> None:
+        self._nodes = nodes
+
+    def build_child_engine(
+        self,
+        *,
+        workflow_id: str,
+        graph_init_params: GraphInitParams,
+        parent_graph_runtime_state: GraphRuntimeState,
+        root_node_id: str,
+        variable_pool: VariablePool | None = None,
+    ) -> GraphEngine:
+        """Return an engine that begins at the container's first node."""
+        state = GraphRuntimeState(
+            variable_pool=variable_pool or parent_graph_runtime_state.variable_pool,
+            start_at=time.perf_counter(),
+            ready_queue=PatientReadyQueue(),
+        )
+        graph = Graph.init(
+            graph_config=graph_init_params.graph_config,
+            node_factory=self._nodes(graph_init_params, state),
+            root_node_id=root_node_id,
+        )
+        return GraphEngine(
+            workflow_id=workflow_id,
+            graph=graph,
+            graph_runtime_state=state,
+            command_channel=InMemoryChannel(),
+            config=_WORKERS,
+            child_engine_builder=self,
+        )
+
+
+def _variables(app: App, turn: Turn) -> VariablePool:
+    pool = VariablePool()
+    for namespace, values in (
+        ("sys", turn.system),
+        ("env", app.environment),
+        ("conversation", turn.conversation),
+        (app.root_node_id, turn.inputs),
+    ):
+        for name, value in values.items():
+            pool.add((namespace, name), value)
+    return pool

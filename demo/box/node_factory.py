@@ -1,0 +1,161 @@
+"""Builds a graph's nodes as Dify does: model nodes get the plugin's model and the conversation's memory.
+
+Everything else is graphon's own factory.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+from graphon.dsl.entities import DslCredentials
+from graphon.dsl.node_factory import SlimDslNodeFactory
+from graphon.entities.graph_config import NodeConfigDict
+from graphon.entities.graph_init_params import GraphInitParams
+from graphon.enums import BuiltinNodeTypes
+from graphon.model_runtime.entities.llm_entities import LLMMode
+from graphon.model_runtime.entities.message_entities import PromptMessage
+from graphon.nodes.base.node import Node
+from graphon.nodes.iteration.iteration_node import IterationNode
+from graphon.nodes.iteration.iteration_start_node import IterationStartNode
+from graphon.nodes.llm import LLMNode, LLMNodeData
+from graphon.nodes.loop.loop_end_node import LoopEndNode
+from graphon.nodes.loop.loop_node import LoopNode
+from graphon.nodes.loop.loop_start_node import LoopStartNode
+from graphon.nodes.parameter_extractor.entities import ParameterExtractorNodeData
+from graphon.nodes.parameter_extractor.parameter_extractor_node import ParameterExtractorNode
+from graphon.nodes.question_classifier import (
+    QuestionClassifierNode,
+    QuestionClassifierNodeData,
+    QuestionClassifierNodeDependencies,
+)
+from graphon.runtime.graph_runtime_state import GraphRuntimeState
+
+from demo.box.memory import ConversationMemory
+from demo.box.model import Caller, ModelCatalogue, PluginModel
+from demo.box.store import Message
+from demo.box.templates import JinjaRenderer, NoFiles
+
+
+class SavedPrompts:
+    """A node's prompt messages as Dify keeps them in `process_data`."""
+
+    def serialize(self, *, model_mode: LLMMode, prompt_messages: Sequence[PromptMessage]) -> object:
+        """One `{role, text, files}` for each message. Differs from Dify: `files` is always empty."""
+        return [{"role": each.role.value, "text": each.get_text_content(), "files": []} for each in prompt_messages]
+
+
+class BoxNodeFactory:
+    """The factory of one run. `messages` is None where there is no conversation, and so no memory."""
+
+    def __init__(
+        self,
+        *,
+        graph_init_params: GraphInitParams,
+        graph_runtime_state: GraphRuntimeState,
+        models: ModelCatalogue,
+        caller: Caller,
+        messages: Callable[[], list[Message]] | None,
+    ) -> None:
+        self._other_nodes = SlimDslNodeFactory(
+            graph_config=graph_init_params.graph_config,
+            graph_init_params=graph_init_params,
+            graph_runtime_state=graph_runtime_state,
+            credentials=DslCredentials(),
+            dependencies=[],
+        )
+        self._graph_init_params = graph_init_params
+        self._graph_runtime_state = graph_runtime_state
+        self._models = models
+        self._caller = caller
+        self._messages = messages
+
+    def create_node(self, node_config: NodeConfigDict) -> Node[Any]:
+        """A node of the graph."""
+        data = _plain(node_config["data"])
+        container = _CONTAINERS.get(data["type"])
+        if container is not None:
+            return container(
+                node_id=str(node_config["id"]),
+                data=container.validate_node_data(cast("Any", data)),
+                graph_init_params=self._graph_init_params,
+                graph_runtime_state=self._graph_runtime_state,
+            )
+        build = self._MODEL_NODES.get(data["type"])
+        if build is None:
+            return self._other_nodes.create_node(node_config)
+        return build(self, str(node_config["id"]), data)
+
+    def _llm(self, node_id: str, data: dict[str, Any]) -> Node[Any]:
+        model = self._model(data)
+        return LLMNode(
+            node_id=node_id,
+            data=LLMNodeData.model_validate(data),
+            graph_init_params=self._graph_init_params,
+            graph_runtime_state=self._graph_runtime_state,
+            model_instance=model,
+            memory=self._memory(data, model),
+            llm_file_saver=NoFiles(),
+            prompt_message_serializer=SavedPrompts(),
+            jinja2_template_renderer=JinjaRenderer(),
+            default_query_selector=("sys", "query"),
+        )
+
+    def _question_classifier(self, node_id: str, data: dict[str, Any]) -> Node[Any]:
+        model = self._model(data)
+        return QuestionClassifierNode(
+            node_id=node_id,
+            data=QuestionClassifierNodeData.model_validate(data),
+            graph_init_params=self._graph_init_params,
+            graph_runtime_state=self._graph_runtime_state,
+            dependencies=QuestionClassifierNodeDependencies(
+                model_instance=model,
+                template_renderer=JinjaRenderer(),
+                llm_file_saver=NoFiles(),
+                memory=self._memory(data, model),
+                prompt_message_serializer=SavedPrompts(),
+            ),
+        )
+
+    def _parameter_extractor(self, node_id: str, data: dict[str, Any]) -> Node[Any]:
+        model = self._model(data)
+        return ParameterExtractorNode(
+            node_id=node_id,
+            data=ParameterExtractorNodeData.model_validate(data),
+            graph_init_params=self._graph_init_params,
+            graph_runtime_state=self._graph_runtime_state,
+            model_instance=model,
+            memory=self._memory(data, model),
+            prompt_message_serializer=SavedPrompts(),
+        )
+
+    def _model(self, data: Mapping[str, Any]) -> PluginModel:
+        model = data["model"]
+        return self._models.model(
+            provider=model["provider"],
+            name=model["name"],
+            completion_params=model.get("completion_params") or {},
+            caller=self._caller,
+        )
+
+    def _memory(self, data: Mapping[str, Any], model: PluginModel) -> ConversationMemory | None:
+        if not data.get("memory") or self._messages is None:
+            return None
+        return ConversationMemory(self._messages, model.get_llm_num_tokens)
+
+    _MODEL_NODES: ClassVar[Mapping[str, Callable[["BoxNodeFactory", str, dict[str, Any]], Node[Any]]]] = {
+        BuiltinNodeTypes.LLM: _llm,
+        BuiltinNodeTypes.QUESTION_CLASSIFIER: _question_classifier,
+        BuiltinNodeTypes.PARAMETER_EXTRACTOR: _parameter_extractor,
+    }
+
+
+_CONTAINERS: Mapping[str, type[Node[Any]]] = {
+    BuiltinNodeTypes.ITERATION: IterationNode,
+    BuiltinNodeTypes.ITERATION_START: IterationStartNode,
+    BuiltinNodeTypes.LOOP: LoopNode,
+    BuiltinNodeTypes.LOOP_START: LoopStartNode,
+    BuiltinNodeTypes.LOOP_END: LoopEndNode,
+}
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", dict(data) if isinstance(data, Mapping) else data.model_dump(mode="python"))

@@ -1,0 +1,97 @@
+"""Puts a box together and serves it."""
+
+import importlib.metadata
+import json
+import signal
+import sys
+from typing import Literal
+
+import gevent
+import gevent.event
+from flask import Flask
+from gevent.pywsgi import WSGIServer
+
+from demo.box import debug_api, service_api
+from demo.box.access import Access
+from demo.box.app_export import App
+from demo.box.config import BoxConfig
+from demo.box.credentials import Credentials
+from demo.box.model import ModelCatalogue
+from demo.box.plugin_daemon import PluginDaemon
+from demo.box.plugin_folder import PluginFolder
+from demo.box.plugin_process import PluginProcess
+from demo.box.quiet_events import quieten
+from demo.box.runs import Runs
+from demo.box.store import Store
+
+BACKLOG = 1024
+
+
+class Box:
+    """One box: its apps, its plugin process and its web application."""
+
+    def __init__(self, config: BoxConfig) -> None:
+        quieten()
+        self._config = config
+        self.apps = tuple(App.read(source.path, source.key) for source in config.apps)
+        folder = PluginFolder.read(config.plugin_folder)
+        self.process: PluginProcess | PluginDaemon = (
+            PluginDaemon(config.daemon, folder.plugin_id, config.limits)
+            if config.daemon
+            else PluginProcess(config.plugin_folder, config.limits)
+        )
+        self._store = Store()
+        self._models = ModelCatalogue(
+            folder,
+            self.process,
+            Credentials.from_file(config.credentials_file),
+            raw_parameters=config.imitation.raw_parameters,
+        )
+
+    @property
+    def connections(self) -> int | Literal["default"]:
+        """How many connections are taken at once, as gevent's servers want to be told."""
+        return self._config.limits.connections or "default"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to serve: host and port."""
+        return self._config.host, self._config.port
+
+    def web(self) -> Flask:
+        """The web application: the service API under /v1, the box's own routes under /box."""
+        access = Access(self.apps, self._store)
+        runs = Runs(self._store, self._models, self._config.limits, self._config.imitation)
+        flask = Flask(__name__)
+        flask.register_blueprint(service_api.create_blueprint(access, self._store, runs, self._config.imitation))
+        flask.register_blueprint(debug_api.create_blueprint(access, self._store, self.process))
+        return flask
+
+    def ready_line(self, port: int) -> str:
+        """The line that tells a parent process where everything is. `dify_url` is what Dify shows as its API server."""
+        line = {
+            "dify_url": f"http://{self._config.host}:{port}/v1",
+            "plugin": {"pid": self.process.pid, "sdk": importlib.metadata.version("dify_plugin")},
+            "apps": [{"name": app.name, "key": app.key, "app_id": app.id} for app in self.apps],
+        }
+        return json.dumps(line) + "\n"
+
+
+def serve(box: Box) -> None:
+    """Start the plugin, serve and print the ready line; return when SIGTERM or SIGINT comes, the plugin ended.
+
+    Raises PluginStartError when the plugin does not come up, OSError when the port is taken.
+    """
+    ended = gevent.event.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, ended.set)
+    try:
+        box.process.start()
+        server = WSGIServer(box.address, box.web(), log=None, backlog=BACKLOG, spawn=box.connections)
+        server.start()
+        sys.stdout.write(box.ready_line(int(server.server_port or 0)))
+        sys.stdout.flush()
+        ended.wait()
+        server.stop(timeout=0)
+    finally:
+        box.process.stop()

@@ -1,6 +1,0 @@
-"""A strict, scripted OpenAI-compatible upstream.
-
-A real model cannot be told what to say. This one obeys directives in the user's text (`scripted.script` lists them),
-streams as OpenAI does, and refuses what OpenAI refuses. Start it with `python -m scripted`; `scripted.upstream.respond`
-is the same thing without a socket.
-"""

@@ -1,0 +1,17 @@
+"""What users of the installed package write: `from clawback import tool`. See `bridge.executors`."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge.executors import tool
+
+__all__ = ["tool"]
+
+
+def __getattr__(name: str) -> object:
+    # Late, as every command passes through here and few of them need it.
+    if name == "tool":
+        from bridge.executors import tool
+
+        return tool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
