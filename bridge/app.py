@@ -8,39 +8,39 @@ from werkzeug.exceptions import HTTPException
 
 from bridge import request_id, tracing
 from bridge.admission import Admission
+from bridge.api.auth import protect
+from bridge.api.doctor import doctor_blueprint
+from bridge.api.executor import executor_blueprint
+from bridge.api.health import health_blueprint
+from bridge.api.openai.blueprint import endpoint_blueprint
+from bridge.api.openai.responses_routes import responses_blueprint
+from bridge.api.openai.turns import Turns
+from bridge.api.openapi.routes import openapi_blueprint
+from bridge.api.operator import operator_blueprint
+from bridge.api.plugin import plugin_blueprint
+from bridge.api.plugin_requests import Witness
+from bridge.api.tickets import ticket_blueprint
+from bridge.api.watch import watch_blueprint
 from bridge.approvals import Approvals
 from bridge.attach import Invocations
-from bridge.auth import protect
 from bridge.config import Config
-from bridge.doctor.api import doctor_blueprint
-from bridge.doctor.witness import Witness
-from bridge.endpoint.blueprint import endpoint_blueprint
-from bridge.endpoint.responses_routes import responses_blueprint
-from bridge.endpoint.turns import Turns
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
-from bridge.executor_api import executor_blueprint
 from bridge.executor_runs import ExecutorRuns
 from bridge.figures import Figures
 from bridge.forsaken import Forsaken
-from bridge.health import health_blueprint
 from bridge.leases import Leases
 from bridge.metrics import Metrics, measure, metrics_blueprint
 from bridge.observed_store import ObservedStore
 from bridge.observers import Observers
-from bridge.openapi.routes import openapi_blueprint
-from bridge.operator_api import operator_blueprint
 from bridge.page import page_blueprint
-from bridge.plugin_api import plugin_blueprint
 from bridge.policy import Policy
 from bridge.registry import Registry
 from bridge.resuming import Resuming
 from bridge.runs import Runs
 from bridge.store.watching import Watching
 from bridge.sweeper import Sweeper
-from bridge.ticket_api import ticket_blueprint
 from bridge.tickets import Tickets
 from bridge.wakeups import Wakeups
-from bridge.watch_api import watch_blueprint
 
 log = logging.getLogger("clawback.http")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from bridge.access import Token
+from bridge.api.access import Token
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from bridge.endpoint.chat_response import usage_body
+from bridge.api.openai.chat_response import usage_body
 from demo.stack import Stack
 from tools.wire import Usage
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 import tools.openclaw_text
 import tools.wire
+from bridge.api.openapi.document import document, routes
 from bridge.app import create_app
 from bridge.cli import main
 from bridge.config import Config, parse
@@ -31,7 +32,6 @@ from bridge.executors import openclaw_tools
 from bridge.failures import client_error
 from bridge.figures import Figures
 from bridge.metrics import Gauges, Metrics
-from bridge.openapi.document import document, routes
 from bridge.policy import Rule
 from bridge.registry import Registry
 from tools.ticket_states import CallEvent, CallState, TicketState

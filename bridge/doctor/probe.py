@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from bridge.doctor.witness import Visit
+from bridge.api.plugin_requests import Visit
 from bridge.serving import Serving
 from bridge.sessions import AUXILIARY_HEADER
 

@@ -1,4 +1,4 @@
-"""The bridge's executor API, as a client. Routes and bodies: bridge.executor_api."""
+"""The bridge's executor API, as a client. Routes and bodies: bridge.api.executor."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ from flask import Blueprint, Response, g, redirect, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from bridge.access import ANYBODY, keys_of
+from bridge.api.access import ANYBODY, keys_of
 from bridge.approvals import Approvals
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized

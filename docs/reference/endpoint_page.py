@@ -5,12 +5,12 @@ from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel
 
-from bridge.access import Token, keys_of, path_of_rule
+from bridge.api.access import Token, keys_of, path_of_rule
+from bridge.api.openai.chat_request import ChatRequest
+from bridge.api.openai.responses_request import ResponsesRequest
+from bridge.api.openapi.document import described_routes
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.endpoint.chat_request import ChatRequest
-from bridge.endpoint.responses_request import ResponsesRequest
-from bridge.openapi.document import described_routes
 
 _WHO = {
     Token.CLIENT: "clients",

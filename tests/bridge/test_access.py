@@ -12,10 +12,10 @@ import httpx
 import pytest
 from flask import Flask
 
-from bridge.access import ANYBODY, ROUTES, Token, keys_of, path_of_rule
+from bridge.api.access import ANYBODY, ROUTES, Token, keys_of, path_of_rule
+from bridge.api.openapi.document import routes
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.openapi.document import routes
 from bridge.page.logins import COOKIE, Login
 from bridge.tokens import hash_token, new_token
 from demo.service import Service
@@ -83,7 +83,7 @@ def is_refused(answer: httpx.Response) -> bool:
 
 def test_no_route_is_forgotten_and_none_is_made_up(app: Flask) -> None:
     served = {f"{method} {path_of_rule(rule)}" for rule, method in routes(app)}
-    assert served - set(ROUTES) == set(), "say in bridge.access who may ask for these routes"
+    assert served - set(ROUTES) == set(), "say in bridge.api.access who may ask for these routes"
     assert set(ROUTES) - served == set()
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from flask import Flask, request
 
+from bridge.api.bodies import DEEPEST, json_body
 from bridge.errors import InvalidRequest, TooLarge
-from bridge.json_body import DEEPEST, json_body
 
 app = Flask("test")
 

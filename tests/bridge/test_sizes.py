@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from bridge.api.openai.call_ids import _renamed
+from bridge.api.openai.tool_choice import offer
+from bridge.api.sizes import check_sizes
 from bridge.app import create_app
 from bridge.config import Limits, parse
-from bridge.endpoint.recall import _renamed
-from bridge.endpoint.tool_choice import offer
 from bridge.registry import Registration
 from bridge.sessions import transcript_keys
-from bridge.sizes import check_sizes
 from bridge.store.rows import CallRow
 from bridge.tokens import hash_token
 from tools.definitions import ToolDefinition

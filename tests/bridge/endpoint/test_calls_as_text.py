@@ -1,7 +1,7 @@
 """A ticket's calls go to a client of text in the form that OpenClaw executes, and nothing else does."""
 
 from bridge.answer_view import AnswerView
-from bridge.endpoint.chat_response import as_text
+from bridge.api.openai.chat_response import as_text
 from bridge.live import LiveRun
 from bridge.segments import Begun, Calls, Draft, End, Event, Text
 from tools.calls import ToolCall

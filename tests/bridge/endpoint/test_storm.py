@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bridge.api.openapi.examples import EXAMPLES
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.openapi.examples import EXAMPLES
 from bridge.requests import RunRequest
 from bridge.store.rows import RunRow
 from bridge.tokens import hash_token

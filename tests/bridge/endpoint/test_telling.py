@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from bridge.endpoint.responses_response import ResponseTeller
-from bridge.endpoint.telling import KEPT, Telling, Tellings
+from bridge.api.openai.response_log import KEPT, Telling, Tellings
+from bridge.api.openai.responses_response import ResponseTeller
 from bridge.segments import End, Event, Segment, Text
 from tools.wire import Usage
 

@@ -7,12 +7,12 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 
+from bridge.api.openai.chat_request import ChatRequest
+from bridge.api.openai.responses_request import ResponsesRequest
+from bridge.api.openapi.document import described_routes, document, path_of_rule, routes
+from bridge.api.openapi.examples import EXAMPLES
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.endpoint.chat_request import ChatRequest
-from bridge.endpoint.responses_request import ResponsesRequest
-from bridge.openapi.document import described_routes, document, path_of_rule, routes
-from bridge.openapi.examples import EXAMPLES
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,15 @@ from importlib.metadata import version
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
+from bridge.api.bodies import json_body
+from bridge.api.json_answer import json_answer
+from bridge.api.openai.keepalive import connection_of, is_gone
+from bridge.api.openapi.operation import operation
+from bridge.api.validation import checked, checked_query
 from bridge.attach import Invocations
 from bridge.config import Config
-from bridge.endpoint.keepalive import connection_of, is_gone
 from bridge.errors import Gone
-from bridge.json_answer import json_answer
-from bridge.json_body import json_body
-from bridge.openapi.operation import operation
 from bridge.tickets import Tickets
-from bridge.validation import checked, checked_query
 from tools.wire import (
     AttachRequest,
     AttachResponse,

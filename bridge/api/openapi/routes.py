@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app
 
-from bridge.openapi.document import document
-from bridge.openapi.operation import operation
+from bridge.api.openapi.document import document
+from bridge.api.openapi.operation import operation
 
 
 def openapi_blueprint() -> Blueprint:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from bridge.endpoint.chat_messages import Part
-from bridge.endpoint.legacy import FunctionName
+from bridge.api.openai.chat_messages import Part
+from bridge.api.openai.legacy import FunctionName
 from bridge.errors import InvalidRequest
 from tools.choices import ToolChoice, forced_name, named
 from tools.definitions import ToolDefinition, names_of

@@ -3,10 +3,10 @@
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
-from bridge.doctor.witness import Visit, Witness
-from bridge.json_answer import json_answer
-from bridge.openapi.operation import operation
-from bridge.validation import checked_query
+from bridge.api.json_answer import json_answer
+from bridge.api.openapi.operation import operation
+from bridge.api.plugin_requests import Visit, Witness
+from bridge.api.validation import checked_query
 
 
 class VisitsQuery(BaseModel):

@@ -9,21 +9,21 @@ from typing import Literal
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, Field
 
+from bridge.api.bodies import json_body
+from bridge.api.openai.blueprint import app_of, wait_for_first
+from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.responses import Opened, ResponseDesk
+from bridge.api.openai.responses_request import ResponsesRequest, parse_responses_request
+from bridge.api.openai.responses_response import Body
+from bridge.api.openai.schemas import DeletedResponse, InputItemList, ResponseBody, ResponseEvent
+from bridge.api.openai.turns import Turns
+from bridge.api.openapi.operation import RUN_ERRORS, operation
+from bridge.api.sizes import check_sizes
+from bridge.api.validation import checked_query
 from bridge.config import Config, Limits
-from bridge.endpoint.answers import DeletedResponse, InputItemList, ResponseBody, ResponseEvent
-from bridge.endpoint.blueprint import app_of, wait_for_first
-from bridge.endpoint.keepalive import ClientGone, connection_of, follow
-from bridge.endpoint.responses import Opened, ResponseDesk
-from bridge.endpoint.responses_request import ResponsesRequest, parse_responses_request
-from bridge.endpoint.responses_response import Body
-from bridge.endpoint.turns import Turns
 from bridge.errors import InvalidRequest, NotFound
-from bridge.json_body import json_body
-from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event
-from bridge.sizes import check_sizes
-from bridge.validation import checked_query
 
 log = logging.getLogger("clawback.endpoint")
 

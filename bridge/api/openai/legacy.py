@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from bridge.api.openai.chat_messages import AssistantMessage, ChatMessage, FunctionCall, FunctionMessage, Part
 from bridge.breath import in_pieces
-from bridge.endpoint.chat_messages import AssistantMessage, ChatMessage, FunctionCall, FunctionMessage, Part
 from tools.choices import ToolChoice, named
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
 
-from bridge.endpoint.responses_response import Body, ResponseTeller
+from bridge.api.openai.responses_response import Body, ResponseTeller
 from bridge.segments import Event, Segment, extent
 
 KEPT = 200

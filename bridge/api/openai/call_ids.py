@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from bridge.api.openai.legacy import UNKNOWN_ARGUMENTS
 from bridge.breath import in_pieces
-from bridge.endpoint.legacy import UNKNOWN_ARGUMENTS
 from bridge.openclaw import last_user_index
 from bridge.sessions import Session, turn_key
 from bridge.store import Store

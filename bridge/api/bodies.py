@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Request, g
 
-from bridge import json_pieces
+from bridge.api import json_pieces
 from bridge.breath import breathe, in_pieces
 from bridge.errors import InvalidRequest, TooLarge
 from tools.halves import whole

@@ -11,8 +11,8 @@ from typing import Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel
 
-from bridge.json_answer import json_answer
-from bridge.openapi.operation import operation
+from bridge.api.json_answer import json_answer
+from bridge.api.openapi.operation import operation
 from bridge.store import Store
 
 log = logging.getLogger("clawback.health")

@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.access import Token
+from bridge.api.access import Token
+from bridge.api.auth import shown
+from bridge.api.openai.ask import Ask
+from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
+from bridge.api.openai.keepalive import is_gone
+from bridge.api.openai.tool_results import woven
 from bridge.app_inputs import given_inputs, start_inputs
-from bridge.auth import shown
 from bridge.config import App
 from bridge.conversations import UNFINISHED, Conversations, Seeker
-from bridge.endpoint.ask import Ask
-from bridge.endpoint.keepalive import is_gone
-from bridge.endpoint.recall import results_with_our_ids, with_our_ids
-from bridge.endpoint.tool_results import woven
 from bridge.errors import InvalidRequest
 from bridge.requests import Reply, RequestKeys, RunRequest
 from bridge.runs import MAX_ATTEMPTS, Runs

@@ -2,14 +2,14 @@
 
 from flask import Flask, Request, g, request
 
-from bridge.access import Keys, Token, keys_of
+from bridge.api.access import Keys, Token, keys_of
 from bridge.config import Tokens
 from bridge.errors import Forbidden, Unauthorized
 from bridge.tokens import matches
 
 
 def protect(app: Flask, tokens: Tokens) -> None:
-    """Let through whoever shows a token that opens the route, as bridge.access has it. The page sees to its logins."""
+    """Let through whoever shows a token that opens the route, as bridge.api.access has it. The page sees to its logins."""
 
     @app.before_request
     def _check() -> None:

@@ -16,16 +16,16 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from bridge.api.bodies import json_body
+from bridge.api.json_answer import json_answer
+from bridge.api.openapi.operation import operation
+from bridge.api.validation import checked, checked_query
 from bridge.approvals import Approvals
 from bridge.config import Config
 from bridge.errors import Conflict, Gone, NotFound
-from bridge.json_answer import json_answer
-from bridge.json_body import json_body
-from bridge.openapi.operation import operation
 from bridge.registry import Registry, offers_of
 from bridge.runs import Runs
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
-from bridge.validation import checked, checked_query
 from tools.ticket_states import CallState, TicketState
 
 

@@ -16,17 +16,17 @@ from typing import Protocol
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from bridge.api.bodies import json_body
+from bridge.api.json_answer import json_answer
+from bridge.api.openapi.operation import operation
+from bridge.api.plugin import MAX_WAIT_SECONDS
+from bridge.api.sizes import check_sizes
+from bridge.api.tickets import TicketBody, ticket_body
+from bridge.api.validation import checked
 from bridge.config import Config
 from bridge.errors import Conflict, Gone
-from bridge.json_answer import json_answer
-from bridge.json_body import json_body
 from bridge.leases import Lease, Leases
-from bridge.openapi.operation import operation
-from bridge.plugin_api import MAX_WAIT_SECONDS
 from bridge.registry import OfferedTool, Registration, Registry
-from bridge.sizes import check_sizes
-from bridge.ticket_api import TicketBody, ticket_body
-from bridge.validation import checked
 from tools.results import ToolResult
 
 HEARTBEATS_PER_LIFE = 3

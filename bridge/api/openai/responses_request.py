@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from bridge.api.openai.ask import Ask
+from bridge.api.openai.chat_messages import LONGEST_CALL_ID, Part
+from bridge.api.openai.chat_request import FunctionTool
+from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
+from bridge.api.openai.tool_choice import FlatToolChoice, offer
+from bridge.api.validation import checked
 from bridge.breath import in_pieces
-from bridge.endpoint.ask import Ask
-from bridge.endpoint.chat_messages import LONGEST_CALL_ID, Part
-from bridge.endpoint.chat_request import FunctionTool
-from bridge.endpoint.parameters import JsonSchema, ResponseFormat, Sampling
-from bridge.endpoint.tool_choice import FlatToolChoice, offer
 from bridge.errors import InvalidRequest
-from bridge.validation import checked
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message, ToolResult
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.config import App
-from bridge.endpoint.responses_request import (
+from bridge.api.openai.response_log import Telling, Tellings
+from bridge.api.openai.responses_request import (
     Item,
     ItemReference,
     ResponsesRequest,
@@ -16,13 +16,13 @@ from bridge.endpoint.responses_request import (
     items_of,
     stored_items,
 )
-from bridge.endpoint.responses_response import Body, ResponseTeller, new_response_id, response_of_item
-from bridge.endpoint.telling import Telling, Tellings
-from bridge.endpoint.turns import Reading, Turns
+from bridge.api.openai.responses_response import Body, ResponseTeller, new_response_id, response_of_item
+from bridge.api.openai.turns import Reading, Turns
+from bridge.api.sizes import check_messages
+from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
 from bridge.runs import Runs
 from bridge.segments import Failure, Segment
-from bridge.sizes import check_messages
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
 

@@ -13,13 +13,13 @@ from typing import Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
+from bridge.api.json_answer import json_answer
+from bridge.api.openapi.operation import operation
+from bridge.api.plugin import MAX_WAIT_SECONDS
+from bridge.api.validation import checked_query
 from bridge.config import Config
 from bridge.figures import ExecutorFigures, Figures, StreamFigures
-from bridge.json_answer import json_answer
-from bridge.openapi.operation import operation
-from bridge.plugin_api import MAX_WAIT_SECONDS
 from bridge.store.watching import RunSummary, Seen, Watching
-from bridge.validation import checked_query
 from bridge.wakeups import Wakeups
 
 RunState = Literal["running", "suspended", "finished", "failed", "cancelled"]

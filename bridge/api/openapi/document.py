@@ -8,7 +8,10 @@ from flask import Flask
 from pydantic import BaseModel, TypeAdapter
 from werkzeug.routing import Rule
 
-from bridge.access import ANYBODY, Keys, Token, keys_of, path_of_rule
+from bridge.api.access import ANYBODY, Keys, Token, keys_of, path_of_rule
+from bridge.api.openapi.error import Error
+from bridge.api.openapi.examples import EXAMPLES
+from bridge.api.openapi.operation import Operation, operation_of
 from bridge.errors import (
     BridgeError,
     ContextTooLong,
@@ -21,9 +24,6 @@ from bridge.errors import (
     Unauthorized,
     Unavailable,
 )
-from bridge.openapi.error import Error
-from bridge.openapi.examples import EXAMPLES
-from bridge.openapi.operation import Operation, operation_of
 from bridge.page.logins import COOKIE as LOGIN_COOKIE
 
 Json = dict[str, Any]

@@ -9,20 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from bridge.breath import breathe
-from bridge.endpoint.ask import Ask
-from bridge.endpoint.chat_messages import ChatMessage, Part
-from bridge.endpoint.legacy import (
+from bridge.api.openai.ask import Ask
+from bridge.api.openai.chat_messages import ChatMessage, Part
+from bridge.api.openai.legacy import (
     FunctionCallChoice,
     modern_choice,
     modern_messages,
     modern_tools,
     speaks_of_functions,
 )
-from bridge.endpoint.parameters import Sampling
-from bridge.endpoint.tool_choice import ChatToolChoice, offer
+from bridge.api.openai.parameters import Sampling
+from bridge.api.openai.tool_choice import ChatToolChoice, offer
+from bridge.api.validation import checked
+from bridge.breath import breathe
 from bridge.errors import InvalidRequest
-from bridge.validation import checked
 from tools.definitions import Function, ToolDefinition
 from tools.openclaw_text.plain_turns import with_calls
 from tools.results import ToolResult

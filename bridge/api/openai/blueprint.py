@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from bridge.api.bodies import json_body
+from bridge.api.openai.chat_request import ChatRequest, ask_of, parse_chat_request
+from bridge.api.openai.chat_response import CallForm, ChatStream, as_text, completion
+from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.schemas import ChatCompletion, ChatCompletionChunk, Model, ModelList
+from bridge.api.openai.turns import Reading, Turns
+from bridge.api.openapi.error import Error
+from bridge.api.openapi.operation import RUN_ERRORS, operation
+from bridge.api.sizes import check_sizes
 from bridge.app_facts import AppFacts
 from bridge.config import App, Config
 from bridge.dify import InputField
-from bridge.endpoint.answers import ChatCompletion, ChatCompletionChunk, Model, ModelList
-from bridge.endpoint.chat_request import ChatRequest, ask_of, parse_chat_request
-from bridge.endpoint.chat_response import CallForm, ChatStream, as_text, completion
-from bridge.endpoint.keepalive import ClientGone, connection_of, follow
-from bridge.endpoint.turns import Reading, Turns
 from bridge.errors import NotFound
-from bridge.json_body import json_body
-from bridge.openapi.error import Error
-from bridge.openapi.operation import RUN_ERRORS, operation
 from bridge.runs import Runs
 from bridge.segments import Event, Failure
-from bridge.sizes import check_sizes
 
 log = logging.getLogger("clawback.endpoint")
 

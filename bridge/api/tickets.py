@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint, Response
 from pydantic import BaseModel
 
-from bridge.json_answer import json_answer
-from bridge.openapi.operation import operation
+from bridge.api.json_answer import json_answer
+from bridge.api.openapi.operation import operation
 from bridge.store.rows import TicketRow
 from bridge.tickets import Tickets
 from tools.wire import TicketState
