@@ -6,8 +6,7 @@ import threading
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from bridge import request_id, tracing
-from bridge.admission import Admission
+from bridge import tracing
 from bridge.api.auth import protect
 from bridge.api.doctor import doctor_blueprint
 from bridge.api.executor import executor_blueprint
@@ -21,26 +20,28 @@ from bridge.api.plugin import plugin_blueprint
 from bridge.api.plugin_requests import Witness
 from bridge.api.tickets import ticket_blueprint
 from bridge.api.watch import watch_blueprint
-from bridge.approvals import Approvals
-from bridge.attach import Invocations
 from bridge.config import Config
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
-from bridge.executor_runs import ExecutorRuns
-from bridge.figures import Figures
-from bridge.forsaken import Forsaken
-from bridge.leases import Leases
 from bridge.metrics import Metrics, measure, metrics_blueprint
-from bridge.observed_store import ObservedStore
-from bridge.observers import Observers
 from bridge.page import page_blueprint
-from bridge.policy import Policy
-from bridge.registry import Registry
-from bridge.resuming import Resuming
-from bridge.runs import Runs
+from bridge.runs import request_id
+from bridge.runs.attach import Invocations
+from bridge.runs.executors.leases import Leases
+from bridge.runs.executors.registry import Registry
+from bridge.runs.executors.resuming import Resuming
+from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.observing.observed_store import ObservedStore
+from bridge.runs.observing.observers import Observers
+from bridge.runs.observing.stats import Figures
+from bridge.runs.plugin_watchdog import Forsaken
+from bridge.runs.runs import Runs
+from bridge.runs.sweeper import Sweeper
+from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.approvals import Approvals
+from bridge.runs.tickets.policy import Policy
+from bridge.runs.tickets.tickets import Tickets
+from bridge.runs.wakeups import Wakeups
 from bridge.store.watching import Watching
-from bridge.sweeper import Sweeper
-from bridge.tickets import Tickets
-from bridge.wakeups import Wakeups
 
 log = logging.getLogger("clawback.http")
 
@@ -96,7 +97,7 @@ def create_app(config: Config) -> Flask:
 def _wakeups(config: Config) -> Wakeups:
     if config.wakeups_url is None:
         return Wakeups()
-    from bridge.shared_wakeups import SharedWakeups
+    from bridge.runs.shared_wakeups import SharedWakeups
 
     return SharedWakeups(config.wakeups_url)
 

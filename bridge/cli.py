@@ -13,7 +13,7 @@ from bridge.config import Config, ConfigError, default_path, load
 from bridge.doctor.command import doctor
 from bridge.executors.command import executor
 from bridge.operator_command import approve, deny, tickets
-from bridge.policy import Policy
+from bridge.runs.tickets.policy import Policy
 from bridge.setup.command import init
 from bridge.tokens import hash_token, new_token
 from bridge.watch_command import runs, status, tail

@@ -237,7 +237,7 @@ class Config(_Section):
     limits: Limits = Limits()
     traces: Traces = Traces()
     policy: Path | None = None
-    """Which calls run at once, which wait for a person, which do not run: see bridge.policy."""
+    """Which calls run at once, which wait for a person, which do not run: see bridge.runs.tickets.policy."""
     log_content: bool = False
     """Show requests, arguments, results and answers on the web page, and keep arguments and the reasons that people
     give in the audit trail, too."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bridge.config import Config, ConfigError, load
-from bridge.policy import Policy
+from bridge.runs.tickets.policy import Policy
 
 log = logging.getLogger("clawback.reload")
 

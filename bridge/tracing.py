@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from bridge import request_id
 from bridge.config import ConfigError, Traces, is_loopback
-from bridge.observers import Observer
+from bridge.runs import request_id
+from bridge.runs.observing.observers import Observer
 from bridge.store.rows import Move, RunRow, TicketRow
 from tools.ticket_states import CallEvent, CallState
 

@@ -10,9 +10,9 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
-from bridge.breath import breathe
 from bridge.config import Limits
 from bridge.errors import TooSlow
+from bridge.runs.breath import breathe
 
 KERNEL_BYTES = 64 * 1024
 

@@ -6,8 +6,8 @@ from typing import Any
 from flask import Request, g
 
 from bridge.api import json_pieces
-from bridge.breath import breathe, in_pieces
 from bridge.errors import InvalidRequest, TooLarge
+from bridge.runs.breath import breathe, in_pieces
 from tools.halves import whole
 
 DEEPEST = 100

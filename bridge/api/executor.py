@@ -25,8 +25,8 @@ from bridge.api.tickets import TicketBody, ticket_body
 from bridge.api.validation import checked
 from bridge.config import Config
 from bridge.errors import Conflict, Gone
-from bridge.leases import Lease, Leases
-from bridge.registry import OfferedTool, Registration, Registry
+from bridge.runs.executors.leases import Lease, Leases
+from bridge.runs.executors.registry import OfferedTool, Registration, Registry
 from tools.results import ToolResult
 
 HEARTBEATS_PER_LIFE = 3

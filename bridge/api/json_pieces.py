@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from bridge.breath import Breath
+from bridge.runs.breath import Breath
 
 SHORT = 64 * 1024
 """How many characters are read in one go."""

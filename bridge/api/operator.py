@@ -20,11 +20,11 @@ from bridge.api.bodies import json_body
 from bridge.api.json_answer import json_answer
 from bridge.api.openapi.operation import operation
 from bridge.api.validation import checked, checked_query
-from bridge.approvals import Approvals
 from bridge.config import Config
 from bridge.errors import Conflict, Gone, NotFound
-from bridge.registry import Registry, offers_of
-from bridge.runs import Runs
+from bridge.runs.executors.registry import Registry, offers_of
+from bridge.runs.runs import Runs
+from bridge.runs.tickets.approvals import Approvals
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
 from tools.ticket_states import CallState, TicketState
 

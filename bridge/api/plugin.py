@@ -10,10 +10,10 @@ from bridge.api.json_answer import json_answer
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import operation
 from bridge.api.validation import checked, checked_query
-from bridge.attach import Invocations
 from bridge.config import Config
 from bridge.errors import Gone
-from bridge.tickets import Tickets
+from bridge.runs.attach import Invocations
+from bridge.runs.tickets.tickets import Tickets
 from tools.wire import (
     AttachRequest,
     AttachResponse,

@@ -6,9 +6,9 @@ They are counted before anything else is looked at, in the body as it came.
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.breath import in_pieces
 from bridge.config import Limits
 from bridge.errors import InvalidRequest
+from bridge.runs.breath import in_pieces
 
 _PARTS = ("content", "tool_calls", "output")
 

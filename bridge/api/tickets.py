@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from bridge.api.json_answer import json_answer
 from bridge.api.openapi.operation import operation
+from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import TicketRow
-from bridge.tickets import Tickets
 from tools.wire import TicketState
 
 

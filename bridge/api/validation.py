@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bridge.breath import breathe
 from bridge.errors import InvalidRequest
+from bridge.runs.breath import breathe
 
 
 def checked[Model: BaseModel](model: type[Model], body: object) -> Model:

@@ -18,9 +18,9 @@ from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
 from bridge.api.validation import checked_query
 from bridge.config import Config
-from bridge.figures import ExecutorFigures, Figures, StreamFigures
+from bridge.runs.observing.stats import ExecutorFigures, Figures, StreamFigures
+from bridge.runs.wakeups import Wakeups
 from bridge.store.watching import RunSummary, Seen, Watching
-from bridge.wakeups import Wakeups
 
 RunState = Literal["running", "suspended", "finished", "failed", "cancelled"]
 MOST_RUNS = 500

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from bridge.api.plugin_requests import Visit
+from bridge.runs.sessions.sessions import AUXILIARY_HEADER
 from bridge.serving import Serving
-from bridge.sessions import AUXILIARY_HEADER
 
 KIND = "probe"
 _SECONDS = 180.0

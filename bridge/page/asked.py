@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.requests import RunRequest
+from bridge.runs.requests import RunRequest
 from tools.definitions import ToolDefinition
 
 _KEPT = 200

@@ -24,7 +24,6 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from bridge.api.access import ANYBODY, keys_of
-from bridge.approvals import Approvals
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
 from bridge.page import headers
@@ -44,8 +43,9 @@ from bridge.page.run_view import run_view
 from bridge.page.runs_view import runs_view
 from bridge.page.streaming import Streams, version
 from bridge.page.views import Parts, View, Visitor, with_waiting
-from bridge.registry import Registry
-from bridge.runs import Runs
+from bridge.runs.executors.registry import Registry
+from bridge.runs.runs import Runs
+from bridge.runs.tickets.approvals import Approvals
 from bridge.store.timeline import Timeline
 
 log = logging.getLogger("clawback.page")

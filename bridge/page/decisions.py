@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from bridge.approvals import Approvals
 from bridge.errors import InvalidRequest
+from bridge.runs.tickets.approvals import Approvals
 
 DEFAULT_REASON = "A person does not want it to be run."
 LONGEST_REASON = 2000

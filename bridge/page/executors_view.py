@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bridge.page.rendering import Piece, render
 from bridge.page.views import Mark, Parts, View, Visitor
-from bridge.registry import offers_of
+from bridge.runs.executors.registry import offers_of
 
 
 def executors_view(parts: Parts, visitor: Visitor) -> View:

@@ -7,7 +7,7 @@ from bridge.page.asked import description
 from bridge.page.rendering import Piece, render
 from bridge.page.steps import Happened, Step, Telling, steps_of, totals
 from bridge.page.views import Mark, Parts, View, Visitor
-from bridge.segments import Text
+from bridge.runs.segments import Text
 from tools.ticket_states import CallState
 
 

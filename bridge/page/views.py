@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bridge.approvals import Approvals
 from bridge.config import Config
 from bridge.page.asked import Requests
 from bridge.page.doctor_run import DoctorRun
 from bridge.page.language import Texts
 from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
-from bridge.registry import Registry
-from bridge.runs import Runs
+from bridge.runs.executors.registry import Registry
+from bridge.runs.runs import Runs
+from bridge.runs.tickets.approvals import Approvals
 from bridge.store.timeline import Timeline
 
 Mark = tuple[object, ...]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.answer_view import AnswerView
-from bridge.segments import Reasoning, Text
+from bridge.runs.answers.view import AnswerView
+from bridge.runs.segments import Reasoning, Text
 
 
 def shown(view: AnswerView, *pieces: tuple[str, str]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bridge.dify_streams import DifyStreams
+from bridge.runs.dify_slots import DifyStreams
 
 
 class Guest(threading.Thread):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bridge.live import LiveRun
-from bridge.segments import Calls, Draft, End, Event, Failure, Segment, Text
+from bridge.runs.live import LiveRun
+from bridge.runs.segments import Calls, Draft, End, Event, Failure, Segment, Text
 from bridge.store.rows import CallRow, TicketRow
 from tools.wire import DraftDelta, Usage
 

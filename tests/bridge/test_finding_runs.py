@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from bridge.runs import Runs
+from bridge.runs.runs import Runs
 from bridge.store.rows import MarkerRow, RunRow
 from tests.bridge.test_plugin_api import app, attach, call, run
 from tools.marker import marker_digest, new_secret

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bridge.answer_view import AnswerView
 from bridge.errors import Unavailable
-from bridge.live import LiveRun
-from bridge.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
+from bridge.runs.answers.view import AnswerView
+from bridge.runs.live import LiveRun
+from bridge.runs.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
 from bridge.store.rows import CallRow, SegmentRow, TicketRow
 from tools.wire import DraftDelta, Usage
 

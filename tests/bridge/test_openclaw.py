@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.openclaw import (
+from bridge.runs.sessions.openclaw import (
     auxiliary,
     clean_user_text,
     is_continue_instruction,

@@ -12,10 +12,10 @@ from flask import Flask
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.errors import BridgeError
-from bridge.requests import RunRequest
-from bridge.runs import Runs
+from bridge.runs.requests import RunRequest
+from bridge.runs.runs import Runs
+from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import RunRow
-from bridge.tickets import Tickets
 from bridge.tokens import hash_token
 from tools.results import ToolResult
 from tools.wire import PROTOCOL

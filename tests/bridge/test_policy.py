@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.config import ConfigError
-from bridge.policy import LONGEST_VALUE, Policy, Question, Rule
+from bridge.runs.tickets.policy import LONGEST_VALUE, Policy, Question, Rule
 
 
 def judge(rules: list[dict[str, Any]], tool: str = "exec", direction: str = "executor", **more: Any) -> str:

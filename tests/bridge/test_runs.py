@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from bridge import steps
 from bridge.config import App, parse
 from bridge.errors import Internal, UnprocessableRun
-from bridge.forsaken import Forsaken
-from bridge.live import LiveRun
-from bridge.requests import RequestKeys, RunRequest
-from bridge.runs import MAX_ATTEMPTS, Runs
-from bridge.segments import Failure, Segment
+from bridge.runs.live import LiveRun
+from bridge.runs.plugin_watchdog import Forsaken
+from bridge.runs.requests import RequestKeys, RunRequest
+from bridge.runs.runs import MAX_ATTEMPTS, Runs
+from bridge.runs.segments import Failure, Segment
+from bridge.runs.tickets import moves as steps
+from bridge.runs.wakeups import Wakeups
 from bridge.store import Store
 from bridge.store.rows import CallRow, RunRow, SessionRow, TicketRow
-from bridge.wakeups import Wakeups
 from tools.results import ToolResult
 from tools.wire import Usage
 

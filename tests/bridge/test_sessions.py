@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.requests import RunRequest
-from bridge.sessions import Past, Session, Source, exchange_after, identify, past_of, request_key, turn_key
+from bridge.runs.requests import RunRequest
+from bridge.runs.sessions.sessions import (
+    Past,
+    Session,
+    Source,
+    exchange_after,
+    identify,
+    past_of,
+    request_key,
+    turn_key,
+)
 from tests.bridge.transcripts import (
     CONTEXT,
     CONTINUE,

@@ -15,8 +15,8 @@ from bridge.api.openai.tool_choice import offer
 from bridge.api.sizes import check_sizes
 from bridge.app import create_app
 from bridge.config import Limits, parse
-from bridge.registry import Registration
-from bridge.sessions import transcript_keys
+from bridge.runs.executors.registry import Registration
+from bridge.runs.sessions.sessions import transcript_keys
 from bridge.store.rows import CallRow
 from bridge.tokens import hash_token
 from tools.definitions import ToolDefinition

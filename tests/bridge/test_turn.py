@@ -1,6 +1,6 @@
 """The turn that a transcript ends in is found, whatever stands at its end."""
 
-from bridge.turn import split_turn
+from bridge.runs.sessions.turn import split_turn
 from tests.bridge.transcripts import CONTEXT, CONTINUE, QUEUED, SYSTEM, answer, calls, first, result, user
 
 

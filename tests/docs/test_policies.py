@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.policy import Policy, Question
+from bridge.runs.tickets.policy import Policy, Question
 
 GUIDE = (Path(__file__).parents[2] / "docs/how-to/policies.md").read_text()
 FIRST, SAFE = re.findall(r"```toml\n((?:# policy.toml.*\n\n)?\[\[rules\]\].*?)```", GUIDE, re.DOTALL)

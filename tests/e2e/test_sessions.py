@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import delete, insert
 
-from bridge.sessions import past_of
+from bridge.runs.sessions.sessions import past_of
 from bridge.store import schema
 from demo.client import session_headers
 from demo.stack import Stack

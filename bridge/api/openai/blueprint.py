@@ -20,8 +20,8 @@ from bridge.app_facts import AppFacts
 from bridge.config import App, Config
 from bridge.dify import InputField
 from bridge.errors import NotFound
-from bridge.runs import Runs
-from bridge.segments import Event, Failure
+from bridge.runs.runs import Runs
+from bridge.runs.segments import Event, Failure
 
 log = logging.getLogger("clawback.endpoint")
 

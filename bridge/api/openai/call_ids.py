@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from bridge.api.openai.legacy import UNKNOWN_ARGUMENTS
-from bridge.breath import in_pieces
-from bridge.openclaw import last_user_index
-from bridge.sessions import Session, turn_key
+from bridge.runs.breath import in_pieces
+from bridge.runs.sessions.openclaw import last_user_index
+from bridge.runs.sessions.sessions import Session, turn_key
 from bridge.store import Store
 from bridge.store.rows import CallRow, RunRow
 from tools.results import Message, ToolResult

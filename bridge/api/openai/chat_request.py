@@ -21,8 +21,8 @@ from bridge.api.openai.legacy import (
 from bridge.api.openai.parameters import Sampling
 from bridge.api.openai.tool_choice import ChatToolChoice, offer
 from bridge.api.validation import checked
-from bridge.breath import breathe
 from bridge.errors import InvalidRequest
+from bridge.runs.breath import breathe
 from tools.definitions import Function, ToolDefinition
 from tools.openclaw_text.plain_turns import with_calls
 from tools.results import ToolResult

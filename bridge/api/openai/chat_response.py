@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from bridge.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
+from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
 from tools.ids import random_name
 from tools.openclaw_text.writer import write_openclaw_calls

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bridge.errors import Gone
-from bridge.runs import Runs
-from bridge.segments import Event, Segment, extent
+from bridge.runs.runs import Runs
+from bridge.runs.segments import Event, Segment, extent
 
 log = logging.getLogger("clawback.endpoint")
 

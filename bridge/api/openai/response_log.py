@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 from bridge.api.openai.responses_response import Body, ResponseTeller
-from bridge.segments import Event, Segment, extent
+from bridge.runs.segments import Event, Segment, extent
 
 KEPT = 200
 

@@ -21,8 +21,8 @@ from bridge.api.openai.turns import Reading, Turns
 from bridge.api.sizes import check_messages
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
-from bridge.runs import Runs
-from bridge.segments import Failure, Segment
+from bridge.runs.runs import Runs
+from bridge.runs.segments import Failure, Segment
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
 

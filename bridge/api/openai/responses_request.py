@@ -15,8 +15,8 @@ from bridge.api.openai.chat_request import FunctionTool
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
 from bridge.api.validation import checked
-from bridge.breath import in_pieces
 from bridge.errors import InvalidRequest
+from bridge.runs.breath import in_pieces
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message, ToolResult
 

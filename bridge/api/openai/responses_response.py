@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.errors import BridgeError
-from bridge.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
+from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
 from tools.ids import random_name
 from tools.wire import Usage

@@ -22,8 +22,8 @@ from bridge.api.sizes import check_sizes
 from bridge.api.validation import checked_query
 from bridge.config import Config, Limits
 from bridge.errors import InvalidRequest, NotFound
-from bridge.runs import Runs
-from bridge.segments import Event
+from bridge.runs.runs import Runs
+from bridge.runs.segments import Event
 
 log = logging.getLogger("clawback.endpoint")
 

@@ -7,8 +7,8 @@ A client may send the results of all its turns each time, or results alone witho
 
 from collections.abc import Sequence
 
-from bridge.breath import in_pieces
 from bridge.errors import InvalidRequest
+from bridge.runs.breath import in_pieces
 from bridge.store import Store
 from tools.calls import assistant_message
 from tools.results import Message, ToolResult

@@ -5,7 +5,7 @@ the same request as one whose answer was not taken yet  -> its first segment, fr
 the same request with the same Idempotency-Key          -> its first segment, for ten minutes
 anything else                                           -> a new run
 
-Whose conversation the new run goes on with is the rule of bridge.sessions.
+Whose conversation the new run goes on with is the rule of bridge.runs.sessions.sessions.
 """
 
 import logging
@@ -20,16 +20,26 @@ from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
 from bridge.api.openai.keepalive import is_gone
 from bridge.api.openai.tool_results import woven
-from bridge.app_inputs import given_inputs, start_inputs
 from bridge.config import App
-from bridge.conversations import UNFINISHED, Conversations, Seeker
 from bridge.errors import InvalidRequest
-from bridge.requests import Reply, RequestKeys, RunRequest
-from bridge.runs import MAX_ATTEMPTS, Runs
-from bridge.segments import Calls, End, Segment
-from bridge.sessions import Session, Turn, auxiliary, digest, frame_of, identify, request_key, split_turn, turn_key
+from bridge.runs.inputs import given_inputs, start_inputs
+from bridge.runs.requests import Reply, RequestKeys, RunRequest
+from bridge.runs.runs import MAX_ATTEMPTS, Runs
+from bridge.runs.segments import Calls, End, Segment
+from bridge.runs.sessions.conversations import UNFINISHED, Conversations, Seeker
+from bridge.runs.sessions.sessions import (
+    Session,
+    Turn,
+    auxiliary,
+    digest,
+    frame_of,
+    identify,
+    request_key,
+    split_turn,
+    turn_key,
+)
+from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import RunRow, TicketRow
-from bridge.tickets import Tickets
 from tools.marker import without_markers
 from tools.results import ToolResult, text_of
 from tools.wire import Usage

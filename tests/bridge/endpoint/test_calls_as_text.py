@@ -1,9 +1,9 @@
 """A ticket's calls go to a client of text in the form that OpenClaw executes, and nothing else does."""
 
-from bridge.answer_view import AnswerView
 from bridge.api.openai.chat_response import as_text
-from bridge.live import LiveRun
-from bridge.segments import Begun, Calls, Draft, End, Event, Text
+from bridge.runs.answers.view import AnswerView
+from bridge.runs.live import LiveRun
+from bridge.runs.segments import Begun, Calls, Draft, End, Event, Text
 from tools.calls import ToolCall
 from tools.openclaw_text.guard import WORD_JOINER, TextGuard
 from tools.wire import Usage

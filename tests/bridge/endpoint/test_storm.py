@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bridge.api.openapi.examples import EXAMPLES
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.requests import RunRequest
+from bridge.runs.requests import RunRequest
 from bridge.store.rows import RunRow
 from bridge.tokens import hash_token
 from tools.results import ToolResult

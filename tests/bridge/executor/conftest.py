@@ -11,9 +11,9 @@ from flask import Flask
 
 from bridge.app import create_app
 from bridge.config import Config, parse
-from bridge.runs import Runs
+from bridge.runs.runs import Runs
+from bridge.runs.sweeper import Sweeper
 from bridge.store import Store
-from bridge.sweeper import Sweeper
 from bridge.tokens import hash_token, new_token
 from tools.ids import new_tool_call_id, random_name
 

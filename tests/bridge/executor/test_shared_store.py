@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
-from bridge.shared_wakeups import SharedWakeups
+from bridge.runs.shared_wakeups import SharedWakeups
 from bridge.tokens import hash_token, new_token
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps

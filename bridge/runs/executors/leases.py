@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from bridge import steps
-from bridge.admission import Admission
 from bridge.config import Config
 from bridge.errors import NotFound
-from bridge.handout import Handout
-from bridge.registry import Offer, Registry
-from bridge.runs import Runs
+from bridge.runs.executors.handout import Handout
+from bridge.runs.executors.registry import Offer, Registry
+from bridge.runs.runs import Runs
+from bridge.runs.tickets import moves as steps
+from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.tickets import CALLS, Holder, Tickets
 from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow, UnclaimedCall
 from bridge.store.store import Overtaken
-from bridge.tickets import CALLS, Holder, Tickets
 from tools.ids import random_name
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState

@@ -4,11 +4,11 @@ import logging
 import threading
 import time
 
-from bridge.approvals import Approvals
-from bridge.executor_runs import ExecutorRuns
-from bridge.forsaken import Forsaken
-from bridge.leases import Leases
-from bridge.runs import Runs
+from bridge.runs.executors.leases import Leases
+from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.plugin_watchdog import Forsaken
+from bridge.runs.runs import Runs
+from bridge.runs.tickets.approvals import Approvals
 from bridge.store.responses import Responses
 
 log = logging.getLogger("clawback.sweeper")

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from bridge.config import App
 from bridge.dify.errors import DifyError
 from bridge.dify.history import Asked, conversations, questions
-from bridge.requests import RunRequest
-from bridge.runs import Runs
+from bridge.runs.requests import RunRequest
+from bridge.runs.runs import Runs
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import find_markers, marker_digest
 from tools.openclaw_text.stopping import calls_text

@@ -7,7 +7,7 @@ one waits meanwhile, and the calls of the ticket must begin as the drafts did.
 
 from collections.abc import Sequence
 
-from bridge.segments import Draft
+from bridge.runs.segments import Draft
 from bridge.store.rows import TicketRow
 from tools.wire import DraftDelta
 

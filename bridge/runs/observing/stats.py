@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from bridge.registry import Registry
-from bridge.runs import Runs
+from bridge.runs.executors.registry import Registry
+from bridge.runs.runs import Runs
 from bridge.store.watching import Waiting, Watching
 
 

@@ -9,10 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import replace
 
-from bridge import request_id
-from bridge.answer_view import AnswerView, view_of
 from bridge.app_facts import AppCatalogue, AppFacts
-from bridge.app_images import files_of
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
 from bridge.dify.errors import (
@@ -28,19 +25,22 @@ from bridge.dify.errors import (
     run_failed,
 )
 from bridge.dify.outputs import answer_in
-from bridge.dify_streams import DifyStreams
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.failures import client_error
-from bridge.live import LiveRun
-from bridge.observers import Observers
-from bridge.polls import Polls
-from bridge.requests import Reply, RequestKeys, RunRequest
-from bridge.segments import Calls, End, Event, Reasoning, Segment, Text
-from bridge.sessions import Past, exchange_after
+from bridge.runs import request_id
+from bridge.runs.answers.usage import estimate
+from bridge.runs.answers.view import AnswerView, view_of
+from bridge.runs.dify_slots import DifyStreams
+from bridge.runs.images import files_of
+from bridge.runs.live import LiveRun
+from bridge.runs.observing.observers import Observers
+from bridge.runs.polls import Polls
+from bridge.runs.requests import Reply, RequestKeys, RunRequest
+from bridge.runs.segments import Calls, End, Event, Reasoning, Segment, Text
+from bridge.runs.sessions.sessions import Past, exchange_after
+from bridge.runs.wakeups import Wakeups
 from bridge.store import Store
 from bridge.store.rows import MarkerRow, RunRow, SegmentRow, SessionRow, TicketRow
-from bridge.usage import estimate
-from bridge.wakeups import Wakeups
 from tools.calls import assistant_message
 from tools.fingerprint import text_digest
 from tools.ids import random_name

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bridge.admission import Admission
 from bridge.config import Config
-from bridge.registry import Offer, Registry, offers_of
-from bridge.routing import Candidate, first_choice
+from bridge.runs.executors.registry import Offer, Registry, offers_of
+from bridge.runs.executors.routing import Candidate, first_choice
+from bridge.runs.tickets.admission import Admission
 from bridge.store import Store
 from bridge.store.rows import ExecutorRow, UnclaimedCall
 from tools.ticket_states import CallState

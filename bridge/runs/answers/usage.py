@@ -14,7 +14,7 @@ import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bridge.breath import in_pieces
+from bridge.runs.breath import in_pieces
 from tools.calls import ToolCall
 from tools.definitions import ToolDefinition
 from tools.results import Message, text_of

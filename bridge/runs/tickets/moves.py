@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.refusals import refusal
+from bridge.runs.tickets.refusals import refusal
 from bridge.store.rows import CallRow, Move
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState, Refused, after

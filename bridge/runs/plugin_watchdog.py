@@ -2,7 +2,7 @@
 
 import logging
 
-from bridge.runs import Runs
+from bridge.runs.runs import Runs
 
 log = logging.getLogger("clawback.forsaken")
 

@@ -7,7 +7,7 @@ from typing import Any
 from bridge.app_facts import ImageRules
 from bridge.dify import DifyClient
 from bridge.errors import InvalidRequest, TooLarge
-from bridge.requests import RunRequest
+from bridge.runs.requests import RunRequest
 
 
 def files_of(client: DifyClient, rules: ImageRules | None, request: RunRequest, user: str) -> list[dict[str, str]]:

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from bridge.config import App
-from bridge.segments import Reasoning, Text
-from bridge.think_tags import ThinkTags
+from bridge.runs.answers.think_tags import ThinkTags
+from bridge.runs.segments import Reasoning, Text
 from tools.openclaw_text.guard import TextGuard
 from tools.openclaw_text.orders import OrderGuard
 

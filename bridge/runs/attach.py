@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Iterator
 
-from bridge import request_id
-from bridge.admission import Admission
 from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest, Unavailable
-from bridge.executor_runs import ExecutorRuns
-from bridge.requests import Reply, RunRequest
-from bridge.resuming import user_of
-from bridge.runs import Runs
+from bridge.runs import request_id
+from bridge.runs.executors.resuming import user_of
+from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.requests import Reply, RunRequest
+from bridge.runs.runs import Runs
+from bridge.runs.tickets.admission import Admission
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
 from tools.marker import marker_digest, new_secret, strip_markers
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
@@ -188,7 +188,7 @@ class Invocations:
         )
 
     def _secret_of(self, run: RunRow) -> str | None:
-        """Return what an executors' run is called in Dify's history, where bridge.resuming looks for its question."""
+        """Return what an executors' run is called in Dify's history, where bridge.runs.executors.resuming looks for its question."""
         if run.direction != "executor":
             return None
         secret = new_secret()

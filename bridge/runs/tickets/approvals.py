@@ -9,14 +9,14 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from bridge import steps
-from bridge.admission import Admission
 from bridge.errors import InvalidRequest, NotFound
-from bridge.loops import canonical
-from bridge.requests import RunRequest
-from bridge.runs import Runs
+from bridge.runs.requests import RunRequest
+from bridge.runs.runs import Runs
+from bridge.runs.tickets import moves as steps
+from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.loops import canonical
+from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import CallRow, Move, RunRow, TicketRow
-from bridge.tickets import Tickets
 from tools.arguments import checked
 from tools.calls import arguments_problem
 from tools.ticket_states import CallEvent, CallState

@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bridge.openclaw import clean_user_text, is_continue_instruction, is_filler, is_internal_context, last_user_index
+from bridge.runs.sessions.openclaw import (
+    clean_user_text,
+    is_continue_instruction,
+    is_filler,
+    is_internal_context,
+    last_user_index,
+)
 from tools.results import Message, text_of
 
 

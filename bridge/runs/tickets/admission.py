@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bridge import steps
 from bridge.config import Config
-from bridge.loops import Made, repetitions
-from bridge.policy import Direction, Policy, Question, Verdict
-from bridge.registry import Offer, Registry
+from bridge.runs.executors.registry import Offer, Registry
+from bridge.runs.tickets import moves as steps
+from bridge.runs.tickets.loops import Made, repetitions
+from bridge.runs.tickets.policy import Direction, Policy, Question, Verdict
 from bridge.store import Store
 from bridge.store.rows import CallRow, Move, RunRow
 from tools.arguments import checked

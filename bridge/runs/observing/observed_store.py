@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bridge.observers import Observer
+from bridge.runs.observing.observers import Observer
 from bridge.store import Store
 from bridge.store.rows import Move, RunRow, TicketRow
 from tools.ticket_states import PENDING

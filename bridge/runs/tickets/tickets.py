@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bridge import request_id, steps
-from bridge.admission import Admission
 from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
-from bridge.refusals import refusal
-from bridge.requests import Reply
-from bridge.resuming import Resuming
-from bridge.runs import Runs
+from bridge.runs import request_id
+from bridge.runs.executors.resuming import Resuming
+from bridge.runs.requests import Reply
+from bridge.runs.runs import Runs
+from bridge.runs.tickets import moves as steps
+from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.refusals import refusal
 from bridge.store.rows import CallRow, TicketRow
 from bridge.store.store import Overtaken
 from tools.ids import random_name

@@ -1,11 +1,11 @@
-"""Leads each request to its conversation, by the rule that stands in bridge.sessions."""
+"""Leads each request to its conversation, by the rule that stands in bridge.runs.sessions.sessions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.config import App
-from bridge.runs import Runs
-from bridge.sessions import Past, Session, past_of
+from bridge.runs.runs import Runs
+from bridge.runs.sessions.sessions import Past, Session, past_of
 from bridge.store.rows import ExchangeRow, RunRow, SessionRow
 from tools.ids import random_name
 from tools.results import Message

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from redis import Redis
 from redis.exceptions import RedisError
 
-from bridge.wakeups import Wakeups
+from bridge.runs.wakeups import Wakeups
 
 log = logging.getLogger("clawback.wakeups")
 

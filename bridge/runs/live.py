@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bridge.answer_view import AnswerView
-from bridge.drafts import Drafts
 from bridge.errors import BridgeError, Unavailable
-from bridge.requests import RunRequest
-from bridge.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
+from bridge.runs.answers.drafts import Drafts
+from bridge.runs.answers.stream_redactor import Withheld
+from bridge.runs.answers.view import AnswerView
+from bridge.runs.requests import RunRequest
+from bridge.runs.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
 from bridge.store.rows import SegmentRow, TicketRow
-from bridge.withheld import Withheld
 from tools.wire import DraftDelta, Usage
 
 KEPT_SEGMENTS = 2

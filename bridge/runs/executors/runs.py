@@ -2,16 +2,16 @@
 
 Such a run is one invocation of an LLM node. The node's own prompt is its transcript, and Dify drives its workflow. What
 the invocation had done when it let go is kept under its fingerprint, so that the same node, asked the same by the same
-user of the same app, goes on from there: because someone asks again, or because the bridge does (bridge.resuming).
+user of the same app, goes on from there: because someone asks again, or because the bridge does (bridge.runs.executors.resuming).
 """
 
 import logging
 import time
 
-from bridge.registry import Registry
-from bridge.requests import RunRequest
-from bridge.resuming import Resuming, conversation_of
-from bridge.runs import Runs
+from bridge.runs.executors.registry import Registry
+from bridge.runs.executors.resuming import Resuming, conversation_of
+from bridge.runs.requests import RunRequest
+from bridge.runs.runs import Runs
 from bridge.store.rows import RunRow
 from tools.fingerprint import text_digest
 from tools.ids import random_name
