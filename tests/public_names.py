@@ -27,9 +27,9 @@ from bridge.app import create_app
 from bridge.cli import main
 from bridge.config import Config, parse
 from bridge.dify.errors import DifyError
+from bridge.dify.failures import client_error
 from bridge.errors import BridgeError
 from bridge.executors import openclaw_tools
-from bridge.failures import client_error
 from bridge.metrics import Gauges, Metrics
 from bridge.runs.executors.registry import Registry
 from bridge.runs.observing.stats import Figures

@@ -7,9 +7,9 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from bridge.app_facts import kind_of
 from bridge.config import App, is_loopback
 from bridge.dify import DifyClient, Timeouts
+from bridge.dify.apps import kind_of
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
 from bridge.doctor.lines import RESTART, Line, failed, ok
 

@@ -4,8 +4,8 @@ import base64
 import binascii
 from typing import Any
 
-from bridge.app_facts import ImageRules
 from bridge.dify import DifyClient
+from bridge.dify.apps import ImageRules
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.runs.requests import RunRequest
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.app_facts import AppFacts
 from bridge.config import App, Source
 from bridge.dify import InputField
+from bridge.dify.apps import AppFacts
 from bridge.errors import InvalidRequest
 from tools.results import Message, text_of
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from dataclasses import replace
 
-from bridge.app_facts import AppCatalogue, AppFacts
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
+from bridge.dify.apps import AppCatalogue, AppFacts
 from bridge.dify.errors import (
     ConversationGone,
     DifyError,
@@ -24,9 +24,9 @@ from bridge.dify.errors import (
     failed,
     run_failed,
 )
+from bridge.dify.failures import client_error
 from bridge.dify.outputs import answer_in
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
-from bridge.failures import client_error
 from bridge.runs import request_id
 from bridge.runs.answers.usage import estimate
 from bridge.runs.answers.view import AnswerView, view_of

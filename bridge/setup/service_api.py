@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bridge.app_facts import kind_of
 from bridge.dify import DifyClient, Timeouts
+from bridge.dify.apps import kind_of
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
 from bridge.setup.errors import SetupError
 

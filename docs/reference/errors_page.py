@@ -6,8 +6,8 @@ from pathlib import Path
 
 import bridge
 from bridge.dify import errors as dify
+from bridge.dify.failures import client_error
 from bridge.errors import BridgeError
-from bridge.failures import client_error
 
 _BRIDGE = Path(bridge.__file__).parent
 _PIECE = "…"

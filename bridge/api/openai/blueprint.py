@@ -16,9 +16,9 @@ from bridge.api.openai.turns import Reading, Turns
 from bridge.api.openapi.error import Error
 from bridge.api.openapi.operation import RUN_ERRORS, operation
 from bridge.api.sizes import check_sizes
-from bridge.app_facts import AppFacts
 from bridge.config import App, Config
 from bridge.dify import InputField
+from bridge.dify.apps import AppFacts
 from bridge.errors import NotFound
 from bridge.runs.runs import Runs
 from bridge.runs.segments import Event, Failure
