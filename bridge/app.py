@@ -6,7 +6,6 @@ import threading
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from bridge import tracing
 from bridge.api.auth import protect
 from bridge.api.doctor import doctor_blueprint
 from bridge.api.executor import executor_blueprint
@@ -22,7 +21,6 @@ from bridge.api.tickets import ticket_blueprint
 from bridge.api.watch import watch_blueprint
 from bridge.config import Config
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
-from bridge.metrics import Metrics, measure, metrics_blueprint
 from bridge.page import page_blueprint
 from bridge.runs import request_id
 from bridge.runs.attach import Invocations
@@ -41,6 +39,8 @@ from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.policy import Policy
 from bridge.runs.tickets.tickets import Tickets
 from bridge.runs.wakeups import Wakeups
+from bridge.server import tracing
+from bridge.server.metrics import Metrics, measure, metrics_blueprint
 from bridge.store.watching import Watching
 
 log = logging.getLogger("clawback.http")

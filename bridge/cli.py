@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from bridge import logs, tracing
-from bridge.banner import banner
 from bridge.commands.package.command import package
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.doctor.command import doctor
 from bridge.executors.command import executor
 from bridge.operator_command import approve, deny, tickets
 from bridge.runs.tickets.policy import Policy
+from bridge.server import logs, tracing
+from bridge.server.banner import banner
 from bridge.setup.command import init
 from bridge.tokens import hash_token, new_token
 from bridge.watch_command import runs, status, tail
@@ -76,7 +76,7 @@ def _load(path: Path) -> Config:
 )
 def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool, watch: bool) -> None:
     """Serve the bridge until Ctrl-C. SIGHUP makes it take changes of the configuration and the policy; runs go on."""
-    from bridge.server import Server
+    from bridge.server.gunicorn import Server
     from bridge.store.lock import StoreHeldError, held
 
     config = _load(path)

@@ -10,8 +10,8 @@ from typing import Any
 import click
 import httpx
 
-from bridge import serving
 from bridge.config import Config, ConfigError, default_path, is_loopback, load
+from bridge.server import serving
 
 DEFAULT_BRIDGE = "http://127.0.0.1:8765"
 _SECONDS = 10.0

@@ -4,10 +4,10 @@ import socket
 
 import httpx
 
-from bridge import serving
 from bridge.config import Config
 from bridge.doctor.lines import Line, failed, ok
-from bridge.serving import Serving
+from bridge.server import serving
+from bridge.server.serving import Serving
 
 _SECONDS = 5.0
 

@@ -12,7 +12,7 @@ from bridge.doctor.own_files import look_at_config, look_at_store
 from bridge.doctor.probe import probe
 from bridge.doctor.probe_lines import tell
 from bridge.doctor.waits import look_at_waits
-from bridge.serving import Serving
+from bridge.server.serving import Serving
 
 
 def examine(path: Path, *, with_probe: bool = True) -> Iterator[Line]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bridge.config import Config, is_loopback
 from bridge.doctor import json5
 from bridge.doctor.lines import RESTART, Line, failed, ok, skipped
-from bridge.serving import Serving
+from bridge.server.serving import Serving
 from bridge.tokens import matches
 
 _NAME = "OpenClaw"

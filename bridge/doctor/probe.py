@@ -11,7 +11,7 @@ import httpx
 
 from bridge.api.plugin_requests import Visit
 from bridge.runs.sessions.sessions import AUXILIARY_HEADER
-from bridge.serving import Serving
+from bridge.server.serving import Serving
 
 KIND = "probe"
 _SECONDS = 180.0

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from bridge import logs
 from bridge.executors.connection import Connection
 from bridge.executors.toolbox import Toolbox, ToolboxError
 from bridge.executors.worker import Worker, WorkerStopped
+from bridge.server import logs
 
 log = logging.getLogger("clawback.executor")
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge import serving
 from bridge.config import load
+from bridge.server import serving
 from demo.service import Service
 from demo.stack import Stack
 from tests.e2e.conftest import call, stream

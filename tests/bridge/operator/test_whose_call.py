@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge import serving
 from bridge.config import load
+from bridge.server import serving
 from demo.stack import Stack
 
 CALL = '!call exec {"command": "x"}\n!then\n!say The end.'

@@ -16,9 +16,9 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from bridge import serving
 from bridge.cli import main
 from bridge.config import load
+from bridge.server import serving
 from demo.service import Service
 from demo.stack import PROVIDER, Stack, free_port
 

@@ -12,9 +12,9 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from bridge import serving
 from bridge.config import Config
-from bridge.reload import Reload
+from bridge.server import serving
+from bridge.server.reload import Reload
 from bridge.tokens import hash_token, new_token
 
 log = logging.getLogger("clawback.server")
