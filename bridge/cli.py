@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
+from bridge.commands.doctor.command import doctor
+from bridge.commands.init.command import init
+from bridge.commands.operator import approve, deny, tickets
 from bridge.commands.package.command import package
+from bridge.commands.watch import runs, status, tail
 from bridge.config import Config, ConfigError, default_path, load
-from bridge.doctor.command import doctor
 from bridge.executors.command import executor
-from bridge.operator_command import approve, deny, tickets
 from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, tracing
 from bridge.server.banner import banner
-from bridge.setup.command import init
 from bridge.tokens import hash_token, new_token
-from bridge.watch_command import runs, status, tail
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from bridge.commands.doctor.lines import Line
 from bridge.config import Config
-from bridge.doctor.lines import Line
 
 log = logging.getLogger("clawback.page")
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bridge.operator_client import OperatorClient, as_json_option, bridge_options, print_json
+from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
 
 RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
 _WAIT_SECONDS = 20

@@ -4,8 +4,8 @@ import socket
 
 import httpx
 
+from bridge.commands.doctor.lines import Line, failed, ok
 from bridge.config import Config
-from bridge.doctor.lines import Line, failed, ok
 from bridge.server import serving
 from bridge.server.serving import Serving
 

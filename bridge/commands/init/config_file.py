@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from bridge.setup.errors import SetupError
+from bridge.commands.init.errors import SetupError
 
 OWNER_ONLY = 0o600
 

@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 import click
 
+from bridge.commands.init import config_file, config_text, questions
+from bridge.commands.init.deployments import PLACES
+from bridge.commands.init.errors import SetupError
+from bridge.commands.init.plan import AppAnswer, Plan
+from bridge.commands.init.service_api import FoundApp, find_address, look_at
 from bridge.config import App, Config, ConfigError, parse
-from bridge.setup import config_file, config_text, questions
-from bridge.setup.errors import SetupError
-from bridge.setup.places import PLACES
-from bridge.setup.plan import AppAnswer, Plan
-from bridge.setup.service_api import FoundApp, find_address, look_at
 
 DEFAULT_PORT = 8765
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.setup.errors import SetupError
+from bridge.commands.init.errors import SetupError
 
 _HEADER = re.compile(r"^\s*\[")
 

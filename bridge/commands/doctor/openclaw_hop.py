@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bridge.commands.doctor import json5
+from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.config import Config, is_loopback
-from bridge.doctor import json5
-from bridge.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.server.serving import Serving
 from bridge.tokens import matches
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from bridge.api.plugin_requests import Visit
+from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
+from bridge.commands.doctor.probe import Probed
 from bridge.config import App, Config
 from bridge.dify import DifyClient
 from bridge.dify.errors import DifyError
-from bridge.doctor.lines import RESTART, Line, failed, ok, skipped
-from bridge.doctor.probe import Probed
 
 _FORM = "In Dify, Settings, Model Provider, Clawback:"
 _RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"

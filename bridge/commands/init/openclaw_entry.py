@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from bridge.commands.init.errors import SetupError
 from bridge.config import App, Config, is_loopback
-from bridge.setup.errors import SetupError
 
 PROVIDER = "clawback"
 _PATIENCE = 60

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.setup import openclaw_entry
-from bridge.setup.plan import Written
+from bridge.commands.init import openclaw_entry
+from bridge.commands.init.plan import Written
 
 KEPT = "(the {audience} token you were shown; `clawback init --renew {audience}` makes another)"
 LLM_NODE = "external_tool_callback_enabled: True"

@@ -1,8 +1,8 @@
 """Waits that Dify cut short: its limits as they were met, not as they are documented."""
 
+from bridge.commands.doctor.lines import Line, failed, ok
 from bridge.config import Config
 from bridge.dify.errors import KilledByTimeout, RanTooLong
-from bridge.doctor.lines import Line, failed, ok
 from bridge.store import Store
 
 _LOOKED_AT = 500

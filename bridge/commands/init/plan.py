@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bridge.commands.init import config_file, config_text
+from bridge.commands.init.errors import SetupError
 from bridge.config import Config, ConfigError, parse
-from bridge.setup import config_file, config_text
-from bridge.setup.errors import SetupError
 from bridge.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator")

@@ -7,9 +7,9 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from bridge.commands.doctor.lines import RESTART, Line, failed, ok
+from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, load
-from bridge.doctor.lines import RESTART, Line, failed, ok
-from bridge.setup.config_file import is_private
 
 
 def look_at_config(path: Path) -> tuple[Config | None, list[Line]]:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import click
 
-from bridge.setup.errors import SetupError
-from bridge.setup.places import PLACES, likely
-from bridge.setup.service_api import FoundApp, find_address, look_at
+from bridge.commands.init.deployments import PLACES, likely
+from bridge.commands.init.errors import SetupError
+from bridge.commands.init.service_api import FoundApp, find_address, look_at
 
 
 def can_ask() -> bool:

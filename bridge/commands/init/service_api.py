@@ -6,10 +6,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from bridge.commands.init.errors import SetupError
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.apps import kind_of
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
-from bridge.setup.errors import SetupError
 
 # Dify answers a key that it does not know as only Dify does.
 _NO_KEY = "app-clawback-asks-who-is-there"

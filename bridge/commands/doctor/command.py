@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from bridge.commands.doctor.examination import examine
+from bridge.commands.doctor.lines import Line
 from bridge.config import default_path
-from bridge.doctor.examination import examine
-from bridge.doctor.lines import Line
 
 _WIDTH = 30
 _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", None)}

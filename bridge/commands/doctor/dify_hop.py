@@ -7,11 +7,11 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from bridge.commands.doctor.lines import RESTART, Line, failed, ok
 from bridge.config import App, is_loopback
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.apps import kind_of
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
-from bridge.doctor.lines import RESTART, Line, failed, ok
 
 _PATIENCE = Timeouts(connect=5, answer=20)
 _MOST_SECONDS = 60.0

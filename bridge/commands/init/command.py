@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
+from bridge.commands.init import openclaw_entry
+from bridge.commands.init.answers import Given, plan_of
+from bridge.commands.init.deployments import PLACES
+from bridge.commands.init.errors import SetupError
+from bridge.commands.init.paste import Paste, paste
+from bridge.commands.init.plan import AUDIENCES, Written, carry_out
 from bridge.config import default_path
-from bridge.setup import openclaw_entry
-from bridge.setup.answers import Given, plan_of
-from bridge.setup.errors import SetupError
-from bridge.setup.paste import Paste, paste
-from bridge.setup.places import PLACES
-from bridge.setup.plan import AUDIENCES, Written, carry_out
 
 
 @click.command()

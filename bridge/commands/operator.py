@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bridge.operator_client import OperatorClient, as_json_option, bridge_options, print_json
+from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
 
 SHOWN_CHARACTERS = 200
 

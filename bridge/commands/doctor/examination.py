@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from bridge.commands.doctor.bridge_hop import look_at_bridge
+from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify
+from bridge.commands.doctor.lines import Line, skipped
+from bridge.commands.doctor.openclaw_hop import look_at_openclaw
+from bridge.commands.doctor.own_files import look_at_config, look_at_store
+from bridge.commands.doctor.probe import probe
+from bridge.commands.doctor.probe_lines import tell
+from bridge.commands.doctor.waits import look_at_waits
 from bridge.config import App, Config
-from bridge.doctor.bridge_hop import look_at_bridge
-from bridge.doctor.dify_hop import look_at_clock, look_at_dify
-from bridge.doctor.lines import Line, skipped
-from bridge.doctor.openclaw_hop import look_at_openclaw
-from bridge.doctor.own_files import look_at_config, look_at_store
-from bridge.doctor.probe import probe
-from bridge.doctor.probe_lines import tell
-from bridge.doctor.waits import look_at_waits
 from bridge.server.serving import Serving
 
 
