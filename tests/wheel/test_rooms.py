@@ -13,7 +13,7 @@ import bridge.executors
 
 ROOT = Path(__file__).resolve().parents[2]
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-KNOWN = {"bridge", "bridge.runs.runs", "bridge.page", "bridge.page.views", "tools", "tools.ids"}
+KNOWN = {"bridge", "bridge.runs.runs", "bridge.page", "bridge.page.views.views", "tools", "tools.ids"}
 
 
 def loaded() -> ModuleType:
@@ -33,7 +33,7 @@ rooms = loaded()
     [
         ("from bridge.runs.runs import Runs", "from clawback.bridge.runs import Runs"),
         ("from  bridge  import runs as r, page", "from  clawback.bridge  import runs as r, page"),
-        ("import bridge.page.views as v", "import clawback.bridge.page.views as v"),
+        ("import bridge.page.views.views as v", "import clawback.bridge.page.views as v"),
         ("import tools", "import clawback.tools as tools"),
         ("import json, tools as t, os", "import json, clawback.tools as t, os"),
         ("x = 'ü'; from tools import ids", "x = 'ü'; from clawback.tools import ids"),
@@ -76,7 +76,7 @@ def test_everything_else_stays_as_it_is(written: str) -> None:
     ("written", "said"),
     [
         ("\nname = 'bridge.runs.runs'", "line 2: take 'bridge.runs.runs' from __package__"),
-        ("worker = 'bridge.page.views.Worker'", "take 'bridge.page.views.Worker' from __package__"),
+        ("worker = 'bridge.page.views.views.Worker'", "take 'bridge.page.views.views.Worker' from __package__"),
         ("import tools.ids", "instead of `import tools.ids`"),
         ("from \\\n  tools import ids", "line 1: write the import on one line"),
     ],

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.config import Config
-from bridge.page.asked import Requests
 from bridge.page.doctor_run import DoctorRun
 from bridge.page.language import Texts
 from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
+from bridge.page.views.asked import Requests
 from bridge.runs.executors.registry import Registry
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals

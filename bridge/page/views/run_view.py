@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from bridge.errors import NotFound
-from bridge.page.asked import description
 from bridge.page.rendering import Piece, render
-from bridge.page.steps import Happened, Step, Telling, steps_of, totals
-from bridge.page.views import Mark, Parts, View, Visitor
+from bridge.page.views.asked import description
+from bridge.page.views.steps import Happened, Step, Telling, steps_of, totals
+from bridge.page.views.views import Mark, Parts, View, Visitor
 from bridge.runs.segments import Text
 from tools.ticket_states import CallState
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
-from bridge.page.asked import Asked
+from bridge.page.views.asked import Asked
 from bridge.store.rows import CallRow, EventRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
 from bridge.store.timeline import Dated, together
 from tools.ticket_states import PENDING, CallState

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge.page.asked import description
 from bridge.page.rendering import Piece, render
-from bridge.page.views import Mark, Parts, View, Visitor
+from bridge.page.views.asked import description
+from bridge.page.views.views import Mark, Parts, View, Visitor
 from bridge.store.timeline import Undecided
 
 CALLS_A_PAGE = 50

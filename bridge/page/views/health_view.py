@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bridge.page.rendering import Piece, render
-from bridge.page.views import Mark, Parts, View, Visitor
+from bridge.page.views.views import Mark, Parts, View, Visitor
 
 
 def health_view(parts: Parts, visitor: Visitor) -> View:

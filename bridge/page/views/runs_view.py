@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MultiDict
 
 from bridge.page.rendering import Piece, render
-from bridge.page.views import Parts, View, Visitor
+from bridge.page.views.views import Parts, View, Visitor
 from bridge.store.timeline import Filter, Glance
 
 RUNS_A_PAGE = 50

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from bridge.page.rendering import Piece, render
-from bridge.page.views import Mark, Parts, View, Visitor
+from bridge.page.views.views import Mark, Parts, View, Visitor
 from bridge.runs.executors.registry import offers_of
 
 
