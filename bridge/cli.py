@@ -12,11 +12,11 @@ from bridge.commands.operator import approve, deny, tickets
 from bridge.commands.package.command import package
 from bridge.commands.watch import runs, status, tail
 from bridge.config import Config, ConfigError, default_path, load
-from bridge.executors.command import executor
 from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, tracing
 from bridge.server.banner import banner
 from bridge.tokens import hash_token, new_token
+from executor.command import executor
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 

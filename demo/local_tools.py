@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bridge.executors import tool
-from bridge.executors.python_tools import PythonTools, Tool
-from bridge.executors.toolbox import LeasedCall
+from executor import tool
+from executor.python import PythonTools, Tool
+from executor.toolbox import LeasedCall
 
 EXEC_SECONDS = 30
 

@@ -29,11 +29,11 @@ from bridge.config import Config, parse
 from bridge.dify.errors import DifyError
 from bridge.dify.failures import client_error
 from bridge.errors import BridgeError
-from bridge.executors import openclaw_tools
 from bridge.runs.executors.registry import Registry
 from bridge.runs.observing.stats import Figures
 from bridge.runs.tickets.policy import Rule
 from bridge.server.metrics import Gauges, Metrics
+from executor import openclaw as openclaw_tools
 from tools.ticket_states import CallEvent, CallState, TicketState
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -91,7 +91,7 @@ def test_a_killed_executors_call_is_handed_to_the_next_one(
     (tmp_path / "slowly.py").write_text(
         "import time\n"
         "from pathlib import Path\n"
-        "from bridge.executors import tool\n"
+        "from executor import tool\n"
         "@tool(read_only=True)\n"
         "def slowly(folder: str) -> str:\n"
         "    begun = len(list(Path(folder).glob('begun*')))\n"

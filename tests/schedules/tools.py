@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from bridge.executors import tool
+from executor import tool
 
 
 @tool(read_only=True)

@@ -9,8 +9,6 @@ from types import ModuleType
 import clawback
 import pytest
 
-import bridge.executors
-
 ROOT = Path(__file__).resolve().parents[2]
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
 KNOWN = {"bridge", "bridge.runs.runs", "bridge.page", "bridge.page.views.views", "tools", "tools.ids"}

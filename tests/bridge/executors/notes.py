@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from bridge.executors import tool
+from executor import tool
 
 
 class Place(BaseModel):

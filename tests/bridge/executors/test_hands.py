@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.executors.hands import Hands, prompt
+from executor.openclaw_model import Hands, prompt
 
 KEY = "hands-key"
 RUN = "run00001"

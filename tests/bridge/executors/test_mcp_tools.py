@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bridge.executors.mcp_tools import McpTools
-from bridge.executors.toolbox import LeasedCall, ToolboxError
+from executor.mcp import McpTools
+from executor.toolbox import LeasedCall, ToolboxError
 
 SERVER = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bridge.executors.python_tools import load
-from bridge.executors.toolbox import LeasedCall, ToolboxError
+from executor.python import load
+from executor.toolbox import LeasedCall, ToolboxError
 from tests.bridge.executors import notes
 from tools.results import ToolResult
 

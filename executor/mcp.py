@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
-from bridge.executors.toolbox import LeasedCall, ToolboxError
+from executor.toolbox import LeasedCall, ToolboxError
 from tools.names import safe_names
 from tools.results import ToolResult
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.executors.connection import BridgeRefused, BridgeUnreachable, Connection
-from bridge.executors.toolbox import LeasedCall, Toolbox
+from executor.connection import BridgeRefused, BridgeUnreachable, Connection
+from executor.toolbox import LeasedCall, Toolbox
 from tools.results import ToolResult
 
 log = logging.getLogger("clawback.executor")

@@ -32,7 +32,7 @@ from typing import Any, cast, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bridge.executors.toolbox import LeasedCall, ToolboxError
+from executor.toolbox import LeasedCall, ToolboxError
 from tools.results import ToolResult
 
 GROUP = "clawback.tools"

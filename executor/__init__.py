@@ -10,6 +10,6 @@ hands           the model `clawback-hands`: its answers are the calls that OpenC
 command         `clawback executor`
 """
 
-from bridge.executors.python_tools import tool
+from executor.python import tool
 
 __all__ = ["tool"]

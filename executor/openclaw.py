@@ -1,4 +1,4 @@
-"""The tools of a running OpenClaw gateway, run under its own policy and approvals: see bridge.executors.hands."""
+"""The tools of a running OpenClaw gateway, run under its own policy and approvals: see executor.openclaw_model."""
 
 import logging
 import threading
@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from bridge.executors.hands import MODEL, Hands, prompt
-from bridge.executors.toolbox import LeasedCall, ToolboxError
+from executor.openclaw_model import MODEL, Hands, prompt
+from executor.toolbox import LeasedCall, ToolboxError
 from tools.results import ToolResult
 
 log = logging.getLogger("clawback.executor")

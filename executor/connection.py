@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from bridge.executors.toolbox import LeasedCall
+from executor.toolbox import LeasedCall
 from tools.results import ToolResult
 
 

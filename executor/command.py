@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from bridge.executors.connection import Connection
-from bridge.executors.toolbox import Toolbox, ToolboxError
-from bridge.executors.worker import Worker, WorkerStopped
 from bridge.server import logs
+from executor.connection import Connection
+from executor.toolbox import Toolbox, ToolboxError
+from executor.worker import Worker, WorkerStopped
 
 log = logging.getLogger("clawback.executor")
 
@@ -69,7 +69,7 @@ def python(modules: Sequence[str], **options: Any) -> None:
 
     Those of each MODULE, which may lie in this folder; without one, those that installed packages offer.
     """
-    from bridge.executors import python_tools
+    from executor import python as python_tools
 
     _work("python", lambda: python_tools.load(modules), **options)
 
@@ -80,7 +80,7 @@ def python(modules: Sequence[str], **options: Any) -> None:
 @_worker_options
 def mcp(server: Sequence[str], prefix: str, **options: Any) -> None:
     """Run the tools of an MCP server: a COMMAND with its arguments (after --), or the URL of one."""
-    from bridge.executors import mcp_tools
+    from executor import mcp as mcp_tools
 
     _work("mcp", lambda: mcp_tools.McpTools(server, prefix=prefix), **options)
 
@@ -104,7 +104,7 @@ def mcp(server: Sequence[str], prefix: str, **options: Any) -> None:
 @_worker_options
 def openclaw(gateway: str, gateway_token: str, port: int, hands_key: str, print_config: bool, **options: Any) -> None:
     """Run the tools of the OpenClaw gateway of this machine, under its own policy and approvals."""
-    from bridge.executors import openclaw_tools
+    from executor import openclaw as openclaw_tools
 
     if print_config:
         entry = openclaw_tools.provider_entry(f"http://127.0.0.1:{port}/v1", hands_key)
