@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bridge.tokens import hash_token, new_token
 from demo.service import Service, children
 from tools.ids import new_tool_call_id, random_name
+from tools.tokens import hash_token, new_token
 
 AT_ONCE = 50
 POLL_SECONDS = 30

@@ -15,8 +15,8 @@ from bridge.config import Config, ConfigError, default_path, load
 from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, tracing
 from bridge.server.banner import banner
-from bridge.tokens import hash_token, new_token
 from executor.command import executor
+from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 

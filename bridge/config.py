@@ -36,7 +36,7 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.tokens import PREFIX
+from tools.tokens import PREFIX
 
 
 class ConfigError(Exception):

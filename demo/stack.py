@@ -13,10 +13,10 @@ from typing import Any
 from bridge import cli
 from bridge.commands.package.command import plugin_package
 from bridge.store import Store
-from bridge.tokens import hash_token, new_token
 from demo import box, scripted
 from demo.service import Service
 from tools.ids import random_name
+from tools.tokens import hash_token, new_token
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ("minimal", "router", "pipeline")

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from bridge.tokens import hash_token, matches
 from tools.ids import new_tool_call_id
 from tools.marker import find_markers, marker_for, new_secret
 from tools.results import text_of
+from tools.tokens import hash_token, matches
 
 log = logging.getLogger("clawback.executor")
 

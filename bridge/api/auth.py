@@ -5,7 +5,7 @@ from flask import Flask, Request, g, request
 from bridge.api.access import Keys, Token, keys_of
 from bridge.config import Tokens
 from bridge.errors import Forbidden, Unauthorized
-from bridge.tokens import matches
+from tools.tokens import matches
 
 
 def protect(app: Flask, tokens: Tokens) -> None:

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from bridge.config import Config
 from bridge.store.rows import LoginRow
 from bridge.store.store import Store
-from bridge.tokens import matches
+from tools.tokens import matches
 
 COOKIE = "clawback_login"
 NOBODY = "someone"

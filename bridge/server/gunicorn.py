@@ -15,7 +15,7 @@ from gunicorn.arbiter import Arbiter
 from bridge.config import Config
 from bridge.server import serving
 from bridge.server.reload import Reload
-from bridge.tokens import hash_token, new_token
+from tools.tokens import hash_token, new_token
 
 log = logging.getLogger("clawback.server")
 

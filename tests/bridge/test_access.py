@@ -17,8 +17,8 @@ from bridge.api.openapi.document import routes
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.page.logins import COOKIE, Login
-from bridge.tokens import hash_token, new_token
 from demo.service import Service
+from tools.tokens import hash_token, new_token
 
 BEARERS = [token for token in Token if token not in {Token.LOCAL, Token.LOGIN}]
 OWN_IDS = {"name": "page.css", "model": "m"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.config import Config, ConfigError, load, parse
-from bridge.tokens import hash_token, matches, new_token
+from tools.tokens import hash_token, matches, new_token
 
 APP = {"model": "a", "base_url": "http://127.0.0.1/v1", "api_key": "app-secret"}
 TOKENS = {name: hash_token(name) for name in ("client", "plugin", "executor")}

@@ -16,8 +16,8 @@ from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import RunRow
-from bridge.tokens import hash_token
 from tools.results import ToolResult
+from tools.tokens import hash_token
 from tools.wire import PROTOCOL
 
 PLUGIN = {"Authorization": "Bearer plugin-token"}

@@ -18,9 +18,9 @@ from bridge.config import Limits, parse
 from bridge.runs.executors.registry import Registration
 from bridge.runs.sessions.sessions import transcript_keys
 from bridge.store.rows import CallRow
-from bridge.tokens import hash_token
 from tools.definitions import ToolDefinition
 from tools.results import Message
+from tools.tokens import hash_token
 from tools.transcript import repair
 
 MESSAGES, TOOLS = 12, 5

@@ -8,9 +8,9 @@ import pytest
 from bridge.app import create_app
 from bridge.config import load
 from bridge.page import doctor_run
-from bridge.tokens import hash_token
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person, words
+from tools.tokens import hash_token
 
 SECONDS = 60
 

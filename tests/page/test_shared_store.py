@@ -7,10 +7,10 @@ import pytest
 
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.tokens import hash_token, new_token
 from tests.bridge.executor.conftest import READ, Bridge
 from tests.page.conftest import Person, words
 from tests.servers import Servers
+from tools.tokens import hash_token, new_token
 
 pytestmark = pytest.mark.servers
 

@@ -10,7 +10,7 @@ from bridge.commands.doctor import json5
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.config import Config, is_loopback
 from bridge.server.serving import Serving
-from bridge.tokens import matches
+from tools.tokens import matches
 
 _NAME = "OpenClaw"
 _APPLY = f"Run: clawback init --renew client --apply-openclaw. Then {RESTART}"

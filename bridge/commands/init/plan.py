@@ -7,7 +7,7 @@ from pathlib import Path
 from bridge.commands.init import config_file, config_text
 from bridge.commands.init.errors import SetupError
 from bridge.config import Config, ConfigError, parse
-from bridge.tokens import hash_token, new_token
+from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator")
 

@@ -16,12 +16,12 @@ from flask.testing import FlaskClient
 
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.tokens import hash_token
 from demo.stack import ROOT
 from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finished, plain, problem, started
 from tests.demo.box import exports
 from tests.demo.box.running import EXAMPLES, RunningBox
 from tests.demo.box.running import started as box_started
+from tools.tokens import hash_token
 
 TOKEN = {"Authorization": "Bearer t"}
 TOOL = {"type": "function", "function": {"name": "read"}}

@@ -18,8 +18,8 @@ from bridge.app import create_app
 from bridge.config import parse
 from bridge.runs.requests import RunRequest
 from bridge.store.rows import RunRow
-from bridge.tokens import hash_token
 from tools.results import ToolResult
+from tools.tokens import hash_token
 
 BODIES = int(os.environ.get("CLAWBACK_ODD_BODIES", "1000"))
 TOKEN = {"Authorization": "Bearer t"}

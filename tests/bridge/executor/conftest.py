@@ -14,8 +14,8 @@ from bridge.config import Config, parse
 from bridge.runs.runs import Runs
 from bridge.runs.sweeper import Sweeper
 from bridge.store import Store
-from bridge.tokens import hash_token, new_token
 from tools.ids import new_tool_call_id, random_name
+from tools.tokens import hash_token, new_token
 
 READ = {"type": "function", "function": {"name": "read", "description": "reads"}, "read_only": True}
 EXEC = {"type": "function", "function": {"name": "exec", "description": "runs"}}

@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.store.executors import ExecutorStatements
-from bridge.tokens import hash_token, new_token
 from tests.bridge.executor.conftest import EXEC, READ, Answer, Bridge
 from tests.schedules.trail import breaks_in_trail
 from tools.ids import new_tool_call_id, random_name
 from tools.ticket_states import PENDING, CallState
+from tools.tokens import hash_token, new_token
 
 TOKENS = {audience: new_token(audience) for audience in ("client", "plugin", "executor", "operator")}
 LIMITS = {"lease_seconds": 10, "handouts": 3, "approval_seconds": 100, "ticket_seconds": 500, "identical_calls": 1000}

@@ -13,10 +13,10 @@ from hypothesis import settings
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
 from bridge.runs.shared_wakeups import SharedWakeups
-from bridge.tokens import hash_token, new_token
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
 from tests.servers import Servers
+from tools.tokens import hash_token, new_token
 
 pytestmark = pytest.mark.servers
 

@@ -7,11 +7,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.tokens import hash_token
 from demo.client import Client, ClientError
 from demo.local_tools import LocalTools
 from demo.stack import Stack
 from tests.e2e.conftest import call
+from tools.tokens import hash_token
 
 TOKEN = "clawback-metrics-of-prometheus"
 Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from bridge.config import load
-from bridge.tokens import matches
 from demo.stack import Stack, free_port
 from tests.bridge.setup.commands import Command
+from tools.tokens import matches
 
 
 def key(dify: Stack, app: str) -> str:
