@@ -7,7 +7,7 @@ from dify_plugin.errors.model import CredentialsValidateFailedError  # type: ign
 
 from provider.credentials import LIGHT, MAIN, Credentials
 from provider.errors import Refused
-from provider.validation import problems_of
+from provider.models.validation import problems_of
 
 
 class ClawbackProvider(ModelProvider):  # type: ignore[misc]

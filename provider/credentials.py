@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from provider.certificates import certificates_in
 from provider.errors import Refused
-from provider.headers import read_headers
-from provider.vendors import AUTO, ThinkingDialect, Vendor, vendor_at, vendor_named
+from provider.upstream.certificates import certificates_in
+from provider.upstream.headers import read_headers
+from provider.upstream.vendors import AUTO, ThinkingDialect, Vendor, vendor_at, vendor_named
 
 MAIN = "main"
 LIGHT = "light"

@@ -8,19 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provider import carried, invocation
-from provider.bridge_client import BridgeClient
-from provider.capabilities import capabilities
+from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
-from provider.engine import Engine, Invocation
+from provider.engine import invocation
+from provider.engine import pending_rounds as carried
+from provider.engine.engine import Engine, Invocation
+from provider.engine.events import Finish, Output
+from provider.engine.prompt import take_markers, to_definitions, to_openai
 from provider.errors import Refused
-from provider.events import Finish, Output
 from provider.modes.choice import mode_for
 from provider.modes.normalised import Normalised
-from provider.prompt import take_markers, to_definitions, to_openai
-from provider.request import base_request, node_headers
 from provider.settings import NodeSettings
-from provider.upstream import Upstream
+from provider.upstream.capabilities import capabilities
+from provider.upstream.client import Upstream
+from provider.upstream.request import base_request, node_headers
 from tools.ids import random_name
 
 NO_BRIDGE = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from provider.vendors import VENDORS, Vendor
+from provider.upstream.vendors import VENDORS, Vendor
 
 ROOT = Path(__file__).resolve().parents[2]
 

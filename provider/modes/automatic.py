@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from provider.engine.events import Delta, UpstreamFailed
 from provider.errors import ContextTooLong
-from provider.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader
 from provider.modes.structured import Structured, StructuredDecoder
-from provider.tool_refusals import tells_no_tools
+from provider.upstream.tool_refusals import tells_no_tools
 from tools.calls import Draft
 from tools.definitions import ToolDefinition
 from tools.openclaw_text.events import BrokenCall, Event, Text

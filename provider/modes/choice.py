@@ -1,12 +1,12 @@
 """Which mode a node's model is spoken to in."""
 
-from provider.capabilities import capabilities
 from provider.credentials import Credentials
 from provider.modes.automatic import Automatic
 from provider.modes.mode import Mode
 from provider.modes.openclaw_text import OpenclawText
 from provider.modes.structured import Structured
 from provider.settings import NodeSettings
+from provider.upstream.capabilities import capabilities
 
 
 def mode_for(settings: NodeSettings, form: Credentials, model: str) -> Mode:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from provider.events import Delta, UpstreamFailed
+from provider.engine.events import Delta, UpstreamFailed
 from tools.calls import Draft, ToolCall
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from provider.events import Delta, UpstreamFailed
+from provider.engine.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from tools.calls import Draft
 from tools.choices import forced_name, named

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from provider.events import Delta, UpstreamFailed
+from provider.engine.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from tools.calls import Draft, ToolCall
 from tools.definitions import ToolDefinition

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from provider.events import Delta, UpstreamFailed
+from provider.engine.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from tools.calls import Draft, ToolCallAssembler
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from provider.engine import Engine, Invocation
-from provider.errors import ProviderError, Unreachable
-from provider.events import (
+from provider.engine.engine import Engine, Invocation
+from provider.engine.events import (
     Action,
     Attached,
     BridgeFailed,
@@ -24,6 +23,7 @@ from provider.events import (
     TicketReported,
     UpstreamFailed,
 )
+from provider.errors import ProviderError, Unreachable
 from provider.modes.mode import Mode
 from provider.modes.structured import Structured
 from provider.settings import NodeSettings

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from provider.engine.events import CallUpstream, Completed, Delta, Finish, OpenTicket, TellDrafts
 from provider.errors import ChoiceIgnored
-from provider.events import CallUpstream, Completed, Delta, Finish, OpenTicket, TellDrafts
 from provider.modes.openclaw_text import OpenclawText
 from tests.provider.play import Play, asks, attached, call_delta, says, tool
 from tools.results import Message

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from provider.completion import CompletionReader
-from provider.context_limits import WORDINGS
+from provider.engine.events import Completed, Delta, UpstreamFailed
 from provider.errors import (
     ContextTooLong,
     ProviderError,
@@ -19,9 +18,10 @@ from provider.errors import (
     Unreachable,
     clean,
 )
-from provider.events import Completed, Delta, UpstreamFailed
-from provider.failures import from_response, retry_after
-from provider.wordings import Wording
+from provider.upstream.completion import CompletionReader
+from provider.upstream.context_limits import WORDINGS
+from provider.upstream.failures import from_response, retry_after
+from provider.upstream.wordings import Wording
 from tools.wire import Usage
 
 

@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.draft_sender import together
-from provider.events import Completed, TellDrafts, Woke
+from provider.bridge.draft_sender import together
+from provider.engine.events import Completed, TellDrafts, Woke
 from tests.provider.play import CUT, Play, asks, attached, call_delta, says
 from tools.wire import DraftDelta, DraftRequest
 

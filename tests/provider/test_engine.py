@@ -7,19 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.engine import EXPIRED_NOTE, NO_ANSWER
-from provider.errors import (
-    Cancelled,
-    ContextTooLong,
-    ProviderError,
-    RateLimited,
-    Refused,
-    Suspended,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-)
-from provider.events import (
+from provider.engine.engine import EXPIRED_NOTE, NO_ANSWER
+from provider.engine.events import (
     Attach,
     BridgeFailed,
     CallUpstream,
@@ -39,6 +28,17 @@ from provider.events import (
     TicketReported,
     UpstreamFailed,
     Woke,
+)
+from provider.errors import (
+    Cancelled,
+    ContextTooLong,
+    ProviderError,
+    RateLimited,
+    Refused,
+    Suspended,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
 )
 from tests.provider.play import CUT, DOWN, NODE, Play, asks, attached, call_delta, says, tool
 from tools.calls import ToolCall

@@ -9,11 +9,11 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from provider.credentials import DEFAULT_CONTEXT_SIZE, Credentials
+from provider.engine.prompt import take_markers, to_openai
 from provider.errors import Refused
-from provider.prompt import take_markers, to_openai
-from provider.request import base_request
 from provider.settings import NodeSettings
-from provider.vendors import VENDORS
+from provider.upstream.request import base_request
+from provider.upstream.vendors import VENDORS
 from tools.marker import marker_for
 
 ROOT = Path(__file__).parents[2]

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from provider import invocation
-from provider.bridge_client import BridgeClient
+from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
-from provider.engine import Engine, Invocation
-from provider.errors import ContextTooLong, Refused, Unauthorized, Unavailable, Unreachable
-from provider.events import (
+from provider.engine import invocation
+from provider.engine.engine import Engine, Invocation
+from provider.engine.events import (
     Attach,
     Attached,
     BridgeFailed,
@@ -25,10 +24,11 @@ from provider.events import (
     Say,
     UpstreamFailed,
 )
-from provider.invocation import deadline, hold_until, time_limit
+from provider.engine.invocation import deadline, hold_until, time_limit
+from provider.errors import ContextTooLong, Refused, Unauthorized, Unavailable, Unreachable
 from provider.modes.structured import Structured
 from provider.settings import NodeSettings
-from provider.upstream import Upstream
+from provider.upstream.client import Upstream
 from tests.provider.bridge_server import TOKEN, Bridge, wait_until
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import KEY, run_of

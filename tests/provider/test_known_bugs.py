@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from provider.completion import CompletionReader
 from provider.credentials import Credentials
+from provider.engine.events import CallUpstream, Completed, Delta, Finish, Pause, Say, UpstreamFailed
+from provider.engine.retries import UPSTREAM_ATTEMPTS
+from provider.engine.tokens import estimate_prompt, estimate_text
 from provider.errors import RateLimited, Refused, Unauthorized, Unavailable
-from provider.events import CallUpstream, Completed, Delta, Finish, Pause, Say, UpstreamFailed
-from provider.failures import from_response
-from provider.retries import UPSTREAM_ATTEMPTS
-from provider.think_tags import TAGS
-from provider.tokens import estimate_prompt, estimate_text
-from provider.upstream import Upstream
+from provider.upstream.client import Upstream
+from provider.upstream.completion import CompletionReader
+from provider.upstream.failures import from_response
+from provider.upstream.think_tags import TAGS
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import Dify
 from tests.provider.play import CUT, Play, call_delta, says, tool

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from provider.engine import EXPIRED_NOTE
+from provider.engine.engine import EXPIRED_NOTE
+from provider.engine.events import CallUpstream, ExpireTicket, PollTicket, SuspendTicket, TicketReported, Woke
 from provider.errors import ResultsMissing, Suspended
-from provider.events import CallUpstream, ExpireTicket, PollTicket, SuspendTicket, TicketReported, Woke
 from tests.provider.play import DOWN, Play, asks, attached, says
 from tools.results import ToolResult
 from tools.wire import TicketStatus

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.errors import ContextTooLong, Refused, Unavailable
-from provider.events import (
+from provider.engine.events import (
     CallUpstream,
     Completed,
     Delta,
@@ -20,6 +19,7 @@ from provider.events import (
     TicketReported,
     UpstreamFailed,
 )
+from provider.errors import ContextTooLong, Refused, Unavailable
 from provider.modes import automatic, openclaw_text
 from provider.modes.automatic import Automatic
 from provider.modes.mode import Mode

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from demo.scripted.text_formats import FORMATS
-from provider import carried
-from provider.events import CallUpstream, Finish, OpenTicket
+from provider.engine import pending_rounds as carried
+from provider.engine.events import CallUpstream, Finish, OpenTicket
+from provider.engine.prompt import split_rounds
 from provider.modes.openclaw_text import OpenclawText
-from provider.prompt import split_rounds
 from tests.provider.bridge_server import Bridge
 from tests.provider.conftest import Dify, run_of
 from tests.provider.play import NODE, TOOLS, Play, asks, attached, says, tool

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from provider.request import base_request, with_client
 from provider.settings import NodeSettings
+from provider.upstream.request import base_request, with_client
 from tests.provider.play import Play, attached
 
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from demo.scripted.vendors import QUIRKS
-from provider import capabilities as known
-from provider import refused_fields
-from provider.capabilities import Findings, capabilities
 from provider.credentials import Credentials
+from provider.models.validation import upstream_problem
 from provider.modes.automatic import Automatic
 from provider.modes.choice import mode_for
 from provider.modes.openclaw_text import OpenclawText
-from provider.probe import find_out
 from provider.settings import NodeSettings
-from provider.validation import upstream_problem
+from provider.upstream import capabilities as known
+from provider.upstream import refused_fields
+from provider.upstream.capabilities import Findings, capabilities
+from provider.upstream.probe import find_out
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import KEY, Dify
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.sse import EventDecoder
+from provider.upstream.sse import EventDecoder
 
 STREAM = (
     '\ufeff: hello\r\ndata: {"a":"é漢😀"}\r\n\r\nevent: x\nid: 1\ndata: one\ndata:two\n\n\rdata: three\r\rdata: [DONE]'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from provider.events import CallUpstream, Heartbeat, OpenTicket, PollTicket, Record
+from provider.engine.events import CallUpstream, Heartbeat, OpenTicket, PollTicket, Record
 from tests.provider.play import Play, asks, attached, call_delta, says
 from tools.results import ToolResult
 from tools.wire import OpenTicket as StillOpen

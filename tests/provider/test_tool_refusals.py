@@ -6,12 +6,12 @@ import re
 import pytest
 
 from demo.scripted.vendors import QUIRKS
-from provider.failures import from_response
 from provider.modes import automatic
 from provider.modes.automatic import Automatic
 from provider.modes.openclaw_text import OpenclawText
-from provider.tool_refusals import WORDINGS, tells_no_tools
-from provider.wordings import Wording
+from provider.upstream.failures import from_response
+from provider.upstream.tool_refusals import WORDINGS, tells_no_tools
+from provider.upstream.wordings import Wording
 from tests.provider.play import Play, attached
 
 

@@ -9,16 +9,16 @@ from dify_plugin.entities.model.llm import LLMResult, LLMResultChunk, LLMResultC
 from dify_plugin.entities.model.message import AssistantPromptMessage, PromptMessage, PromptMessageTool  # type: ignore[import-untyped]
 from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeBadRequestError, InvokeError  # type: ignore[import-untyped]
 
-from provider import sdk_errors
-from provider.capabilities import capabilities, findings_about
 from provider.credentials import MAIN, Credentials
+from provider.engine.events import Fail, Finish, Heartbeat, Output, Say
+from provider.engine.prompt import to_definitions, to_openai
+from provider.engine.tokens import estimate_prompt
 from provider.errors import Refused
-from provider.events import Fail, Finish, Heartbeat, Output, Say
-from provider.probe import find_out
-from provider.prompt import to_definitions, to_openai
-from provider.schema import schema_for
-from provider.tokens import estimate_prompt
-from provider.validation import problems_of
+from provider.models import sdk_errors
+from provider.models.schema import schema_for
+from provider.models.validation import problems_of
+from provider.upstream.capabilities import capabilities, findings_about
+from provider.upstream.probe import find_out
 from tools.calls import ToolCall
 
 

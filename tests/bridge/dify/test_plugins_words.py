@@ -3,8 +3,8 @@
 import pytest
 
 from bridge.dify import errors
-from provider.completion import CUT_OFF
-from provider.failures import from_response
+from provider.upstream.completion import CUT_OFF
+from provider.upstream.failures import from_response
 
 
 @pytest.mark.parametrize(

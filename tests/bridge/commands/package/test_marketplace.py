@@ -112,7 +112,7 @@ def test_every_requirement_is_pinned(unpacked: Path) -> None:
 def test_it_starts_from_what_is_in_the_package_alone(unpacked: Path) -> None:
     assert try_over_http(unpacked) > 0
     assert try_over_stdio(unpacked) > 0
-    late = "import provider.node, provider.validation, provider.models.llm.llm"
+    late = "import provider.node, provider.models.validation, provider.models.llm.llm"
     subprocess.run([ROOT / ".venv/bin/python", "-c", late], cwd=unpacked, check=True, capture_output=True, timeout=60)
 
 

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Iterable
 
-from provider import connections
-from provider.bridge_client import BridgeClient
-from provider.events import TellDrafts
+from provider.bridge.client import BridgeClient
+from provider.engine.events import TellDrafts
+from provider.upstream import connections
 from tools.wire import DraftDelta
 
 _PAUSE = 0.03

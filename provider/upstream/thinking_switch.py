@@ -6,7 +6,7 @@ SiliconFlow's `enable_thinking`; the chat templates that vLLM and SGLang render;
 
 from typing import Any
 
-from provider.vendors import ThinkingDialect
+from provider.upstream.vendors import ThinkingDialect
 
 _ON: dict[ThinkingDialect, dict[str, Any]] = {
     "reasoning_effort": {},

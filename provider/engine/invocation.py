@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Protocol
 
-from provider import connections
-from provider.bridge_client import BridgeClient
-from provider.draft_sender import DraftSender
-from provider.engine import Engine
-from provider.events import (
+from provider.bridge.client import BridgeClient
+from provider.bridge.draft_sender import DraftSender
+from provider.engine.engine import Engine
+from provider.engine.events import (
     Attach,
     CallUpstream,
     CancelTicket,
@@ -31,7 +30,8 @@ from provider.events import (
     TellDrafts,
     Woke,
 )
-from provider.upstream import Upstream
+from provider.upstream import connections
+from provider.upstream.client import Upstream
 
 DEFAULT_TIME_LIMIT = 600.0
 _MARGIN = 30.0

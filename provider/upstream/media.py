@@ -8,7 +8,7 @@ OpenAI's own parts are what `prompt` writes. Two vendors differ: DashScope takes
 from collections.abc import Mapping
 from typing import Any
 
-from provider.vendors import Vendor
+from provider.upstream.vendors import Vendor
 
 
 def for_vendor(part: Mapping[str, Any], vendor: Vendor) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from dify_plugin.entities.model import (  # type: ignore[import-untyped]
     PriceConfig,
 )
 
-from provider.capabilities import Capabilities
 from provider.credentials import Credentials
+from provider.upstream.capabilities import Capabilities
 
 _PER_MILLION = Decimal("0.000001")
 _FEATURES: dict[ModelFeature, str] = {

@@ -7,16 +7,16 @@ from typing import Any
 
 import httpx
 
-from provider import connections, refused_fields
-from provider.capabilities import Capabilities, capabilities
-from provider.completion import CUT_OFF, DONE, CompletionReader, StreamEvent
 from provider.credentials import MAIN, Credentials, advice_for_host
-from provider.dialect import Dialect
+from provider.engine.events import UpstreamFailed
 from provider.errors import ProviderError, Refused, Unreachable, clean
-from provider.events import UpstreamFailed
-from provider.failures import from_response
-from provider.patience import Patience
-from provider.sse import EventDecoder
+from provider.upstream import connections, refused_fields
+from provider.upstream.capabilities import Capabilities, capabilities
+from provider.upstream.completion import CUT_OFF, DONE, CompletionReader, StreamEvent
+from provider.upstream.dialect import Dialect
+from provider.upstream.failures import from_response
+from provider.upstream.patience import Patience
+from provider.upstream.sse import EventDecoder
 
 NO_ADDRESS = "upstream_base_url is empty: set it to the upstream's address, or choose your vendor in upstream_vendor"
 SILENT = (

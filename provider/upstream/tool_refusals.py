@@ -3,7 +3,7 @@
 A refusal that only mentions tools is something else: a result without its call, a schema that is unsound, a name.
 """
 
-from provider.wordings import Wording, any_of
+from provider.upstream.wordings import Wording, any_of
 
 _STATUSES = {400, 404, 422, 500, 501}
 """Some gateways answer 500 for it."""

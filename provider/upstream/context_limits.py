@@ -2,7 +2,7 @@
 
 import re
 
-from provider.wordings import Wording, any_of
+from provider.upstream.wordings import Wording, any_of
 
 _STATUSES = {400, 413, 422, 500}
 """llama.cpp's older servers and some gateways answer 500."""

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from provider.engine.events import Completed, Delta, UpstreamFailed
 from provider.errors import Unreachable
-from provider.events import Completed, Delta, UpstreamFailed
-from provider.failures import from_body
-from provider.think_tags import ThinkTags
+from provider.upstream.failures import from_body
+from provider.upstream.think_tags import ThinkTags
 from tools.halves import Halves
 from tools.wire import Usage
 

@@ -5,13 +5,13 @@ Those are OpenAI's, and two more: `thinking` as a truth value, and `extra_body`,
 
 from typing import Any
 
-from provider.capabilities import Capabilities
 from provider.credentials import Credentials
-from provider.media import for_vendor
-from provider.refused_fields import without_refused
-from provider.think_tags import without_think_block
-from provider.thinking_switch import thinking_fields
-from provider.vendors import ThinkingDialect, Vendor
+from provider.upstream.capabilities import Capabilities
+from provider.upstream.media import for_vendor
+from provider.upstream.refused_fields import without_refused
+from provider.upstream.think_tags import without_think_block
+from provider.upstream.thinking_switch import thinking_fields
+from provider.upstream.vendors import ThinkingDialect, Vendor
 from tools.results import Message, text_of
 
 

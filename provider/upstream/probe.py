@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from provider import refused_fields
-from provider.capabilities import Capabilities, Findings, remember
 from provider.credentials import Credentials
-from provider.events import Completed, Delta, UpstreamFailed
-from provider.upstream import Upstream
+from provider.engine.events import Completed, Delta, UpstreamFailed
+from provider.upstream import refused_fields
+from provider.upstream.capabilities import Capabilities, Findings, remember
+from provider.upstream.client import Upstream
 
 SECONDS = 20.0
 """For all of them together."""

@@ -2,10 +2,10 @@
 
 import time
 
-from provider.bridge_client import BridgeClient
+from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
 from provider.errors import ProviderError, Refused
-from provider.probe import ask, find_out
+from provider.upstream.probe import ask, find_out
 
 _PATIENCE = 120.0
 # Some servers refuse fewer: https://platform.openai.com/docs/api-reference/responses/create

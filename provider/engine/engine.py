@@ -17,10 +17,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from provider.choice_check import at_most, ignored, reminded, reminder, tellable
-from provider.drafts import Drafting
-from provider.errors import Cancelled, ProviderError, ResultsMissing, Suspended, Unavailable
-from provider.events import (
+from provider.engine.choice_check import at_most, ignored, reminded, reminder, tellable
+from provider.engine.drafts import Drafting
+from provider.engine.events import (
     Action,
     Attach,
     Attached,
@@ -48,14 +47,15 @@ from provider.events import (
     UpstreamFailed,
     Woke,
 )
+from provider.engine.prompt import split_rounds
+from provider.engine.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
+from provider.engine.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
+from provider.engine.thinking import ThinkBlock
+from provider.engine.tokens import estimate_prompt, estimate_text
+from provider.errors import Cancelled, ProviderError, ResultsMissing, Suspended, Unavailable
 from provider.modes.mode import Mode, Prompt, Reply
-from provider.prompt import split_rounds
-from provider.request import with_client
-from provider.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
-from provider.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
 from provider.settings import NodeSettings
-from provider.thinking import ThinkBlock
-from provider.tokens import estimate_prompt, estimate_text
+from provider.upstream.request import with_client
 from tools.calls import Draft, ToolCall
 from tools.choices import ToolChoice, after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of

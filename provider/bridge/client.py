@@ -7,10 +7,8 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from provider import connections
 from provider.credentials import Credentials, advice_for_host
-from provider.errors import ProviderError, Refused, Unauthorized, Unavailable, Unreachable, clean, with_advice
-from provider.events import (
+from provider.engine.events import (
     Attach,
     Attached,
     BridgeFailed,
@@ -24,6 +22,8 @@ from provider.events import (
     TellDrafts,
     TicketReported,
 )
+from provider.errors import ProviderError, Refused, Unauthorized, Unavailable, Unreachable, clean, with_advice
+from provider.upstream import connections
 from tools.wire import PROTOCOL, AttachResponse, CancelRequest, PingResponse, TicketStatus
 
 log = logging.getLogger(__name__)

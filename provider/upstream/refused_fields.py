@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from provider.engine.events import UpstreamFailed
 from provider.errors import ContextTooLong
-from provider.events import UpstreamFailed
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from provider.context_limits import tells_too_long
+from provider.engine.events import UpstreamFailed
 from provider.errors import (
     ContextTooLong,
     ProviderError,
@@ -19,7 +19,7 @@ from provider.errors import (
     clean,
     with_advice,
 )
-from provider.events import UpstreamFailed
+from provider.upstream.context_limits import tells_too_long
 
 _NO_QUOTA = re.compile(r"insufficient.?(quota|balance)|billing|exceeded your current quota", re.IGNORECASE)
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}

@@ -6,8 +6,8 @@ from typing import Any
 
 from provider.credentials import json_object
 from provider.errors import Refused
-from provider.headers import read_headers
 from provider.settings import NodeSettings
+from provider.upstream.headers import read_headers
 
 _PASSED_ON = (
     "temperature",
