@@ -15,7 +15,6 @@ from bridge.config import Config, ConfigError, default_path, load
 from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, tracing
 from bridge.server.banner import banner
-from executor.command import executor
 from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
@@ -116,7 +115,7 @@ def token(audience: str) -> None:
     click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
 
 
-for _command in (executor, status, runs, tail, tickets, approve, deny, init, doctor, package):
+for _command in (status, runs, tail, tickets, approve, deny, init, doctor, package):
     main.add_command(_command)
 
 

@@ -20,6 +20,7 @@ import ipaddress
 import os
 import tomllib
 from collections import Counter
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -46,6 +47,21 @@ class ConfigError(Exception):
 class _Section(BaseModel):
     # The sentence below each key is what the reference says of it.
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Token(StrEnum):
+    """What a request can show. The configuration holds the hashes of all but the last two; all but the last are sent as
+    bearer tokens."""
+
+    CLIENT = "client"
+    PLUGIN = "plugin"
+    EXECUTOR = "executor"
+    OPERATOR = "operator"
+    METRICS = "metrics"
+    LOCAL = "local"
+    """The bearer token that a running bridge leaves in its data folder, for commands on its own machine."""
+    LOGIN = "login"
+    """The cookie of somebody who has logged in to the web page with the operator's token."""
 
 
 class Tokens(_Section):

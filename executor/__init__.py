@@ -3,10 +3,10 @@
 connection      the bridge's executor API, as a client
 worker          the loop: claim, run, keep the lease, post the result
 toolbox         what a worker needs of its tools
-python_tools    functions as tools
-mcp_tools       an MCP server's tools
-openclaw_tools  the tools of a running OpenClaw, through `hands`
-hands           the model `clawback-hands`: its answers are the calls that OpenClaw is to run
+python          functions as tools
+mcp             an MCP server's tools
+openclaw        the tools of a running OpenClaw, through openclaw_model
+openclaw_model  the model `clawback-hands`: its answers are the calls that OpenClaw is to run
 command         `clawback executor`
 """
 

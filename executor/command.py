@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from bridge.server import logs
 from executor.connection import Connection
 from executor.toolbox import Toolbox, ToolboxError
 from executor.worker import Worker, WorkerStopped
+from tools import logs
 
 log = logging.getLogger("clawback.executor")
 

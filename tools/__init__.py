@@ -16,4 +16,7 @@ marker        how a run is named inside text, and taken out again
 fingerprint   how an invocation is recognised when its workflow runs again
 wire          what the plugin and the bridge say to each other
 openclaw_text tool calls as text
+schema_walk, linear_patterns, pattern_syntax   how far a schema is followed, and which patterns are safe to try
+
+tokens, logs  digests of bearer tokens, and the form of log lines: for the bridge and the executor
 """

@@ -1,30 +1,18 @@
 """Who may ask for what: one table of every route and the tokens that open it.
 
-From it the bridge checks requests (bridge.api.auth), the OpenAPI document and the reference tell who may ask, and the tests
-try every route with every token. A route that is not in it is open to nobody.
+From it the bridge checks requests (bridge.api.auth), the OpenAPI document and the reference tell who may ask, and the
+tests try every route with every token. A route that is not in it is open to nobody.
 """
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 
 from werkzeug.routing import Rule
 
+from bridge.config import Token
 
-class Token(StrEnum):
-    """What a request can show. The configuration holds the hashes of all but the last two; all but the last are sent as
-    bearer tokens."""
-
-    CLIENT = "client"
-    PLUGIN = "plugin"
-    EXECUTOR = "executor"
-    OPERATOR = "operator"
-    METRICS = "metrics"
-    LOCAL = "local"
-    """The bearer token that a running bridge leaves in its data folder, for commands on its own machine."""
-    LOGIN = "login"
-    """The cookie of somebody who has logged in to the web page with the operator's token."""
-
+LOGIN_COOKIE = "clawback_login"
+"""The name of the cookie of somebody who has logged in to the page."""
 
 Keys = tuple[Token, ...]
 """What opens a route: any one of them."""

@@ -2,14 +2,14 @@
 
 from flask import Flask, Request, g, request
 
-from bridge.api.access import Keys, Token, keys_of
-from bridge.config import Tokens
+from bridge.api.access import Keys, keys_of
+from bridge.config import Token, Tokens
 from bridge.errors import Forbidden, Unauthorized
 from tools.tokens import matches
 
 
 def protect(app: Flask, tokens: Tokens) -> None:
-    """Let through whoever shows a token that opens the route, as bridge.api.access has it. The page sees to its logins."""
+    """Let through whoever shows a token that opens the route, as bridge.api.access says. The page sees to logins."""
 
     @app.before_request
     def _check() -> None:

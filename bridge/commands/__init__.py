@@ -1,4 +1,6 @@
-"""Commands that are about the bridge and no part of it; nothing that serves imports them.
+"""What `clawback` does besides serving; nothing that serves imports it, but for the page, which runs doctor.
 
-package   `clawback package`: the plugin as Dify installs it
+init       asks, checks, writes the configuration     doctor    every hop, one line each
+package    the plugin as Dify installs it
+operator   approve, deny, tickets                     watch     status, runs, tail      operator_client   for both
 """

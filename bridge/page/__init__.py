@@ -1,14 +1,7 @@
 """The web page: every step of every run, the calls that wait for a person, the executors, and doctor's findings.
 
 blueprint     the routes
-views         which pages there are, and what each is made of
-  runs_view        the list of runs
-  run_view         one run, step by step
-  approvals_view   what waits for a person
-  executors_view   who runs calls
-  health_view      doctor's findings
-steps         the steps of a run, in the order in which they happened
-asked         what a run was asked, as far as it may be shown
+views         the pages, and what each is made of
 streaming     a page's changes, as server-sent events
 decisions     approve, deny, edit
 doctor_run    doctor, in a process of its own: doctor_process

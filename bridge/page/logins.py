@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from flask import Request
 from werkzeug.wrappers import Response
 
+from bridge.api.access import LOGIN_COOKIE
 from bridge.config import Config
 from bridge.store.rows import LoginRow
 from bridge.store.store import Store
 from tools.tokens import matches
 
-COOKIE = "clawback_login"
 NOBODY = "someone"
 LONGEST_NAME = 100
 
@@ -100,7 +100,7 @@ def drop_cookie(request: Request, response: Response) -> None:
 
 def cookie_name(request: Request) -> str:
     """Return the cookie's name. With https no other host can set one with this prefix."""
-    return f"__Host-{COOKIE}" if request.is_secure else COOKIE
+    return f"__Host-{LOGIN_COOKIE}" if request.is_secure else LOGIN_COOKIE
 
 
 def _digest(secret: str) -> str:

@@ -188,7 +188,7 @@ class Invocations:
         )
 
     def _secret_of(self, run: RunRow) -> str | None:
-        """Return what an executors' run is called in Dify's history, where bridge.runs.executors.resuming looks for its question."""
+        """Return what an executors' run is called in Dify's history, where its question is looked for to resume it."""
         if run.direction != "executor":
             return None
         secret = new_secret()

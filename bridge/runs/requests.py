@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from bridge.api.access import Token
+from bridge.config import Token
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,8 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         """Make the application, inside the worker, where gevent has patched the standard library."""
-        from bridge.app import create_app
-
-        return create_app(self._config)
+        made: Flask = _application().create_app(self._config)
+        return made
 
     def run(self) -> None:
         """Serve."""
@@ -101,9 +101,8 @@ class Server(BaseApplication):
 
     def _look_out(self, worker: Any, url: str) -> None:
         """Take a changed configuration; and tell the application of a stop, since gunicorn only waits for it."""
-        from bridge.app import reconfigure, stop
-
-        reload = Reload(self._path, self._config, lambda policy: reconfigure(worker.wsgi, policy))
+        app = _application()
+        reload = Reload(self._path, self._config, lambda policy: app.reconfigure(worker.wsgi, policy))
         while worker.alive:
             time.sleep(LOOK_SECONDS)
             try:
@@ -115,16 +114,14 @@ class Server(BaseApplication):
                 log.exception("the configuration could not be taken")
         # Again and again until the process ends: some begin to wait before the door is shut.
         while True:
-            stop(worker.wsgi)
+            app.stop(worker.wsgi)
             worker.release_idle()
             time.sleep(LOOK_SECONDS)
 
     def _close(self, _arbiter: Any, worker: Any) -> None:
-        from bridge.app import close
-
         # A worker that never came to make the application has none.
         if getattr(worker, "wsgi", None):
-            close(worker.wsgi)
+            _application().close(worker.wsgi)
 
     def _gone(self, _arbiter: Any) -> None:
         serving.withdraw(self._config, self._local_token)
@@ -136,6 +133,11 @@ class Master(Arbiter):
     def handle_hup(self) -> None:
         """Let the worker take the configuration as it is now."""
         self.kill_workers(signal.SIGHUP)
+
+
+def _application() -> Any:
+    """Return the module bridge.app, which stands above the server: by its name, as gunicorn itself would."""
+    return import_module(".app", __package__.rpartition(".")[0])
 
 
 def _url(host: str, port: int) -> str:

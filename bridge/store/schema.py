@@ -26,7 +26,7 @@ sessions = Table(
     Column("scope", String(64), nullable=True, doc="digest of the client's name for it, empty for none; null: of old"),
 )
 
-# What was said last in each conversation, as bridge.runs.sessions.sessions compares it. All fields but the key are digests.
+# What was said last in each conversation, as bridge.runs.sessions compares it. All but the keys are digests.
 exchanges = Table(
     "exchanges",
     metadata,

@@ -1,4 +1,4 @@
-"""Puts our modules below one package: `from bridge.runs.runs import Runs` becomes `from clawback.bridge.runs import Runs`.
+"""Puts our modules below one package: `from bridge.config import App` becomes `from clawback.bridge.config import App`.
 
 In a checkout the rooms stand at its root, and so they do where Dify's daemon runs the plugin. Installed, they would
 take the names `tools` and `bridge` away from everybody else.

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from flask import Flask
 
-from bridge.api.access import ANYBODY, ROUTES, Token, keys_of, path_of_rule
+from bridge.api.access import ANYBODY, LOGIN_COOKIE, ROUTES, keys_of, path_of_rule
 from bridge.api.openapi.document import routes
 from bridge.app import create_app
-from bridge.config import parse
-from bridge.page.logins import COOKIE, Login
+from bridge.config import Token, parse
+from bridge.page.logins import Login
 from demo.service import Service
 from tools.tokens import hash_token, new_token
 
@@ -48,7 +48,7 @@ class Running:
 
     def _log_in(self, http: httpx.Client) -> Login:
         http.post("/login", data={"name": "ada", "token": self.tokens[Token.OPERATOR]})
-        return Login("ada", 0, http.cookies[COOKIE])
+        return Login("ada", 0, http.cookies[LOGIN_COOKIE])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.api.access import ROUTES, Token
+from bridge.api.access import ROUTES
+from bridge.config import Token
 
 PAGE = (Path(__file__).parents[2] / "docs/discussion/security.md").read_text()
 OPENS = dict(re.findall(r"^\| (\w+) \| ([^|]*`/[^|]*) \|", PAGE, re.MULTILINE))

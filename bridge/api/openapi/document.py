@@ -8,10 +8,11 @@ from flask import Flask
 from pydantic import BaseModel, TypeAdapter
 from werkzeug.routing import Rule
 
-from bridge.api.access import ANYBODY, Keys, Token, keys_of, path_of_rule
+from bridge.api.access import ANYBODY, LOGIN_COOKIE, Keys, keys_of, path_of_rule
 from bridge.api.openapi.error import Error
 from bridge.api.openapi.examples import EXAMPLES
 from bridge.api.openapi.operation import Operation, operation_of
+from bridge.config import Token
 from bridge.errors import (
     BridgeError,
     ContextTooLong,
@@ -24,7 +25,6 @@ from bridge.errors import (
     Unauthorized,
     Unavailable,
 )
-from bridge.page.logins import COOKIE as LOGIN_COOKIE
 
 Json = dict[str, Any]
 

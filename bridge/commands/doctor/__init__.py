@@ -9,8 +9,6 @@ probe_lines      what the probe says of the plugin, the way back, the upstream
 waits            waits that Dify cut short
 openclaw_hop     the bridge's entry in OpenClaw's configuration
 json5            just enough of JSON5 to read that
-witness          what the bridge saw of the plugin
-api              where the doctor asks for it
 examination      all of it, in order
 command          the command itself
 """

@@ -1,1 +1,7 @@
-"""."""
+"""Who runs calls when someone chats with the Dify app itself.
+
+registry   the workers that are there, and their tools
+routing    which of them may have a call         handout   which of them gets it now
+leases     a worker's claim on a call, for a while
+runs       runs that Dify began                  resuming  a suspended one goes on here: its question is asked again
+"""

@@ -2,7 +2,7 @@
 
 Such a run is one invocation of an LLM node. The node's own prompt is its transcript, and Dify drives its workflow. What
 the invocation had done when it let go is kept under its fingerprint, so that the same node, asked the same by the same
-user of the same app, goes on from there: because someone asks again, or because the bridge does (bridge.runs.executors.resuming).
+user of the same app, goes on from there: because someone asks again, or because the bridge does (`resuming`).
 """
 
 import logging

@@ -1,1 +1,6 @@
-"""."""
+"""Metrics and traces hear of runs here, without the core knowing them.
+
+observers        what can be heard
+observed_store   the store, which tells what it writes
+stats            figures of the moment
+"""

@@ -1,1 +1,7 @@
-"""."""
+"""Whose conversation a request belongs to.
+
+sessions        the rule, and what is compared
+conversations   the rule applied to what the store knows
+openclaw        what OpenClaw writes around its user's words
+turn            what the end of a transcript asks for
+"""

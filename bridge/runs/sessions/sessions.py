@@ -15,7 +15,7 @@ A request is led to a conversation by what its client cannot share by accident:
 
 A conversation whose run is under way is gone on with only by a request with one of that run's call ids, by the same
 request again where its first connection broke, or once the run's own client has gone. Where in doubt, a new
-conversation begins: the transcript holds what was said. `bridge.runs.sessions.conversations` applies this to what the store knows.
+conversation begins: the transcript holds what was said. `conversations` applies this to what the store knows.
 
 Tool messages, system prompts, images, white space and reasoning are left out of an exchange, since clients drop, trim
 and rewrite them; a turn's texts before and after its tool calls count as one, since some clients keep them so.
@@ -169,7 +169,7 @@ def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body:
 def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
     """Return what kind of call this is that is not a user's turn, and must not touch the session's conversation.
 
-    OpenClaw's own are known by their words (see bridge.runs.sessions.openclaw). Any client may say so itself, with a header
+    OpenClaw's own are known by their words (see `openclaw`). Any client may say so itself, with a header
     `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor` does.
     """
     named = {name.lower(): value for name, value in headers.items()}.get(AUXILIARY_HEADER.lower(), "").strip()

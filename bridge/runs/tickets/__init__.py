@@ -1,1 +1,8 @@
-"""."""
+"""The pending calls of one round.
+
+tickets     opened by the plugin, answered by whoever runs the calls
+moves       the steps of a call from state to state (the table is tools.ticket_states)
+refusals    what may not be done, and why
+admission   what becomes of a new call: `policy` (rules), `loops` (calls that repeat themselves)
+approvals   calls that wait for a person
+"""
