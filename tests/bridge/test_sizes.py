@@ -65,7 +65,6 @@ def choice(count: int) -> dict[str, Any]:
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 EXECUTORS, HEARTBEAT = "/executor/v1/executors", "/executor/v1/executors/x/heartbeat"
-RESULTS = "/executor/v1/tickets/x/results"
 OUTPUTS = [{"tool_call_id": f"c{number}", "output": "x"} for number in range(MESSAGES + 1)]
 TEXTS = [{"type": "text", "text": "x"}] * (MESSAGES + 1)
 ITEM = {"type": "message", "role": "user", "content": "hi"}
@@ -84,7 +83,6 @@ TOO_MUCH: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "type": "allowed_tools", "mode": "auto", "tools": named(TOOLS + 1)}}, "tool_choice.tools"),
     "an executor's tools": (EXECUTORS, "executor", {"name": "x", "tools": tools(TOOLS + 1)}, "tools"),
     "an executor's new tools": (HEARTBEAT, "executor", {"tools": tools(TOOLS + 1)}, "tools"),
-    "results of a ticket": (RESULTS, "executor", {"tool_results": OUTPUTS}, "tool_results"),
 }  # fmt: skip
 
 
