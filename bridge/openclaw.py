@@ -153,6 +153,13 @@ def _system_text(messages: Sequence[Message]) -> str:
     return text_of(first.get("content")).lstrip()
 
 
+def is_from_openclaw(messages: Sequence[Message]) -> bool:
+    """Say whether OpenClaw wrote around these messages: its system prompt, its runtime line, or its context."""
+    return (
+        _is_openclaw(_system_text(messages)) or bool(runtime_line(messages)) or any(map(is_internal_context, messages))
+    )
+
+
 def _is_openclaw(system: str) -> bool:
     return system.startswith("<!-- openclaw:attempt:") or "running inside OpenClaw" in system[:1000]
 
