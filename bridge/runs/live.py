@@ -147,7 +147,7 @@ class LiveRun:
         with self._lock:
             if piece:
                 self._told.reasoning.append(piece)
-                self._current.add(Reasoning(piece))
+                self._current.add(*(self._view.reasoning(piece) if self._view else [Reasoning(piece)]))
 
     def replace(self, answer: str) -> None:
         """Dify replaced the answer. What is on its way cannot be taken back, so only an unsaid answer changes."""
@@ -265,6 +265,8 @@ class LiveRun:
             if not self._drafts.complete(ticket):
                 self.fail(_half_a_call())
                 return
+            if self._refuses():
+                return
             self._close("tool_calls", ticket)
             self._open_segment(self._current.number + 1)
             self.deliver_pending()
@@ -275,6 +277,8 @@ class LiveRun:
             self.deliver_pending()
             if self._drafts:
                 self.fail(_half_a_call())
+                return
+            if self._refuses():
                 return
             self.over = True
             self._close(self.finish_reason, None)
@@ -288,8 +292,15 @@ class LiveRun:
             self._drafts.clear()
             self._current.add(Failure(error))
 
-    def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
+    def _refuses(self) -> bool:
+        """Tell the rest of the text. Where the view refuses to tell all of it, the run has failed."""
         self._tell(self._withheld.close())
+        refusal = self._view.refusal if self._view else None
+        if refusal:
+            self.fail(refusal)
+        return refusal is not None
+
+    def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
         text = "".join(self._told.text)
         usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
         self._on_segment(

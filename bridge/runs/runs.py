@@ -175,7 +175,7 @@ class Runs:
             run.id,
             self.store.segments(run.id),
             self.store.save_segment,
-            lambda: view_of(app, run.auxiliary),
+            lambda: view_of(app, run.auxiliary, request),
             lambda text: estimate(request.messages, request.tools, text),
         )
 
@@ -643,7 +643,8 @@ class Runs:
         run = self.store.run(run_id)
         app = self.app(run.model) if run else None
         segment = Segment(number)
-        segment.add(*self._events_of(row, view_of(app, run.auxiliary if run else None)))
+        request = RunRequest.model_validate_json(run.request) if run else None
+        segment.add(*self._events_of(row, view_of(app, run.auxiliary if run else None, request)))
         return segment
 
     def _events_of(self, row: SegmentRow, view: AnswerView) -> list[Event]:

@@ -1,4 +1,8 @@
-"""Reasoning that a model writes into its answer, in tags before it, wherever the stream is cut."""
+"""Reasoning that a model writes into its answer, in tags before it, wherever the stream is cut.
+
+Each character is looked at a fixed number of times: what is held back is a run of white space, which is kept in the
+pieces that it came in, or less than a tag.
+"""
 
 TAGS = {"<think>": "</think>", "<thinking>": "</thinking>", "<thought>": "</thought>", "[THINK]": "[/THINK]"}
 
@@ -10,7 +14,9 @@ class ThinkTags:
     """
 
     def __init__(self) -> None:
-        self._held = ""
+        self._space: list[str] = []
+        self._tag = ""
+        self._breaks = 0
         self._closing: str | None = None
         self._spoken = False
         self._thought = False
@@ -20,47 +26,71 @@ class ThinkTags:
         """Take a piece of the answer and return what of it is reasoning and what is text by now."""
         if self._answering:
             return "", text
-        self._held += text
-        return self._reasoning() if self._closing else self._before()
+        reasoning: list[str] = []
+        text, self._tag = self._tag + text, ""
+        at = 0
+        while at < len(text) and not self._answering:
+            if self._closing:
+                said, at = self._reasoning(text, at, self._closing)
+                reasoning.append(said)
+            else:
+                at = self._before(text, at)
+        return "".join(reasoning), self._spaces() + text[at:] if self._answering else ""
 
     def close(self) -> tuple[str, str]:
         """Return what was held back."""
-        held, self._held = self._held, ""
+        tag, self._tag = self._tag, ""
         self._answering = True
         if self._closing:
-            return held.rstrip("\n"), ""
-        return "", held.lstrip("\n") if self._thought else held
+            return ("\n" * self._breaks + tag if tag else ""), ""
+        return "", self._spaces() + tag
 
-    def _before(self) -> tuple[str, str]:
-        begun = self._held.lstrip()
+    def _spaces(self) -> str:
+        """Return the white space before the answer; behind reasoning, line breaks are not the answer's."""
+        spaces, self._space = "".join(self._space), []
+        return spaces.lstrip("\n") if self._thought else spaces
+
+    def _before(self, text: str, at: int) -> int:
+        """Read up to behind an opening tag, or up to the answer."""
+        begun = next((place for place in range(at, len(text)) if not text[place].isspace()), len(text))
+        self._space.append(text[at:begun])
         for opening, closing in TAGS.items():
-            if begun.startswith(opening):
-                self._held, self._closing = begun[len(opening) :], closing
-                self._spoken = False
-                return self._reasoning()
-        if any(opening.startswith(begun) for opening in TAGS):
-            return "", ""
-        return self.close()
+            if text.startswith(opening, begun):
+                self._closing, self._spoken, self._breaks, self._space = closing, False, 0, []
+                return begun + len(opening)
+        if len(text) - begun < _LONGEST and any(opening.startswith(text[begun:]) for opening in TAGS):
+            self._tag = text[begun:]
+            return len(text)
+        self._answering = True
+        return begun
 
-    def _reasoning(self) -> tuple[str, str]:
-        closing = self._closing or ""
-        if not self._spoken:
-            self._held = self._held.lstrip("\n")
-        reasoning, found, rest = self._held.partition(closing)
-        if not found:
-            said = _before_the_end(self._held, closing)
-            self._held = self._held[len(said) :]
-            self._spoken = self._spoken or bool(said)
-            return said, ""
-        self._held, self._closing, self._thought = rest, None, True
-        more, text = self._before()
-        return reasoning.rstrip("\n") + more, text
+    def _reasoning(self, text: str, at: int, closing: str) -> tuple[str, int]:
+        """Read up to behind the closing tag, or to the end; return what of it is reasoning by now."""
+        end = text.find(closing, at)
+        if end >= 0:
+            self._closing, self._thought = None, True
+            return self._without_breaks_at_either_end(text[at:end]), end + len(closing)
+        self._tag = _begun_at_end(text[at:], closing)
+        return self._without_breaks_at_either_end(text[at : len(text) - len(self._tag)]), len(text)
+
+    def _without_breaks_at_either_end(self, text: str) -> str:
+        """Return the text behind the line breaks that were held back; those at its end wait for what follows them."""
+        text = text if self._spoken else text.lstrip("\n")
+        said = text.rstrip("\n")
+        if not said:
+            self._breaks += len(text)
+            return ""
+        before, self._breaks, self._spoken = "\n" * self._breaks, len(text) - len(said), True
+        return before + said
 
 
-def _before_the_end(text: str, tag: str) -> str:
-    """Return `text` without what may turn out to be the tag's beginning, and the line breaks before it."""
-    begun = next((size for size in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:size])), 0)
-    return text[: len(text) - begun].rstrip("\n")
+_LONGEST = max(map(len, TAGS))
+
+
+def _begun_at_end(text: str, tag: str) -> str:
+    """Return what may turn out to be the tag's beginning."""
+    sizes = range(min(len(tag) - 1, len(text)), 0, -1)
+    return next((text[-size:] for size in sizes if text.endswith(tag[:size])), "")
 
 
 def without_think_block(text: str) -> str:

@@ -11,6 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+LONGEST_WAIT = 256
+"""So many characters of a run without end are waited for; a longer one counts as the whole pattern."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -19,6 +22,18 @@ class Run:
     chars: str
     least: int = 1
     most: int = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """At least `least` characters of a class, and no bound above.
+
+    Nobody waits for ever: where the run is longer than `LONGEST_WAIT`, the pattern counts as matched. A part behind it
+    never begins with a character of the class, unless that part is a run of the same class or optional.
+    """
+
+    chars: str
+    least: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class Name:
 
 _NAME_CHAR = r"[\w.:-]"
 
-type Part = str | Run | OneOf | Name
+type Part = str | Run | Endless | OneOf | Name
 type Pattern = Sequence[Part]
 
 
@@ -56,8 +71,73 @@ def begun(pattern: Pattern) -> str:
         return rf"(?:({_NAME_CHAR}{{0,64}})\Z|{_whole_part(first)}{rest})"
     if isinstance(first, Run):
         return rf"(?:{first.chars}{{0,{first.most}}}\Z|{_whole_part(first)}{rest})"
+    if isinstance(first, Endless):
+        return rf"(?:{first.chars}{{0,{LONGEST_WAIT}}}+\Z|{first.chars}{{{first.least},{LONGEST_WAIT}}}+{rest})"
     inside = "|".join(begun(choice) for choice in first.choices)
     return rf"(?:{inside}|{_whole_part(first)}{rest})"
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Patterns with something inside that their reader does not see.
+
+    Expressions for one character each: `cut` is the beginning of what ends nobody knows where, `may_cut` what the end
+    of the text leaves open, `nothing` a character that does not count.
+    """
+
+    cut: str
+    may_cut: str
+    nothing: str
+
+    def opening(self, pattern: Pattern) -> str:
+        """The expression that matches `pattern`, or as much of it as is enough to take it for one.
+
+        That is up to a cut inside it, and up to the end of `LONGEST_WAIT`. What stands behind a choice is written once
+        for each choice.
+        """
+        parts = _parts(pattern)
+        if not parts:
+            return ""
+        first, behind = parts[0], parts[1:]
+        if isinstance(first, OneOf):
+            return "(?:" + "|".join(self.opening([*_parts(choice), *behind]) for choice in first.choices) + ")"
+        rest = f"(?:{self.opening(behind)}|{self.cut})" if behind else ""
+        if isinstance(first, Endless):
+            waited = rf"{self._run(first.chars)}{{{first.least},{LONGEST_WAIT}}}+{rest}"
+            return rf"(?:{waited}|{self._run(first.chars)}{{{LONGEST_WAIT + 1}}})"
+        if isinstance(first, Run):
+            return f"{self._run(first.chars)}{{{first.least},{first.most}}}{rest}"
+        if isinstance(first, str) and first:
+            for char in reversed(first[1:]):
+                rest = f"(?:{self._char(char)}{rest}|{self.cut})"
+            return self._char(first[0]) + rest
+        return _whole_part(first) + rest
+
+    def begun(self, pattern: Pattern) -> str:
+        """The expression that matches where the text ends inside `pattern`, or may turn out to be cut there."""
+        parts = _parts(pattern)
+        if not parts:
+            return "(?!)"
+        first, behind = parts[0], parts[1:]
+        end = rf"(?:\Z|{self.may_cut})"
+        if isinstance(first, OneOf):
+            return "(?:" + "|".join(self.begun([*_parts(choice), *behind]) for choice in first.choices) + ")"
+        rest = self.begun(behind)
+        if isinstance(first, Endless):
+            run = self._run(first.chars)
+            return rf"(?:{run}{{0,{LONGEST_WAIT}}}+{end}|{run}{{{first.least},{LONGEST_WAIT}}}+{rest})"
+        if isinstance(first, Run):
+            run = self._run(first.chars)
+            return rf"(?:{run}{{0,{first.most}}}{end}|{run}{{{first.least},{first.most}}}{rest})"
+        for char in reversed(str(first)):
+            rest = rf"(?:{end}|{self._char(char)}{rest})"
+        return rest
+
+    def _char(self, char: str) -> str:
+        return f"{re.escape(char)}{self.nothing}*+"
+
+    def _run(self, chars: str) -> str:
+        return f"(?:{chars}{self.nothing}*+)"
 
 
 def _parts(pattern: Pattern) -> Sequence[Part]:
@@ -71,6 +151,8 @@ def _whole_part(part: Part) -> str:
         return f"({_NAME_CHAR}{{1,64}})"
     if isinstance(part, Run):
         return f"{part.chars}{{{part.least},{part.most}}}"
+    if isinstance(part, Endless):
+        return f"{part.chars}{{{part.least},}}+"
     return "(?:" + "|".join(whole(choice) for choice in part.choices) + ")"
 
 

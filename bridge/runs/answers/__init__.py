@@ -1,6 +1,7 @@
 """What a client sees of what an app says.
 
-view              text, reasoning, images: through the text guard
+view              text and reasoning, through the guards
+guards            nothing in an answer runs or orders anything; data is never changed
 stream_redactor   takes a node's calls out of the text that streams
 think_tags        reasoning inside tags
 drafts            calls that are still being written

@@ -1,14 +1,16 @@
-"""Reasoning that stands in think tags before an answer, as Dify's LLM nodes pass it on, wherever the stream is cut."""
+"""Reasoning that stands in think tags before an answer, as Dify's LLM nodes pass it on, wherever the stream is cut.
+
+Each character is looked at a fixed number of times: what is held back is a run of white space, which is kept in the
+pieces that it came in, or less than a tag.
+"""
 
 import re
 
-_OPENING = re.compile(r"\s*<think(?:ing)?>\n*", re.IGNORECASE)
-_BEGUN_OPENING = re.compile(r"\s*(?:<(?:t(?:h(?:i(?:n(?:k(?:i(?:ng?)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
-_CLOSING = re.compile(r"\n*</think(?:ing)?>\s*", re.IGNORECASE)
-_BEGUN_CLOSING = re.compile(
-    r"\n*(?:<(?:/(?:t(?:h(?:i(?:n(?:k(?:i(?:ng?)?)?)?)?)?)?)?)?)?\Z",
-    re.IGNORECASE,
-)
+_OPENING = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_BEGUN_OPENING = re.compile(r"<(?:t(?:h(?:i(?:n(?:k(?:i(?:ng?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
+_CLOSING = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_BEGUN_CLOSING = re.compile(r"<(?:/(?:t(?:h(?:i(?:n(?:k(?:i(?:ng?)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
+_LONGEST_BEGUN = len("</thinking")
 
 
 class ThinkTags:
@@ -18,50 +20,72 @@ class ThinkTags:
     """
 
     def __init__(self) -> None:
-        self._held = ""
         self._state = "before"
+        self._space: list[str] = []
+        self._breaks = 0
+        self._tag = ""
         self._thought = False
 
     def feed(self, text: str) -> tuple[str, str]:
         """Take a piece and return what of it is reasoning and what is answer by now."""
-        self._held += text
-        reasoning = answer = ""
+        reasoning = ""
         if self._state == "before":
-            answer = self._before()
+            text = self._before(text)
         if self._state == "thinking":
-            reasoning = self._thinking()
+            reasoning, text = self._thinking(text)
         if self._state == "after":
             # White space between the reasoning and the answer is not the answer's.
-            self._held = self._held.lstrip()
-            self._state = "answering" if self._held else "after"
-        if self._state == "answering":
-            answer, self._held = answer + self._held, ""
-        return reasoning, answer
+            text = text.lstrip()
+            self._state = "answering" if text else "after"
+        return reasoning, text
 
     def close(self) -> tuple[str, str]:
         """Return what was held back, once nothing more comes."""
-        held, self._held = self._held, ""
         thinking, self._state = self._state == "thinking", "answering"
-        return (held.rstrip("\n"), "") if thinking else ("", held)
+        tag, self._tag = self._tag, ""
+        if thinking:
+            return ("\n" * self._breaks + tag if tag else ""), ""
+        return "", self._spaces() + tag
 
-    def _before(self) -> str:
-        opening = _OPENING.match(self._held)
+    def _spaces(self) -> str:
+        spaces, self._space = "".join(self._space), []
+        return spaces
+
+    def _before(self, text: str) -> str:
+        """Return what stands behind the opening tag, or the answer where none can come any more."""
+        begun = self._tag + text if self._tag else text.lstrip()
+        if not self._tag:
+            self._space.append(text[: len(text) - len(begun)])
+        opening = _OPENING.match(begun)
         if opening:
-            self._held, self._state = self._held[opening.end() :], "thinking"
-        elif not _BEGUN_OPENING.match(self._held):
-            self._state = "answering"
-        return ""
+            self._state, self._tag, self._space = "thinking", "", []
+            return begun[opening.end() :]
+        if not begun or _BEGUN_OPENING.match(begun):
+            self._tag = begun
+            return ""
+        self._state, self._tag = "answering", ""
+        return self._spaces() + begun
 
-    def _thinking(self) -> str:
+    def _thinking(self, text: str) -> tuple[str, str]:
+        """Return what is reasoning by now, and what stands behind the closing tag."""
+        text, self._tag = self._tag + text, ""
         if not self._thought:
-            self._held = self._held.lstrip("\n")
-        self._thought = self._thought or bool(self._held)
-        closing = _CLOSING.search(self._held)
+            text = text.lstrip("\n")
+        self._thought = self._thought or bool(text)
+        closing = _CLOSING.search(text)
         if closing:
-            reasoning, self._held = self._held[: closing.start()], self._held[closing.end() :]
             self._state = "after"
-            return reasoning
-        begun = _BEGUN_CLOSING.search(self._held)
-        end = begun.start() if begun else len(self._held)
-        reasoning, self._held = self._held[:end], self._held[end:]
-        return reasoning
+            return self._without_breaks_at_end(text[: closing.start()]), text[closing.end() :]
+        begun = _BEGUN_CLOSING.search(text, max(0, len(text) - _LONGEST_BEGUN))
+        if begun:
+            text, self._tag = text[: begun.start()], begun[0]
+        return self._without_breaks_at_end(text), ""
+
+    def _without_breaks_at_end(self, text: str) -> str:
+        """Return the text behind the line breaks that were held back; those at its end wait for what follows them."""
+        said = text.rstrip("\n")
+        if not said:
+            self._breaks += len(text)
+            return ""
+        before, self._breaks = "\n" * self._breaks, len(text) - len(said)
+        return before + said

@@ -3,23 +3,23 @@
 from typing import Literal
 
 from bridge.config import App
+from bridge.errors import BridgeError
+from bridge.runs.answers.guards import Chain, DataGuard, Guard
 from bridge.runs.answers.think_tags import ThinkTags
+from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Reasoning, Text
-from tools.openclaw_text.guard import TextGuard
-from tools.openclaw_text.orders import OrderGuard
+from bridge.runs.sessions.openclaw import is_from_openclaw
 
 Guarded = Literal["all", "calls", "nothing"]
+Form = Literal["text", "data", "checked_data"]
+"""What an answer is: text, or data that is never changed; data is checked where its client may be OpenClaw."""
 
 
 class AnswerView:
     """Shows the text of one response, piece by piece."""
 
-    def __init__(self, *, guarded: Guarded = "all", reasoning_apart: bool = True) -> None:
-        self._guards = {
-            "all": (TextGuard(), OrderGuard()),
-            "calls": (TextGuard(),),
-            "nothing": (),
-        }[guarded]
+    def __init__(self, *, guarded: Guarded = "all", reasoning_apart: bool = True, form: Form = "text") -> None:
+        self._guard = _guard_of(guarded, form)
         self._reasoning_apart = reasoning_apart
         self._tags = ThinkTags()
         self._node = ""
@@ -27,38 +27,52 @@ class AnswerView:
     def feed(self, text: str, node_id: str = "") -> list[Text | Reasoning]:
         """Take a piece that this node wrote, and return what is shown of it by now."""
         if not self._reasoning_apart:
-            return _shown("", self._guard(text))
-        before = ("", "")
+            return _texts(self._guard.feed(text))
+        before: list[Text | Reasoning] = []
         if node_id != self._node:
             # Each node's reasoning stands before its own text.
-            before, self._tags, self._node = self._tags.close(), ThinkTags(), node_id
-        reasoning, answer = self._tags.feed(text)
-        return [*_shown(before[0], self._guard(before[1])), *_shown(reasoning, self._guard(answer))]
+            before = self._show(*self._tags.close())
+            self._tags, self._node = ThinkTags(), node_id
+        return [*before, *self._show(*self._tags.feed(text))]
+
+    def reasoning(self, text: str) -> list[Text | Reasoning]:
+        """Take a piece of reasoning that came apart from the text, and return what is shown by now."""
+        return [*_texts(self._guard.end_block()), Reasoning(text)]
 
     def close(self) -> list[Text | Reasoning]:
         """Return what was still held back, once nothing more comes."""
-        reasoning, answer = self._tags.close()
-        text = self._guard(answer)
-        for position, guard in enumerate(self._guards):
-            rest = guard.close()
-            for later in self._guards[position + 1 :]:
-                rest = later.feed(rest)
-            text += rest
-        return _shown(reasoning, text)
+        shown = self._show(*self._tags.close())
+        return [*shown, *_texts(self._guard.close())]
 
-    def _guard(self, text: str) -> str:
-        for guard in self._guards:
-            text = guard.feed(text)
-        return text
+    @property
+    def refusal(self) -> BridgeError | None:
+        """Why the response must not be told to its end: asked before `close`, once nothing more comes."""
+        return self._guard.refusal
+
+    def _show(self, reasoning: str, text: str) -> list[Text | Reasoning]:
+        told = self.reasoning(reasoning) if reasoning else []
+        return [*told, *_texts(self._guard.feed(text))]
 
 
-def view_of(app: App | None, auxiliary: str | None) -> AnswerView:
+def _guard_of(guarded: Guarded, form: Form) -> Guard:
+    if guarded == "nothing" or form == "data":
+        return Chain(())
+    return DataGuard(guarded) if form == "checked_data" else Chain.of(guarded)
+
+
+def view_of(app: App | None, auxiliary: str | None, request: RunRequest | None = None) -> AnswerView:
     """Return the view that an app's configuration asks for. OpenClaw's own calls are answered with orders."""
     guard_text = app.guard_text if app else True
     guarded: Guarded = "nothing" if guard_text is False else "calls" if guard_text == "calls" or auxiliary else "all"
-    return AnswerView(guarded=guarded, reasoning_apart=app is None or app.reasoning == "separate")
+    apart = app is None or app.reasoning == "separate"
+    return AnswerView(guarded=guarded, reasoning_apart=apart, form=_form_of(request) if request else "text")
 
 
-def _shown(reasoning: str, text: str) -> list[Text | Reasoning]:
-    told: list[Text | Reasoning] = [Reasoning(reasoning)] if reasoning else []
-    return [*told, Text(text)] if text else told
+def _form_of(request: RunRequest) -> Form:
+    if "response_format" not in request.parameters:
+        return "text"
+    return "checked_data" if request.tools or is_from_openclaw(request.messages) else "data"
+
+
+def _texts(text: str) -> list[Text | Reasoning]:
+    return [Text(text)] if text else []

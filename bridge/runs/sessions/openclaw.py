@@ -159,6 +159,11 @@ def _system_text(messages: Sequence[Message]) -> str:
     return text_of(first.get("content")).lstrip()
 
 
+def is_from_openclaw(messages: Sequence[Message]) -> bool:
+    """Say whether OpenClaw wrote around these messages: its system prompt, its runtime line, or its context."""
+    return is_openclaw(messages) or bool(runtime_line(messages)) or any(map(is_internal_context, messages))
+
+
 def is_openclaw(messages: Sequence[Message]) -> bool:
     """Say whether OpenClaw's own system prompt stands above the transcript. No user of a client writes that."""
     system = _system_text(messages)

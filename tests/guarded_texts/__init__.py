@@ -1,0 +1,1 @@
+"""Texts that OpenClaw acts on, guarded as a client is told them, and given to OpenClaw's own functions."""
