@@ -240,13 +240,14 @@ FRAMES = (
 
 #: The head of a tag that stands around reasoning for OpenClaw, wherever it stands. Where it looks for calls and orders,
 #: there is nothing in its place.
+REASONING_NAMES = ("think", "thought", "reasoning", "internal", "antthinking")
 REASONING: Pattern = (
     "<",
     _SPACES,
     _SLASH,
     _SPACES,
     OneOf(("antml:", "mm:", "")),
-    OneOf(("think", "thought", "reasoning", "internal", "antthinking")),
+    OneOf(REASONING_NAMES),
 )
 
 #: Where thinking begins, and how it ends then.
