@@ -6,18 +6,16 @@ import threading
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from bridge.api.auth import protect
-from bridge.api.doctor import doctor_blueprint
-from bridge.api.executor import executor_blueprint
+from bridge.api.access import protect
+from bridge.api.executor import executor_blueprint, ticket_blueprint
 from bridge.api.health import health_blueprint
 from bridge.api.openai.blueprint import endpoint_blueprint
 from bridge.api.openai.responses_routes import responses_blueprint
 from bridge.api.openai.turns import Turns
-from bridge.api.openapi.routes import openapi_blueprint
+from bridge.api.openapi.document import openapi_blueprint
 from bridge.api.operator import operator_blueprint
 from bridge.api.plugin import plugin_blueprint
-from bridge.api.plugin_requests import Witness
-from bridge.api.tickets import ticket_blueprint
+from bridge.api.plugin_requests import Witness, doctor_blueprint
 from bridge.api.watch import watch_blueprint
 from bridge.config import Config
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound

@@ -1,14 +1,185 @@
-"""Reads a request's JSON body within its limits."""
+"""How a body is read, in pieces and within limits, checked against its model, and how one is written."""
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flask import Request, g
+from flask import Request, Response, g
+from pydantic import BaseModel, ValidationError
 
-from bridge.api import json_pieces
+from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooLarge
-from bridge.runs.breath import breathe, in_pieces
+from bridge.runs.breath import Breath, breathe, in_pieces
 from tools.halves import whole
+
+SHORT = 64 * 1024
+"""How many characters are read in one go."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder()
+
+
+def loads(raw: bytes) -> Any:
+    """Return what `json.loads` returns. Raises ValueError and RecursionError as it does."""
+    text = raw.decode(json.detect_encoding(raw), "surrogatepass")
+    if len(text) <= SHORT or not text.lstrip(" \t\n\r").startswith("{"):
+        return json.loads(text)
+    return _Reader(text).whole()
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._breath = Breath()
+
+    def whole(self) -> dict[str, Any]:
+        value = self._object()
+        if self._next():
+            raise self._error("Extra data")
+        return value
+
+    def _object(self) -> dict[str, Any]:
+        read: dict[str, Any] = {}
+        self._take("{")
+        while not (self._next() == "}" and not read):
+            if self._next() != '"':
+                raise self._error("Expecting property name enclosed in double quotes")
+            name = self._value()
+            self._take(":")
+            read[name] = self._list() if self._next() == "[" else self._value()
+            if self._next() != ",":
+                break
+            self._at += 1
+        self._take("}")
+        return read
+
+    def _list(self) -> list[Any]:
+        read: list[Any] = []
+        self._take("[")
+        while not (self._next() == "]" and not read):
+            read.append(self._value())
+            if self._next() != ",":
+                break
+            self._at += 1
+        self._take("]")
+        return read
+
+    def _value(self) -> Any:
+        self._next()
+        value, self._at = _DECODER.raw_decode(self._text, self._at)
+        self._breath.take()
+        return value
+
+    def _next(self) -> str:
+        space = _SPACE.match(self._text, self._at)
+        self._at = space.end() if space else self._at
+        return self._text[self._at : self._at + 1]
+
+    def _take(self, character: str) -> None:
+        if self._next() != character:
+            raise self._error(f"Expecting '{character}'")
+        self._at += 1
+
+    def _error(self, message: str) -> json.JSONDecodeError:
+        return json.JSONDecodeError(message, self._text, self._at)
+
+
+def checked[Model: BaseModel](model: type[Model], body: object) -> Model:
+    """Return `body` as a `model`; a number is no text here, and a text no number.
+
+    Raises InvalidRequest whose `param` is the path of the first field that is wrong.
+    """
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object", code="invalid_json")
+    return _checked(model, body, strict=True)
+
+
+def checked_query[Model: BaseModel](model: type[Model], query: Mapping[str, str]) -> Model:
+    """Return a query as a `model`. Raises InvalidRequest whose `param` is the first parameter that is wrong."""
+    return _checked(model, dict(query), strict=False)
+
+
+def _checked[Model: BaseModel](model: type[Model], values: dict[str, Any], *, strict: bool) -> Model:
+    breathe()
+    try:
+        return model.model_validate(values, strict=strict)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        param = path_of(problem["loc"], problem["type"], values)
+        message = problem["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"{param}: {message}" if param else message, param=param or None) from None
+
+
+def path_of(location: Sequence[str | int], kind: str, body: Any) -> str:
+    """Return a field's path as OpenAI writes it, `messages[0].content`.
+
+    Pydantic's location also names the branches of unions; what does not lead further into `body` is such a name.
+    """
+    path, value = "", body
+    for position, step in enumerate(location):
+        missing = kind == "missing" and position == len(location) - 1
+        if isinstance(step, int) and isinstance(value, list) and step < len(value):
+            path, value = f"{path}[{step}]", value[step]
+        elif isinstance(step, str) and isinstance(value, Mapping) and (step in value or missing):
+            path, value = f"{path}.{step}" if path else step, value.get(step)
+    if kind.startswith("union_tag_") and isinstance(value, Mapping):
+        tag = "role" if "role" in value or "type" not in value else "type"
+        path = f"{path}.{tag}" if path else tag
+    return path
+
+
+_PARTS = ("content", "tool_calls", "output")
+
+
+def check_sizes(body: Mapping[str, Any], limits: Limits) -> None:
+    """Raise InvalidRequest where the body holds more than the limits allow."""
+    for field in ("messages", "input", "tool_results"):
+        check_messages(_messages_in(body.get(field)), limits, field)
+    for field in ("tools", "functions"):
+        check_tools(_count(body.get(field)), limits, field)
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict):
+        check_tools(_count(choice.get("tools")), limits, "tool_choice.tools")
+        allowed = choice.get("allowed_tools")
+        if isinstance(allowed, dict):
+            check_tools(_count(allowed.get("tools")), limits, "tool_choice.allowed_tools.tools")
+
+
+def check_messages(count: int, limits: Limits, field: str) -> None:
+    """Raise InvalidRequest where there are too many messages in the field."""
+    if count > limits.messages:
+        raise InvalidRequest(
+            f"{field}: there are {count} messages and further parts and calls of these, and at most {limits.messages} "
+            "are taken (limits.messages): send fewer, as a summary of the earlier ones",
+            code="too_many_messages",
+            param=field,
+        )
+
+
+def check_tools(count: int, limits: Limits, field: str) -> None:
+    """Raise InvalidRequest where there are too many tools in the field."""
+    if count > limits.tools:
+        raise InvalidRequest(
+            f"{field}: there are {count} tools, and at most {limits.tools} are taken (limits.tools): offer fewer",
+            code="too_many_tools",
+            param=field,
+        )
+
+
+def _messages_in(messages: Any) -> int:
+    """Count messages, or items; one of several parts or calls counts as often as it has any."""
+    return sum(map(_pieces_of, in_pieces(messages))) if isinstance(messages, list) else 0
+
+
+def _pieces_of(message: Any) -> int:
+    return max(1, sum(_count(message.get(field)) for field in _PARTS)) if isinstance(message, dict) else 1
+
+
+def _count(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 0
+
 
 DEEPEST = 100
 """How many levels a body may have: what is deeper cannot be written as JSON again by everyone who gets it."""
@@ -27,7 +198,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
         raise TooLarge(f"the body is larger than {limit} bytes (limits.request_bytes)")
     breathe()
     try:
-        body = json_pieces.loads(raw)
+        body = loads(raw)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(body, dict):
@@ -62,3 +233,8 @@ def _whole(body: dict[str, Any]) -> dict[str, Any]:
         whole(name): [whole(item) for item in in_pieces(value)] if isinstance(value, list) else whole(value)
         for name, value in body.items()
     }
+
+
+def json_answer(model: BaseModel, status: int = 200) -> Response:
+    """Return the model as a response."""
+    return Response(model.model_dump_json(), status=status, content_type="application/json")

@@ -1,33 +1,64 @@
-"""The routes of the executors.
+"""What executors ask: they register, claim calls under a lease, and answer them."""
 
-POST   /executor/v1/executors                register: Registration -> {executor_id, lease_seconds, ...}
-POST   /executor/v1/executors/{id}/heartbeat {tools?} -> 200; also says that the tools are others now
-POST   /executor/v1/executors/{id}/claim     {max, wait} -> {calls}: a long poll of at most `wait` seconds
-POST   /executor/v1/executors/{id}/extend    {leases} -> {until, lost}
-POST   /executor/v1/executors/{id}/results   {results: [{lease_id, tool_call_id, output, is_error}]} -> {tickets}
-POST   /executor/v1/executors/{id}/let_go    {leases}: these calls were not run
-DELETE /executor/v1/executors/{id}           leave; what it held is handed out again
-GET    /executor/v1/tickets/{id}             a ticket
-POST   /executor/v1/tickets/{id}/results     {tool_results: [...]}: results of calls that nobody has a lease on
-"""
-
-from typing import Protocol
+from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.api.bodies import json_body
-from bridge.api.json_answer import json_answer
+from bridge.api.bodies import check_sizes, checked, json_answer, json_body
 from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
-from bridge.api.sizes import check_sizes
-from bridge.api.tickets import TicketBody, ticket_body
-from bridge.api.validation import checked
 from bridge.config import Config
 from bridge.errors import Conflict, Gone
 from bridge.runs.executors.leases import Lease, Leases
 from bridge.runs.executors.registry import OfferedTool, Registration, Registry
+from bridge.runs.tickets.tickets import Tickets
+from bridge.store.rows import TicketRow
 from tools.results import ToolResult
+from tools.wire import TicketState
+
+
+class TicketBody(BaseModel):
+    """What a ticket looks like to who runs its calls. `missing` are the tool_call_ids that wait for a result.
+
+    `request_id` is that of the client's request that led to it.
+    """
+
+    id: str
+    run_id: str
+    request_id: str | None
+    state: TicketState
+    reason: str | None
+    tool_calls: list[dict[str, Any]]
+    missing: list[str]
+
+
+def ticket_blueprint(tickets: Tickets) -> Blueprint:
+    """Return the blueprint for executors that look at tickets."""
+    blueprint = Blueprint("tickets", __name__, url_prefix="/executor/v1/tickets")
+
+    @blueprint.get("/<ticket_id>")
+    @operation("Look at a ticket.", answer=TicketBody)
+    def get_ticket(ticket_id: str) -> Response:
+        return json_answer(ticket_body(tickets.known(ticket_id)))
+
+    return blueprint
+
+
+def ticket_body(ticket: TicketRow) -> TicketBody:
+    """Return what a ticket looks like to who runs its calls."""
+    return TicketBody.model_validate(
+        {
+            "id": ticket.id,
+            "run_id": ticket.run_id,
+            "request_id": ticket.request_id,
+            "state": ticket.state,
+            "reason": ticket.reason,
+            "tool_calls": [call.call().to_openai() for call in ticket.calls],
+            "missing": ticket.missing(),
+        }
+    )
+
 
 HEARTBEATS_PER_LIFE = 3
 GONE = (Gone,)

@@ -11,7 +11,7 @@ from typing import Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel
 
-from bridge.api.json_answer import json_answer
+from bridge.api.bodies import json_answer
 from bridge.api.openapi.operation import operation
 from bridge.store import Store
 

@@ -16,10 +16,8 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.api.bodies import json_body
-from bridge.api.json_answer import json_answer
+from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openapi.operation import operation
-from bridge.api.validation import checked, checked_query
 from bridge.config import Config
 from bridge.errors import Conflict, Gone, NotFound
 from bridge.runs.executors.registry import Registry, offers_of

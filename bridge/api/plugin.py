@@ -5,11 +5,9 @@ from importlib.metadata import version
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
-from bridge.api.bodies import json_body
-from bridge.api.json_answer import json_answer
+from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import operation
-from bridge.api.validation import checked, checked_query
 from bridge.config import Config
 from bridge.errors import Gone
 from bridge.runs.attach import Invocations

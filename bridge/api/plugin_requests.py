@@ -1,12 +1,15 @@
-"""What the bridge saw of the plugin lately: when it came, from where, and how its runs were found."""
+"""What the bridge saw of the plugin lately, and where doctor asks for it."""
 
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, g, request
+from flask import Blueprint, Response, g, request
+from pydantic import BaseModel, Field
 
+from bridge.api.bodies import checked_query, json_answer
+from bridge.api.openapi.operation import operation
 from bridge.store import Store
 from bridge.store.rows import RunRow
 from tools.marker import marker_digest
@@ -74,3 +77,27 @@ class Witness:
             return "end_user"
         markers = self._store.markers(list(map(marker_digest, asked.get("markers") or ())))
         return "marker" if any(marker.run_id == run.id for marker in markers) else "callback_key"
+
+
+class VisitsQuery(BaseModel):
+    """From when on, in seconds since the epoch."""
+
+    since: float = Field(default=0, allow_inf_nan=False)
+
+
+class Visits(BaseModel):
+    """What the plugin asked, oldest first."""
+
+    visits: list[Visit]
+
+
+def doctor_blueprint(witness: Witness) -> Blueprint:
+    """Return the blueprint."""
+    blueprint = Blueprint("doctor", __name__, url_prefix="/doctor/v1")
+
+    @blueprint.get("/visits")
+    @operation("List what the bridge saw of the plugin.", query=VisitsQuery, answer=Visits)
+    def visits() -> Response:
+        return json_answer(Visits(visits=witness.visits(checked_query(VisitsQuery, request.args).since)))
+
+    return blueprint

@@ -13,10 +13,9 @@ from typing import Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
-from bridge.api.json_answer import json_answer
+from bridge.api.bodies import checked_query, json_answer
 from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
-from bridge.api.validation import checked_query
 from bridge.config import Config
 from bridge.runs.observing.stats import ExecutorFigures, Figures, StreamFigures
 from bridge.runs.wakeups import Wakeups

@@ -7,8 +7,7 @@ decisions     approve, deny, edit
 doctor_run    doctor, in a process of its own: doctor_process
 logins        who is logged in
 attempts      how often somebody may try
-origins       requests that only the page itself may make
-headers       what every answer says to the browser
+headers       what every answer says to the browser, and which requests only the page may make
 language      the texts
 rendering     the templates and how they write times, figures and foreign text
 """

@@ -29,20 +29,25 @@ from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest,
 from bridge.page import headers
 from bridge.page.decisions import decide
 from bridge.page.doctor_run import DoctorRun
+from bridge.page.headers import Foreign, Origins
 from bridge.page.language import COOKIE as LANGUAGE
 from bridge.page.language import LANGUAGES, Texts, chosen
 from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
-from bridge.page.origins import Foreign, Origins
 from bridge.page.rendering import render, static
 from bridge.page.streaming import Streams, version
-from bridge.page.views.approvals_view import Tried, approvals_view
-from bridge.page.views.asked import Requests
-from bridge.page.views.attempts import Attempts
-from bridge.page.views.executors_view import executors_view
-from bridge.page.views.health_view import health_view
-from bridge.page.views.run_view import run_view
-from bridge.page.views.runs_view import runs_view
-from bridge.page.views.views import Parts, View, Visitor, with_waiting
+from bridge.page.views.run import Attempts, Requests
+from bridge.page.views.views import (
+    Parts,
+    Tried,
+    View,
+    Visitor,
+    approvals_view,
+    executors_view,
+    health_view,
+    run_view,
+    runs_view,
+    with_waiting,
+)
 from bridge.runs.executors.registry import Registry
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals

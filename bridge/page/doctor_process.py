@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bridge.commands.doctor.examination import examine
+from bridge.commands.doctor.command import examine
 
 if __name__ == "__main__":
     for line in examine(Path(sys.argv[1]), with_probe="--no-probe" not in sys.argv[2:]):

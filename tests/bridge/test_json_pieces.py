@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.api import json_pieces
+from bridge.api import bodies as json_pieces
 
 LONG = {"long": "x" * json_pieces.SHORT}
 ANY = st.recursive(

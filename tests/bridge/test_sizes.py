@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from bridge.api.bodies import check_sizes
 from bridge.api.openai.call_ids import _renamed
 from bridge.api.openai.tool_choice import offer
-from bridge.api.sizes import check_sizes
 from bridge.app import create_app
 from bridge.config import Limits, parse
 from bridge.runs.executors.registry import Registration

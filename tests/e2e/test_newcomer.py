@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.commands.doctor import json5
+from bridge.commands.doctor import openclaw_hop as json5
 from demo.service import Service
 from demo.stack import Stack, free_port
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bridge.page.views.attempts import MOST_FAILURES, Attempts
+from bridge.page.views.run import MOST_FAILURES, Attempts
 from tests.bridge.executor.conftest import Bridge, MakeBridge
 from tests.page.conftest import ASK, Person, words
 

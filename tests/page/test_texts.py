@@ -7,7 +7,7 @@ import pytest
 
 from bridge.page.language import LANGUAGES, texts
 from bridge.page.rendering import _environment
-from bridge.page.views.runs_view import STATES
+from bridge.page.views.views import STATES
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person
 from tools.ticket_states import CallEvent, CallState, TicketState

@@ -7,15 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from bridge.api.bodies import json_body
+from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.api.openai.chat_response import CallForm, ChatStream, as_text, completion
 from bridge.api.openai.keepalive import ClientGone, connection_of, follow
 from bridge.api.openai.schemas import ChatCompletion, ChatCompletionChunk, Model, ModelList
 from bridge.api.openai.turns import Reading, Turns
-from bridge.api.openapi.error import Error
-from bridge.api.openapi.operation import RUN_ERRORS, operation
-from bridge.api.sizes import check_sizes
+from bridge.api.openapi.operation import RUN_ERRORS, Error, operation
 from bridge.config import App, Config
 from bridge.dify import InputField
 from bridge.dify.apps import AppFacts

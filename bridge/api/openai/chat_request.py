@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.chat_messages import ChatMessage, Part
 from bridge.api.openai.legacy import (
@@ -20,7 +21,6 @@ from bridge.api.openai.legacy import (
 )
 from bridge.api.openai.parameters import Sampling
 from bridge.api.openai.tool_choice import ChatToolChoice, offer
-from bridge.api.validation import checked
 from bridge.errors import InvalidRequest
 from bridge.runs.breath import breathe
 from tools.definitions import Function, ToolDefinition

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.api.bodies import check_messages
 from bridge.api.openai.response_log import Telling, Tellings
 from bridge.api.openai.responses_request import (
     Item,
@@ -18,7 +19,6 @@ from bridge.api.openai.responses_request import (
 )
 from bridge.api.openai.responses_response import Body, ResponseTeller, new_response_id, response_of_item
 from bridge.api.openai.turns import Reading, Turns
-from bridge.api.sizes import check_messages
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
 from bridge.runs.runs import Runs

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
+from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.chat_messages import LONGEST_CALL_ID, Part
 from bridge.api.openai.chat_request import FunctionTool
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
-from bridge.api.validation import checked
 from bridge.errors import InvalidRequest
 from bridge.runs.breath import in_pieces
 from tools.definitions import Function, ToolDefinition

@@ -9,7 +9,7 @@ from typing import Literal
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, Field
 
-from bridge.api.bodies import json_body
+from bridge.api.bodies import check_sizes, checked_query, json_body
 from bridge.api.openai.blueprint import app_of, wait_for_first
 from bridge.api.openai.keepalive import ClientGone, connection_of, follow
 from bridge.api.openai.responses import Opened, ResponseDesk
@@ -18,8 +18,6 @@ from bridge.api.openai.responses_response import Body
 from bridge.api.openai.schemas import DeletedResponse, InputItemList, ResponseBody, ResponseEvent
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, operation
-from bridge.api.sizes import check_sizes
-from bridge.api.validation import checked_query
 from bridge.config import Config, Limits
 from bridge.errors import InvalidRequest, NotFound
 from bridge.runs.runs import Runs

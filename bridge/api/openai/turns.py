@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bridge.api.auth import shown
+from bridge.api.access import shown
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
 from bridge.api.openai.keepalive import is_gone

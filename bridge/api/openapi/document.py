@@ -1,17 +1,18 @@
 """The OpenAPI 3.1 document, made of the application's routes and of the models that check their bodies."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
-from flask import Flask
+from flask import Blueprint, Flask, Response, current_app
 from pydantic import BaseModel, TypeAdapter
 from werkzeug.routing import Rule
 
 from bridge.api.access import ANYBODY, LOGIN_COOKIE, Keys, keys_of, path_of_rule
-from bridge.api.openapi.error import Error
 from bridge.api.openapi.examples import EXAMPLES
-from bridge.api.openapi.operation import Operation, operation_of
+from bridge.api.openapi.operation import Error, Operation, operation, operation_of
 from bridge.config import Token
 from bridge.errors import (
     BridgeError,
@@ -235,3 +236,19 @@ def _meaning(kind: type[BridgeError]) -> str:
 
 def _error_example(kind: type[BridgeError]) -> Json:
     return kind(_meaning(kind), code=ContextTooLong.code if kind is ContextTooLong else None).body()
+
+
+def openapi_blueprint() -> Blueprint:
+    """Return the blueprint, which asks for no token."""
+    blueprint = Blueprint("openapi", __name__)
+
+    @cache
+    def written() -> str:
+        return json.dumps(document(current_app), ensure_ascii=False)
+
+    @blueprint.get("/openapi.json")
+    @operation("Describe all routes of the bridge.", answer=dict[str, Any])
+    def openapi() -> Response:
+        return Response(written(), content_type="application/json")
+
+    return blueprint

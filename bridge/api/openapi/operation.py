@@ -1,4 +1,4 @@
-"""What is said of a route in the OpenAPI document, beside its code."""
+"""What a route says of itself for the OpenAPI document, and the form of errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,22 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.errors import BridgeError, Conflict, Gone, Internal, TooManyRequests, Unavailable, UnprocessableRun
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong. `param` is the path of the field that is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Error(BaseModel):
+    """An error in OpenAI's shape."""
+
+    error: ErrorDetail
+
 
 _ATTRIBUTE = "clawback_operation"
 

@@ -1,16 +1,47 @@
-"""The bridge's entry in OpenClaw's configuration, where there is one on this machine."""
+"""The bridge's entry in OpenClaw's configuration, which is JSON5."""
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bridge.commands.doctor import json5
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.config import Config, is_loopback
 from bridge.server.serving import Serving
 from tools.tokens import matches
+
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>//[^\n]*|/\*.*?\*/)
+    | (?P<double>"(?:[^"\\]|\\.)*")
+    | (?P<single>'(?:[^'\\]|\\.)*')
+    | (?P<name>[A-Za-z_$][\w$]*)(?=\s*:)
+    | (?P<comma>,)(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])
+    | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def read_json5(text: str) -> object:
+    """Return what a text in JSON5 says, or as much of it as people write. Raises ValueError."""
+    return json.loads("".join(_as_json(match) for match in _TOKEN.finditer(text)))
+
+
+def _as_json(match: "re.Match[str]") -> str:
+    kind, text = match.lastgroup, match.group()
+    if kind in {"comment", "comma"}:
+        return " "
+    if kind == "name":
+        return json.dumps(text)
+    if kind == "single":
+        inner = text[1:-1].replace("\\'", "'")
+        return '"' + re.sub(r'(?<!\\)"', r"\"", inner) + '"'
+    return text.replace("\\\n", "") if kind == "double" else text
+
 
 _NAME = "OpenClaw"
 _APPLY = f"Run: clawback init --renew client --apply-openclaw. Then {RESTART}"
@@ -28,7 +59,7 @@ def look_at_openclaw(config: Config, bridge: Serving | None) -> Line:
     """Compare the entry with the bridge. A machine without OpenClaw is no failure."""
     path = config_path()
     try:
-        values = json5.read(path.read_text(encoding="utf-8"))
+        values = read_json5(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return skipped(_NAME, "no configuration of OpenClaw on this machine")
     except (OSError, ValueError) as error:

@@ -1,15 +1,18 @@
-"""One small run through everything: the endpoint, Dify, the plugin, the upstream, and back.
-
-It goes by as auxiliary, so that it has a Dify conversation of its own.
-"""
+"""One small run through everything, and what it says of the plugin, the way back and the upstream."""
 
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from bridge.api.plugin_requests import Visit
+from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
+from bridge.config import App, Config
+from bridge.dify import DifyClient
+from bridge.dify.errors import DifyError
 from bridge.runs.sessions.sessions import AUXILIARY_HEADER
 from bridge.server.serving import Serving
 
@@ -69,3 +72,111 @@ def _converse(http: httpx.Client, model: str) -> dict[str, Any]:
         messages += [message, *({"role": "tool", "tool_call_id": call["id"], "content": "done"} for call in calls)]
     note = (answer.get("clawback") or {}).get("note")
     return {"text": message.get("content") or "(calls)", "note": note or ""}
+
+
+_FORM = "In Dify, Settings, Model Provider, Clawback:"
+_RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"
+_REINSTALL = "In Dify, Plugins: install the package that `clawback package` writes, in the place of the old one"
+_NO_FORM = "credentials name no bridge"
+_NO_WAY = ("bridge cannot be reached", "The bridge cannot be asked", "The bridge answered")
+
+
+def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
+    """Return the lines, in the order in which a run goes from hop to hop."""
+    if probed.code == "model_missing":
+        yield failed("plugin", probed.error, _install(probed.error), app.model)
+        return
+    attached = next((visit for visit in probed.visits if visit.run_id), None)
+    reached = _way_back(config, app, probed)
+    if reached.state == "failed":
+        yield reached
+        return
+    if probed.error and not probed.visits:
+        yield failed(
+            "answer", probed.error, "Do what the line above says; Dify's run history shows the node", app.model
+        )
+        return
+    yield reached
+    if attached is None:
+        yield failed("callbacks", probed.note or "No LLM node attached to the run", _attach(app, probed), app.model)
+    else:
+        yield ok("callbacks", f"the LLM node attached to its run, found by its {_words(attached)}", app.model)
+        yield _end_users(app, attached)
+    yield _upstream(app, probed)
+
+
+def _install(error: str) -> str:
+    if "credentials is not initialized" in error:
+        return f"{_FORM} fill in the form (clawback init shows the bridge's part of it)"
+    return (
+        "In Dify, Plugins: install the package that `clawback package` writes, fill in its form under Settings, Model "
+        "Provider, and choose a model of Clawback in the app's LLM node. Then publish the app"
+    )
+
+
+def _way_back(config: Config, app: App, probed: Probed) -> Line:
+    name, model = "plugin", app.model
+    if any(visit.status == 401 for visit in probed.visits):
+        return failed(name, "The plugin came with a token that is not this bridge's", _RETOKEN, model)
+    if any(visit.status >= 400 for visit in probed.visits):
+        return failed(name, "The plugin and this bridge are of different versions", _REINSTALL, model)
+    if probed.visits:
+        return ok(name, f"reaches the bridge, from {probed.visits[-1].address}", model)
+    url = config.bridge_url or "an address of this bridge that Dify can reach"
+    if _NO_FORM in probed.error:
+        return failed(
+            name, "The plugin's form names no bridge", f"{_FORM} set the Bridge URL to {url}. {_RETOKEN}", model
+        )
+    if any(words in probed.error for words in _NO_WAY):
+        advice = f"{_FORM} set the Bridge URL to {url}. If it is: docs/how-to/reach-the-bridge.md"
+        return failed(name, probed.error, advice, model)
+    return skipped(name, "it never asked the bridge for anything", model)
+
+
+def _attach(app: App, probed: Probed) -> str:
+    if any(visit.reason for visit in probed.visits):
+        return _find(app)
+    return (
+        "Open the app in Dify; in its LLM node choose a model of Clawback and set external_tool_callback_enabled to "
+        "True; publish the app"
+    )
+
+
+def _find(app: App) -> str:
+    return (
+        f'Set find_run = "marker" for {app.model} in the configuration and {RESTART}; or, from Dify 1.14 '
+        "on, set the LLM node's callback_key to u:{{#sys.user_id#}} and publish the app"
+    )
+
+
+def _words(visit: Visit) -> str:
+    return {"end_user": "end user", "callback_key": "callback_key", "marker": "marker"}[visit.found_by or "end_user"]
+
+
+def _end_users(app: App, attached: Visit) -> Line:
+    name, told = "end users", attached.dify_user if attached.found_by == "end_user" else None
+    if told is None and attached.end_user:
+        with closing(DifyClient(app.base_url, app.api_key.get_secret_value())) as client:
+            try:
+                told = client.end_user(attached.end_user)
+            except DifyError:
+                told = None
+    if told == attached.dify_user:
+        return ok(name, "Dify says which user a run belongs to", app.model)
+    return ok(name, f"not told by this Dify, and not needed: the {_words(attached)} finds the run", app.model)
+
+
+def _upstream(app: App, probed: Probed) -> Line:
+    if probed.error:
+        return failed("upstream", probed.error, _upstream_advice(probed.code), app.model)
+    return ok("upstream", f"answered after {probed.seconds:.1f} s", app.model)
+
+
+def _upstream_advice(code: str) -> str:
+    if code == "credentials_refused":
+        return f"{_FORM} correct the upstream's API key"
+    if code == "upstream_unavailable":
+        return f"Start the upstream; if it runs: {_FORM} correct the upstream's base URL"
+    if code in {"rate_limited", "quota_used_up"}:
+        return "Wait, or raise the quota at the upstream"
+    return f"{_FORM} correct the upstream's base URL and model"

@@ -1,9 +1,8 @@
 """`clawback init`: from a Dify address and a key to a configuration, and what to paste where.
 
-places           where the bridge runs as seen from Dify, and what follows from it
+deployments      where the bridge runs as seen from Dify, and what follows from it
 service_api      the address of Dify's service API, and the app behind a key
-config_text      the configuration file as text that people may edit
-config_file      the same file on disk, which only its owner can read
+config_file      the configuration file: as people may edit it, and on disk, where only its owner can read it
 plan             all answers together, and the configuration that they make
 answers          flags, and what the terminal says, as a plan
 questions        the answers that a terminal is asked for

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from bridge.commands.init import config_file, config_text, questions
+from bridge.commands.init import config_file, questions
+from bridge.commands.init import config_file as config_text
 from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
 from bridge.commands.init.plan import AppAnswer, Plan

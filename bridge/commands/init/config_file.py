@@ -1,11 +1,114 @@
-"""The configuration file on disk, which only its owner can read."""
+"""The configuration file: what `clawback init` writes, and how it changes what is there."""
 
 import contextlib
+import json
 import os
+import re
 import tempfile
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bridge.commands.init.errors import SetupError
+
+_HEADER = re.compile(r"^\s*\[")
+
+NEW = """\
+# Clawback's bridge. Every key and its default stand in docs/reference/configuration.md.
+# `clawback init` adds to this file and keeps what you change; `clawback doctor` checks it.
+
+# Where the bridge listens.
+host = {host}
+port = {port}
+# How Dify's plugin daemon reaches it: the Bridge URL in the plugin's credential form.
+bridge_url = {bridge_url}
+
+# Hashes of the bearer tokens. The tokens themselves are with those who use them;
+# `clawback init --renew client` makes another.
+[tokens]
+"""
+
+APP = """\
+
+# A Dify app, and the model id that clients see it as.
+[[apps]]
+model = {model}
+base_url = {base_url}
+api_key = {api_key}
+"""
+
+
+def new(host: str, port: int, bridge_url: str) -> str:
+    """Return a file without tokens and apps."""
+    return NEW.format(host=toml(host), port=toml(port), bridge_url=toml(bridge_url))
+
+
+def with_app(text: str, app: Mapping[str, str]) -> str:
+    """Return the text with another app at its end."""
+    return text.rstrip("\n") + "\n" + APP.format(**{name: toml(value) for name, value in app.items()})
+
+
+def with_value(text: str, key: str, value: str | int) -> str:
+    """Return the text with a key at the top set to `value`."""
+    lines = text.splitlines()
+    return _joined(_set(lines, 0, _end(lines, 0), key, value))
+
+
+def with_token(text: str, audience: str, hashed: str) -> str:
+    """Return the text with a token's hash set."""
+    lines = text.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.strip().startswith("[tokens]")), None)
+    if start is None:
+        lines += ["", "[tokens]"]
+        start = len(lines) - 1
+    return _joined(_set(lines, start + 1, _end(lines, start + 1), audience, hashed))
+
+
+def with_app_value(text: str, model: str, key: str, value: str) -> str:
+    """Return the text with a key of the app that is shown as `model` set to `value`."""
+    lines = text.splitlines()
+    starts = [number + 1 for number, line in enumerate(lines) if line.strip().startswith("[[apps]]")]
+    for index, app in enumerate(tomllib.loads(text)["apps"]):
+        if app.get("model") == model and index < len(starts):
+            return _joined(_set(lines, starts[index], _end(lines, starts[index]), key, value))
+    raise SetupError(f"The configuration writes its apps in another form: set {key} of {model!r} there yourself")
+
+
+def values(text: str) -> dict[str, Any]:
+    """Return what the text says. Raises SetupError when it is no TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"The configuration is not valid TOML: {error}. Mend it, or move it away") from None
+
+
+def toml(value: str | int) -> str:
+    """Return a value as TOML writes it; its basic strings escape as JSON's do."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _set(lines: list[str], start: int, end: int, key: str, value: str | int) -> list[str]:
+    line = f"{key} = {toml(value)}"
+    known = re.compile(rf"^\s*{re.escape(key)}\s*=")
+    for number in range(start, end):
+        if known.match(lines[number]):
+            return [*lines[:number], line, *lines[number + 1 :]]
+    last = max((number + 1 for number in range(start, end) if _is_assignment(lines[number])), default=start)
+    return [*lines[:last], line, *lines[last:]]
+
+
+def _is_assignment(line: str) -> bool:
+    return "=" in line and not line.lstrip().startswith("#")
+
+
+def _end(lines: list[str], start: int) -> int:
+    return next((number for number in range(start, len(lines)) if _HEADER.match(lines[number])), len(lines))
+
+
+def _joined(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
+
 
 OWNER_ONLY = 0o600
 

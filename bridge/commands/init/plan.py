@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.commands.init import config_file, config_text
+from bridge.commands.init import config_file
+from bridge.commands.init import config_file as config_text
 from bridge.commands.init.errors import SetupError
 from bridge.config import Config, ConfigError, parse
 from tools.tokens import hash_token, new_token

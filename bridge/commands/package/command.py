@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from bridge.commands.package.archive import archive
-from bridge.commands.package.contents import BUILT, package_contents
-from bridge.commands.package.errors import PackageError
+from bridge.commands.package.contents import BUILT, PackageError, package_contents
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

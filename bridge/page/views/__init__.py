@@ -1,8 +1,5 @@
 """The pages, and what each is made of.
 
-views   runs_view   run_view   approvals_view   executors_view   health_view
-
-steps      the steps of a run, in the order in which they happened
-asked      what a run was asked, as far as it may be shown
-attempts   the tries of a run
+views   which pages there are: runs, one run, approvals, executors, health
+run     one run: what was asked, its attempts, and its steps
 """

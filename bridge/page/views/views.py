@@ -1,18 +1,25 @@
-"""What a page is made of: pieces that may change while somebody looks at it."""
+"""Which pages there are, and what each of them is made of."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode
+
+from werkzeug.datastructures import MultiDict
 
 from bridge.config import Config
+from bridge.errors import NotFound
 from bridge.page.doctor_run import DoctorRun
 from bridge.page.language import Texts
 from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
-from bridge.page.views.asked import Requests
-from bridge.runs.executors.registry import Registry
+from bridge.page.views.run import Happened, Requests, Step, Telling, description, steps_of, totals
+from bridge.runs.executors.registry import Registry, offers_of
 from bridge.runs.runs import Runs
+from bridge.runs.segments import Text
 from bridge.runs.tickets.approvals import Approvals
-from bridge.store.timeline import Timeline
+from bridge.store.timeline import Filter, Glance, Timeline, Undecided
+from tools.ticket_states import CallState
 
 Mark = tuple[object, ...]
 
@@ -68,3 +75,276 @@ def with_waiting(parts: Parts, visitor: Visitor, view: View) -> View:
         return (parts.timeline.count_undecided(), *view.mark())
 
     return replace(view, mark=mark, pieces=pieces)
+
+
+CALLS_A_PAGE = 50
+DONE = frozenset({"approve", "edit", "deny"})
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A decision that could not be carried out: what was written, and what is wrong with it."""
+
+    call_id: str
+    decision: str
+    text: str
+    problem: str
+
+
+def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, done: str = "") -> View:
+    """Return the page of the calls that wait; `tried` comes back to the one who wrote it, and `done` is confirmed."""
+
+    def mark() -> Mark:
+        return tuple(parts.timeline.undecided_ids(CALLS_A_PAGE))
+
+    def pieces() -> Sequence[Piece]:
+        waiting = parts.timeline.undecided(parts.timeline.undecided_ids(CALLS_A_PAGE))
+        cards = [Piece(f"call-{each.call.id}", _card(parts, visitor, each, tried)) for each in waiting]
+        rest = parts.timeline.count_undecided() - len(waiting)
+        gone = tried if tried and all(each.call.id != tried.call_id for each in waiting) else None
+        foot = render("approvals_foot.html", visitor.t, empty=not waiting, rest=max(0, rest))
+        head = render("approvals_head.html", visitor.t, done=done if done in DONE else "", gone=gone)
+        return [Piece("@head", head), *cards, Piece("@foot", foot)]
+
+    # What somebody has written, and what is wrong with it, stays until they send it again.
+    follows = tried is None
+    return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not mark(), follows=follows)
+
+
+def _card(parts: Parts, visitor: Visitor, waiting: Undecided, tried: Tried | None) -> str:
+    asked = parts.requests.read(waiting.run.id, waiting.run.attempt, waiting.run.request)
+    return render(
+        "approval.html",
+        visitor.t,
+        call=waiting.call,
+        run=waiting.run,
+        asked_at=waiting.asked_at,
+        description=description(asked.tools.get(waiting.call.name)),
+        login=visitor.login,
+        back="/approvals",
+        tried=tried if tried and tried.call_id == waiting.call.id else None,
+    )
+
+
+def executors_view(parts: Parts, visitor: Visitor) -> View:
+    """Return the page of the executors."""
+    store = parts.runs.store.executors
+
+    def present() -> set[str]:
+        return {executor.id for executor in parts.registry.present()}
+
+    def mark() -> Mark:
+        known = tuple((each.id, each.tools, each.patterns) for each in store.all())
+        return (known, tuple(sorted(present())), tuple(sorted(store.loads().items())))
+
+    def pieces() -> Sequence[Piece]:
+        here, loads, executors = present(), store.loads(), store.all()
+        cards = [
+            Piece(
+                f"executor-{executor.id}",
+                render(
+                    "executor.html",
+                    visitor.t,
+                    executor=executor,
+                    present=executor.id in here,
+                    load=loads.get(executor.id, 0),
+                    patterns=json.loads(executor.patterns),
+                    offers=offers_of(executor),
+                ),
+            )
+            for executor in executors
+        ]
+        return [*cards, Piece("@foot", render("executors_foot.html", visitor.t, empty=not executors))]
+
+    return View("executors", visitor.t("executors.title"), mark, pieces)
+
+
+def health_view(parts: Parts, visitor: Visitor) -> View:
+    """Return the page of what doctor found when it was asked last."""
+
+    def mark() -> Mark:
+        return parts.doctor.mark
+
+    def pieces() -> Sequence[Piece]:
+        findings = parts.doctor.findings
+        lines = [
+            Piece(f"line-{number}", render("health_line.html", visitor.t, line=line))
+            for number, line in enumerate(findings.lines)
+        ]
+        head = render(
+            "health_head.html",
+            visitor.t,
+            findings=findings,
+            possible=parts.doctor.possible,
+            login=visitor.login,
+        )
+        return [Piece("@head", head), *lines]
+
+    return View("health", visitor.t("health.title"), mark, pieces, refreshes=parts.doctor.findings.state == "running")
+
+
+RUNS_A_PAGE = 50
+STATES = ("running", "undecided", "suspended", "finished", "failed", "cancelled")
+_LONGEST = 200
+_MOST_PAGES = 10_000
+
+
+def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) -> View:
+    """Return the runs that `arguments` (app, state, tool, text, page) ask for."""
+    asked = _filter(arguments, content=parts.config.log_content)
+    number = _page_number(arguments)
+
+    def pieces() -> Sequence[Piece]:
+        glances = parts.timeline.runs(asked, RUNS_A_PAGE + 1, (number - 1) * RUNS_A_PAGE)
+        more = len(glances) > RUNS_A_PAGE
+        glances = glances[:RUNS_A_PAGE]
+        titles = _titles(parts, glances) if parts.config.log_content else {}
+        lines = [
+            Piece(f"run-{run.id}", render("runs_line.html", visitor.t, run=run, title=titles.get(run.id, "")))
+            for run in glances
+        ]
+        pager = render(
+            "runs_pager.html",
+            visitor.t,
+            number=number,
+            newer=_address(asked, number - 1) if number > 1 else "",
+            older=_address(asked, number + 1) if more else "",
+            empty=not glances,
+            filtered=asked != Filter(content=asked.content),
+        )
+        return [*lines, Piece("@pager", pager)]
+
+    models = list(dict.fromkeys([*(app.model for app in parts.config.apps), *filter(None, parts.timeline.models())]))
+    values = {"asked": asked, "models": models, "states": STATES, "content": parts.config.log_content}
+    # To look for a text costs too much to do it again and again: what was found stays as it was.
+    follows = not asked.text
+    return View("runs", visitor.t("runs.title"), parts.timeline.newest, pieces, values, follows, follows)
+
+
+def _filter(arguments: MultiDict[str, str], *, content: bool) -> Filter:
+    given = {name: arguments.get(name, "").strip()[:_LONGEST] for name in ("app", "state", "tool", "text")}
+    given["state"] = given["state"] if given["state"] in STATES else ""
+    return Filter(**given, content=content)
+
+
+def _page_number(arguments: MultiDict[str, str]) -> int:
+    text = arguments.get("page", "1")
+    return min(max(int(text), 1), _MOST_PAGES) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+
+
+def _address(asked: Filter, number: int) -> str:
+    given = {"app": asked.app, "state": asked.state, "tool": asked.tool, "text": asked.text}
+    kept = {name: value for name, value in given.items() if value}
+    return "/?" + urlencode(kept | {"page": str(number)})
+
+
+def _titles(parts: Parts, glances: Sequence[Glance]) -> dict[str, str]:
+    unread = [run.id for run in glances if parts.requests.known(run.id, run.attempt) is None]
+    texts = parts.timeline.requests(unread) if unread else {}
+    titles = {}
+    for run in glances:
+        known = parts.requests.known(run.id, run.attempt)
+        if known is None and run.id in texts:
+            known = parts.requests.read(run.id, run.attempt, texts[run.id])
+        titles[run.id] = known.title if known else ""
+    return titles
+
+
+def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
+    """Return a run's page. Raises NotFound."""
+    if parts.timeline.mark(run_id) is None:
+        raise NotFound(f"there is no run {run_id}; finished runs are kept for limits.keep_days", code="run_not_found")
+
+    def mark() -> Mark:
+        telling = _telling(parts, run_id)
+        told = (telling.number, len(telling.text)) if telling else ()
+        return (parts.timeline.mark(run_id), *told)
+
+    def pieces() -> Sequence[Piece]:
+        happened = _happened(parts, run_id)
+        if happened is None:
+            return []
+        steps = steps_of(happened)
+        head = render(
+            "run_head.html",
+            visitor.t,
+            happened=happened,
+            run=happened.run,
+            totals=totals(happened),
+            undecided=next((step.key for step in steps if _waits(step)), ""),
+            content=parts.config.log_content,
+        )
+        executors = {executor.id: executor.name for executor in parts.runs.store.executors.all()}
+        return [Piece("@head", head), *(known.piece(happened, step, executors) for step in steps)]
+
+    known = _Known(parts, visitor)
+    happened = _happened(parts, run_id)
+    refreshes = happened is not None and not happened.over and not any(map(_waits, steps_of(happened)))
+    return View("run", f"{visitor.t('run.title')} {run_id[:8]}", mark, pieces, {"run_id": run_id}, refreshes)
+
+
+def _waits(step: Step) -> bool:
+    return step.call is not None and step.call.state == CallState.AWAITING_APPROVAL
+
+
+class _Known:
+    """The steps as they were written last: of a long run, only what changed is written anew."""
+
+    def __init__(self, parts: Parts, visitor: Visitor) -> None:
+        self._parts, self._visitor = parts, visitor
+        self._written: dict[str, tuple[object, Piece]] = {}
+
+    def piece(self, happened: Happened, step: Step, executors: dict[str, str]) -> Piece:
+        """Return a step's piece."""
+        depends = (step, happened.run.attempt, self._parts.config.log_content, executors)
+        before = self._written.get(step.key)
+        if before and before[0] == depends:
+            return before[1]
+        piece = Piece(step.key, _shown(self._parts, self._visitor, happened, step, executors))
+        self._written[step.key] = (depends, piece)
+        return piece
+
+
+def _shown(parts: Parts, visitor: Visitor, happened: Happened, step: Step, executors: dict[str, str]) -> str:
+    tool = happened.asked.tools.get(step.call.name) if step.call else None
+    return render(
+        f"step_{step.kind}.html",
+        visitor.t,
+        step=step,
+        run=happened.run,
+        asked=happened.asked,
+        offset=step.at - happened.run.created_at,
+        content=parts.config.log_content,
+        executors=executors,
+        description=description(tool),
+        login=visitor.login,
+        back=visitor.path,
+        tried=None,
+    )
+
+
+def _happened(parts: Parts, run_id: str) -> Happened | None:
+    store = parts.runs.store
+    run = store.run(run_id)
+    if run is None:
+        return None
+    return Happened(
+        run=run,
+        asked=parts.requests.read(run.id, run.attempt, run.request),
+        nodes=store.nodes.of_run(run_id),
+        invocations=parts.timeline.invocations(run_id),
+        tickets=store.tickets_of_run(run_id),
+        segments=parts.timeline.segments(run_id),
+        events=store.events_of_run(run_id),
+        telling=_telling(parts, run_id),
+    )
+
+
+def _telling(parts: Parts, run_id: str) -> Telling | None:
+    """Return the response that this process is telling the run's client now."""
+    live = parts.runs.live(run_id)
+    if live is None or live.over or live.current.closed:
+        return None
+    segment = live.current
+    text = "".join(event.text for event in segment.read(0, 0) if isinstance(event, Text))
+    return Telling(segment.number, text) if text else None

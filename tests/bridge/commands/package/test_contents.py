@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.commands.package.contents import package_contents
-from bridge.commands.package.errors import PackageError
+from bridge.commands.package.contents import PackageError, package_contents
 
 BELONGS = (
     "manifest.yaml",

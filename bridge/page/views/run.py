@@ -1,16 +1,103 @@
-"""The steps of a run, in the order in which they happened."""
+"""One run as the page shows it: what was asked, its attempts, and its steps in the order in which they happened."""
 
-from collections import defaultdict
+import time
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
-from bridge.page.views.asked import Asked
+from bridge.runs.requests import RunRequest
 from bridge.store.rows import CallRow, EventRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
 from bridge.store.timeline import Dated, together
+from tools.definitions import ToolDefinition
 from tools.ticket_states import PENDING, CallState
 from tools.wire import Answer, Usage
+
+MOST_FAILURES = 10
+WINDOW_SECONDS = 300.0
+_MOST_ADDRESSES = 1_000
+
+
+class Attempts:
+    """The failures of each address lately. Only failures count, so that nobody who has the token is kept out."""
+
+    def __init__(self, most: int = MOST_FAILURES, seconds: float = WINDOW_SECONDS) -> None:
+        self._most, self._seconds = most, seconds
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+
+    def wait(self, address: str) -> float:
+        """Return for how many seconds this address must not try; 0 for not at all."""
+        now = time.monotonic()
+        recent = [at for at in self._failures.get(address, ()) if now - at < self._seconds]
+        return self._seconds - (now - recent[-self._most]) if len(recent) >= self._most else 0.0
+
+    def failed(self, address: str) -> None:
+        """Note a failure."""
+        failures = self._failures.pop(address, [])
+        self._failures[address] = [*failures[-self._most :], time.monotonic()]
+        if len(self._failures) > _MOST_ADDRESSES:
+            self._failures.popitem(last=False)
+
+
+_KEPT = 200
+_TITLE_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request: how much it held, and what it said."""
+
+    messages: int = 0
+    characters: int = 0
+    query: str = ""
+    tools: dict[str, ToolDefinition] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The beginning of what was said: its first line."""
+        first = next((line for line in self.query.splitlines() if line.strip()), "")
+        return " ".join(first.split())[:_TITLE_CHARACTERS]
+
+
+class Requests:
+    """Reads requests, and remembers the last of them. A later attempt of a run may have another one."""
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[tuple[str, int], Asked] = OrderedDict()
+
+    def known(self, run_id: str, attempt: int) -> Asked | None:
+        """Return a request that was read before."""
+        return self._read.get((run_id, attempt))
+
+    def read(self, run_id: str, attempt: int, request: str) -> Asked:
+        """Return what is in a request, JSON text."""
+        known = self._read.get((run_id, attempt))
+        if known is None:
+            known = self._read[run_id, attempt] = _asked(RunRequest.model_validate_json(request))
+            if len(self._read) > _KEPT:
+                self._read.popitem(last=False)
+        return known
+
+
+def _asked(request: RunRequest) -> Asked:
+    return Asked(
+        messages=len(request.messages),
+        characters=len(request.query),
+        query=request.query,
+        tools={tool.name: tool for tool in request.tools},
+    )
+
+
+def description(definition: ToolDefinition | None) -> str:
+    """Return what a tool says of itself."""
+    return (definition.function.description or "") if definition else ""
+
+
+def schema(definition: ToolDefinition | None) -> dict[str, Any] | None:
+    """Return the schema of a tool's arguments, if it has one."""
+    return definition.function.parameters if definition else None
+
 
 Kind = Literal["request", "again", "node", "invocation", "round", "call", "response", "telling", "end"]
 
