@@ -1,7 +1,9 @@
-"""What the provider's and the models' forms hold."""
+"""What the provider's and the models' forms hold, certificates and headers as people write them included."""
 
 import hashlib
 import json
+import re
+import ssl
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal, Self
@@ -10,9 +12,56 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from provider.errors import Refused
-from provider.upstream.certificates import certificates_in
-from provider.upstream.headers import read_headers
 from provider.upstream.vendors import AUTO, ThinkingDialect, Vendor, vendor_at, vendor_named
+
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+def certificates_in(text: str) -> str:
+    """Return the certificates in `text` as PEM. Raises ValueError."""
+    bodies = ["".join(body.replace("\\n", "").split()) for body in _BLOCK.findall(text)]
+    if not bodies:
+        raise ValueError(
+            "holds no certificate; paste PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
+        )
+    pem = "\n".join(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----" for body in bodies)
+    try:
+        ssl.create_default_context(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("holds a certificate that cannot be read; paste it whole, as PEM") from None
+    return pem
+
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NEXT = re.compile(r"\n|;\s*(?=[A-Za-z0-9-]+\s*:)")
+
+
+def read_headers(text: str) -> dict[str, str]:
+    """Return the headers in `text`. Raises ValueError, which shows no value: it may be a secret."""
+    text = text.strip()
+    pairs = (
+        _pairs_of_json(text) if text.startswith("{") else [_pair(line) for line in _NEXT.split(text) if line.strip()]
+    )
+    for name, value in pairs:
+        if not _NAME.fullmatch(name) or not value.isprintable():
+            raise ValueError(f"the header {name[:40]!r} cannot be sent; write one `Name: value` a line")
+    return dict(pairs)
+
+
+def _pairs_of_json(text: str) -> list[tuple[str, str]]:
+    try:
+        value: dict[str, Any] = json.loads(text)
+    except ValueError:
+        raise ValueError("this is no JSON object of names and values") from None
+    return [(str(name), str(each)) for name, each in value.items()]
+
+
+def _pair(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise ValueError("a header has a colon after its name; write one `Name: value` a line")
+    return name.strip(), value.strip()
+
 
 MAIN = "main"
 LIGHT = "light"

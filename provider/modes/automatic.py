@@ -9,7 +9,7 @@ from provider.errors import ContextTooLong
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader
 from provider.modes.structured import Structured, StructuredDecoder
-from provider.upstream.tool_refusals import tells_no_tools
+from provider.upstream.wordings import tells_no_tools
 from tools.calls import Draft
 from tools.definitions import ToolDefinition
 from tools.openclaw_text.events import BrokenCall, Event, Text

@@ -19,7 +19,7 @@ from provider.errors import (
     clean,
     with_advice,
 )
-from provider.upstream.context_limits import tells_too_long
+from provider.upstream.wordings import tells_too_long
 
 _NO_QUOTA = re.compile(r"insufficient.?(quota|balance)|billing|exceeded your current quota", re.IGNORECASE)
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}

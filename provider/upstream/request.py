@@ -4,10 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provider.credentials import json_object
+from provider.credentials import json_object, read_headers
 from provider.errors import Refused
 from provider.settings import NodeSettings
-from provider.upstream.headers import read_headers
 
 _PASSED_ON = (
     "temperature",

@@ -1,4 +1,4 @@
-"""What upstreams say in words alone, as rows of data."""
+"""What upstreams say in words alone: one table, a row of data for each wording."""
 
 import re
 from collections.abc import Iterable
@@ -17,3 +17,150 @@ class Wording:
 def any_of(wordings: Iterable[Wording]) -> re.Pattern[str]:
     """Return the pattern that finds any of the wordings, in capitals or not."""
     return re.compile("|".join(f"(?:{wording.pattern})" for wording in wordings), re.IGNORECASE)
+
+
+_TOO_LONG_STATUSES = {400, 413, 422, 500}
+"""llama.cpp's older servers and some gateways answer 500."""
+
+
+TOO_LONG = (
+    Wording(
+        "OpenAI, DeepSeek",
+        r"maximum context length",
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens.",
+    ),
+    Wording(
+        "OpenAI (Responses), LiteLLM",
+        r"exceeds the context window|ContextWindowExceeded",
+        "Your input exceeds the context window of this model. Please adjust your input and try again.",
+    ),
+    Wording(
+        "vLLM",
+        r"(prompt|input).{0,40}longer than the (maximum )?model length|decoder prompt .{0,40}longer than",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+    ),
+    Wording(
+        "SGLang",
+        r"input length .{0,60}exceeds the (maximum allowed|model's context)|longer than the model's context length",
+        "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+    ),
+    Wording(
+        "llama.cpp, LM Studio",
+        r"exceeds? the available context size|context size (has been )?exceeded|greater than the context length",
+        "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+    ),
+    Wording(
+        "Ollama",
+        r"exceeds? (the )?(maximum )?context (length|window)|input length exceeds",
+        "the input length exceeds the context length",
+    ),
+    Wording("Anthropic, OpenRouter", r"prompt is too long", "prompt is too long: 210000 tokens > 200000 maximum"),
+    Wording(
+        "Gemini",
+        r"input token count .{0,40}exceeds the maximum",
+        "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+    ),
+    Wording(
+        "DashScope (Qwen)",
+        r"range of input length should be",
+        "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]",
+    ),
+    Wording(
+        "Zhipu (GLM)",
+        r"prompt exceeds max length|\b1261\b.{0,40}prompt|输入.{0,12}(超长|过长|长度超)",
+        "Prompt exceeds max length",
+    ),
+    Wording(
+        "Moonshot (Kimi)",
+        r"exceeded model token limit",
+        "Invalid request: Your request exceeded model token limit: 8192",
+    ),
+    Wording(
+        "SiliconFlow",
+        r"max_total_tokens|max_seq_len|length of prompt_tokens .{0,40}must be less than",
+        "length of prompt_tokens (40000) must be less than max_seq_len (32768).",
+    ),
+    Wording(
+        "Mistral",
+        r"too large for model with \d+ maximum context",
+        "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+    ),
+    Wording(
+        "Groq, Together",
+        r"reduce the length of (the )?(messages|prompt|input)",
+        "Please reduce the length of the messages or completion.",
+    ),
+    Wording(
+        "TGI",
+        r"`?inputs`? (tokens \+ `?max_new_tokens`? )?must (be|have) (<=|less than)",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    ),
+    Wording(
+        "Bedrock, gateways",
+        r"(input|prompt) is too long|too many (input )?tokens",
+        "Input is too long for requested model.",
+    ),
+    Wording("others", r"context.?length.{0,12}exceeded|context.?window", "context length exceeded"),
+)
+
+_ANY_TOO_LONG = any_of(TOO_LONG)
+_CODES = {"context_length_exceeded", "ContextWindowExceededError", "exceed_context_size_error", "1261"}
+_ABOUT_RATE = re.compile(r"per (minute|day|second)|\bTPM\b|rate limit", re.IGNORECASE)
+
+
+def tells_too_long(status: int, code: str, said: str) -> bool:
+    """Say whether a refusal means that the prompt is too long. Too many tokens a minute are another matter."""
+    if status not in _TOO_LONG_STATUSES:
+        return False
+    return code in _CODES or bool(_ANY_TOO_LONG.search(said) and not _ABOUT_RATE.search(said))
+
+
+_NO_TOOLS_STATUSES = {400, 404, 422, 500, 501}
+"""Some gateways answer 500 for it."""
+
+_TOOLS = r"(tools?|functions?)([ _-]?(calls?|calling|use|choice))?"
+
+
+NO_TOOLS = (
+    Wording(
+        "Ollama, DeepSeek, Together",
+        rf"(does not|doesn't|do not|cannot|not) (currently )?support (the )?['\"`\[]*{_TOOLS}\b",
+        "registry.ollama.ai/library/gemma:2b does not support tools",
+    ),
+    Wording(
+        "SiliconFlow, Groq, Perplexity",
+        rf"\b{_TOOLS}['\"`]* (is|are) (not|un)[ -]?(currently )?(supported|available|enabled|allowed)",
+        "Function call is not supported for this model.",
+    ),
+    Wording("OpenRouter", r"no endpoints found that support tool use", "No endpoints found that support tool use."),
+    Wording(
+        "vLLM",
+        r"requires --enable-auto-tool-choice|--tool-call-parser",
+        '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+    ),
+    Wording("llama.cpp", r"(tools|tool_choice) param requires --jinja", "tools param requires --jinja flag"),
+    Wording(
+        "LiteLLM",
+        r"does not support parameters: \[[^\]]*['\"]tools['\"]",
+        "litellm.UnsupportedParamsError: ollama does not support parameters: ['tools', 'tool_choice']",
+    ),
+    Wording(
+        "OpenAI's older models, gateways",
+        r"(unrecognized|unknown|unsupported|unexpected|invalid) (request )?(argument|parameter|field|property)"
+        r"[^.]{0,20}?:? ['\"`\[]*(tools|functions)\b",
+        "Unrecognized request argument supplied: tools",
+    ),
+    Wording(
+        "servers that check their fields",
+        r"\b(tools|functions)\b['\"`\]\)]*[:,]? ['\"]?(extra (fields|inputs) (are )?not permitted|is not permitted)",
+        "body -> tools: Extra inputs are not permitted",
+    ),
+    Wording("others", r"\bno tools\b|不支持.{0,8}(工具|函数|tool|function)", "该模型不支持工具调用"),
+)
+
+_ANY_NO_TOOLS = any_of(NO_TOOLS)
+
+
+def tells_no_tools(status: int | None, said: str) -> bool:
+    """Say whether a refusal means that the model knows no tools at all."""
+    return status in _NO_TOOLS_STATUSES and bool(_ANY_NO_TOOLS.search(said))

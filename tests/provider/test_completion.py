@@ -19,9 +19,8 @@ from provider.errors import (
     clean,
 )
 from provider.upstream.completion import CompletionReader
-from provider.upstream.context_limits import WORDINGS
 from provider.upstream.failures import from_response, retry_after
-from provider.upstream.wordings import Wording
+from provider.upstream.wordings import TOO_LONG, Wording
 from tools.wire import Usage
 
 
@@ -176,7 +175,7 @@ def test_the_wait_that_a_refusal_asks_for_is_read() -> None:
     assert from_response(429, b"{}", {"retry-after": "7"}).retry_after == 7
 
 
-@pytest.mark.parametrize("wording", WORDINGS, ids=lambda wording: wording.server)
+@pytest.mark.parametrize("wording", TOO_LONG, ids=lambda wording: wording.server)
 @pytest.mark.parametrize("status", [400, 413, 500])
 def test_every_server_s_way_to_say_that_a_prompt_is_too_long(wording: Wording, status: int) -> None:
     assert re.search(wording.pattern, wording.example, re.IGNORECASE), "the row recognises its own example"

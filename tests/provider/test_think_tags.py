@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from provider.think_tags import ThinkTags, without_think_block
+
+from provider.upstream.think_tags import ThinkTags, without_think_block
 
 
 def told(*pieces: str) -> tuple[str, str]:

@@ -10,12 +10,11 @@ from provider.modes import automatic
 from provider.modes.automatic import Automatic
 from provider.modes.openclaw_text import OpenclawText
 from provider.upstream.failures import from_response
-from provider.upstream.tool_refusals import WORDINGS, tells_no_tools
-from provider.upstream.wordings import Wording
+from provider.upstream.wordings import NO_TOOLS, Wording, tells_no_tools
 from tests.provider.play import Play, attached
 
 
-@pytest.mark.parametrize("wording", WORDINGS, ids=lambda wording: wording.server)
+@pytest.mark.parametrize("wording", NO_TOOLS, ids=lambda wording: wording.server)
 def test_every_server_s_way_to_say_it(wording: Wording) -> None:
     assert re.search(wording.pattern, wording.example, re.IGNORECASE), "the row recognises its own example"
     assert tells_no_tools(400, wording.example)

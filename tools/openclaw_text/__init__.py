@@ -3,10 +3,14 @@
 formats      the one table of how calls are written, which all others go by
 reader       what a model writes becomes text to show and calls of declared tools, as it comes
 events       what the reader says
-guard        what keeps an answer from being taken for a call
 parsing      the reader on a whole text
 plain_turns  calls and results in the turns of a client that gets calls as text
 stopping     what a node says of its calls when it ends with them
+
+Against what OpenClaw does with text, for the bridge:
+deeds         the one table of what OpenClaw acts on        interrupted    patterns with something inside them
+guard         an answer is taken for no call                orders         and for no order
+whole_answers what OpenClaw does with an answer as a whole
 
 Below the reader:
 tape         text that is still being written, for a grammar that waits for more of it

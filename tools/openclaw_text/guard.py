@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from tools.openclaw_text.formats import (
+from tools.openclaw_text.deeds import (
     BLANKS,
     DEFUSED,
     HORIZONTAL_BLANKS,
     HORIZONTAL_SPACE,
-    LINE_WORDS,
     REASONING,
     SPACE,
     TRACES,
 )
-from tools.openclaw_text.patterns import LONGEST_WAIT, Interrupted, Pattern, begun, whole
+from tools.openclaw_text.formats import LINE_WORDS
+from tools.openclaw_text.interrupted import Interrupted
+from tools.openclaw_text.patterns import LONGEST_WAIT, Pattern, begun, whole
 
 #: U+2060, a character without width that is no white space to OpenClaw: the text looks the same and is inert.
 WORD_JOINER = "\u2060"

@@ -8,7 +8,7 @@ OpenClaw takes a line `MEDIA:<path or URL>` for an attachment to send, `[[reply_
 import re
 from typing import Literal
 
-from tools.openclaw_text.formats import (
+from tools.openclaw_text.deeds import (
     ACKNOWLEDGEMENT,
     ATTACHMENT,
     BLANKS,

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Literal
 
-from tools.openclaw_text.formats import (
+from tools.openclaw_text.deeds import (
     ACKNOWLEDGEMENT,
     ATTACHMENT,
     BLANKS,

@@ -6,7 +6,7 @@ A guard takes the text piece by piece and returns what may be told of it by now;
 from typing import Literal, Protocol, Self
 
 from bridge.errors import BridgeError, UnprocessableRun
-from tools.openclaw_text.formats import BLANKS
+from tools.openclaw_text.deeds import BLANKS
 from tools.openclaw_text.guard import TextGuard
 from tools.openclaw_text.orders import OrderGuard
 from tools.openclaw_text.whole_answers import deed

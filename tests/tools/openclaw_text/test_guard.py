@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.scripted.text_formats import FORMATS
-from tools.openclaw_text import formats
+from tools.openclaw_text import deeds
 from tools.openclaw_text.guard import WORD_JOINER, TextGuard
 from tools.openclaw_text.patterns import Pattern, whole
 from tools.openclaw_text.writer import write_openclaw_calls
@@ -147,7 +147,7 @@ def begins(pattern: Pattern, text: str) -> bool:
     return re.compile(whole(pattern), re.IGNORECASE).search(text) is not None
 
 
-@pytest.mark.parametrize("pattern", formats.EXECUTED, ids=str)
+@pytest.mark.parametrize("pattern", deeds.EXECUTED, ids=str)
 def test_each_row_of_the_table_has_a_call_that_is_defused(pattern: Pattern) -> None:
     written = [call for call in CALLS if begins(pattern, call)]
     assert written
@@ -157,8 +157,8 @@ def test_each_row_of_the_table_has_a_call_that_is_defused(pattern: Pattern) -> N
 
 def test_what_the_writer_writes_for_openclaw_is_in_the_table() -> None:
     text = write_openclaw_calls([("exec", {"command": "id"}), ("read", {})])
-    assert any(begins(pattern, text) for pattern in formats.EXECUTED)
-    assert not any(begins(pattern, guarded(text)) for pattern in formats.EXECUTED)
+    assert any(begins(pattern, text) for pattern in deeds.EXECUTED)
+    assert not any(begins(pattern, guarded(text)) for pattern in deeds.EXECUTED)
 
 
 @pytest.mark.parametrize("name", FORMATS)
