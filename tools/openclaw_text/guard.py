@@ -26,6 +26,10 @@ WORD_JOINER = "\u2060"
 # Where patterns are matched, one of these stands for the `<` of an opening tag, for the `<` of what may become a tag,
 # and for each character of a closing tag; no text of Unicode holds them.
 CUT, _MAY_CUT, NOTHING = "\ufdd0", "\ufdd1", "\ufdd2"
+_LESS = f"[<{_MAY_CUT}]"
+CUT_LESS = f"[<{_MAY_CUT}{CUT}]"
+"""A `<` that may itself stand before a tag of reasoning, which cuts it off from what is behind."""
+
 _INTERRUPTED = Interrupted(CUT, _MAY_CUT, NOTHING)
 _BOUNDED = f"{SPACE}{{0,{LONGEST_WAIT}}}+"
 _NAMES = whole(REASONING[-2:])
@@ -48,18 +52,18 @@ _AT_BREAK = (
 )
 
 
-def opener(patterns: Iterable[Pattern]) -> re.Pattern[str]:
-    """The expression that finds in `marked` text what OpenClaw would take for one of `patterns`."""
-    return _compiled(map(_INTERRUPTED.opening, patterns))
+def opener(patterns: Iterable[Pattern], less: str = _LESS) -> re.Pattern[str]:
+    """The expression that finds in `marked` text what OpenClaw would take for one of `patterns`; `less` matches `<`."""
+    return _compiled(map(_INTERRUPTED.opening, patterns), less)
 
 
-def begun_opener(patterns: Iterable[Pattern]) -> re.Pattern[str]:
+def begun_opener(patterns: Iterable[Pattern], less: str = _LESS) -> re.Pattern[str]:
     """The expression that finds in `marked` text where it ends inside one of `patterns`."""
-    return _compiled(map(_INTERRUPTED.begun, patterns))
+    return _compiled(map(_INTERRUPTED.begun, patterns), less)
 
 
-def _compiled(expressions: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(expressions).replace("<", f"[<{_MAY_CUT}]"), re.IGNORECASE)
+def _compiled(expressions: Iterable[str], less: str) -> re.Pattern[str]:
+    return re.compile("|".join(expressions).replace("<", less), re.IGNORECASE)
 
 
 def marked(text: str) -> str:

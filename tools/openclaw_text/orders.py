@@ -18,14 +18,14 @@ from tools.openclaw_text.deeds import (
     SPACE,
     TAGS,
 )
-from tools.openclaw_text.guard import CUT, NOTHING, WORD_JOINER, Openers, begun_opener, marked, opener
+from tools.openclaw_text.guard import CUT, CUT_LESS, NOTHING, WORD_JOINER, Openers, begun_opener, marked, opener
 from tools.openclaw_text.patterns import LONGEST_WAIT
 from tools.openclaw_text.whole_answers import json_order
 
 _TAGS = (opener(TAGS), begun_opener(TAGS))
 _ANY = (ATTACHMENT, *SILENCES, ACKNOWLEDGEMENT, *NOTES)
-_WORD = opener(_ANY)
-_BEGUN = begun_opener(_ANY)
+_WORD = opener(_ANY, CUT_LESS)
+_BEGUN = begun_opener(_ANY, CUT_LESS)
 # Where one of them may begin: at the beginning of a word, but for what OpenClaw looks for at the very end.
 _INITIALS = "".join(sorted({str(word[0])[0] for word in _ANY}))
 _INITIAL = re.compile(rf"(?<![^\W_])(?=[{_INITIALS}{_INITIALS.upper()}])|(?={ACKNOWLEDGEMENT[0].upper()})")
