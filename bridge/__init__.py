@@ -25,4 +25,4 @@ class _Executors(ModuleType):
         return getattr(import_module(__name__.removesuffix("bridge") + "executor"), name)
 
 
-sys.modules.setdefault(f"{__name__}.executors", _Executors(f"{__name__}.executors"))
+executors = sys.modules.setdefault(f"{__name__}.executors", _Executors(f"{__name__}.executors"))

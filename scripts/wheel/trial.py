@@ -35,7 +35,7 @@ for name in names:
     importlib.import_module(name)
 ours = {"tools", "provider", "bridge", "demo", "executor"} & set(sys.modules)
 assert not ours, f"imported under a name of the user's: {ours}"
-assert clawback.tool is clawback.bridge.executors.tool
+assert clawback.tool is clawback.executor.tool is clawback.bridge.executors.tool
 print(len(names), "modules import")
 """
 NOBODYS = "raise ImportError('a file of the user took the place of one of ours')\n"
