@@ -5,6 +5,7 @@ the items of those that are lists: what a request has many of, its messages and 
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -14,14 +15,30 @@ SHORT = 64 * 1024
 """How many characters are read in one go."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is larger than a number can be")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
 
 
 def loads(raw: bytes) -> Any:
-    """Return what `json.loads` returns. Raises ValueError and RecursionError as it does."""
+    """Return what `json.loads` returns. Raises ValueError and RecursionError as it does.
+
+    Also raises ValueError for NaN and Infinity, and for a number that becomes one: no other reader of JSON takes those.
+    """
     text = raw.decode(json.detect_encoding(raw), "surrogatepass")
     if len(text) <= SHORT or not text.lstrip(" \t\n\r").startswith("{"):
-        return json.loads(text)
+        return _DECODER.decode(text)
     return _Reader(text).whole()
 
 
