@@ -9,9 +9,7 @@ from bridge.api import json_pieces
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.runs.breath import breathe, in_pieces
 from tools.halves import whole
-
-DEEPEST = 100
-"""How many levels a body may have: what is deeper cannot be written as JSON again by everyone who gets it."""
+from tools.json_depth import DEEPEST
 
 
 def json_body(request: Request, limit: int) -> dict[str, Any]:

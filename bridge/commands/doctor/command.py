@@ -1,6 +1,5 @@
 """The command `clawback doctor`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,6 +7,8 @@ import click
 
 from bridge.commands.doctor.examination import examine
 from bridge.commands.doctor.lines import Line
+from bridge.commands.operator_client import print_json
+from bridge.commands.terminal import say
 from bridge.config import default_path
 
 _WIDTH = 30
@@ -27,7 +28,7 @@ def doctor(path: Path, no_probe: bool, as_json: bool) -> None:
             _tell(line)
     failures = [line for line in lines if line.state == "failed"]
     if as_json:
-        click.echo(json.dumps({"ok": not failures, "lines": [asdict(line) for line in lines]}, ensure_ascii=False))
+        print_json({"ok": not failures, "lines": [asdict(line) for line in lines]})
     elif not failures:
         click.secho("Everything works.", bold=True)
     raise SystemExit(1 if failures else 0)
@@ -36,6 +37,7 @@ def doctor(path: Path, no_probe: bool, as_json: bool) -> None:
 def _tell(line: Line) -> None:
     mark, colour = _MARKS[line.state]
     name = f"{line.model}: {line.name}" if line.model else line.name
-    click.echo(f"{click.style(mark, fg=colour)} {name:<{_WIDTH}} {line.text}")
+    click.secho(mark, fg=colour, nl=False)
+    say(f" {name:<{_WIDTH}} {line.text}")
     if line.advice:
-        click.echo(f"  → {line.advice}")
+        say(f"  → {line.advice}")
