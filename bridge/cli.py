@@ -3,6 +3,7 @@
 import json
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,12 +17,21 @@ from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, tracing
 from bridge.server.banner import banner
 from tools.tokens import hash_token, new_token
+from tools.visible import visible, visible_json
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 
 
 class Commands(click.Group):
     """The commands of this room, and those that other rooms add; these are loaded only when one is asked for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. What an error quotes of others is shown visibly."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error)["message"] = visible(error.message, lines=True)
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name all commands."""
@@ -95,9 +105,9 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
     def ready(url: str) -> None:
         models = [app.model for app in config.apps]
         if as_json:
-            click.echo(json.dumps({"bridge_url": url, "base_url": f"{url}/v1", "models": models}))
+            click.echo(visible_json(json.dumps({"bridge_url": url, "base_url": f"{url}/v1", "models": models})))
         else:
-            click.echo(banner(config, url))
+            click.echo(visible(banner(config, url), lines=True))
 
     try:
         with held(config.store_url):

@@ -20,6 +20,7 @@ from demo.report import ENGINE, report
 from demo.service import ServiceFailed
 from demo.stack import EXAMPLES, Stack, Upstream
 from demo.story import Story
+from tools.visible import visible, visible_json
 
 
 @click.command()
@@ -52,7 +53,7 @@ def demo(
     except (ServiceFailed, ClientError, openclaw.OpenClawMissing) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False))
+        click.echo(visible_json(json.dumps(result, ensure_ascii=False)))
     else:
         _conclude(console, result)
     if not result["ok"]:
@@ -105,7 +106,8 @@ def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, An
 
 def _conclude(console: Console, result: dict[str, Any]) -> None:
     for run in result["runs"]:
-        console.print(f"\nThe answer:\n\n{run['answer'].strip()}\n", highlight=False, soft_wrap=True)
+        answer = visible(run["answer"].strip(), lines=True)
+        console.print(f"\nThe answer:\n\n{answer}\n", markup=False, highlight=False, soft_wrap=True)
         console.print(
             f"{result['http_requests']} HTTP requests, {run['rounds']} rounds, {len(run['tool_calls'])} tool calls on "
             f"this machine, {run['workflow_runs']} Dify workflow run, {result['seconds']} s.",

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from demo.stack import Stack
+from tools.visible import visible
 
 LOOK_SECONDS = 0.05
 LATE_SECONDS = 0.4
@@ -136,5 +137,5 @@ def _call(call: dict[str, Any]) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ⏎ ".join(text.strip().splitlines())
+    line = visible(" ⏎ ".join(text.strip().splitlines()))
     return line if len(line) <= WIDTH else f"{line[:WIDTH]}…"

@@ -13,6 +13,7 @@ from executor.connection import Connection
 from executor.toolbox import Toolbox, ToolboxError
 from executor.worker import Worker, WorkerStopped
 from tools import logs
+from tools.visible import visible
 
 log = logging.getLogger("clawback.executor")
 
@@ -157,7 +158,7 @@ def _work(
         if as_json:
             click.echo(json.dumps({"executor": name or kind, "tools": tools}))
         else:
-            click.echo(f"{name or kind} offers {', '.join(tools)} at {bridge_url}")
+            click.echo(visible(f"{name or kind} offers {', '.join(tools)} at {bridge_url}"))
 
     worker = Worker(connection, toolbox, name or kind, patterns=list(patterns), concurrency=concurrency, on_ready=ready)
     try:

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 from executor.toolbox import LeasedCall, ToolboxError
+from tools.calls import arguments_of, arguments_problem
 from tools.names import safe_names
 from tools.results import ToolResult
 
@@ -114,7 +115,9 @@ class McpTools:
         """Have the server run a call."""
         if not self._thread.is_alive():
             raise ToolboxError(f"{self._described} is gone; start the executor again")
-        arguments = json.loads(call.arguments)
+        arguments = arguments_of(call.arguments)
+        if arguments is None:
+            return call.result(f"Error: {arguments_problem(call.arguments)}", is_error=True)
         name = self._names.get(call.name)
         if name is None:
             return call.result(f"Error: there is no tool {call.name}", is_error=True)

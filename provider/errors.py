@@ -10,7 +10,8 @@ ProviderError
     ├── ContextTooLong                             the prompt does not fit; the text says context_length_exceeded
     ├── Cancelled                                  the bridge ended the run
     ├── ChoiceIgnored                              the model does not keep to tool_choice
-    └── ResultsMissing                             the results did not come in time, and the node is to fail then
+    ├── ResultsMissing                             the results did not come in time, and the node is to fail then
+    └── RunNotFound                                the bridge knows no run of this node, which is to fail then
 
 On the right are the SDK's five typed errors: Dify understands no others.
 """
@@ -69,6 +70,10 @@ class ChoiceIgnored(Refused):
 
 class ResultsMissing(Refused):
     """The results did not come in time, and the node is to fail then."""
+
+
+class RunNotFound(Refused):
+    """The bridge knows no run that this node belongs to, and the node is to fail then."""
 
 
 def with_advice(said: str, advice: str) -> str:

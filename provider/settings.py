@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from provider.errors import Refused
 
 OnTimeout = Literal["suspend", "answer", "fail"]
+OnNoRun = Literal["answer", "fail"]
 ModeName = Literal["auto", "structured", "openclaw_text"]
 
 
@@ -25,6 +26,7 @@ class NodeSettings(BaseModel):
     callback_wait_seconds: int = Field(default=300, ge=0, le=86_400)
     on_callback_timeout: OnTimeout = "suspend"
     stop_after_tool_calls: bool = False
+    on_run_not_found: OnNoRun = "answer"
     callback_key: str = ""
     parameters_from: Literal["node", "client"] = "node"
 

@@ -7,6 +7,7 @@ arguments     arguments that fit their schema, or what is wrong with them
 json_repair   JSON that is almost right
 choices       which tools a model may, must or must not call
 calls         what a model asks for, assembled from streamed deltas
+json_depth    how deep a value may be
 json_prefix   how far arguments that are still being written are sound
 results       what comes back
 shorten       what a model is given of a result that is too long
@@ -18,5 +19,5 @@ wire          what the plugin and the bridge say to each other
 openclaw_text tool calls as text
 schema_walk, linear_patterns, pattern_syntax   how far a schema is followed, and which patterns are safe to try
 
-tokens, logs  digests of bearer tokens, and the form of log lines: for the bridge and the executor
+tokens, logs, visible   digests of bearer tokens, the form of log lines, and what a terminal may be shown
 """

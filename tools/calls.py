@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from tools.ids import new_tool_call_id
+from tools.json_depth import DEEPEST, is_too_deep
 from tools.json_prefix import JsonObjectPrefix
 
 LONGEST_NAME = 128
@@ -37,7 +38,14 @@ def arguments_problem(arguments: str) -> str | None:
         value = json.loads(arguments)
     except (ValueError, RecursionError) as error:
         return f"the arguments are not valid JSON: {error}"
+    if is_too_deep(value):
+        return f"the arguments are nested deeper than {DEEPEST} levels"
     return None if isinstance(value, dict) else "the arguments must be a JSON object"
+
+
+def arguments_of(arguments: str) -> dict[str, Any] | None:
+    """Return a call's arguments, or None where something is wrong with them."""
+    return None if arguments_problem(arguments) else dict(json.loads(arguments))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Who may ask for what: one table of every route and the tokens that open it.
 
-From it the bridge checks requests (bridge.api.auth), the OpenAPI document and the reference tell who may ask, and the
-tests try every route with every token. A route that is not in it is open to nobody.
+From it the bridge checks requests, the OpenAPI document and the reference tell who may ask, and the tests try every
+route with every token. A route that is not in it is open to nobody.
 """
 
 import re

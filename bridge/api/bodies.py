@@ -1,6 +1,7 @@
 """How a body is read, in pieces and within limits, checked against its model, and how one is written."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,19 +13,36 @@ from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.runs.breath import Breath, breathe, in_pieces
 from tools.halves import whole
+from tools.json_depth import DEEPEST
 
 SHORT = 64 * 1024
 """How many characters are read in one go."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is larger than a number can be")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
 
 
 def loads(raw: bytes) -> Any:
-    """Return what `json.loads` returns. Raises ValueError and RecursionError as it does."""
+    """Return what `json.loads` returns. Raises ValueError and RecursionError as it does.
+
+    Also raises ValueError for NaN and Infinity, and for a number that becomes one: no other reader of JSON takes those.
+    """
     text = raw.decode(json.detect_encoding(raw), "surrogatepass")
     if len(text) <= SHORT or not text.lstrip(" \t\n\r").startswith("{"):
-        return json.loads(text)
+        return _DECODER.decode(text)
     return _Reader(text).whole()
 
 
@@ -179,10 +197,6 @@ def _pieces_of(message: Any) -> int:
 
 def _count(value: Any) -> int:
     return len(value) if isinstance(value, list) else 0
-
-
-DEEPEST = 100
-"""How many levels a body may have: what is deeper cannot be written as JSON again by everyone who gets it."""
 
 
 def json_body(request: Request, limit: int) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
+from bridge.commands.terminal import Terminal, plain, say
+from tools.calls import arguments_problem
 
 SHOWN_CHARACTERS = 200
 
@@ -34,8 +34,8 @@ def tickets(bridge: OperatorClient, everything: bool, as_json: bool) -> None:
     for call in sorted(calls, key=lambda call: call["state"] != "awaiting_approval"):
         waits = call["state"] == "awaiting_approval"
         left = f"{max(0, call['decide_until'] - time.time()):.0f} s" if waits else ""
-        table.add_row(call["id"], call["state"], escape(call["name"]), escape(_short(call["arguments"])), left)
-    Console().print(table)
+        table.add_row(plain(call["id"]), call["state"], plain(call["name"]), plain(_short(call["arguments"])), left)
+    Terminal().print(table)
 
 
 @click.command()
@@ -47,12 +47,11 @@ def approve(bridge: OperatorClient, call_id: str, arguments: str | None, as_json
     """Let the call CALL_ID run."""
     body: dict[str, Any] = {"by": getpass.getuser()}
     if arguments is not None:
-        try:
-            body["arguments"] = json.loads(arguments)
-        except ValueError as error:
-            raise click.UsageError(f"--arguments is not valid JSON: {error}") from None
+        if problem := arguments_problem(arguments):
+            raise click.UsageError(f"--arguments: {problem}")
+        body["arguments"] = json.loads(arguments)
     answer = bridge.ask("POST", f"/calls/{quote(call_id, safe='')}/approve", body)
-    print_json(answer) if as_json else click.echo(f"{call_id} ({answer['name']}) is approved.")
+    print_json(answer) if as_json else say(f"{call_id} ({answer['name']}) is approved.")
 
 
 @click.command()
@@ -64,7 +63,7 @@ def deny(bridge: OperatorClient, call_id: str, reason: str | None, as_json: bool
     """Do not let the call CALL_ID run; the model is told why."""
     body = {"by": getpass.getuser(), **({"reason": reason} if reason else {})}
     answer = bridge.ask("POST", f"/calls/{quote(call_id, safe='')}/deny", body)
-    print_json(answer) if as_json else click.echo(f"{call_id} ({answer['name']}) is denied.")
+    print_json(answer) if as_json else say(f"{call_id} ({answer['name']}) is denied.")
 
 
 def _short(text: str) -> str:

@@ -12,6 +12,7 @@ import httpx
 
 from bridge.config import Config, ConfigError, default_path, is_loopback, load
 from bridge.server import serving
+from tools.visible import visible_json
 
 DEFAULT_BRIDGE = "http://127.0.0.1:8765"
 _SECONDS = 10.0
@@ -121,4 +122,4 @@ def _note(path: Path) -> serving.Serving | None:
 
 def print_json(answer: object) -> None:
     """Print an answer for machines."""
-    click.echo(json.dumps(answer, ensure_ascii=False))
+    click.echo(visible_json(json.dumps(answer, ensure_ascii=False)))

@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
+from bridge.commands.terminal import Terminal, plain
 
 RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
 _WAIT_SECONDS = 20
@@ -39,13 +38,13 @@ def status(bridge: OperatorClient, as_json: bool) -> None:
     table = Table(box=None, show_header=False)
     for name, value in _status_rows(bridge.url, answer):
         table.add_row(f"[bold]{name}[/bold]", value)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     tickets, runs = answer["tickets"], answer["runs"]
     yield "bridge", f"{url}/v1, version {answer['version']}, up for {_duration(answer['up_seconds'])}"
-    yield "models", escape(", ".join(answer["models"]) or "none: `clawback init` adds apps")
+    yield "models", plain(", ".join(answer["models"]) or "none: `clawback init` adds apps")
     yield (
         "runs",
         ", ".join(f"{runs[state]} {_coloured(state)}" for state in RUN_STATES if runs.get(state)) or "none yet",
@@ -56,9 +55,9 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"[yellow]{tickets['awaiting_approval']} calls wait for you[/yellow]: clawback tickets"
     for each in answer["dify_streams"]:
         waiting = f", {each['waiting']} wait for a place" if each["waiting"] else ""
-        yield "Dify", f"{escape(each['dify'])}: {each['used']} of {each['limit']} places taken{waiting}"
+        yield "Dify", f"{plain(each['dify'])}: {each['used']} of {each['limit']} places taken{waiting}"
     for each in answer["executors"]:
-        yield "executor", f"{escape(each['name'])}: {each['calls']} of {each['concurrency']} calls at once"
+        yield "executor", f"{plain(each['name'])}: {each['calls']} of {each['concurrency']} calls at once"
 
 
 @click.command()
@@ -78,19 +77,19 @@ def runs(bridge: OperatorClient, state: str, limit: int, as_json: bool) -> None:
     table = Table("began", "run", "app", "state", "took", "rounds", "calls", "why", box=None)
     for run in answer["runs"]:
         table.add_row(*_run_cells(run))
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _run_cells(run: dict[str, Any]) -> Iterator[str]:
     ended = run["state"] not in {"running", "suspended"}
     yield _moment(run["created_at"])
     yield run["id"]
-    yield escape(run["model"] or "(executors)")
+    yield plain(run["model"] or "(executors)")
     yield _coloured(run["state"]) + (f" (try {run['attempt']})" if run["attempt"] > 1 else "")
     yield _duration((run["updated_at"] if ended else time.time()) - run["created_at"])
     yield str(run["tickets"])
     yield str(run["calls"])
-    yield escape(run["error"] or run["auxiliary"] or "")
+    yield plain(run["error"] or run["auxiliary"] or "")
 
 
 @click.command()
@@ -99,7 +98,7 @@ def _run_cells(run: dict[str, Any]) -> Iterator[str]:
 @bridge_options()
 def tail(bridge: OperatorClient, seconds: float | None, as_json: bool) -> None:
     """Tell of runs, tickets and calls as they happen, until Ctrl-C."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True, highlight=False)
     told: dict[str, tuple[str, int]] = {}
     try:
         for what, change in _changes(bridge, seconds):
@@ -134,19 +133,19 @@ def _changes(bridge: OperatorClient, seconds: float | None) -> Iterator[tuple[st
 
 def _run_line(run: dict[str, Any]) -> str:
     tried = f" (try {run['attempt']})" if run["attempt"] > 1 else ""
-    why = f": {escape(run['error'])}" if run["error"] else ""
-    who = escape(run["model"] or "executors")
+    why = f": {plain(run['error'])}" if run["error"] else ""
+    who = plain(run["model"] or "executors")
     return f"{_moment(run['updated_at'])} run    {run['id']} {who} is {_coloured(run['state'])}{tried}{why}"
 
 
 def _event_line(event: dict[str, Any]) -> str:
     what = (
-        f"call   {event['call_id']} {escape(event['tool'] or '')}"
+        f"call   {event['call_id']} {plain(event['tool'] or '')}"
         if event["call_id"]
         else f"ticket {event['ticket_id']}"
     )
     return (
-        f"{_moment(event['at'])} {what}: {event['event']} by {escape(event['actor'])}, now {_coloured(event['after'])}"
+        f"{_moment(event['at'])} {what}: {event['event']} by {plain(event['actor'])}, now {_coloured(event['after'])}"
     )
 
 

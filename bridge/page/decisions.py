@@ -5,6 +5,7 @@ from typing import Any
 
 from bridge.errors import InvalidRequest
 from bridge.runs.tickets.approvals import Approvals
+from tools.json_depth import DEEPEST, is_too_deep
 
 DEFAULT_REASON = "A person does not want it to be run."
 LONGEST_REASON = 2000
@@ -36,6 +37,8 @@ def _arguments(text: str) -> dict[str, Any]:
         raise InvalidRequest(
             "the arguments are not valid JSON: too large, or nested too deeply", param="arguments"
         ) from None
+    if is_too_deep(arguments):
+        raise InvalidRequest(f"the arguments are nested deeper than {DEEPEST} levels", param="arguments")
     if not isinstance(arguments, dict):
         raise InvalidRequest('the arguments must be a JSON object: {"name": value}', param="arguments")
     return arguments

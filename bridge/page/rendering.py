@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bridge.page.language import Texts
+from tools.calls import arguments_of
 
 LONGEST_SHOWN = 20_000
 """How many characters of one text are shown."""
@@ -132,11 +133,8 @@ def pretty(arguments: str) -> str:
 
 def named(arguments: str) -> list[tuple[str, str]] | None:
     """Return a call's arguments by name, texts as they are and the rest as JSON; None where they are no JSON object."""
-    try:
-        values = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(values, dict):
+    values = arguments_of(arguments)
+    if values is None:
         return None
     return [(name, value if isinstance(value, str) else _written(value)) for name, value in values.items()]
 

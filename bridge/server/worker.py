@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import gevent
+from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from bridge.config import Limits
-from bridge.errors import TooSlow
+from bridge.errors import InvalidRequest, TooSlow
 from bridge.runs.breath import breathe
 
 KERNEL_BYTES = 64 * 1024
@@ -81,7 +82,18 @@ class TimelyReader:
         self._unbroken = 0
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes. Raises TooSlow, after which gunicorn uses the connection no more."""
+        """Return up to `size` bytes. Raises TooSlow and InvalidRequest, after which the connection is used no more.
+
+        What comes after the answer has nobody to tell: gunicorn ends the connection as if its client had.
+        """
+        try:
+            return self._timely(size)
+        except (ParseException, OSError) as error:
+            if self.until is None:
+                raise NoMoreData from error
+            raise InvalidRequest(f"the body cannot be read: {error}", code="invalid_body") from None
+
+    def _timely(self, size: int) -> bytes:
         if self.until is None:
             return self._read(size)
         late = TooSlow(f"the request's body did not arrive within {self._seconds:g} s (limits.request_seconds)")

@@ -15,16 +15,20 @@ from collections.abc import Sequence  # noqa: E402
 from demo.box.command_line import parse  # noqa: E402
 from demo.box.plugin_process import PluginStartError  # noqa: E402
 from demo.box.server import Box, serve  # noqa: E402
+from tools.logs import Readable  # noqa: E402
+from tools.visible import visible  # noqa: E402
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to end. Gives 1 when the box could not start."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="box: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Readable("box: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     config = parse(arguments)
     try:
         serve(Box(config))
     except (ValueError, OSError, PluginStartError) as error:
-        sys.stderr.write(f"box: {error}\n")
+        sys.stderr.write(visible(f"box: {error}\n", lines=True))
         return 1
     return 0
 

@@ -52,7 +52,7 @@ from provider.engine.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
 from provider.engine.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
 from provider.engine.thinking import ThinkBlock
 from provider.engine.tokens import estimate_prompt, estimate_text
-from provider.errors import Cancelled, ProviderError, ResultsMissing, Suspended, Unavailable
+from provider.errors import Cancelled, ProviderError, ResultsMissing, RunNotFound, Suspended, Unavailable, clean
 from provider.modes.mode import Mode, Prompt, Reply
 from provider.settings import NodeSettings
 from provider.upstream.request import with_client
@@ -221,7 +221,8 @@ class Engine:
         response = event.response
         self._backoff.reset()
         if response.run_id is None:
-            return self._call()
+            fails = self._settings.on_run_not_found == "fail"
+            return self._end(Fail(_run_not_found(response.reason))) if fails else self._call()
         self._run_id = response.run_id
         self._secret = response.secret
         self._watched = response.watched
@@ -699,6 +700,14 @@ def _results_missing(settings: NodeSettings) -> ResultsMissing:
     return ResultsMissing(
         f"The results of the tools did not come within {settings.callback_wait_seconds} s (callback_wait_seconds), and "
         "this node is to fail then (on_callback_timeout)"
+    )
+
+
+def _run_not_found(reason: str | None) -> RunNotFound:
+    why = f" ({clean(reason)})" if reason else ""
+    return RunNotFound(
+        f"The bridge knows no run that this node belongs to{why}, and this node is to fail then (on_run_not_found). "
+        "Chat with the app through the bridge, or set on_run_not_found to answer"
     )
 
 

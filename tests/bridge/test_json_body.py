@@ -5,8 +5,9 @@ import json
 import pytest
 from flask import Flask, request
 
-from bridge.api.bodies import DEEPEST, json_body
+from bridge.api.bodies import json_body
 from bridge.errors import InvalidRequest, TooLarge
+from tools.json_depth import DEEPEST
 
 app = Flask("test")
 

@@ -11,7 +11,7 @@ from bridge.api import bodies as json_pieces
 
 LONG = {"long": "x" * json_pieces.SHORT}
 ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -33,6 +33,21 @@ def test_what_is_broken_is_refused_short_or_long(text: str) -> None:
     for raw in (text, text + padding, padding + text):
         with pytest.raises(json.JSONDecodeError):
             json_pieces.loads(raw.encode())
+
+
+NO_NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "-1E+400", "1" * 400 + ".5"]
+
+
+@pytest.mark.parametrize("number", NO_NUMBERS)
+@pytest.mark.parametrize("text", ['{{"a": {}}}', '{{"a": [1, {}]}}', '{{"a": {{"b": [{}]}}}}', "[{}]", "{}"])
+def test_what_no_other_reader_takes_for_a_number_is_refused_short_or_long(number: str, text: str) -> None:
+    for raw in (text.format(number), text.format(number) + " " * json_pieces.SHORT):
+        with pytest.raises(ValueError, match="number"):
+            json_pieces.loads(raw.encode())
+
+
+def test_words_in_texts_are_no_numbers() -> None:
+    assert json_pieces.loads(b'{"a": "NaN", "Infinity": 1e308}') == {"a": "NaN", "Infinity": 1e308}
 
 
 def test_the_last_of_two_values_counts_as_ever() -> None:

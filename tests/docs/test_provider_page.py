@@ -19,6 +19,7 @@ CALLBACKS = {
     "callback_wait_seconds",
     "on_callback_timeout",
     "stop_after_tool_calls",
+    "on_run_not_found",
     "callback_key",
     "parameters_from",
 }

@@ -199,6 +199,26 @@ def ends(stack: Stack, data: bytes, *, trickle: bytes = b"") -> Callable[[], tup
     return work
 
 
+NO_SIZES = (b"", b"ZZ", b"-2", b"+2", b"0x2", b"2_0", b" 2", b"2 ", "\u0662".encode(), b"2;\x01")
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def chunked(stack: Stack, chunks: bytes) -> bytes:
+    head = request(stack, b"").partition(b"\r\n\r\n")[0]
+    return head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"\r\n\r\n" + chunks
+
+
+def test_a_body_in_chunks_may_have_extensions_and_a_trailer(stack: Stack) -> None:
+    body = asking("In chunks.\n!say whole", stream=False)
+    first = chunk(body[:9]).replace(b"\r\n", b';n="v"\r\n', 1)
+    with Wire(stack) as wire:
+        wire.send(chunked(stack, first + chunk(body[9:]) + b"0\r\nX-Sum: 1\r\n\r\n"))
+        assert wire.body()["choices"][0]["message"]["content"] == "whole"
+
+
 def test_half_slow_and_broken_requests_end_in_time_and_hurt_nobody_else(stack: Stack) -> None:
     user = {"role": "user", "content": f"Waiting ticket.\n{call('exec', command='x')}\n!then\n!say survived"}
     session = session_lines("waiting-ticket")
@@ -224,6 +244,12 @@ def test_half_slow_and_broken_requests_end_in_time_and_hurt_nobody_else(stack: S
         "broken chunks": ends(
             stack, head.replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nX-Was") + b"\r\n\r\nzz"
         ),
+        **{f"a chunk of {size!r}": ends(stack, chunked(stack, size + b"\r\n{}\r\n0\r\n\r\n")) for size in NO_SIZES},
+        "a chunk without its end": ends(stack, chunked(stack, b"2\r\n{}0\r\n\r\n")),
+        "a trailer that is none": ends(stack, chunked(stack, chunk(body) + b"0\r\nX Sum 1\r\n\r\n")),
+        "a broken chunk that nobody reads": ends(
+            stack, b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZ\r\n"
+        ),
         "garbage": ends(stack, bytes(range(256)) * 40),
         "a TLS greeting": ends(stack, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)),
         "an endless head": ends(stack, b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000),
@@ -240,6 +266,11 @@ def test_half_slow_and_broken_requests_end_in_time_and_hurt_nobody_else(stack: S
     for name in ("a body that says it is too large", "a body that is too large"):
         assert b" 413 " in outcomes[name][0], (name, outcomes[name])
     assert not any(b" 500 " in received for received, _ in outcomes.values())
+    for name in [name for name in outcomes if name.startswith(("a chunk", "a trailer"))]:
+        assert b" 400 " in outcomes[name][0], (name, outcomes[name])
+        assert b'"invalid_body"' in outcomes[name][0], (name, outcomes[name])
+    assert outcomes["a broken chunk that nobody reads"][0].count(b"HTTP/1.1") == 1
+    assert "Traceback" not in stack.bridge.log.read_text()
 
     assert children(stack.bridge.pid) == [worker]
     made = answer["choices"][0]["message"]

@@ -35,6 +35,7 @@ from provider.errors import (
     ProviderError,
     RateLimited,
     Refused,
+    RunNotFound,
     Suspended,
     Unauthorized,
     Unavailable,
@@ -123,6 +124,16 @@ def test_a_call_of_no_run_goes_on_as_a_plain_one() -> None:
     assert "tools" not in play.body
     assert play.engine.ended
     assert not play.all(Record)
+
+
+def test_a_call_of_no_run_fails_where_its_node_is_to() -> None:
+    play = Play(settings={"on_run_not_found": "fail"}).start(attached(run_id=None, reason="\x1bnobody said\nwho"))
+    assert isinstance(play.last(Fail).error, RunNotFound)
+    told = str(play.last(Fail).error)
+    assert "nobody said who" in told
+    assert "on_run_not_found" in told
+    assert play.engine.ended
+    assert not [*play.all(Record), *play.all(CallUpstream)]
 
 
 def test_the_client_s_transcript_and_tools_go_upstream() -> None:

@@ -1,15 +1,14 @@
 """What a node says of its calls when it ends with them instead of waiting for their results."""
 
-import json
 from collections.abc import Iterable
 
-from tools.calls import ToolCall
+from tools.calls import ToolCall, arguments_of
 from tools.openclaw_text.writer import write_openclaw_calls
 
 
 def calls_text(calls: Iterable[ToolCall]) -> str:
     """Return the text of these calls. Their arguments must be JSON objects, as those of a ticket are."""
-    return write_openclaw_calls([(call.name, json.loads(call.arguments or "{}")) for call in calls])
+    return write_openclaw_calls([(call.name, arguments_of(call.arguments) or {}) for call in calls])
 
 
 def stopping_text(shown: str, calls: Iterable[ToolCall]) -> str:

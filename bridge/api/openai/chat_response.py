@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
-from tools.calls import ToolCall
+from tools.calls import ToolCall, arguments_of
 from tools.ids import random_name
 from tools.openclaw_text.writer import write_openclaw_calls
 from tools.wire import Usage
@@ -29,7 +29,11 @@ def as_text(events: Iterable[Event | None]) -> Iterator[Event | None]:
             case Text():
                 held.append(event)
             case Calls():
-                held = [Text(write_openclaw_calls([(call.name, json.loads(call.arguments)) for call in event.calls]))]
+                held = [
+                    Text(
+                        write_openclaw_calls([(call.name, arguments_of(call.arguments) or {}) for call in event.calls])
+                    )
+                ]
             case End():
                 yield from held
                 reason = "stop" if event.finish_reason == "tool_calls" else event.finish_reason

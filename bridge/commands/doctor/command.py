@@ -1,6 +1,5 @@
 """`clawback doctor`: every hop in order, one line each."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,8 @@ from bridge.commands.doctor.openclaw_hop import look_at_openclaw
 from bridge.commands.doctor.own_files import look_at_config, look_at_store
 from bridge.commands.doctor.probe import probe, tell
 from bridge.commands.doctor.waits import look_at_waits
+from bridge.commands.operator_client import print_json
+from bridge.commands.terminal import say
 from bridge.config import App, Config, default_path
 from bridge.server.serving import Serving
 
@@ -67,7 +68,7 @@ def doctor(path: Path, no_probe: bool, as_json: bool) -> None:
             _tell(line)
     failures = [line for line in lines if line.state == "failed"]
     if as_json:
-        click.echo(json.dumps({"ok": not failures, "lines": [asdict(line) for line in lines]}, ensure_ascii=False))
+        print_json({"ok": not failures, "lines": [asdict(line) for line in lines]})
     elif not failures:
         click.secho("Everything works.", bold=True)
     raise SystemExit(1 if failures else 0)
@@ -76,6 +77,7 @@ def doctor(path: Path, no_probe: bool, as_json: bool) -> None:
 def _tell(line: Line) -> None:
     mark, colour = _MARKS[line.state]
     name = f"{line.model}: {line.name}" if line.model else line.name
-    click.echo(f"{click.style(mark, fg=colour)} {name:<{_WIDTH}} {line.text}")
+    click.secho(mark, fg=colour, nl=False)
+    say(f" {name:<{_WIDTH}} {line.text}")
     if line.advice:
-        click.echo(f"  → {line.advice}")
+        say(f"  → {line.advice}")

@@ -13,6 +13,7 @@ from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
 from bridge.commands.init.plan import AppAnswer, Plan
 from bridge.commands.init.service_api import FoundApp, find_address, look_at
+from bridge.commands.terminal import say
 from bridge.config import App, Config, ConfigError, parse
 
 DEFAULT_PORT = 8765
@@ -84,7 +85,7 @@ def _apps(given: Given, known: Sequence[App], address: str) -> list[AppAnswer]:
     for model, key in named:
         found = look_at(address, key) if given.check else FoundApp("", "")
         if found.problem:
-            click.secho(f"{found.name or model or 'The app'} cannot answer yet. {found.problem}", fg="yellow", err=True)
+            say(f"{found.name or model or 'The app'} cannot answer yet. {found.problem}", fg="yellow", err=True)
         answers.append(AppAnswer(model or _model_for(key, found.model, [*known, *answers]), address, key))
     return answers
 

@@ -1,6 +1,5 @@
 """The command `clawback init`."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
 from bridge.commands.init.paste import Paste, paste
 from bridge.commands.init.plan import AUDIENCES, Written, carry_out
+from bridge.commands.operator_client import print_json
+from bridge.commands.terminal import say
 from bridge.config import default_path
 
 
@@ -63,7 +64,7 @@ def init(
         written = carry_out(plan_of(given), path)
         pasted = paste(written, client_url)
         if as_json:
-            click.echo(json.dumps(_as_json(path, written, pasted), ensure_ascii=False))
+            print_json(_as_json(path, written, pasted))
         else:
             _tell(path, written, pasted, given.place)
         if apply_openclaw:
@@ -85,26 +86,26 @@ def _as_json(path: Path, written: Written, pasted: Paste) -> dict[str, object]:
 
 
 def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> None:
-    click.secho(f"{'Wrote' if written.changed else 'Kept'} {path}", bold=True)
+    say(f"{'Wrote' if written.changed else 'Kept'} {path}", bold=True)
     _section("1. In Dify: Settings, Model Provider, Clawback. Beside your upstream's address, key and model:")
     for name, value in pasted.form.items():
-        click.echo(f"   {name + ':':<14} {value}")
+        say(f"   {name + ':':<14} {value}")
     _section("2. In the app's LLM node: a model of Clawback, and this parameter. Then publish the app.")
-    click.echo(f"   {pasted.node}")
+    say(f"   {pasted.node}")
     _section("3. In OpenClaw's configuration (~/.openclaw/openclaw.json), or with --apply-openclaw:")
-    click.echo(pasted.openclaw)
+    say(pasted.openclaw)
     others = {name: token for name, token in written.tokens.items() if name in {"executor", "operator"}}
     if others:
         _section("Tokens for executors, and for who approves calls. They are not shown again.")
         for name, token in others.items():
-            click.echo(f"   {name + ':':<14} {token}")
+            say(f"   {name + ':':<14} {token}")
     if place and PLACES[place].advice:
         _section(PLACES[place].advice)
-    click.echo("\nThen: clawback serve, and in another terminal: clawback doctor")
+    say("\nThen: clawback serve, and in another terminal: clawback doctor")
 
 
 def _section(title: str) -> None:
-    click.secho(f"\n{title}", bold=True)
+    say(f"\n{title}", bold=True)
 
 
 def _apply(command: str, pasted: Paste, written: Written) -> None:
@@ -113,4 +114,4 @@ def _apply(command: str, pasted: Paste, written: Written) -> None:
     found = shutil.which(command)
     if found is None:
         raise SetupError(f"There is no {command} here: install OpenClaw, or name its command with --openclaw")
-    click.echo(openclaw_entry.apply(found, pasted.entry), err=True)
+    say(openclaw_entry.apply(found, pasted.entry), err=True)

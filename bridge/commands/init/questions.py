@@ -8,6 +8,7 @@ import click
 from bridge.commands.init.deployments import PLACES, likely
 from bridge.commands.init.errors import SetupError
 from bridge.commands.init.service_api import FoundApp, find_address, look_at
+from bridge.commands.terminal import say
 
 
 def can_ask() -> bool:
@@ -22,7 +23,7 @@ def until_it_works[Answer](question: str, check: Callable[[str], Answer], *, sec
         try:
             return check(str(typed))
         except SetupError as error:
-            click.secho(f"  {error}", fg="red", err=True)
+            say(f"  {error}", fg="red", err=True)
 
 
 def dify_address() -> str:
@@ -42,9 +43,9 @@ def app(address: str) -> tuple[FoundApp, str]:
 
     found, key = until_it_works("A key of the app, from its API Access page in Dify", check, secret=True)
     if found.problem:
-        click.secho(f"  It cannot answer yet. {found.problem}", fg="yellow", err=True)
+        say(f"  It cannot answer yet. {found.problem}", fg="yellow", err=True)
     else:
-        click.echo(f"  Found the app “{found.name}”.", err=True)
+        say(f"  Found the app “{found.name}”.", err=True)
     return found, key
 
 
@@ -53,9 +54,9 @@ def place(dify_url: str) -> str:
     guess = likely(dify_url)
     if not can_ask():
         raise click.UsageError(f"--place is missing: one of {', '.join(PLACES)} (probably {guess})")
-    click.echo("How does Dify reach the bridge?", err=True)
+    say("How does Dify reach the bridge?", err=True)
     for known in PLACES.values():
-        click.echo(f"  {known.name:<13} {known.description}", err=True)
+        say(f"  {known.name:<13} {known.description}", err=True)
     return str(click.prompt("Choose", type=click.Choice(list(PLACES)), default=guess, show_choices=False, err=True))
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bridge.config import Config
 from bridge.errors import Gone
@@ -16,6 +16,7 @@ from bridge.store.rows import ExecutorRow
 from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
 from tools.ids import random_name
+from tools.visible import visible
 
 log = logging.getLogger("clawback.executors")
 
@@ -35,6 +36,15 @@ class Registration(BaseModel):
     tools: list[OfferedTool]
     patterns: list[str] = Field(default_factory=lambda: ["*"], min_length=1, max_length=100)
     concurrency: int = Field(default=4, ge=1, le=1000)
+
+    @field_validator("name")
+    @classmethod
+    def _is_visible(cls, name: str) -> str:
+        if visible(name) != name:
+            raise ValueError(
+                f"{visible(name)} has characters that are not shown or change the order of a line; leave them out"
+            )
+        return name
 
     @model_validator(mode="after")
     def _has_distinct_tools(self) -> "Registration":

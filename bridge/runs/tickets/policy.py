@@ -39,6 +39,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bridge.config import ConfigError
+from tools.calls import arguments_of
 
 Action = Literal["allow", "ask", "deny"]
 Direction = Literal["endpoint", "executor"]
@@ -112,11 +113,8 @@ class Rule(BaseModel):
         )
 
     def _matches_arguments(self, arguments: str) -> bool:
-        try:
-            values = json.loads(arguments)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict):
+        values = arguments_of(arguments)
+        if values is None:
             return self.action != "allow"
         return all(
             name in values and any(self._matches_value(pattern, values[name]) for pattern in patterns)
