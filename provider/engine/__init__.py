@@ -5,8 +5,6 @@ invocation      runs it
 prompt          Dify's prompt messages in OpenAI's form
 rounds          one round: its calls sorted, its messages written
 pending_rounds  the client's rounds between two calls of the tools that Dify itself runs
-choice_check    whether a response does what was asked of it
+response        whether it does what was asked; its reasoning and tokens, as Dify wants them
 drafts          calls that are still being written
-thinking        a model's reasoning, as Dify shows it
-retries         when to try again       tokens   an estimate, for upstreams that do not count
 """

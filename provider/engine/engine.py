@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from provider.engine.choice_check import at_most, ignored, reminded, reminder, tellable
 from provider.engine.drafts import Drafting
 from provider.engine.events import (
     Action,
@@ -48,10 +47,17 @@ from provider.engine.events import (
     Woke,
 )
 from provider.engine.prompt import split_rounds
-from provider.engine.retries import LONGEST_PAUSE, UPSTREAM_ATTEMPTS, Backoff
+from provider.engine.response import (
+    ThinkBlock,
+    at_most,
+    estimate_prompt,
+    estimate_text,
+    ignored,
+    reminded,
+    reminder,
+    tellable,
+)
 from provider.engine.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
-from provider.engine.thinking import ThinkBlock
-from provider.engine.tokens import estimate_prompt, estimate_text
 from provider.errors import Cancelled, ProviderError, ResultsMissing, RunNotFound, Suspended, Unavailable, clean
 from provider.modes.mode import Mode, Prompt, Reply
 from provider.settings import NodeSettings
@@ -66,6 +72,7 @@ from tools.results import Message, ToolResult
 from tools.transcript import merge, repair
 from tools.wire import AttachRequest, AttachResponse, DraftRequest, RecordRequest, TicketRequest, TicketStatus, Usage
 
+UPSTREAM_ATTEMPTS = 4
 POLL_SECONDS = 10.0
 HEARTBEAT_SECONDS = 9.5
 """A little less than a poll, so that each poll that brought nothing is followed by a heartbeat."""
@@ -85,6 +92,30 @@ HALF_A_CALL = (
 )
 EXPIRED_RESULT = "Error: this call expired, as its result did not come in time"
 NO_ANSWER = "(The model asked for more tools, which this node does not allow any more, instead of an answer.)"
+
+
+LONGEST_PAUSE = 60.0
+"""Seconds. An upstream that asks for a longer pause is not waited for."""
+
+_FIRST = 0.5
+_LONGEST_BACKOFF = 8.0
+
+
+@dataclass
+class Backoff:
+    """Counts failures in a row and says how long to pause after each, in seconds."""
+
+    failures: int = 0
+
+    def pause(self, asked: float | None = None) -> float:
+        """Count a failure. `asked` is the other side's Retry-After."""
+        own = min(_FIRST * 2**self.failures, _LONGEST_BACKOFF)
+        self.failures += 1
+        return own if asked is None else max(own if asked else _FIRST, asked)
+
+    def reset(self) -> None:
+        """Forget the failures: something worked."""
+        self.failures = 0
 
 
 class Phase(Enum):

@@ -1,9 +1,8 @@
 """The upstream, as it really is.
 
 client         one completion as events         connections   shared by all invocations
-request        the request in our own terms     dialect       as one upstream wants it
+request        the request in our own terms     dialect       as one upstream wants it, its media and its reasoning
 vendors        upstreams that people use, and where each differs from OpenAI: data
-media, thinking_switch                          parts of a request
 sse, completion, think_tags, patience           reading the answer
 failures       what a refusal means, by its `wordings`; refused_fields   what a request can do without
 capabilities   what is taken for true of a model        probe   finds it out

@@ -1,18 +1,56 @@
-"""How one upstream wants a request that is written in our own terms.
+"""How one upstream wants a request that is written in our own terms: its fields, its media, its reasoning."""
 
-Those are OpenAI's, and two more: `thinking` as a truth value, and `extra_body`, whose fields go over all others.
-"""
-
+from collections.abc import Mapping
 from typing import Any
 
 from provider.credentials import Credentials
 from provider.upstream.capabilities import Capabilities
-from provider.upstream.media import for_vendor
 from provider.upstream.refused_fields import without_refused
 from provider.upstream.think_tags import without_think_block
-from provider.upstream.thinking_switch import thinking_fields
 from provider.upstream.vendors import ThinkingDialect, Vendor
 from tools.results import Message, text_of
+
+
+def for_vendor(part: Mapping[str, Any], vendor: Vendor) -> dict[str, Any]:
+    """Return one part of a message's content."""
+    match part.get("type"):
+        case "input_audio" if vendor.audio_as_url:
+            sound = part["input_audio"]
+            return {"type": "input_audio", "input_audio": sound | {"data": f"data:;base64,{sound['data']}"}}
+        case "audio_url" if vendor.audio_as_url:
+            return {"type": "input_audio", "input_audio": {"data": part["audio_url"]["url"]}}
+        case "file" if vendor.document_as_url:
+            return {"type": "file_url", "file_url": {"url": part["file"]["file_data"]}}
+        case _:
+            return dict(part)
+
+
+_ON: dict[ThinkingDialect, dict[str, Any]] = {
+    "reasoning_effort": {},
+    "thinking": {"thinking": {"type": "enabled"}},
+    "enable_thinking": {"enable_thinking": True},
+    "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": True, "thinking": True}},
+    "reasoning": {"reasoning": {"enabled": True}},
+}
+_OFF: dict[ThinkingDialect, dict[str, Any]] = {
+    "reasoning_effort": {"reasoning_effort": "none"},
+    "thinking": {"thinking": {"type": "disabled"}},
+    "enable_thinking": {"enable_thinking": False},
+    "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}},
+    "reasoning": {"reasoning": {"enabled": False}},
+}
+
+
+def thinking_fields(dialect: ThinkingDialect, thinking: bool | None, effort: str | None) -> dict[str, Any]:
+    """Return a request's fields. `thinking` None leaves it to the model; an `effort` counts only where it thinks."""
+    if thinking is False:
+        return dict(_OFF[dialect])
+    fields = dict(_ON[dialect]) if thinking else {}
+    if not effort:
+        return fields
+    if dialect == "reasoning":
+        return {"reasoning": {"effort": effort}}
+    return fields | {"reasoning_effort": effort}
 
 
 class Dialect:

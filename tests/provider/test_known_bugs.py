@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from provider.credentials import Credentials
+from provider.engine.engine import UPSTREAM_ATTEMPTS
 from provider.engine.events import CallUpstream, Completed, Delta, Finish, Pause, Say, UpstreamFailed
-from provider.engine.retries import UPSTREAM_ATTEMPTS
-from provider.engine.tokens import estimate_prompt, estimate_text
+from provider.engine.response import estimate_prompt, estimate_text
 from provider.errors import RateLimited, Refused, Unauthorized, Unavailable
 from provider.upstream.client import Upstream
 from provider.upstream.completion import CompletionReader

@@ -12,7 +12,7 @@ from dify_plugin.errors.model import CredentialsValidateFailedError, InvokeBadRe
 from provider.credentials import MAIN, Credentials
 from provider.engine.events import Fail, Finish, Heartbeat, Output, Say
 from provider.engine.prompt import to_definitions, to_openai
-from provider.engine.tokens import estimate_prompt
+from provider.engine.response import estimate_prompt
 from provider.errors import Refused
 from provider.models import sdk_errors
 from provider.models.schema import schema_for
