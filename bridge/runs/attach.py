@@ -67,13 +67,13 @@ class Invocations:
 
     def _check_age(self, run: RunRow, request: AttachRequest) -> None:
         """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away."""
-        live = self._runs.live(run.id)
-        if live is None or self._store.invocation(request.invocation_id):
+        if run.direction != "endpoint" or self._store.invocation(request.invocation_id):
             return
-        if time.time() - request.age_seconds < live.began_at:
+        # The store says when the attempt began: another bridge may drive it, or this one was started since.
+        if run.began_at and time.time() - request.age_seconds < run.began_at:
             raise Gone("the workflow was run again since this node began", code="run_over")
         just_born = time.monotonic() - self._born < BACKLOG_SECONDS
-        if run.attempt > 1 and just_born and request.invocation_id not in self._delayed:
+        if self._runs.live(run.id) and run.attempt > 1 and just_born and request.invocation_id not in self._delayed:
             self._delayed.add(request.invocation_id)
             raise Unavailable("the bridge has only just started: ask again", code="just_started", retry_after=1)
 

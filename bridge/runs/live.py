@@ -43,8 +43,6 @@ class LiveRun:
     ) -> None:
         self.run_id = run_id
         self.attempt = 0
-        self.began_at = 0.0
-        """When this attempt began, in seconds since the epoch."""
         self.over = False
         self.suspended = False
         """Whether the plugin let go of the workflow: what that still says is said again by the next attempt."""
@@ -104,7 +102,7 @@ class LiveRun:
             elif self._current.closed:
                 self._open_segment(self._current.number + 1)
             self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
-            self.attempt, self.began_at = attempt, time.time()
+            self.attempt = attempt
             self.over = self.suspended = False
             self.finish_reason = "stop"
             self.stopped = []

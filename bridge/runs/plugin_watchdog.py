@@ -34,7 +34,7 @@ class Forsaken:
             if ticket.state == "resolved":
                 log.warning("a plugin did not fetch its results; its workflow runs again", extra={"run": run.id})
                 self._runs.polls.told(ticket_id)
-                self._runs.resume(run, app)
+                self._runs.go_on(run, app)
             elif ticket.state == "open" and gone:
                 log.warning("a plugin no longer asks for its ticket; its workflow ends", extra={"run": run.id})
                 self._runs.polls.told(ticket_id)

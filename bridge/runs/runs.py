@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 
@@ -136,6 +137,7 @@ class Runs:
                 created_at=now,
                 updated_at=now,
                 expires_at=now + self.config.limits.run_seconds,
+                began_at=now,
                 request_key=keys.request,
                 idempotency=keys.idempotency,
             )
@@ -158,7 +160,8 @@ class Runs:
                 raise UnprocessableRun(f"run {run.id} was tried {in_vain} times in vain; begin a new turn")
             self._in_background(self._stop_task, run)
             attempt = run.attempt + 1
-            self.store.update_run(run.id, state="running", attempt=attempt, task_id="", error=None)
+            if not self.store.raise_attempt(run, state="running", task_id="", error=None):
+                raise Gone("another bridge goes on with this run; send the request again", code="run_moved")
             live = self._live.get(run.id)
             if live is None or live.over or live.attempt < run.attempt:
                 live = self._make_live(run, app, request)
@@ -169,6 +172,11 @@ class Runs:
             self._drive(resumed, app, request, live, None if apart else session)
         log.info("run resumed", extra={"run": run.id, "attempt": attempt})
         return live
+
+    def go_on(self, run: RunRow, app: App) -> None:
+        """Resume a run unless somebody else has, where no client is there to be told."""
+        with suppress(Gone):
+            self.resume(run, app)
 
     def _make_live(self, run: RunRow, app: App, request: RunRequest) -> LiveRun:
         return LiveRun(
@@ -414,7 +422,7 @@ class Runs:
             tickets = [ticket for ticket in map(self.store.ticket, live.stopped) if ticket]
             app = self.app(run.model)
             if app and not any(ticket.state == "open" for ticket in tickets):
-                self.resume(self.store.run(run.id) or run, app)
+                self.go_on(self.store.run(run.id) or run, app)
             else:
                 self._let_go(run, live)
         log.info("run waits for the results of calls that ended its nodes", extra={"run": run.id})
@@ -531,8 +539,11 @@ class Runs:
     def suspend(self, run_id: str) -> None:
         """The plugin lets go of the workflow; the run waits for its results without one."""
         self.store.update_run(run_id, state="suspended")
-        live = self._live.get(run_id)
-        if live:
+        self.suspended(run_id)
+
+    def suspended(self, run_id: str) -> None:
+        """The run was suspended: what its workflow still says is not told."""
+        if live := self._live.get(run_id):
             live.suspended = True
 
     def let_workflow_go(self, run_id: str) -> None:
@@ -556,7 +567,7 @@ class Runs:
             return False
         self.let_workflow_go(run.id)
         if not waiting:
-            self.resume(self.store.run(run.id) or run, app)
+            self.go_on(self.store.run(run.id) or run, app)
         return True
 
     # Giving way

@@ -4,16 +4,20 @@ import logging
 import threading
 import time
 
+from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
 from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.plugin_watchdog import Forsaken
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals
 from bridge.store.responses import Responses
+from bridge.store.rows import RunRow
 
 log = logging.getLogger("clawback.sweeper")
 
 DAY_SECONDS = 86_400
+SETTLED_SECONDS = 5.0
+"""For so long whoever brought the results may resume the run."""
 
 
 class Sweeper:
@@ -44,6 +48,16 @@ class Sweeper:
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
 
+    def _resume(self, run: RunRow) -> None:
+        """Go on with a run whose results came as it was suspended. Whoever raises its attempt first does."""
+        app = self._runs.app(run.model)
+        if app:
+            log.warning("a suspended run had all its results; it goes on", extra={"run": run.id})
+            try:
+                self._runs.go_on(run, app)
+            except UnprocessableRun as error:
+                self._runs.store.end_run(run.id, "failed", error.message)
+
     def sweep(self, now: float) -> None:
         """Do it once."""
         store = self._runs.store
@@ -60,6 +74,8 @@ class Sweeper:
         self._forsaken.sweep(now)
         self._executor_runs.sweep(now)
         store.executors.forget_unseen(now - DAY_SECONDS)
+        for run in store.settled_runs(now - SETTLED_SECONDS):
+            self._resume(run)
         for run in store.overdue_runs(now):
             self._runs.cancel(run.id, "its time is up (limits.run_seconds)")
         self._runs.forget_over()

@@ -38,7 +38,8 @@ class ExchangeRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One agent turn as its client sees it. `request` is JSON; times are seconds since the epoch.
+    """One agent turn as its client sees it. `request` is JSON; times are seconds since the epoch; `began_at` is that of
+    the attempt.
 
     `request_key` is a digest of the whole request that began it, `idempotency` one of that and its Idempotency-Key.
     """
@@ -61,6 +62,7 @@ class RunRow:
     updated_at: float
     expires_at: float
     direction: str = "endpoint"
+    began_at: float | None = None
     request_key: str | None = None
     idempotency: str | None = None
 

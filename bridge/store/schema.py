@@ -81,6 +81,7 @@ runs = Table(
     Column("updated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("direction", String(16), nullable=False, default="endpoint", doc="endpoint, executor"),
+    Column("began_at", Float, nullable=True, doc="when its attempt began; null: a version before 0.2 wrote it"),
     Column("request_key", String(64), nullable=True, doc="digest of the whole request that began it"),
     Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
     Index("runs_by_user", "dify_user", "state"),

@@ -167,6 +167,45 @@ class Store:
         with self.transaction() as connection:
             connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=time.time(), **values))
 
+    def raise_attempt(self, run: RunRow, **values: Any) -> bool:
+        """Begin the next attempt of a run; say no where somebody else has begun it, or cancelled it, since."""
+        with self.transaction() as connection:
+            now = time.time()
+            changed = connection.execute(
+                update(t.runs)
+                .where(t.runs.c.id == run.id, t.runs.c.attempt == run.attempt, t.runs.c.state != "cancelled")
+                .values(attempt=run.attempt + 1, began_at=now, updated_at=now, **values)
+            )
+            return changed.rowcount == 1
+
+    def suspend_for(self, ticket_id: str) -> bool:
+        """Suspend the run of a ticket that is still open; say no where its results, or its end, came first.
+
+        Results and a suspension are both written under the ticket's row, so that one of them comes first.
+        """
+        with self.transaction() as connection:
+            self._hold(connection, ticket_id)
+            ticket = self._ticket(connection, ticket_id)
+            if ticket is None or ticket.state != "open":
+                return False
+            changed = connection.execute(
+                update(t.runs)
+                .where(t.runs.c.id == ticket.run_id, t.runs.c.state.in_(("running", "suspended")))
+                .values(state="suspended", updated_at=time.time())
+            )
+            return changed.rowcount == 1
+
+    def settled_runs(self, before: float) -> list[RunRow]:
+        """List the suspended runs of clients that have all their results since a time, and that nobody has resumed."""
+        tickets = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
+        return self._runs(
+            t.runs.c.direction == "endpoint",
+            t.runs.c.state == "suspended",
+            t.runs.c.updated_at < before,
+            tickets.exists(),
+            ~tickets.where((t.tickets.c.state != "resolved") | (t.tickets.c.updated_at >= before)).exists(),
+        )
+
     def add_marker(self, marker: MarkerRow) -> None:
         """Write what names an attempt in texts."""
         with self.transaction() as connection:
@@ -243,13 +282,7 @@ class Store:
             known = self._invocation(connection, t.invocations.c.id == invocation_id)
             if known:
                 return known
-            former = self._invocation(
-                connection,
-                t.invocations.c.run_id == run_id,
-                t.invocations.c.fingerprint == fingerprint,
-                t.invocations.c.successor.is_(None),
-                (t.invocations.c.attempt < attempt) | (t.invocations.c.state == "failed"),
-            )
+            former = self._succeeded(connection, invocation_id, run_id, attempt, fingerprint)
             row = InvocationRow(
                 id=invocation_id,
                 run_id=run_id,
@@ -264,12 +297,29 @@ class Store:
             connection.execute(insert(t.invocations).values(created_at=time.time(), **values))
             if former:
                 connection.execute(
-                    update(t.invocations).where(t.invocations.c.id == former.id).values(successor=invocation_id)
-                )
-                connection.execute(
                     update(t.tickets).where(t.tickets.c.invocation_id == former.id).values(invocation_id=invocation_id)
                 )
             return row
+
+    def _succeeded(
+        self, connection: Connection, invocation_id: str, run_id: str, attempt: int, fingerprint: str
+    ) -> InvocationRow | None:
+        """Take the place of the oldest earlier try that has no successor yet. Of two who try, one gets it."""
+        while former := self._invocation(
+            connection,
+            t.invocations.c.run_id == run_id,
+            t.invocations.c.fingerprint == fingerprint,
+            t.invocations.c.successor.is_(None),
+            (t.invocations.c.attempt < attempt) | (t.invocations.c.state == "failed"),
+        ):
+            taken = connection.execute(
+                update(t.invocations)
+                .where(t.invocations.c.id == former.id, t.invocations.c.successor.is_(None))
+                .values(successor=invocation_id)
+            )
+            if taken.rowcount:
+                return former
+        return None
 
     def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Find the invocation with this id."""

@@ -116,6 +116,8 @@ class Turns:
         self._tickets.check(ticket, results)
         run = self._take_over(run)
         ticket = self._tickets.add_results(ticket.id, results, reply)
+        # A suspension may have come first, at another bridge.
+        run = self._store.run(run.id) or run
         if ticket.missing() and ask.one_call:
             return Reading(run.id, _next_call(ticket))
         if ticket.missing():
@@ -135,7 +137,7 @@ class Turns:
         live = self._runs.live(run.id)
         if run.state != "running" or (live and live.attempt == run.attempt):
             return run
-        self._store.update_run(run.id, attempt=run.attempt + 1)
+        self._store.raise_attempt(run)
         return self._store.run(run.id) or run
 
     def _ticket_of(self, app: App, turn: Turn, asker: Token) -> tuple[TicketRow | None, RunRow | None]:

@@ -56,17 +56,14 @@ class ExecutorRuns:
             former = self._store.latest_run_of_turn(turn)
             if former and former.state == "running" and self._is_left_over(former):
                 return former
-            if former and former.state == "finished" and resumed:
-                # A node before the one that was suspended: it has its answer, and its tools are not run again.
-                self._store.update_run(former.id, attempt=former.attempt + 1)
+            # A node before the one that was suspended has its answer, and its tools are not run again.
+            if former and former.state == "finished" and resumed and self._store.raise_attempt(former):
                 return self._store.run(former.id)
             if former and former.state in {"suspended", "failed"} and former.expires_at > time.time():
                 going_on = asked.model_copy(update={"resumed": False}).model_dump_json()
-                self._store.update_run(
-                    former.id, state="running", attempt=former.attempt + 1, error=None, request=going_on
-                )
-                log.info("an executors' run goes on", extra={"run": former.id})
-                return self._store.run(former.id)
+                if self._store.raise_attempt(former, state="running", error=None, request=going_on):
+                    log.info("an executors' run goes on", extra={"run": former.id})
+                    return self._store.run(former.id)
             run = self._new(request, asked.model_dump_json(), session, turn)
             self._store.insert_run(run)
         log.info("an executors' run started", extra={"run": run.id, "tools": len(tools)})

@@ -342,7 +342,7 @@ class Tickets:
             self._runs.wakeups.wake(ticket.id)
             app = self._runs.app(run.model)
             if run.state == "suspended" and run.direction == "endpoint" and app:
-                self._runs.resume(run, app)
+                self._runs.go_on(run, app)
             self._resuming.soon(run.id)
         elif run.direction == "executor":
             self._runs.wakeups.wake(CALLS)
@@ -380,10 +380,13 @@ class Tickets:
         with self._runs.lock:
             ticket = self.known(ticket_id)
             status = self.status(ticket, invocation_id)
-            if status.state == "open":
-                self._runs.suspend(ticket.run_id)
-                self._runs.polls.told(ticket_id)
-                log.info("run suspended", extra={"run": ticket.run_id, "ticket": ticket_id})
+            if status.state != "open":
+                return status
+            if not self._store.suspend_for(ticket_id):
+                return self.status(self.known(ticket_id), invocation_id)
+            self._runs.suspended(ticket.run_id)
+            self._runs.polls.told(ticket_id)
+            log.info("run suspended", extra={"run": ticket.run_id, "ticket": ticket_id})
             return status
 
     def known(self, ticket_id: str) -> TicketRow:
