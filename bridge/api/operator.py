@@ -10,12 +10,12 @@ GET  /operator/v1/runs/{id}/events           the audit trail of a run
 """
 
 import json
-import time
 from typing import Any, Literal
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from bridge import clock
 from bridge.api.bodies import json_body
 from bridge.api.json_answer import json_answer
 from bridge.api.openapi.operation import operation
@@ -228,7 +228,7 @@ def _executor(executor: ExecutorRow, present: set[str], loads: dict[str, int]) -
         id=executor.id,
         name=executor.name,
         present=executor.id in present,
-        seconds_ago=round(time.time() - executor.seen_at, 1),
+        seconds_ago=round(clock.now() - executor.seen_at, 1),
         concurrency=executor.concurrency,
         calls=loads.get(executor.id, 0),
         patterns=json.loads(executor.patterns),

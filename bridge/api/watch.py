@@ -13,6 +13,7 @@ from typing import Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
+from bridge import clock
 from bridge.api.json_answer import json_answer
 from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
@@ -94,7 +95,7 @@ class Changes(BaseModel):
 def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeups: Wakeups) -> Blueprint:
     """Return the blueprint for who only watches."""
     blueprint = Blueprint("watch", __name__, url_prefix="/operator/v1")
-    began = time.time()
+    began = clock.now()
 
     @blueprint.get("/status")
     @operation("Read the figures at this moment.", answer=Status)
@@ -103,7 +104,7 @@ def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeup
         return json_answer(
             Status(
                 version=version("clawback"),
-                up_seconds=round(time.time() - began, 1),
+                up_seconds=round(clock.now() - began, 1),
                 models=[app.model for app in config.apps],
                 runs=now.runs,
                 tickets=WaitingTickets(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from bridge import clock
 from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest, Unavailable
 from bridge.runs import request_id
@@ -46,7 +47,7 @@ class Invocations:
         run, reason = self._known(request) or self._find(request)
         run = run or self._executor_runs.begin(request)
         if run is None:
-            self._runs.unmatched.append((time.time(), reason))
+            self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
             return AttachResponse(reason=reason)
         if (live := self._runs.live(run.id)) and live.request_id:
@@ -70,7 +71,7 @@ class Invocations:
         live = self._runs.live(run.id)
         if live is None or self._store.invocation(request.invocation_id):
             return
-        if time.time() - request.age_seconds < live.began_at:
+        if clock.now() - request.age_seconds < live.began_at:
             raise Gone("the workflow was run again since this node began", code="run_over")
         just_born = time.monotonic() - self._born < BACKLOG_SECONDS
         if run.attempt > 1 and just_born and request.invocation_id not in self._delayed:

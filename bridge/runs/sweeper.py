@@ -2,8 +2,8 @@
 
 import logging
 import threading
-import time
 
+from bridge import clock
 from bridge.runs.executors.leases import Leases
 from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.plugin_watchdog import Forsaken
@@ -40,7 +40,7 @@ class Sweeper:
     def _loop(self) -> None:
         while not self._stop.wait(self._runs.config.limits.sweep_seconds):
             try:
-                self.sweep(time.time())
+                self.sweep(clock.now())
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bridge import clock
 from bridge.api.auth import shown
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
@@ -200,7 +201,7 @@ class Turns:
 
     def _repeated(self, keys: RequestKeys) -> Reading | None:
         """Return the answer to the same request under the same Idempotency-Key, once more."""
-        since = time.time() - IDEMPOTENCY_SECONDS
+        since = clock.now() - IDEMPOTENCY_SECONDS
         run = self._store.run_of_idempotency_key(keys.idempotency, since) if keys.idempotency else None
         if run is None or run.state not in {*UNFINISHED, "finished"}:
             return None
@@ -254,7 +255,7 @@ class Turns:
         return None
 
     def _begun_by(self, keys: RequestKeys) -> list[RunRow]:
-        since = time.time() - self._runs.config.limits.run_seconds
+        since = clock.now() - self._runs.config.limits.run_seconds
         return self._store.runs_of_request(keys.request, since) if keys.request else []
 
     def _first_segment(self, run: RunRow) -> Segment | None:

@@ -1,10 +1,10 @@
 """Which of the calls that wait an executor gets, and which have to be judged again because it must not have them."""
 
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from bridge import clock
 from bridge.config import Config
 from bridge.runs.executors.registry import Offer, Registry, offers_of
 from bridge.runs.executors.routing import Candidate, first_choice
@@ -97,5 +97,5 @@ class Handout:
             return False
         if self._admission.asks(waiting.app, waiting.call, offers):
             return True
-        now = time.time()
+        now = clock.now()
         return now - self._denied_since.setdefault(waiting.call.id, now) >= self._limits.executor_seconds

@@ -6,8 +6,8 @@ user of the same app, goes on from there: because someone asks again, or because
 """
 
 import logging
-import time
 
+from bridge import clock
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming, conversation_of
 from bridge.runs.requests import RunRequest
@@ -31,7 +31,7 @@ class ExecutorRuns:
         self._store = runs.store
         self._registry = registry
         self._resuming = resuming
-        self._born = time.time()
+        self._born = clock.now()
 
     def begin(self, request: AttachRequest) -> RunRow | None:
         """Return the run of an invocation that belongs to no client's run, or None where no executor is there."""
@@ -60,7 +60,7 @@ class ExecutorRuns:
                 # A node before the one that was suspended: it has its answer, and its tools are not run again.
                 self._store.update_run(former.id, attempt=former.attempt + 1)
                 return self._store.run(former.id)
-            if former and former.state in {"suspended", "failed"} and former.expires_at > time.time():
+            if former and former.state in {"suspended", "failed"} and former.expires_at > clock.now():
                 going_on = asked.model_copy(update={"resumed": False}).model_dump_json()
                 self._store.update_run(
                     former.id, state="running", attempt=former.attempt + 1, error=None, request=going_on
@@ -77,7 +77,7 @@ class ExecutorRuns:
         return run.created_at < self._born and not self._store.has_invocations(run.id)
 
     def _new(self, request: AttachRequest, asked: str, session: str, turn: str) -> RunRow:
-        now = time.time()
+        now = clock.now()
         run_id = random_name()
         return RunRow(
             id=run_id,

@@ -9,10 +9,10 @@ Where each call stands meanwhile is the table in tools.ticket_states.
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bridge import clock
 from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
 from bridge.runs import request_id
 from bridge.runs.executors.resuming import Resuming
@@ -95,7 +95,7 @@ class Tickets:
         return self._told(self.status(ticket, request.invocation_id), asks_again=not request.stops)
 
     def _write(self, ticket_id: str, request: TicketRequest) -> TicketRow:
-        now = time.time()
+        now = clock.now()
         calls = [
             CallRow(call.id, ticket_id, call.name, call.arguments, None, None, state=CallState.OPEN.value)
             for call in request.calls
