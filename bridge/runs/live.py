@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bridge import clock
 from bridge.errors import BridgeError, Unavailable
 from bridge.runs.answers.drafts import Drafts
 from bridge.runs.answers.stream_redactor import Withheld
@@ -104,7 +105,7 @@ class LiveRun:
             elif self._current.closed:
                 self._open_segment(self._current.number + 1)
             self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
-            self.attempt, self.began_at = attempt, time.time()
+            self.attempt, self.began_at = attempt, clock.now()
             self.over = self.suspended = False
             self.finish_reason = "stop"
             self.stopped = []
@@ -278,15 +279,22 @@ class LiveRun:
                 return
             self.over = True
             self._close(self.finish_reason, None)
+            self._let_go()
 
     def fail(self, error: BridgeError) -> None:
         """The run ended without an answer."""
         with self._lock:
             self.over = True
-            self.failure = self.failure or error
+            self.failure = self.failure or error.fresh()
             self._pending.clear()
             self._drafts.clear()
             self._current.add(Failure(error))
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep only what was told: who comes back for it needs no more, and a request may be long."""
+        self.latest = None
+        self._estimate = lambda _: Usage()
 
     def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
         self._tell(self._withheld.close())

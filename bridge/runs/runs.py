@@ -6,9 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 
+from bridge import clock
 from bridge.config import App, Config
 from bridge.dify import DifyClient, events
 from bridge.dify.apps import AppCatalogue, AppFacts
@@ -111,7 +113,7 @@ class Runs:
         self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys, auxiliary: str | None
     ) -> LiveRun:
         """Start a run. A session that has a run under way gets a Dify user of its own for this one."""
-        now = time.time()
+        now = clock.now()
         with self.lock:
             apart = auxiliary is not None or self.store.unfinished_run_of_user(session.dify_user) is not None
             begins = apart or app.conversation == "new"
@@ -171,11 +173,12 @@ class Runs:
         return live
 
     def _make_live(self, run: RunRow, app: App, request: RunRequest) -> LiveRun:
+        auxiliary = run.auxiliary
         return LiveRun(
             run.id,
             self.store.segments(run.id),
             self.store.save_segment,
-            lambda: view_of(app, run.auxiliary),
+            lambda: view_of(app, auxiliary),
             lambda text: estimate(request.messages, request.tools, text),
         )
 
@@ -218,8 +221,10 @@ class Runs:
     def _follow(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         try:
             self._listen(run, app, request, live, session)
-        except StreamBroke as broke:
-            self._listen_again(run, live, session, broke)
+        except StreamBroke:
+            # Raised on as it is: kept under a name, an error and the frames that it keeps would keep each other.
+            if not self._listen_again(run, live, session):
+                raise
 
     def _listen(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         client, trace_id = self.client(app.model), self.observers.trace_id(run.id)
@@ -240,26 +245,25 @@ class Runs:
         with going as stream:
             self._hear(run, live, session, stream)
 
-    def _listen_again(self, run: RunRow, live: LiveRun, session: SessionRow | None, broke: StreamBroke) -> None:
-        """Attach to a run whose events broke off. Raises `broke` where that cannot be done."""
+    def _listen_again(self, run: RunRow, live: LiveRun, session: SessionRow | None) -> bool:
+        """Attach to a run whose events broke off. Say whether that could be done."""
         begun = self.store.run(run.id)
         if begun is None or begun.workflow_run_id in {"", run.workflow_run_id}:
-            raise broke
+            return False
         for pause in LISTEN_AGAIN_SECONDS:
             time.sleep(pause)
             if self._superseded(run, live):
-                return
-            try:
-                with self.client(run.model).run_events(begun.workflow_run_id, run.dify_user) as stream:
-                    if stream is None:
-                        raise broke
-                    log.info("listening to a run again", extra={"run": run.id})
-                    self._hear(run, live, session, _caught_up(live, stream))
-                    return
-            except (StreamBroke, Unreachable, NoAnswer, ServerError) as error:
-                if error is broke:
-                    raise
-        raise broke
+                return True
+            with (
+                suppress(StreamBroke, Unreachable, NoAnswer, ServerError),
+                self.client(run.model).run_events(begun.workflow_run_id, run.dify_user) as stream,
+            ):
+                if stream is None:
+                    return False
+                log.info("listening to a run again", extra={"run": run.id})
+                self._hear(run, live, session, _caught_up(live, stream))
+                return True
+        return False
 
     def _hear(self, run: RunRow, live: LiveRun, session: SessionRow | None, stream: Iterable[events.Event]) -> None:
         for event in stream:
@@ -269,7 +273,7 @@ class Runs:
                     self._stop_task(replace(run, task_id=event.task_id))
                 return
             if live.failure:
-                raise live.failure
+                raise live.failure.fresh()
             if live.suspended:
                 self._ignore(run, event)
             else:
@@ -365,14 +369,13 @@ class Runs:
     def _finished(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
         if live.over:
             return
-        failure = run_failed(event.error)
-        if event.status == "stopped" and not isinstance(failure, RanTooLong):
+        if event.status == "stopped" and not isinstance(run_failed(event.error), RanTooLong):
             raise Gone(
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
                 code="run_stopped",
             )
         if not event.succeeded:
-            raise failure
+            raise run_failed(event.error)
         if live.stopped:
             self._stopped(run, live)
             return
@@ -388,7 +391,7 @@ class Runs:
             # The answer is written first: a run that has ended without one could not be told again.
             live.finish()
             if live.failure:
-                raise live.failure
+                raise live.failure.fresh()
             self.store.end_run(run.id, "finished", problem)
             self._remember(run)
         log.log(logging.WARNING if problem else logging.INFO, "run finished", extra={"run": run.id, "note": problem})

@@ -1,11 +1,11 @@
 """Responses: what a request continues, what is kept of them, and what became of one."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bridge import clock
 from bridge.api.openai.response_log import Telling, Tellings
 from bridge.api.openai.responses_request import (
     Item,
@@ -70,7 +70,7 @@ class ResponseDesk:
                     request=json.dumps(asked.echo(), ensure_ascii=False),
                     input=stored_items(items),
                     answer=None,
-                    created_at=time.time(),
+                    created_at=clock.now(),
                 )
             )
         return Opened(telling, reading)
