@@ -2,7 +2,7 @@
 
 app       the application factory: everything is put together here
 cli       the command line; what it runs is in commands/
-config    the configuration        errors   all errors, and what to change
+config    the configuration        errors   all errors, and what to change        clock   the time by which it waits
 
 api       HTTP in: openai/ (clients), plugin, executor, operator, watch, health; access says which token opens what
 runs      the core: runs and their attempts, tickets, sessions, executors, what a client is told
@@ -10,7 +10,7 @@ dify      HTTP out: Dify's service API
 store     the tables and every statement
 page      the web page         commands   init, doctor, package, ...         server   gunicorn, reload, logs, metrics
 
-Imports go one way: app > page, commands, cli > server > api > runs > dify > store > config, errors.
+Imports go one way: app > page, commands, cli > server > api > runs > dify > store > config, errors, clock.
 """
 
 import sys

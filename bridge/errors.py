@@ -17,7 +17,7 @@ BridgeError
 └── Internal                500   a fault of the bridge itself
 """
 
-from typing import Any
+from typing import Any, Self
 
 
 class BridgeError(Exception):
@@ -35,6 +35,16 @@ class BridgeError(Exception):
         self.code = code or self.code
         self.param = param
         self.retry_after = retry_after
+
+    def fresh(self) -> Self:
+        """Return the same error as one that was never raised.
+
+        A raised one keeps the frames that it went through, and all that they hold. What is kept to be raised once more,
+        or by several, is kept fresh and raised fresh.
+        """
+        made = type(self).__new__(type(self), *self.args)
+        made.__dict__.update(self.__dict__)
+        return made
 
     def body(self) -> dict[str, Any]:
         """Return `{"error": {message, type, param, code}}`."""

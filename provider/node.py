@@ -4,7 +4,8 @@ Apart from the class that Dify loads: reading calls that are text takes a third 
 that is being started can do without.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class NodeCall:
     app_id: str | None = None
 
 
-def outputs_of(call: NodeCall, form: Credentials) -> Iterator[Output]:
+def outputs_of(call: NodeCall, form: Credentials) -> Generator[Output]:
     """Return the outputs of a node's call. Raises Refused where its settings or the credentials cannot be used."""
     settings = NodeSettings.read(call.parameters)
     engine = Engine(_invocation(call, form, settings), Normalised(mode_for(settings, form, call.model)))
@@ -52,11 +53,12 @@ def outputs_of(call: NodeCall, form: Credentials) -> Iterator[Output]:
     return _run(engine, upstream, BridgeClient(form))
 
 
-def _run(engine: Engine, upstream: Upstream, bridge: BridgeClient) -> Iterator[Output]:
-    for output in invocation.run(engine, upstream, bridge):
-        if isinstance(output, Finish) and output.calls:
-            carried.keep(engine.carried, output.calls)
-        yield output
+def _run(engine: Engine, upstream: Upstream, bridge: BridgeClient) -> Generator[Output]:
+    with closing(invocation.run(engine, upstream, bridge)) as outputs:
+        for output in outputs:
+            if isinstance(output, Finish) and output.calls:
+                carried.keep(engine.carried, output.calls)
+            yield output
 
 
 def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> Invocation:

@@ -10,7 +10,6 @@ GET  /operator/v1/runs/{id}/events           the audit trail of a run
 """
 
 import json
-import time
 from typing import Any, Literal
 
 from flask import Blueprint, Response, request
@@ -23,6 +22,7 @@ from bridge.errors import Conflict, Gone, NotFound
 from bridge.runs.executors.registry import Registry, offers_of
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals
+from bridge.store import clock
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
 from tools.ticket_states import CallState, TicketState
 
@@ -226,7 +226,7 @@ def _executor(executor: ExecutorRow, present: set[str], loads: dict[str, int]) -
         id=executor.id,
         name=executor.name,
         present=executor.id in present,
-        seconds_ago=round(time.time() - executor.seen_at, 1),
+        seconds_ago=round(clock.now() - executor.seen_at, 1),
         concurrency=executor.concurrency,
         calls=loads.get(executor.id, 0),
         patterns=json.loads(executor.patterns),

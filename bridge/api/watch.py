@@ -19,6 +19,7 @@ from bridge.api.plugin import MAX_WAIT_SECONDS
 from bridge.config import Config
 from bridge.runs.observing.stats import ExecutorFigures, Figures, StreamFigures
 from bridge.runs.wakeups import Wakeups
+from bridge.store import clock
 from bridge.store.watching import RunSummary, Seen, Watching
 
 RunState = Literal["running", "suspended", "finished", "failed", "cancelled"]
@@ -93,7 +94,7 @@ class Changes(BaseModel):
 def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeups: Wakeups) -> Blueprint:
     """Return the blueprint for who only watches."""
     blueprint = Blueprint("watch", __name__, url_prefix="/operator/v1")
-    began = time.time()
+    began = clock.now()
 
     @blueprint.get("/status")
     @operation("Read the figures at this moment.", answer=Status)
@@ -102,7 +103,7 @@ def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeup
         return json_answer(
             Status(
                 version=version("clawback"),
-                up_seconds=round(time.time() - began, 1),
+                up_seconds=round(clock.now() - began, 1),
                 models=[app.model for app in config.apps],
                 runs=now.runs,
                 tickets=WaitingTickets(

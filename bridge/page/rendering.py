@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
@@ -13,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bridge.page.language import Texts
+from bridge.store.clock import now
 from tools.calls import arguments_of
 
 LONGEST_SHOWN = 20_000
@@ -42,7 +42,7 @@ class Piece:
 
 def render(template: str, t: Texts, **values: object) -> str:
     """Fill in a template. Every value is text; nothing in it becomes markup."""
-    return _environment().get_template(template).render(t=t, now=time.time(), **values)
+    return _environment().get_template(template).render(t=t, now=now(), **values)
 
 
 @cache

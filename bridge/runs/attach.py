@@ -14,6 +14,7 @@ from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.requests import Reply, RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.admission import Admission
+from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
 from tools.marker import marker_digest, new_secret, strip_markers
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
@@ -46,7 +47,7 @@ class Invocations:
         run, reason = self._known(request) or self._find(request)
         run = run or self._executor_runs.begin(request)
         if run is None:
-            self._runs.unmatched.append((time.time(), reason))
+            self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
             return AttachResponse(reason=reason)
         if (live := self._runs.live(run.id)) and live.request_id:
@@ -70,7 +71,7 @@ class Invocations:
         if run.direction != "endpoint" or self._store.invocation(request.invocation_id):
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
-        if run.began_at and time.time() - request.age_seconds < run.began_at:
+        if run.began_at and clock.now() - request.age_seconds < run.began_at:
             raise Gone("the workflow was run again since this node began", code="run_over")
         just_born = time.monotonic() - self._born < BACKLOG_SECONDS
         if self._runs.live(run.id) and run.attempt > 1 and just_born and request.invocation_id not in self._delayed:

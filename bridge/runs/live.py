@@ -280,15 +280,22 @@ class LiveRun:
                 return
             self.over = True
             self._close(self.finish_reason, None)
+            self._let_go()
 
     def fail(self, error: BridgeError) -> None:
         """The run ended without an answer."""
         with self._lock:
             self.over = True
-            self.failure = self.failure or error
+            self.failure = self.failure or error.fresh()
             self._pending.clear()
             self._drafts.clear()
             self._current.add(Failure(error))
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep only what was told: who comes back for it needs no more, and a request may be long."""
+        self.latest = None
+        self._estimate = lambda _: Usage()
 
     def _refuses(self) -> bool:
         """Tell the rest of the text. Where the view refuses to tell all of it, the run has failed."""

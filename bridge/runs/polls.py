@@ -1,6 +1,6 @@
 """When the plugin last asked for each ticket, while it has not been told of the ticket's end."""
 
-import time
+from bridge.store import clock
 
 
 class Polls:
@@ -11,7 +11,7 @@ class Polls:
 
     def heard(self, ticket_id: str, wait: float = 0) -> None:
         """The plugin asks, or has asked, and is answered within `wait` seconds."""
-        self._at[ticket_id] = time.time() + wait
+        self._at[ticket_id] = clock.now() + wait
 
     def told(self, ticket_id: str) -> None:
         """The plugin knows the end, or nobody asks any more."""

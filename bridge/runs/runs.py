@@ -30,7 +30,7 @@ from bridge.dify.outputs import answer_in
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs import request_id
 from bridge.runs.answers.usage import estimate
-from bridge.runs.answers.view import AnswerView, view_of
+from bridge.runs.answers.view import AnswerView, form_of, view_of
 from bridge.runs.dify_slots import DifyStreams
 from bridge.runs.images import files_of
 from bridge.runs.live import LiveRun
@@ -40,7 +40,7 @@ from bridge.runs.requests import Reply, RequestKeys, RunRequest
 from bridge.runs.segments import Calls, End, Event, Reasoning, Segment, Text
 from bridge.runs.sessions.sessions import Past, exchange_after
 from bridge.runs.wakeups import Wakeups
-from bridge.store import Store
+from bridge.store import Store, clock
 from bridge.store.rows import MarkerRow, RunRow, SegmentRow, SessionRow, TicketRow
 from tools.calls import assistant_message
 from tools.fingerprint import text_digest
@@ -112,7 +112,7 @@ class Runs:
         self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys, auxiliary: str | None
     ) -> LiveRun:
         """Start a run. A session that has a run under way gets a Dify user of its own for this one."""
-        now = time.time()
+        now = clock.now()
         with self.lock:
             apart = auxiliary is not None or self.store.unfinished_run_of_user(session.dify_user) is not None
             begins = apart or app.conversation == "new"
@@ -179,11 +179,12 @@ class Runs:
             self.resume(run, app)
 
     def _make_live(self, run: RunRow, app: App, request: RunRequest) -> LiveRun:
+        auxiliary, form = run.auxiliary, form_of(request)
         return LiveRun(
             run.id,
             self.store.segments(run.id),
             self.store.save_segment,
-            lambda: view_of(app, run.auxiliary, request),
+            lambda: view_of(app, auxiliary, form),
             lambda text: estimate(request.messages, request.tools, text),
         )
 
@@ -226,8 +227,10 @@ class Runs:
     def _follow(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         try:
             self._listen(run, app, request, live, session)
-        except StreamBroke as broke:
-            self._listen_again(run, live, session, broke)
+        except StreamBroke:
+            # Raised on as it is: kept under a name, an error and the frames that it keeps would keep each other.
+            if not self._listen_again(run, live, session):
+                raise
 
     def _listen(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         client, trace_id = self.client(app.model), self.observers.trace_id(run.id)
@@ -248,26 +251,25 @@ class Runs:
         with going as stream:
             self._hear(run, live, session, stream)
 
-    def _listen_again(self, run: RunRow, live: LiveRun, session: SessionRow | None, broke: StreamBroke) -> None:
-        """Attach to a run whose events broke off. Raises `broke` where that cannot be done."""
+    def _listen_again(self, run: RunRow, live: LiveRun, session: SessionRow | None) -> bool:
+        """Attach to a run whose events broke off. Say whether that could be done."""
         begun = self.store.run(run.id)
         if begun is None or begun.workflow_run_id in {"", run.workflow_run_id}:
-            raise broke
+            return False
         for pause in LISTEN_AGAIN_SECONDS:
             time.sleep(pause)
             if self._superseded(run, live):
-                return
-            try:
-                with self.client(run.model).run_events(begun.workflow_run_id, run.dify_user) as stream:
-                    if stream is None:
-                        raise broke
-                    log.info("listening to a run again", extra={"run": run.id})
-                    self._hear(run, live, session, _caught_up(live, stream))
-                    return
-            except (StreamBroke, Unreachable, NoAnswer, ServerError) as error:
-                if error is broke:
-                    raise
-        raise broke
+                return True
+            with (
+                suppress(StreamBroke, Unreachable, NoAnswer, ServerError),
+                self.client(run.model).run_events(begun.workflow_run_id, run.dify_user) as stream,
+            ):
+                if stream is None:
+                    return False
+                log.info("listening to a run again", extra={"run": run.id})
+                self._hear(run, live, session, _caught_up(live, stream))
+                return True
+        return False
 
     def _hear(self, run: RunRow, live: LiveRun, session: SessionRow | None, stream: Iterable[events.Event]) -> None:
         for event in stream:
@@ -277,7 +279,7 @@ class Runs:
                     self._stop_task(replace(run, task_id=event.task_id))
                 return
             if live.failure:
-                raise live.failure
+                raise live.failure.fresh()
             if live.suspended:
                 self._ignore(run, event)
             else:
@@ -373,14 +375,13 @@ class Runs:
     def _finished(self, run: RunRow, live: LiveRun, event: events.WorkflowFinished) -> None:
         if live.over:
             return
-        failure = run_failed(event.error)
-        if event.status == "stopped" and not isinstance(failure, RanTooLong):
+        if event.status == "stopped" and not isinstance(run_failed(event.error), RanTooLong):
             raise Gone(
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
                 code="run_stopped",
             )
         if not event.succeeded:
-            raise failure
+            raise run_failed(event.error)
         if live.stopped:
             self._stopped(run, live)
             return
@@ -396,7 +397,7 @@ class Runs:
             # The answer is written first: a run that has ended without one could not be told again.
             live.finish()
             if live.failure:
-                raise live.failure
+                raise live.failure.fresh()
             self.store.end_run(run.id, "finished", problem)
             self._remember(run)
         log.log(logging.WARNING if problem else logging.INFO, "run finished", extra={"run": run.id, "note": problem})
@@ -441,10 +442,11 @@ class Runs:
 
     def exchange_of(self, run: RunRow) -> Past:
         """Return what the client's transcript will say of its past, once the user says more: as it was delivered."""
-        messages = list(RunRequest.model_validate_json(run.request).messages)
+        request = RunRequest.model_validate_json(run.request)
+        messages, form = list(request.messages), form_of(request)
         app = self.app(run.model)
         for row in self.store.segments(run.id):
-            told = self._events_of(row, view_of(app, run.auxiliary))
+            told = self._events_of(row, view_of(app, run.auxiliary, form))
             messages.append(assistant_message("".join(event.text for event in told if isinstance(event, Text)), []))
             ticket = self.store.ticket(row.ticket_id) if row.ticket_id else None
             if ticket and ticket.reply:
@@ -654,8 +656,9 @@ class Runs:
         run = self.store.run(run_id)
         app = self.app(run.model) if run else None
         segment = Segment(number)
-        request = RunRequest.model_validate_json(run.request) if run else None
-        segment.add(*self._events_of(row, view_of(app, run.auxiliary if run else None, request)))
+        if run:
+            form = form_of(RunRequest.model_validate_json(run.request))
+            segment.add(*self._events_of(row, view_of(app, run.auxiliary, form)))
         return segment
 
     def _events_of(self, row: SegmentRow, view: AnswerView) -> list[Event]:

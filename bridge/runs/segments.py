@@ -60,9 +60,12 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The response cannot be completed."""
+    """The response cannot be completed. `error` is kept as one that was never raised: raise `error.fresh()`."""
 
     error: BridgeError
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", self.error.fresh())
 
 
 Event = Begun | Text | Reasoning | Draft | Calls | End | Failure

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 
 from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
@@ -10,6 +9,7 @@ from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.plugin_watchdog import Forsaken
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals
+from bridge.store import clock
 from bridge.store.responses import Responses
 from bridge.store.rows import RunRow
 
@@ -44,7 +44,7 @@ class Sweeper:
     def _loop(self) -> None:
         while not self._stop.wait(self._runs.config.limits.sweep_seconds):
             try:
-                self.sweep(time.time())
+                self.sweep(clock.now())
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
 

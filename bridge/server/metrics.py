@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from bridge.api.openapi.operation import operation
 from bridge.runs.observing.observers import Observer
 from bridge.runs.observing.stats import Figures, Snapshot
+from bridge.store import clock
 from bridge.store.rows import Move, RunRow, TicketRow
 from tools.wire import Usage
 
@@ -71,7 +72,7 @@ class Metrics(Observer):
     def run_ended(self, run: RunRow) -> None:
         """Count it."""
         self._runs_ended.labels(_model(run), run.direction, run.state).inc()
-        self._run_seconds.labels(_model(run)).observe(max(0.0, time.time() - run.created_at))
+        self._run_seconds.labels(_model(run)).observe(max(0.0, clock.now() - run.created_at))
 
     def run_failed(self, run: RunRow, code: str) -> None:
         """Count the error."""
@@ -88,7 +89,7 @@ class Metrics(Observer):
 
     def ticket_ended(self, ticket: TicketRow) -> None:
         """Take down how long it was open."""
-        self._ticket_seconds.labels(str(ticket.state)).observe(max(0.0, time.time() - ticket.created_at))
+        self._ticket_seconds.labels(str(ticket.state)).observe(max(0.0, clock.now() - ticket.created_at))
 
     def used_upstream(self, model: str, usage: Usage) -> None:
         """Count the tokens."""

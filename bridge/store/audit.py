@@ -1,9 +1,8 @@
 """The audit trail: every step of a ticket or a call is a row, written with the step itself."""
 
-import time
-
 from sqlalchemy import Connection, insert
 
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import Move, TicketRow
 
@@ -23,7 +22,7 @@ def note_call(connection: Connection, ticket: TicketRow, move: Move) -> None:
 def _write(connection: Connection, ticket: TicketRow, call_id: str | None, **values: str) -> None:
     connection.execute(
         insert(t.events).values(
-            at=time.time(),
+            at=clock.now(),
             run_id=ticket.run_id,
             ticket_id=ticket.id,
             call_id=call_id,

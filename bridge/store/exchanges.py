@@ -1,11 +1,11 @@
 """The statements about what was said last in each conversation, each with a sentence above it."""
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, insert, select
 
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import ExchangeRow
 
@@ -26,7 +26,7 @@ class ExchangeStatements:
                     whole=whole,
                     inputs=inputs,
                     frame=frame,
-                    updated_at=time.time(),
+                    updated_at=clock.now(),
                 )
             )
 

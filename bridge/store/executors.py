@@ -1,12 +1,12 @@
 """The statements about executors, each with a sentence above it."""
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import ExecutorRow
 from tools.ticket_states import CallState
@@ -41,7 +41,7 @@ class ExecutorStatements:
         """Note that an executor is there, and what it changed; say whether it is known at all."""
         with self._transaction() as connection:
             changed = connection.execute(
-                update(t.executors).where(t.executors.c.id == executor_id).values(seen_at=time.time(), **values)
+                update(t.executors).where(t.executors.c.id == executor_id).values(seen_at=clock.now(), **values)
             )
             return changed.rowcount == 1
 

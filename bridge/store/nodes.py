@@ -1,11 +1,11 @@
 """The statements about the nodes of a run's workflow, each with a sentence above it."""
 
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import NodeRow
 
@@ -31,7 +31,7 @@ class NodeStatements:
                     title=title,
                     node_type=node_type[:64],
                     status="running",
-                    started_at=time.time(),
+                    started_at=clock.now(),
                 )
             )
 
@@ -54,7 +54,7 @@ class NodeStatements:
         currency: str,
     ) -> None:
         """Write how a node ended, and what it cost."""
-        values = {"status": status[:32], "error": error, "ended_at": time.time(), "total_tokens": total_tokens}
+        values = {"status": status[:32], "error": error, "ended_at": clock.now(), "total_tokens": total_tokens}
         with self._transaction() as connection:
             here = _execution(run_id, attempt, execution_id)
             cost = {"price": price[:32], "currency": currency[:8]}

@@ -1,11 +1,11 @@
 """The statements about responses: what `/v1/responses` keeps of them."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select, update
 
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.store import Store
 
@@ -64,7 +64,7 @@ class Responses:
         """Note that these are still in use."""
         with self._store.transaction() as connection:
             connection.execute(
-                update(t.responses).where(t.responses.c.id.in_(response_ids)).values(updated_at=time.time())
+                update(t.responses).where(t.responses.c.id.in_(response_ids)).values(updated_at=clock.now())
             )
 
     def end(self, response_id: str, answer: str) -> None:
@@ -73,7 +73,7 @@ class Responses:
             connection.execute(
                 update(t.responses)
                 .where(t.responses.c.id == response_id, t.responses.c.answer.is_(None))
-                .values(answer=answer, updated_at=time.time())
+                .values(answer=answer, updated_at=clock.now())
             )
 
     def delete(self, response_id: str) -> bool:

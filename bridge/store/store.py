@@ -1,7 +1,6 @@
 """Every statement of the bridge, each with a sentence above it."""
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.audit import note_call, note_ticket
 from bridge.store.engine import engine_of
@@ -165,12 +165,12 @@ class Store:
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change some columns of a run."""
         with self.transaction() as connection:
-            connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=time.time(), **values))
+            connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=clock.now(), **values))
 
     def raise_attempt(self, run: RunRow, **values: Any) -> bool:
         """Begin the next attempt of a run; say no where somebody else has begun it, or cancelled it, since."""
         with self.transaction() as connection:
-            now = time.time()
+            now = clock.now()
             changed = connection.execute(
                 update(t.runs)
                 .where(t.runs.c.id == run.id, t.runs.c.attempt == run.attempt, t.runs.c.state != "cancelled")
@@ -191,7 +191,7 @@ class Store:
             changed = connection.execute(
                 update(t.runs)
                 .where(t.runs.c.id == ticket.run_id, t.runs.c.state.in_(("running", "suspended")))
-                .values(state="suspended", updated_at=time.time())
+                .values(state="suspended", updated_at=clock.now())
             )
             return changed.rowcount == 1
 
@@ -231,7 +231,7 @@ class Store:
             changed = connection.execute(
                 update(t.runs)
                 .where(t.runs.c.id == run_id, t.runs.c.state.in_(("running", "suspended")))
-                .values(state=state, error=error, updated_at=time.time())
+                .values(state=state, error=error, updated_at=clock.now())
             )
             return changed.rowcount == 1
 
@@ -256,7 +256,7 @@ class Store:
             connection.execute(
                 delete(t.segments).where(t.segments.c.run_id == segment.run_id, t.segments.c.number == segment.number)
             )
-            connection.execute(insert(t.segments).values(created_at=time.time(), **values))
+            connection.execute(insert(t.segments).values(created_at=clock.now(), **values))
             if segment.ticket_id:
                 connection.execute(
                     update(t.tickets).where(t.tickets.c.id == segment.ticket_id).values(segment=segment.number)
@@ -294,7 +294,7 @@ class Store:
                 error=None,
             )
             values = {name: getattr(row, name) for name in InvocationRow.__slots__}
-            connection.execute(insert(t.invocations).values(created_at=time.time(), **values))
+            connection.execute(insert(t.invocations).values(created_at=clock.now(), **values))
             if former:
                 connection.execute(
                     update(t.tickets).where(t.tickets.c.invocation_id == former.id).values(invocation_id=invocation_id)
@@ -603,7 +603,7 @@ class Store:
         connection.execute(select(t.tickets.c.id).where(t.tickets.c.id == ticket_id).with_for_update())
 
     def _upsert(self, table: Table, key: str, values: dict[str, Any]) -> None:
-        values = values | {"updated_at": time.time()}
+        values = values | {"updated_at": clock.now()}
         change = update(table).where(table.c[key] == values[key]).values(**values)
         try:
             with self.transaction() as connection:
@@ -654,7 +654,7 @@ class Store:
         changed = connection.execute(
             update(t.tickets)
             .where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open")
-            .values(state=str(state), reason=reason, updated_at=time.time())
+            .values(state=str(state), reason=reason, updated_at=clock.now())
         )
         return changed.rowcount == 1
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Protocol
 
@@ -79,7 +79,7 @@ def deadline(started: float, limit: float) -> float:
     return started + limit - min(_LAST_MOMENT, limit * 0.1)
 
 
-def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock | None = None) -> Iterator[Output]:
+def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock | None = None) -> Generator[Output]:
     """Run one invocation to its end. The last output is a `Finish` or a `Fail`.
 
     When the caller closes the iterator first, a ticket that is open is cancelled.
@@ -87,7 +87,7 @@ def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock |
     clock = clock or RealClock()
     exchanges = _Exchanges(upstream, bridge, clock)
     drafts = DraftSender(bridge)
-    events: Iterator[Event] = iter((Started(),))
+    events = exchanges.begin()
     try:
         while not engine.ended:
             for action in engine.handle(next(events), clock.now()):
@@ -96,19 +96,13 @@ def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock |
                 elif isinstance(action, TellDrafts):
                     drafts.tell(action)
                 else:
-                    _close(events)
+                    events.close()
                     events = exchanges.events_of(action)
     finally:
-        _close(events)
+        events.close()
         parting = engine.close()
         if parting:
             bridge.cancel_ticket(parting)
-
-
-def _close(events: Iterator[Event]) -> None:
-    close: Callable[[], None] | None = getattr(events, "close", None)
-    if close:
-        close()
 
 
 class _Exchanges:
@@ -119,10 +113,13 @@ class _Exchanges:
         self._bridge = bridge
         self._clock = clock
 
-    def events_of(self, exchange: Exchange) -> Iterator[Event]:
+    def begin(self) -> Generator[Event]:
+        yield Started()
+
+    def events_of(self, exchange: Exchange) -> Generator[Event]:
         match exchange:
             case CallUpstream(body, seconds):
-                with closing(self._upstream.complete(body, seconds)) as events:  # type: ignore[type-var]
+                with closing(self._upstream.complete(body, seconds)) as events:
                     yield from events
             case Pause(seconds):
                 self._clock.sleep(seconds)

@@ -44,7 +44,7 @@ class Upstream:
         self._headers = _headers(form) | dict(headers or {})
         self._secrets = (*form.secrets, *(headers or {}).values())
 
-    def complete(self, request: dict[str, Any], seconds: float) -> Iterator[StreamEvent]:
+    def complete(self, request: dict[str, Any], seconds: float) -> Generator[StreamEvent]:
         """Ask for a completion, with at most `seconds` of silence. The last event says how it ended; never raises.
 
         What the upstream refuses and a request can do without is left out, and the request sent again.

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,20 +90,21 @@ def ask(form: Credentials, model: str, until: float, **fields: Any) -> Heard:
     }
     heard = Heard()
     seconds = max(1.0, until - time.monotonic())
-    for event in Upstream(form, model, can=_ANYTHING).complete(body | fields, seconds):
-        match event:
-            case Delta():
-                heard.text += event.text
-                heard.reasoned = heard.reasoned or bool(event.reasoning)
-                heard.called |= {
-                    name for call in event.tool_calls if (name := (call.get("function") or {}).get("name"))
-                }
-            case Completed():
-                heard.counted = event.usage is not None
-            case UpstreamFailed():
-                heard.failed = event
-        if time.monotonic() > until:
-            break
+    with closing(Upstream(form, model, can=_ANYTHING).complete(body | fields, seconds)) as events:
+        for event in events:
+            match event:
+                case Delta():
+                    heard.text += event.text
+                    heard.reasoned = heard.reasoned or bool(event.reasoning)
+                    heard.called |= {
+                        name for call in event.tool_calls if (name := (call.get("function") or {}).get("name"))
+                    }
+                case Completed():
+                    heard.counted = event.usage is not None
+                case UpstreamFailed():
+                    heard.failed = event
+            if time.monotonic() > until:
+                break
     return heard
 
 

@@ -80,7 +80,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "schema": lambda arguments: checked(arguments, {"type": "object", "properties": {"a": {"uniqueItems": True}}}),
     "any of": lambda arguments: checked(arguments, {"anyOf": [{"properties": {"a": {"const": [[]]}}}, False]}),
     "repair": repaired,
-    "text": lambda arguments: list(as_text([Calls((call(arguments),)), End("tool_calls", Usage())])),
+    "text": lambda arguments: list(as_text(event for event in (Calls((call(arguments),)), End("tool_calls", Usage())))),
     "stopping": lambda arguments: stopping_text("", [call(arguments)]),
     "assembler": assemble,
     "turns": turns,

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from flask import Blueprint, Response, g, jsonify, request
 
@@ -78,27 +79,29 @@ def wait_for_first(reading: Reading, seconds: float) -> None:
     """Give a run that fails at once the chance to do so with a proper status, before the stream is committed to 200."""
     first = reading.segment.read(0, seconds)
     if first and isinstance(first[0], Failure):
-        raise first[0].error
+        raise first[0].error.fresh()
 
 
-def stream_of(stream: ChatStream, events: Iterator[Event | None]) -> Iterator[str]:
+def stream_of(stream: ChatStream, events: Generator[Event | None]) -> Iterator[str]:
     """Return the response's body."""
-    yield stream.begin()
-    try:
-        for event in events:
-            if event is None:
-                yield stream.keepalive()
-            else:
-                yield from stream.chunks(event)
-    except ClientGone:
-        log.info("the client went away")
+    with closing(events):
+        yield stream.begin()
+        try:
+            for event in events:
+                if event is None:
+                    yield stream.keepalive()
+                else:
+                    yield from stream.chunks(event)
+        except ClientGone:
+            log.info("the client went away")
 
 
 def jsonify_completion(
-    chat: ChatRequest, events: Iterator[Event | None], headers: dict[str, str], form: CallForm
+    chat: ChatRequest, events: Generator[Event | None], headers: dict[str, str], form: CallForm
 ) -> Response:
     """Return the whole answer as one body."""
-    body = completion(chat.model, (event for event in events if event is not None), form)
+    with closing(events):
+        body = completion(chat.model, (event for event in events if event is not None), form)
     return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
 
 

@@ -5,7 +5,8 @@ Source: OpenAI's API reference, chat completions and its streaming events.
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, Literal
 
 from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
@@ -21,27 +22,25 @@ CallForm = Literal["tools", "function", "text"]
 """How a client takes calls: as `tool_calls`, one at a time as `function_call`, or in the text as OpenClaw reads it."""
 
 
-def as_text(events: Iterable[Event | None]) -> Iterator[Event | None]:
+def as_text(events: Generator[Event | None]) -> Generator[Event | None]:
     """Write calls as text. OpenClaw runs them only where they are the whole answer, so text before them is left out."""
     held: list[Event | None] = []
-    for event in events:
-        match event:
-            case Text():
-                held.append(event)
-            case Calls():
-                held = [
-                    Text(
-                        write_openclaw_calls([(call.name, arguments_of(call.arguments) or {}) for call in event.calls])
-                    )
-                ]
-            case End():
-                yield from held
-                reason = "stop" if event.finish_reason == "tool_calls" else event.finish_reason
-                yield End(reason, event.usage, event.note)
-            case Draft():
-                pass
-            case _:
-                yield event
+    with closing(events):
+        for event in events:
+            match event:
+                case Text():
+                    held.append(event)
+                case Calls():
+                    calls = [(call.name, arguments_of(call.arguments) or {}) for call in event.calls]
+                    held = [Text(write_openclaw_calls(calls))]
+                case End():
+                    yield from held
+                    reason = "stop" if event.finish_reason == "tool_calls" else event.finish_reason
+                    yield End(reason, event.usage, event.note)
+                case Draft():
+                    pass
+                case _:
+                    yield event
 
 
 def usage_body(usage: Usage) -> dict[str, int]:
@@ -153,7 +152,7 @@ def completion(model: str, events: Iterable[Event], form: CallForm = "tools") ->
             case End():
                 end = event
             case Failure():
-                raise event.error
+                raise event.error.fresh()
     message: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(text) or (None if calls else ""),

@@ -7,7 +7,7 @@ import socket
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from bridge.errors import Gone
@@ -72,10 +72,11 @@ def _see_off(runs: Runs, segment: Segment, connection: socket.socket) -> None:
 
 def follow(
     runs: Runs, run_id: str, segment: Segment, connection: socket.socket | None, keepalive_seconds: float
-) -> Iterator[Event | None]:
+) -> Generator[Event | None]:
     """Yield the segment's events from its beginning, and None whenever there was none for `keepalive_seconds`.
 
-    Raises ClientGone. However it ends, the run learns that this reader has left.
+    Raises ClientGone. However it ends, the run learns that this reader has left: who does not read it to its end closes
+    it, since a traceback may keep it for as long as its error is kept.
     """
     runs.enter(segment, connection)
     complete = False

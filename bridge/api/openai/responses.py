@@ -1,7 +1,6 @@
 """Responses: what a request continues, what is kept of them, and what became of one."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
 from bridge.runs.runs import Runs
 from bridge.runs.segments import Failure, Segment
+from bridge.store import clock
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
 
@@ -70,7 +70,7 @@ class ResponseDesk:
                     request=json.dumps(asked.echo(), ensure_ascii=False),
                     input=stored_items(items),
                     answer=None,
-                    created_at=time.time(),
+                    created_at=clock.now(),
                 )
             )
         return Opened(telling, reading)

@@ -3,7 +3,8 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Literal
 
 from flask import Blueprint, Response, g, request
@@ -108,14 +109,15 @@ def _answer(runs: Runs, desk: ResponseDesk, limits: Limits, asked: ResponsesRequ
             wait_for_first(reading, limits.first_event_seconds)
         return _sse_response(_stream(opened, events, -1), opened)
     if not asked.background:
-        for _ in telling.tell(events):
-            pass
+        with closing(events):
+            for _ in telling.tell(events):
+                pass
         if telling.teller.error:
-            raise telling.teller.error
+            raise telling.teller.error.fresh()
     return _json(telling.teller.response(), _headers(opened))
 
 
-def _events(runs: Runs, limits: Limits, opened: Opened) -> Iterator[Event | None]:
+def _events(runs: Runs, limits: Limits, opened: Opened) -> Generator[Event | None]:
     reading = opened.reading
     return follow(runs, reading.run_id, reading.segment, connection_of(request.environ), limits.keepalive_seconds)
 
@@ -133,13 +135,14 @@ def _json(body: Body, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
 
 
-def _stream(opened: Opened, events: Iterator[Event | None], after: int) -> Iterator[str]:
-    try:
-        for event in opened.telling.tell(events, after):
-            data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-            yield f"event: {event['type']}\ndata: {data}\n\n"
-    except ClientGone:
-        log.info("the client went away", extra={"run": opened.reading.run_id})
+def _stream(opened: Opened, events: Generator[Event | None], after: int) -> Iterator[str]:
+    with closing(events):
+        try:
+            for event in opened.telling.tell(events, after):
+                data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+                yield f"event: {event['type']}\ndata: {data}\n\n"
+        except ClientGone:
+            log.info("the client went away", extra={"run": opened.reading.run_id})
 
 
 def _in_background(work: Callable[..., None], *arguments: object) -> None:

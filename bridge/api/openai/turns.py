@@ -38,6 +38,7 @@ from bridge.runs.sessions.sessions import (
     turn_key,
 )
 from bridge.runs.tickets.tickets import Tickets
+from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
 from tools.results import ToolResult, text_of
@@ -202,7 +203,7 @@ class Turns:
 
     def _repeated(self, keys: RequestKeys) -> Reading | None:
         """Return the answer to the same request under the same Idempotency-Key, once more."""
-        since = time.time() - IDEMPOTENCY_SECONDS
+        since = clock.now() - IDEMPOTENCY_SECONDS
         run = self._store.run_of_idempotency_key(keys.idempotency, since) if keys.idempotency else None
         if run is None or run.state not in {*UNFINISHED, "finished"}:
             return None
@@ -256,7 +257,7 @@ class Turns:
         return None
 
     def _begun_by(self, keys: RequestKeys) -> list[RunRow]:
-        since = time.time() - self._runs.config.limits.run_seconds
+        since = clock.now() - self._runs.config.limits.run_seconds
         return self._store.runs_of_request(keys.request, since) if keys.request else []
 
     def _first_segment(self, run: RunRow) -> Segment | None:

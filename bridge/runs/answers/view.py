@@ -60,15 +60,16 @@ def _guard_of(guarded: Guarded, form: Form) -> Guard:
     return DataGuard(guarded) if form == "checked_data" else Chain.of(guarded)
 
 
-def view_of(app: App | None, auxiliary: str | None, request: RunRequest | None = None) -> AnswerView:
+def view_of(app: App | None, auxiliary: str | None, form: Form = "text") -> AnswerView:
     """Return the view that an app's configuration asks for. OpenClaw's own calls are answered with orders."""
     guard_text = app.guard_text if app else True
     guarded: Guarded = "nothing" if guard_text is False else "calls" if guard_text == "calls" or auxiliary else "all"
     apart = app is None or app.reasoning == "separate"
-    return AnswerView(guarded=guarded, reasoning_apart=apart, form=_form_of(request) if request else "text")
+    return AnswerView(guarded=guarded, reasoning_apart=apart, form=form)
 
 
-def _form_of(request: RunRequest) -> Form:
+def form_of(request: RunRequest) -> Form:
+    """Return what a run's answer is, by what its client asked for."""
     if "response_format" not in request.parameters:
         return "text"
     return "checked_data" if request.tools or is_from_openclaw(request.messages) else "data"

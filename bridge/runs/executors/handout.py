@@ -1,6 +1,5 @@
 """Which of the calls that wait an executor gets, and which have to be judged again because it must not have them."""
 
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from bridge.config import Config
 from bridge.runs.executors.registry import Offer, Registry, offers_of
 from bridge.runs.executors.routing import Candidate, first_choice
 from bridge.runs.tickets.admission import Admission
-from bridge.store import Store
+from bridge.store import Store, clock
 from bridge.store.rows import ExecutorRow, UnclaimedCall
 from tools.ticket_states import CallState
 
@@ -97,5 +96,5 @@ class Handout:
             return False
         if self._admission.asks(waiting.app, waiting.call, offers):
             return True
-        now = time.time()
+        now = clock.now()
         return now - self._denied_since.setdefault(waiting.call.id, now) >= self._limits.executor_seconds

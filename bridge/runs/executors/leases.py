@@ -15,6 +15,7 @@ from bridge.runs.runs import Runs
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.tickets import CALLS, Holder, Tickets
+from bridge.store import clock
 from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow, UnclaimedCall
 from bridge.store.store import Overtaken
 from tools.ids import random_name
@@ -90,7 +91,7 @@ class Leases:
         return leases
 
     def _judge_again(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> None:
-        moves = self._admission.judge_again(waiting.app, waiting.call, offers, time.time())
+        moves = self._admission.judge_again(waiting.app, waiting.call, offers, clock.now())
         ticket = self._store.move_calls(waiting.call.ticket_id, moves)
         self._tickets.moved(ticket)
         after = str(moves[-1].after)
@@ -102,7 +103,7 @@ class Leases:
         if call.state == CallState.AWAITING_APPROVAL:
             moves.append(steps.allow(call, f"executor {executor.name} needs no approval"))
             call = replace(call, state=CallState.READY)
-        until = time.time() + self._limits.lease_seconds
+        until = clock.now() + self._limits.lease_seconds
         lease = random_name()
         moves.append(
             steps.step(
@@ -124,7 +125,7 @@ class Leases:
     def extend(self, executor_id: str, lease_ids: Sequence[str]) -> tuple[dict[str, float], list[str]]:
         """Prolong leases. Return until when each lasts now, and which are over."""
         executor = self._registry.seen(executor_id)
-        until = time.time() + self._limits.lease_seconds
+        until = clock.now() + self._limits.lease_seconds
         with self._runs.lock:
             held = {call.lease: call for _, call in self._held(executor_id)}
             kept = {lease_id: held[lease_id] for lease_id in lease_ids if lease_id in held}

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from bridge.config import Config
 from bridge.errors import Gone
-from bridge.store import Store
+from bridge.store import Store, clock
 from bridge.store.rows import ExecutorRow
 from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
@@ -80,7 +79,7 @@ class Registry:
 
     def register(self, registration: Registration) -> tuple[ExecutorRow, str | None]:
         """Let an executor in; one of the same name makes room for it. Return it and the id of that other one."""
-        now = time.time()
+        now = clock.now()
         executor = ExecutorRow(
             id=random_name(24),
             name=registration.name,
@@ -113,7 +112,7 @@ class Registry:
 
     def present(self) -> list[ExecutorRow]:
         """List who was seen a short while ago."""
-        cutoff = time.time() - self._seconds
+        cutoff = clock.now() - self._seconds
         return [executor for executor in self._store.all() if executor.seen_at >= cutoff]
 
     def offers(self, tool: str | None = None) -> list[Offer]:

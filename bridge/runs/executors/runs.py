@@ -6,12 +6,12 @@ user of the same app, goes on from there: because someone asks again, or because
 """
 
 import logging
-import time
 
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming, conversation_of
 from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
+from bridge.store import clock
 from bridge.store.rows import RunRow
 from tools.fingerprint import text_digest
 from tools.ids import random_name
@@ -31,7 +31,7 @@ class ExecutorRuns:
         self._store = runs.store
         self._registry = registry
         self._resuming = resuming
-        self._born = time.time()
+        self._born = clock.now()
 
     def begin(self, request: AttachRequest) -> RunRow | None:
         """Return the run of an invocation that belongs to no client's run, or None where no executor is there."""
@@ -59,7 +59,7 @@ class ExecutorRuns:
             # A node before the one that was suspended has its answer, and its tools are not run again.
             if former and former.state == "finished" and resumed and self._store.raise_attempt(former):
                 return self._store.run(former.id)
-            if former and former.state in {"suspended", "failed"} and former.expires_at > time.time():
+            if former and former.state in {"suspended", "failed"} and former.expires_at > clock.now():
                 going_on = asked.model_copy(update={"resumed": False}).model_dump_json()
                 if self._store.raise_attempt(former, state="running", error=None, request=going_on):
                     log.info("an executors' run goes on", extra={"run": former.id})
@@ -74,7 +74,7 @@ class ExecutorRuns:
         return run.created_at < self._born and not self._store.has_invocations(run.id)
 
     def _new(self, request: AttachRequest, asked: str, session: str, turn: str) -> RunRow:
-        now = time.time()
+        now = clock.now()
         run_id = random_name()
         return RunRow(
             id=run_id,

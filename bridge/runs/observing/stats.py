@@ -1,10 +1,10 @@
 """What an operator asks first, in figures: runs, what waits, executors, the places at each Dify."""
 
-import time
 from dataclasses import dataclass
 
 from bridge.runs.executors.registry import Registry
 from bridge.runs.runs import Runs
+from bridge.store import clock
 from bridge.store.watching import Waiting, Watching
 
 
@@ -39,7 +39,7 @@ class Snapshot:
     @property
     def oldest_seconds(self) -> float:
         """How long the oldest open ticket has waited; 0 where none is open."""
-        return max(0.0, time.time() - self.waiting.oldest) if self.waiting.oldest else 0.0
+        return max(0.0, clock.now() - self.waiting.oldest) if self.waiting.oldest else 0.0
 
 
 class Figures:

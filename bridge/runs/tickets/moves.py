@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from bridge.runs.tickets.refusals import refusal
+from bridge.store import clock
 from bridge.store.rows import CallRow, Move
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState, Refused, after
@@ -82,7 +82,7 @@ def _written(result: ToolResult) -> dict[str, Any]:
         "is_error": result.is_error,
         "images": json.dumps(result.images) if result.images else None,
         "digest": digest(result),
-        "resolved_at": time.time(),
+        "resolved_at": clock.now(),
     }
 
 

@@ -9,7 +9,6 @@ Where each call stands meanwhile is the table in tools.ticket_states.
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from bridge.runs.runs import Runs
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.refusals import refusal
+from bridge.store import clock
 from bridge.store.rows import CallRow, TicketRow
 from bridge.store.store import Overtaken
 from tools.ids import random_name
@@ -95,7 +95,7 @@ class Tickets:
         return self._told(self.status(ticket, request.invocation_id), asks_again=not request.stops)
 
     def _write(self, ticket_id: str, request: TicketRequest) -> TicketRow:
-        now = time.time()
+        now = clock.now()
         calls = [
             CallRow(call.id, ticket_id, call.name, call.arguments, None, None, state=CallState.OPEN.value)
             for call in request.calls

@@ -1,6 +1,7 @@
 """The language model as Dify knows it: a thin shell around the engine."""
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from dify_plugin import LargeLanguageModel, get_current_session  # type: ignore[import-untyped]
@@ -53,11 +54,12 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         return chunks if stream else self._whole(model, chunks)
 
     def _chunks(
-        self, model: str, credentials: dict[str, Any], outputs: Iterator[Output]
+        self, model: str, credentials: dict[str, Any], outputs: Generator[Output]
     ) -> Generator[LLMResultChunk, None, None]:
         try:
-            for index, output in enumerate(outputs):
-                yield self._chunk(model, credentials, index, output)
+            with closing(outputs):
+                for index, output in enumerate(outputs):
+                    yield self._chunk(model, credentials, index, output)
         except Exception as error:
             raise sdk_errors.typed(error) from None
 

@@ -13,7 +13,7 @@ WRITTEN = '[exec]\n{"command": "id"}\n[END_TOOL_REQUEST]\n[read]\n{}\n[END_TOOL_
 
 
 def told(*events: Event | None) -> list[Event | None]:
-    return list(as_text(iter(events)))
+    return list(as_text(event for event in events))
 
 
 def test_calls_are_the_whole_answer_and_are_not_guarded() -> None:

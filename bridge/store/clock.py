@@ -1,0 +1,34 @@
+"""The time by which the bridge waits: the machine's, without its jumps.
+
+A clock that is set, or that went on while the machine slept, must neither end what waits at once nor keep it for hours.
+After a jump this one goes at twice or at half the speed until it is right again: each wait lasts between half and twice
+as long as it should, and bridges that share a store agree in the end.
+"""
+
+import threading
+import time
+
+_FASTEST = 2.0
+_SLOWEST = 0.5
+
+
+class Clock:
+    """Seconds since the epoch, which never go back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read_at = time.monotonic()
+        self._now = time.time()
+
+    def now(self) -> float:
+        """Return the time."""
+        with self._lock:
+            read_at = time.monotonic()
+            passed = read_at - self._read_at
+            earliest, latest = self._now + _SLOWEST * passed, self._now + _FASTEST * passed
+            self._now = min(max(time.time(), earliest), latest)
+            self._read_at = read_at
+            return self._now
+
+
+now = Clock().now
