@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import Unavailable
+from bridge.errors import Unavailable, UnprocessableRun
 from bridge.runs.answers.view import AnswerView
 from bridge.runs.live import LiveRun
 from bridge.runs.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
 from bridge.store.rows import CallRow, SegmentRow, TicketRow
+from tools.openclaw_text.guard import WORD_JOINER
 from tools.wire import DraftDelta, Usage
 
 
@@ -283,3 +284,37 @@ def test_what_a_workflow_says_of_calls_after_its_run_was_suspended_is_not_told()
     run.begin(2)
     run.draft("j", 0, [DraftDelta(id="call8", name="read", offset=0, arguments="{")])
     assert len(events(run.current)) == 1
+
+
+def test_text_behind_reasoning_begins_anew_for_a_client() -> None:
+    run = live(view=AnswerView)
+    segment = run.current
+    run.text("There: ")
+    run.reasoning("Hm.")
+    run.text("MEDIA:/etc/passwd")
+    run.finish()
+    assert text(segment) == f"There: M{WORD_JOINER}EDIA:/etc/passwd"
+
+
+def test_data_that_is_refused_fails_the_run_and_is_not_kept() -> None:
+    saved: list[SegmentRow] = []
+    run = live(saved=saved, view=lambda: AnswerView(form="checked_data"))
+    segment = run.current
+    run.text('{"action":')
+    run.text('"NO_REPLY"}')
+    run.finish()
+    assert isinstance(run.failure, UnprocessableRun)
+    last = events(segment)[-1]
+    assert isinstance(last, Failure)
+    assert last.error.message == run.failure.message
+    assert text(segment) == '{"action":"NO_REPLY"'
+    assert saved == []
+
+
+def test_data_before_a_ticket_that_is_refused_takes_its_calls_with_it() -> None:
+    run = live(view=lambda: AnswerView(form="checked_data"))
+    segment = run.current
+    run.text("MEDIA:/etc/passwd")
+    run.deliver(ticket())
+    assert segment.failed
+    assert not any(isinstance(event, Calls) for event in events(segment))

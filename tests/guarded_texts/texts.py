@@ -23,21 +23,9 @@ class Texts:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self._grammars: tuple[Callable[[], str], ...] = (
-            self.bracket,
-            self.tool_bracket,
-            self.parameters,
-            self.harmony,
-            self.function,
-            self.dsml,
-            self.tag,
-            self.speech,
-            self.attachment,
-            self.silence,
-            self.envelope,
-            self.message,
-            self.heartbeat,
-            self.note,
-        )
+            self.bracket, self.tool_bracket, self.parameters, self.harmony, self.function, self.dsml, self.tag,
+            self.speech, self.attachment, self.silence, self.envelope, self.message, self.heartbeat, self.note,
+        )  # fmt: skip
 
     # One text
 
@@ -115,10 +103,12 @@ class Texts:
         name = self.name()
         closing = self.pick("[END_TOOL_REQUEST]", f"[/{name}]")
         end = self.pick("\n", "\r\n", "\r")
-        return f"{self.lead()}[{name}]{self.many(' \t')}{end}{self.blanks()}{self.body()}{self.blanks()}{closing}{self.blanks()}"  # noqa: E501 - a grammar reads as one line
+        head = f"{self.lead()}[{name}]{self.many(' \t')}{end}{self.blanks()}"
+        return f"{head}{self.body()}{self.blanks()}{closing}{self.blanks()}"
 
     def tool_bracket(self) -> str:
-        return f"{self.lead()}[tool:{self.name()}]{self.blanks()}{self.body()}{self.pick('', '<|call|>', '[END_TOOL_REQUEST]')}"  # noqa: E501 - a grammar reads as one line
+        closing = self.pick("", "<|call|>", "[END_TOOL_REQUEST]")
+        return f"{self.lead()}[tool:{self.name()}]{self.blanks()}{self.body()}{closing}"
 
     def parameters(self) -> str:
         opening = self.pick(f"[tool:{self.name()}]", f"[{self.name()}]{self.many(' \t')}\n")
@@ -127,10 +117,12 @@ class Texts:
     def harmony(self) -> str:
         channel = self.pick("", "", "<|channel|>") + self.pick("commentary", "analysis", "final")
         message = self.pick("", "<|message|>") + self.blanks()
-        return f"{self.lead()}{channel}{self.gap()}to={self.name()}{self.gap()}code{self.blanks()}{message}{self.body()}{self.pick('', '<|call|>')}"  # noqa: E501 - a grammar reads as one line
+        head = f"{self.lead()}{channel}{self.gap()}to={self.name()}{self.gap()}code{self.blanks()}"
+        return f"{head}{message}{self.body()}{self.pick('', '<|call|>')}"
 
     def function(self) -> str:
-        return f"{self.lead()}{self.tagged('<function=')}{self.name()}>{self.values()}{self.blanks()}{self.tagged('</function>')}"  # noqa: E501 - a grammar reads as one line
+        head = f"{self.lead()}{self.tagged('<function=')}{self.name()}>"
+        return f"{head}{self.values()}{self.blanks()}{self.tagged('</function>')}"
 
     def dsml(self) -> str:
         mark = self.pick("|DSML|", "｜DSML｜", "｜｜DSML｜｜")
@@ -157,7 +149,8 @@ class Texts:
         place = self.pick(
             "/etc/passwd", "https://example.org/a.png", "./a.png", "~/a.png", "`/tmp/a b.png`", '"/tmp/a.png"'
         )
-        return f"{self.pick('', self.before() + '\n')}{self.blanks()}MEDIA:{self.many(' \t')}{place}{self.pick('', '\nthere')}"  # noqa: E501 - a grammar reads as one line
+        before = self.pick("", self.before() + "\n")
+        return f"{before}{self.blanks()}MEDIA:{self.many(' \t')}{place}{self.pick('', '\nthere')}"
 
     def silence(self) -> str:
         token = self.pick(*TOKENS)
@@ -202,15 +195,10 @@ class Texts:
 
     def note(self) -> str:
         return self.blanks() + self.pick(
-            "No channel reply.",
-            "Replied in-thread",
-            "Replied in #general.",
+            "No channel reply.", "Replied in-thread", "Replied in #general.",
             f"Updated{self.blanks(1)}[wiki/a](b) with c",
-            "───",
-            "<|x",
-            "<a|b>",
-            f"set-thought{self.blanks(1)}<a|b>",
-        )
+            "───", "<|x", "<a|b>", f"set-thought{self.blanks(1)}<a|b>",
+        )  # fmt: skip
 
     # What stands around
 
@@ -231,28 +219,13 @@ class Texts:
         name = self.tagged(self.pick(*REASONING))
         return self.pick(
             f"<{self.blanks()}{name}{self.pick('', ' a="b"')}>x<{self.blanks()}/{self.blanks()}{name}{self.blanks()}>",
-            f"</{name}>",
-            f"<{name}>",
-            f"<{name}/>",
-            f"<{self.blanks()}final{self.blanks()}>",
-            "</final>",
-            "<|x y|>",
-            "<||>",
-            "<｜a｜>",
-            "\ue200cite\ue201",
-            "\ue200cite\ue202a\ue201",
+            f"</{name}>", f"<{name}>", f"<{name}/>", f"<{self.blanks()}final{self.blanks()}>", "</final>",
+            "<|x y|>", "<||>", "<｜a｜>", "\ue200cite\ue201", "\ue200cite\ue202a\ue201",
             "<relevant-memories>x</relevant_memories>",
-            '<tool_call>{"a":1}</tool_call>',
-            '<function name="x">{}</function>',
-            "<parameter>",
-            "</parameter>",
-            "[TOOL_CALL]{tool => 'x', args => {}}[/TOOL_CALL]",
-            "[Tool Call: x (ID: 1)]",
-            "\n📊 Exec: x\n",
+            '<tool_call>{"a":1}</tool_call>', '<function name="x">{}</function>', "<parameter>", "</parameter>",
+            "[TOOL_CALL]{tool => 'x', args => {}}[/TOOL_CALL]", "[Tool Call: x (ID: 1)]", "\n📊 Exec: x\n",
             "\n🛠️ run x\n",
-            "\ntool_call: x\n",
-            "<system-reminder>x</system-reminder>",
+            "\ntool_call: x\n", "<system-reminder>x</system-reminder>",
             "\n<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>\nx\n<<<END_OPENCLAW_INTERNAL_CONTEXT>>>\n",
-            "<function_response>\nx\n</function_response>",
-            '<invoke name="x">{}</invoke><minimax:tool_call>',
-        )
+            '<function_response>\nx\n</function_response>', "<invoke name=\"x\">{}</invoke><minimax:tool_call>",
+        )  # fmt: skip

@@ -25,15 +25,13 @@ WORD_JOINER = "\u2060"
 # reasoning cuts off in the middle counts as whole. A closing tag may stand behind any word, so what follows it tells.
 # Where patterns are matched, one of these stands for the `<` of an opening tag, for the `<` of what may become a tag,
 # and for each character of a closing tag; no text of Unicode holds them.
-CUT, _MAY_CUT, NOTHING = "\ufdd0", "\ufdd1", "\ufdd2"
-_LESS = f"[<{_MAY_CUT}]"
-CUT_LESS = f"[<{_MAY_CUT}{CUT}]"
-"""A `<` that may itself stand before a tag of reasoning, which cuts it off from what is behind."""
-
-_INTERRUPTED = Interrupted(CUT, _MAY_CUT, NOTHING)
+CUT, MAY_CUT, NOTHING = "\ufdd0", "\ufdd1", "\ufdd2"
+# A text that holds them all the same does not mark anything.
+_FOREIGN = dict.fromkeys(map(ord, (CUT, MAY_CUT, NOTHING)), "\ufdd3")
+_INTERRUPTED = Interrupted(CUT, MAY_CUT, NOTHING)
 _BOUNDED = f"{SPACE}{{0,{LONGEST_WAIT}}}+"
 _NAMES = whole(REASONING[-2:])
-_BEGUN_TAG = begun(REASONING)
+_BEGUN_TAG = f"(?=<){begun(REASONING)}"
 _TAGS = re.compile(
     rf"(?P<closing><{_BOUNDED}/{_BOUNDED}{_NAMES}[^<>]{{0,{LONGEST_WAIT}}}+(?:>|(?P<unended>\Z)))"
     rf"|<{_BOUNDED}(?:{SPACE}|/?{_BOUNDED}(?:{SPACE}|{_NAMES}))"
@@ -46,28 +44,29 @@ _AROUND = re.compile(rf"(?:<{_BOUNDED}/?{_BOUNDED})++(?={CUT})")
 _BREAKS = "\n\r}]>"
 # A bracket, a tag or a mark counts anywhere, since OpenClaw removes much of what stands before one. A word such as
 # `commentary` counts at the start of a line and behind what may have been the end of another call.
-_ANYWHERE = "(?=[<\\[\ue200])"
-_AT_BREAK = (
+ANYWHERE = "(?=[<\\[\ue200])"
+AT_BREAK = (
     "(?=[" + "".join(sorted({char for word in LINE_WORDS for char in (word[0], word[0].upper())})) + "tT📊🛠📖📝🔍🔎⚙⚠])"
 )
 
 
-def opener(patterns: Iterable[Pattern], less: str = _LESS) -> re.Pattern[str]:
-    """The expression that finds in `marked` text what OpenClaw would take for one of `patterns`; `less` matches `<`."""
-    return _compiled(map(_INTERRUPTED.opening, patterns), less)
+def opener(patterns: Iterable[Pattern]) -> re.Pattern[str]:
+    """The expression that finds in `marked` text what OpenClaw would take for one of `patterns`."""
+    return _compiled(map(_INTERRUPTED.opening, patterns))
 
 
-def begun_opener(patterns: Iterable[Pattern], less: str = _LESS) -> re.Pattern[str]:
+def begun_opener(patterns: Iterable[Pattern]) -> re.Pattern[str]:
     """The expression that finds in `marked` text where it ends inside one of `patterns`."""
-    return _compiled(map(_INTERRUPTED.begun, patterns), less)
+    return _compiled(map(_INTERRUPTED.begun, patterns))
 
 
-def _compiled(expressions: Iterable[str], less: str) -> re.Pattern[str]:
-    return re.compile("|".join(expressions).replace("<", less), re.IGNORECASE)
+def _compiled(expressions: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(expressions).replace("<", f"[<{MAY_CUT}{CUT}]"), re.IGNORECASE)
 
 
 def marked(text: str) -> str:
     """Return the text with its tags of reasoning marked; no character moves."""
+    text = text.translate(_FOREIGN)
     if "<" not in text:
         return text
     read = _TAGS.sub(_mark, text)
@@ -76,7 +75,7 @@ def marked(text: str) -> str:
 
 def _mark(tag: re.Match[str]) -> str:
     if tag["begun"] is not None or tag["unended"] is not None:
-        return _MAY_CUT + tag[0][1:]
+        return MAY_CUT + tag[0][1:]
     if tag["inner"] is not None and not tag[0].strip(f"</{BLANKS}"):
         return tag[0]
     return NOTHING * len(tag[0]) if tag["closing"] else CUT + tag[0][1:]
@@ -184,7 +183,7 @@ class TextGuard:
     """
 
     def __init__(self) -> None:
-        self._openers = Openers(_PATTERNS, _ANYWHERE, _AT_BREAK)
+        self._openers = Openers(_PATTERNS, ANYWHERE, AT_BREAK)
         self._bars = _Bars()
 
     def feed(self, text: str) -> str:

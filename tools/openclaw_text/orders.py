@@ -8,27 +8,24 @@ OpenClaw takes a line `MEDIA:<path or URL>` for an attachment to send, `[[reply_
 import re
 from typing import Literal
 
-from tools.openclaw_text.deeds import (
-    ACKNOWLEDGEMENT,
-    ATTACHMENT,
-    BLANKS,
-    NOTES,
-    REASONING_NAMES,
-    SILENCES,
-    SPACE,
-    TAGS,
-)
-from tools.openclaw_text.guard import CUT, CUT_LESS, NOTHING, WORD_JOINER, Openers, begun_opener, marked, opener
+from tools.openclaw_text.deeds import ACKNOWLEDGEMENT, ATTACHMENT, BLANKS, NOTES, SILENCES, SPACE, TAGS
+from tools.openclaw_text.guard import CUT, MAY_CUT, NOTHING, WORD_JOINER, Openers, begun_opener, marked, opener
 from tools.openclaw_text.patterns import LONGEST_WAIT
-from tools.openclaw_text.whole_answers import json_order
+from tools.openclaw_text.whole_answers import holds_json_order
 
 _TAGS = (opener(TAGS), begun_opener(TAGS))
 _ANY = (ATTACHMENT, *SILENCES, ACKNOWLEDGEMENT, *NOTES)
-_WORD = opener(_ANY, CUT_LESS)
-_BEGUN = begun_opener(_ANY, CUT_LESS)
+_WORD = re.compile(
+    rf"(?P<attachment>{opener((ATTACHMENT,)).pattern})|(?P<silence>{opener(SILENCES).pattern})"
+    rf"|(?P<acknowledgement>{opener((ACKNOWLEDGEMENT,)).pattern})|(?P<note>{opener(NOTES).pattern})",
+    re.IGNORECASE,
+)
+_BEGUN = begun_opener(_ANY)
 # Where one of them may begin: at the beginning of a word, but for what OpenClaw looks for at the very end.
 _INITIALS = "".join(sorted({str(word[0])[0] for word in _ANY}))
 _INITIAL = re.compile(rf"(?<![^\W_])(?=[{_INITIALS}{_INITIALS.upper()}])|(?={ACKNOWLEDGEMENT[0].upper()})")
+_OPENING_TAG = frozenset({CUT, MAY_CUT})
+_JSON_ENDS = frozenset({"}", '"'})
 _LETTER = re.compile(r"[^\W_]")
 _REST = f"{{0,{LONGEST_WAIT}}}+"
 # What may stand behind a word that is the last of its line. To OpenClaw, no letter beyond ASCII is one.
@@ -46,98 +43,21 @@ class OrderGuard:
     """
 
     def __init__(self) -> None:
-        self._json = _TagsInJson()
         self._tags = Openers(_TAGS, r"(?=\[)")
         self._words = _Words()
 
     def feed(self, text: str) -> str:
         """Take the next piece of text and return what is safe to show by now."""
-        return self._words.feed(self._tags.feed(self._json.feed(text)))
+        return self._words.feed(self._tags.feed(text))
 
     def close(self) -> str:
         """End the stream and return what was still held back."""
-        return self._words.close(self._tags.feed(self._json.close()) + self._tags.close())
+        return self._words.close(self._tags.close())
 
     def end_block(self) -> str:
         """Return what was held back. What comes is another block of the same answer, which OpenClaw reads by itself."""
-        told = self._tags.feed(self._json.close())
         held = self._tags.end_block()
-        return self._words.end_block(told + (held + WORD_JOINER if held else ""))
-
-
-class _TagsInJson:
-    """Puts a `WORD_JOINER` into each tag of reasoning in an answer that is JSON to all appearances.
-
-    OpenClaw takes such tags out first, so that `{"na<think></think>me": "message", ...}` orders something. Where a
-    text only quotes them, it does no harm that they stay.
-    """
-
-    def __init__(self) -> None:
-        self._state: Literal["lead", "reasoning", "json", "text"] = "lead"
-        self._held = ""
-
-    def feed(self, text: str) -> str:
-        """Take the next piece of text and return what is safe to show by now."""
-        return self._read(text, last=False)
-
-    def close(self) -> str:
-        """Return what was held back; another block may come."""
-        shown = self._read("", last=True)
-        self._state = "lead"
-        return shown
-
-    def _read(self, text: str, *, last: bool) -> str:
-        if self._state == "text":
-            return text
-        text, self._held = self._held + text, ""
-        shown: list[str] = []
-        done = 0
-        while (found := self._next(text, done)) is not None:
-            if not last and _BEGUN_TAG.match(text, found):
-                self._held = text[found:]
-                break
-            end, joiner = self._pass(text, found)
-            shown += (text[done:end], joiner)
-            done = end
-        shown.append(text[done : len(text) - len(self._held)])
-        return "".join(shown)
-
-    def _next(self, text: str, start: int) -> int | None:
-        """Return where the next character stands that decides anything."""
-        if self._state == "text":
-            return None
-        if self._state == "lead":
-            found = _NO_BLANK.search(text, start)
-            return found.start() if found else None
-        place = text.find("<", start)
-        return place if place >= 0 else None
-
-    def _pass(self, text: str, place: int) -> tuple[int, str]:
-        """Take the character that stands there; return what is behind it, and what goes in between."""
-        tag = _TAG.match(text, place)
-        if self._state == "json":
-            return place + 1, WORD_JOINER if tag else ""
-        if self._state == "reasoning":
-            if tag and "/" in tag[0]:
-                self._state = "lead"
-                end = text.find(">", place)
-                return (end + 1 if end >= 0 else len(text)), ""
-            return place + 1, ""
-        if text[place] in '{"':
-            self._state = "json"
-        elif tag:
-            self._state = "reasoning"
-        else:
-            self._state = "text"
-        return place + 1, ""
-
-
-_NAMES = [before + name for before in ("antml:", "mm:", "") for name in REASONING_NAMES]
-_NO_BLANK = re.compile(f"[^{BLANKS}]")
-_INSIDE = rf"<[{BLANKS}/]{{0,{LONGEST_WAIT}}}+"
-_TAG = re.compile(rf"{_INSIDE}(?:{'|'.join(_NAMES)}|[{BLANKS}/])", re.IGNORECASE)
-_STARTS = sorted({name[:length] for name in _NAMES for length in range(len(name))}, key=len, reverse=True)
-_BEGUN_TAG = re.compile(rf"{_INSIDE}(?:{'|'.join(_STARTS)})\Z", re.IGNORECASE)
+        return self._words.end_block(held + WORD_JOINER if held else "")
 
 
 class _Words:
@@ -162,20 +82,21 @@ class _Words:
 
     def close(self, text: str) -> str:
         """Return the rest. What would be an order as a whole gets something behind it."""
-        return self._closed(text, ends_block=False)
+        return self._closed(text)
 
     def end_block(self, text: str) -> str:
         """Return the rest, and begin a line. A block may be an order, and so may all of them together."""
-        shown = self._closed(text, ends_block=True)
+        begun = self._held + text
+        shown = self._closed(text) + (WORD_JOINER if begun else "")
         self._block, self._before, self._first, self._silent, self._mark = [], "", True, True, ""
         return shown
 
-    def _closed(self, text: str, *, ends_block: bool) -> str:
-        shown = self._read(text, last=True, ends_block=ends_block)
+    def _closed(self, text: str) -> str:
+        shown = self._read(text, last=True)
         block, whole = "".join(self._block), "".join(self._told)
-        return shown + WORD_JOINER if json_order(block) or json_order(whole) else shown
+        return shown + WORD_JOINER if holds_json_order(block) or holds_json_order(whole) else shown
 
-    def _read(self, text: str, *, last: bool, ends_block: bool = False) -> str:
+    def _read(self, text: str, *, last: bool) -> str:
         text, self._held = self._before + self._held + text, ""
         read = marked(text)
         done = seen = len(self._before)
@@ -185,12 +106,22 @@ class _Words:
             if start < done:
                 continue
             found = _WORD.match(read, start)
-            if not found and not (_BEGUN.match(read, start) and (ends_block or not last)):
+            tag = read[start] in _OPENING_TAG
+            if not found and not tag and (last or not _BEGUN.match(read, start)):
                 continue
             self._pass(text, seen, start)
             seen = start
-            # What begins at the end of a block may go on in the next: OpenClaw reads them together as well.
-            verdict = self._verdict(text, found, last=last) if found else ("order" if last else "wait")
+            if tag and self._mark in _JSON_ENDS:
+                # OpenClaw may read no further than to here.
+                if read[start] == CUT:
+                    shown += (text[done:start], WORD_JOINER)
+                    done = start
+                    continue
+                verdict: _Verdict = "text" if last else "wait"
+            elif found:
+                verdict = self._verdict(text, found, last=last)
+            else:
+                verdict = "wait" if not last and _BEGUN.match(read, start) else "text"
             if verdict == "order":
                 shown += (text[done : start + 1], WORD_JOINER)
                 done = start + 1
@@ -219,22 +150,21 @@ class _Words:
         self._mark = text[start:end].rstrip(BLANKS)[-1:] or self._mark
 
     def _verdict(self, text: str, found: re.Match[str], *, last: bool) -> _Verdict:
-        word, start, end = found[0].replace(NOTHING, "").lower(), found.start(), found.end()
-        if word.endswith(CUT):
+        start, end = found.span()
+        if found[0].endswith(CUT):
             return "order"
-        if word == ATTACHMENT:
+        if found["attachment"]:
             return "order" if self._first else "text"
-        if word == ACKNOWLEDGEMENT:
+        if found["acknowledgement"]:
             # A space as an entity may stand before it.
             if self._mark == ";":
                 return "order"
             exact = found[0].replace(NOTHING, "") == ACKNOWLEDGEMENT.upper()
             return self._at_end(text, _BEHIND_ACKNOWLEDGEMENT.match(text, end), exact, last=last)
-        if word in SILENCES:
+        if found["silence"]:
             apart = bool(_BEFORE_SILENCE.match(text, start - 1)) if start else False
             return self._at_end(text, _BEHIND_SILENCE.match(text, end), apart, last=last)
-        begins = self._first and (self._silent or self._tagged)
-        return "order" if begins else "text"
+        return "order" if self._first and (self._silent or self._tagged) else "text"
 
     def _at_end(self, text: str, behind: re.Match[str] | None, counts: bool, *, last: bool) -> _Verdict:
         """Say whether a word is the first of its line, or the last and counts there."""

@@ -18,11 +18,13 @@ from tools.openclaw_text.deeds import (
     SPACE,
     TAGS,
 )
-from tools.openclaw_text.guard import CUT, NOTHING, marked, opener
+from tools.openclaw_text.guard import ANYWHERE, AT_BREAK, CUT, NOTHING, Openers, begun_opener, marked, opener
 
 Deed = Literal["call", "order"]
 
 _CALL = opener(EXECUTED)
+_BEGUN_CALL = begun_opener(EXECUTED)
+_REASONING = re.compile(f"{CUT}[^>]*>?|{NOTHING}+")
 _CALL_ANYWHERE = opener(EXECUTED[-1:])
 _TAG = opener(TAGS)
 _NOTE = opener(NOTES)
@@ -36,6 +38,7 @@ _SILENT = re.compile(
     re.IGNORECASE,
 )
 _ACKNOWLEDGED_AT_END = re.compile(rf"{ACKNOWLEDGEMENT.upper()}[^A-Za-z0-9_]{{0,4}}\Z")
+_WORD_START = re.compile(r"(?<![^\W_])(?=\w)")
 _CUT_WORD = opener((*SILENCES, ACKNOWLEDGEMENT, ATTACHMENT))
 _ESCAPED = re.compile(r"\\u([0-9A-Fa-f]{4})")
 
@@ -47,11 +50,11 @@ def deed(text: str) -> Deed | None:
     """
     read = marked(text)
     begin = len(text) - len(text.lstrip(BLANKS))
-    find_call = _CALL.search if CUT in read else _CALL.match
-    if find_call(read, begin) or _CALL_ANYWHERE.search(read):
+    if _CALL.match(read, begin) or _CALL_ANYWHERE.search(read) or (CUT in read and _holds_call(text)):
         return "call"
     tagged = CUT in read and _is_tagged_order(read)
-    if tagged or _TAG.search(read) or _NOTE.match(read, begin) or _ATTACHMENT.search(text) or _is_silent(text):
+    plain = read.replace(NOTHING, "")
+    if tagged or _TAG.search(read) or _NOTE.match(read, begin) or _ATTACHMENT.search(plain) or _is_silent(plain):
         return "order"
     return "order" if json_order(text) else None
 
@@ -61,16 +64,21 @@ def json_order(text: str) -> bool:
 
     `{"action": "NO_REPLY"}`, `"NO_REPLY"` and `{"name": "message", "arguments": {"action": "send", ...}}` are such.
     """
+    parts = _REASONING.split(marked(text))
+    return any(map(_is_json_order, {parts[0], parts[-1], "".join(parts), "".join(parts[::2])}))
+
+
+def holds_json_order(text: str) -> bool:
+    """The same, but JSON with reasoning inside counts: nobody knows what it is without."""
+    *before, last = _REASONING.split(marked(text))
+    inside = any(part.lstrip(BLANKS).startswith(("{", '"')) for part in before)
+    return inside or bool(before and _speaks_of_orders(_unescaped(last))) or json_order(text)
+
+
+def _is_json_order(text: str) -> bool:
     text = text.strip(BLANKS)
-    tagged = CUT in (read := marked(text)) or NOTHING in read
-    if not tagged and (text[:1] not in {"{", '"'} or text[-1:] not in {"}", '"'}):
+    if text[:1] not in {"{", '"'} or text[-1:] not in {"}", '"'} or not _speaks_of_orders(_unescaped(text)):
         return False
-    plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
-    if not _speaks_of_orders(plain):
-        return False
-    if tagged:
-        # Reasoning may stand before it, behind it and inside.
-        return "{" in text or '"' in text
     try:
         # Numbers do not matter, and Python would refuse long ones.
         said = json.loads(text, parse_int=len, parse_float=len, parse_constant=_no_constant)
@@ -79,6 +87,15 @@ def json_order(text: str) -> bool:
     except ValueError:
         return False
     return _is_silence(said) or _is_message(said)
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
+
+
+def _holds_call(text: str) -> bool:
+    guard = Openers((_CALL, _BEGUN_CALL), ANYWHERE, AT_BREAK)
+    return guard.feed(text) + guard.close() != text
 
 
 def _speaks_of_orders(plain: str) -> bool:
@@ -124,4 +141,4 @@ def _without_markup(text: str) -> str:
 
 def _is_tagged_order(read: str) -> bool:
     """Say whether an order may be there once the tags of reasoning are gone."""
-    return bool(_CUT_WORD.search(read))
+    return any(_CUT_WORD.match(read, start.end()) for start in _WORD_START.finditer(read))
