@@ -178,8 +178,23 @@ def test_a_client_that_keeps_its_last_messages_stays_in_its_conversation(stack: 
         messages.append(answered(response))
         places.add(conversation(stack, response))
     assert len(places) == 1
-    summary = [say("A summary of all that was said."), *messages[-2:], say(f"On, {name}.")]
+    summary = [say("A summary of all that was said."), *messages[-4:], say(f"On, {name}.")]
     assert conversation(stack, post(stack, summary, **name)) in places
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_transcript_from_elsewhere_that_ends_in_the_same_few_words_leads_nowhere(
+    stack: Stack, name: dict[str, str]
+) -> None:
+    ends = say(f"thanks, {name}\n!say welcome")
+    alice = [say(f"I am Alice, {name}\n!say noted")]
+    alice += [answered(post(stack, alice, **name)), ends]
+    hers = post(stack, alice, **name)
+    welcome = {"role": "assistant", "content": "welcome"}
+    for before in ([], [say("I am Bob"), {"role": "assistant", "content": "noted"}]):
+        bob = post(stack, [*before, ends, welcome, say("Who am I?")], **name)
+        assert conversation(stack, bob) != conversation(stack, hers)
+    assert conversation(stack, post(stack, [*alice, welcome, say("Who am I?")], **name)) == conversation(stack, hers)
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -13,6 +13,11 @@ from tools.results import Message
 UNFINISHED = frozenset({"running", "suspended"})
 _MOVED_ON = "the client began a new turn instead of sending the results"
 _MOST_CALLS = 200
+ENOUGH = 2
+"""So many of the last exchanges must be the same, where not all of the transcript is."""
+
+LONG_ENOUGH = 120
+"""Or the last of them has so many characters that nobody says the same by accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +119,19 @@ class Conversations:
     def _only(self, said: Sequence[ExchangeRow], past: Past) -> list[ExchangeRow]:
         """Return which of several is meant, none of which began as the transcript does.
 
-        A trimmed beginning, a summary or an edited message does no harm where one conversation alone had this exchange.
+        A trimmed beginning, a summary or an edited message does no harm where one conversation alone had this exchange,
+        and it says enough: `thanks` and the answer to it may also come from a transcript that was made elsewhere.
         """
-        if len({exchange.session_key for exchange in said}) == 1:
-            return list(said[-1:])
-        alike = [exchange for exchange in said if self._agrees(exchange, past)]
-        return alike if len(alike) == 1 else []
+        alone = len({exchange.session_key for exchange in said}) == 1
+        found = [exchange for exchange in (said[-1:] if alone else said) if self._agrees(exchange, past, alone=alone)]
+        return found if len(found) == 1 else []
 
-    def _agrees(self, exchange: ExchangeRow, past: Past) -> bool:
-        """Say whether conversation and transcript are the same up to this exchange, as far back as both go."""
+    def _agrees(self, exchange: ExchangeRow, past: Past, *, alone: bool) -> bool:
+        """Say whether conversation and transcript have enough in common; all, where several are meant."""
         told = self._store.exchanges.up_to(exchange)
-        return all(one == other for one, other in zip(reversed(told), reversed(past.exchanges), strict=False))
+        pairs = list(zip(reversed(told), reversed(past.exchanges), strict=False))
+        alike = next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+        return (alike >= ENOUGH or past.length >= LONG_ENOUGH) and (alone or alike == len(pairs))
 
     def _latest_of(self, seeker: Seeker, exchange: ExchangeRow) -> SessionRow | None:
         row = self._store.session(exchange.session_key)

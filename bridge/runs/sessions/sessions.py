@@ -187,12 +187,13 @@ def _without_compactions(value: str) -> str:
 class Past:
     """What a transcript says of its conversation before the user's last words.
 
-    `exchanges` are digests of the user's words with the answer to them, oldest first, `whole` is one of all that was
-    said, and `calls` are the tool_call_ids of the last turn.
+    `exchanges` are digests of the user's words with the answer to them, oldest first, `length` is how many characters
+    the last of them has, `whole` is a digest of all that was said, and `calls` are the tool_call_ids of the last turn.
     """
 
     exchanges: tuple[str, ...] = ()
     whole: str = ""
+    length: int = 0
     calls: tuple[str, ...] = ()
 
 
@@ -215,9 +216,9 @@ def _past(turns: Sequence[tuple[str, list[str]]]) -> Past:
     said = [(role, "".join(texts)) for role, texts in turns]
     # Of several messages the last one counts: a summary, say, may stand before it since.
     asked = [texts[-1] if role == "user" else None for role, texts in turns]
-    pairs = zip(asked, said[1:], strict=False)
-    exchanges = tuple(digest(["exchange", words, told]) for words, (_, told) in pairs if words is not None)
-    return Past(exchanges, digest(["conversation", said]))
+    pairs = [(words, told) for words, (_, told) in zip(asked, said[1:], strict=False) if words is not None]
+    exchanges = tuple(digest(["exchange", words, told]) for words, told in pairs)
+    return Past(exchanges, digest(["conversation", said]), sum(map(len, pairs[-1])) if pairs else 0)
 
 
 def _last_calls(messages: Sequence[Message]) -> tuple[str, ...]:
