@@ -31,6 +31,7 @@ from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs import request_id
 from bridge.runs.answers.usage import estimate
 from bridge.runs.answers.view import AnswerView, form_of, view_of
+from bridge.runs.breath import Breath
 from bridge.runs.dify_slots import DifyStreams
 from bridge.runs.images import files_of
 from bridge.runs.live import LiveRun
@@ -272,7 +273,9 @@ class Runs:
         return False
 
     def _hear(self, run: RunRow, live: LiveRun, session: SessionRow | None, stream: Iterable[events.Event]) -> None:
+        breath = Breath()
         for event in stream:
+            breath.take()
             if self._superseded(run, live):
                 if isinstance(event, events.WorkflowStarted):
                     # Whoever ended the attempt did not know its task yet.

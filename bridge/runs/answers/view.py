@@ -23,11 +23,13 @@ class AnswerView:
         self._reasoning_apart = reasoning_apart
         self._tags = ThinkTags()
         self._node = ""
+        # To end a block looks at all of it, and reasoning may come in thousands of pieces.
+        self._block = False
 
     def feed(self, text: str, node_id: str = "") -> list[Text | Reasoning]:
         """Take a piece that this node wrote, and return what is shown of it by now."""
         if not self._reasoning_apart:
-            return _texts(self._guard.feed(text))
+            return self._text(text)
         before: list[Text | Reasoning] = []
         if node_id != self._node:
             # Each node's reasoning stands before its own text.
@@ -37,6 +39,9 @@ class AnswerView:
 
     def reasoning(self, text: str) -> list[Text | Reasoning]:
         """Take a piece of reasoning that came apart from the text, and return what is shown by now."""
+        if not self._block:
+            return [Reasoning(text)]
+        self._block = False
         return [*_texts(self._guard.end_block()), Reasoning(text)]
 
     def close(self) -> list[Text | Reasoning]:
@@ -51,7 +56,11 @@ class AnswerView:
 
     def _show(self, reasoning: str, text: str) -> list[Text | Reasoning]:
         told = self.reasoning(reasoning) if reasoning else []
-        return [*told, *_texts(self._guard.feed(text))]
+        return [*told, *self._text(text)]
+
+    def _text(self, text: str) -> list[Text | Reasoning]:
+        self._block = self._block or bool(text)
+        return _texts(self._guard.feed(text))
 
 
 def _guard_of(guarded: Guarded, form: Form) -> Guard:
