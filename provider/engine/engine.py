@@ -306,9 +306,16 @@ class Engine:
         limit = self._settings.max_tool_call_rounds
         self._final = self._note is not None or self._rounds >= limit
         if not self._final:
-            return Prompt(self._messages, self._offered, self._choice, self._parallel, known=self._offered)
+            offered, data = self._offered, self._wants_data
+            return Prompt(self._messages, offered, self._choice, self._parallel, known=offered, data=data)
         note = self._note or LIMIT_NOTE.format(limit=limit)
-        return Prompt([*self._messages, {"role": "user", "content": note}], known=self._offered)
+        asked = [*self._messages, {"role": "user", "content": note}]
+        return Prompt(asked, known=self._offered, data=self._wants_data)
+
+    @property
+    def _wants_data(self) -> bool:
+        form = self._request.get("response_format")
+        return isinstance(form, dict) and form.get("type") in {"json_object", "json_schema"}
 
     def _upstream_call(self) -> CallUpstream:
         body = self._request | self._mode.encode(self._response.prompt)

@@ -44,7 +44,8 @@ class Automatic:
         mode = self._mode(prompt)
         if mode is self._text:
             return mode.decoder(prompt)
-        return PromotingDecoder(prompt.known) if self._promote and prompt.known else StructuredDecoder()
+        promotes = self._promote and prompt.known and not prompt.data
+        return PromotingDecoder(prompt.known) if promotes else StructuredDecoder()
 
     def instead(self, prompt: Prompt, failed: UpstreamFailed) -> Mode | None:
         """Return the text mode where the upstream refused the tools."""

@@ -16,7 +16,7 @@ class Prompt:
     """What the model is to see: a transcript in OpenAI's form, and the tools on offer.
 
     `known` are the tools by whose names a call in the text is recognised: those on offer, or once there are none any
-    more those that were.
+    more those that were. `data` says that the answer is to be JSON, which is no call whatever it looks like.
     """
 
     messages: Sequence[Message]
@@ -24,6 +24,7 @@ class Prompt:
     choice: ToolChoice = "auto"
     parallel: bool | None = None
     known: Sequence[ToolDefinition] = ()
+    data: bool = False
 
 
 @dataclass(frozen=True, slots=True)

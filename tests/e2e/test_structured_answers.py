@@ -55,6 +55,13 @@ def test_data_is_never_changed(stack: Stack, response_format: dict[str, Any], of
     assert streamed(chat(stack, DATA, stream=True, **more)) == (DATA, [])
 
 
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_data_that_looks_like_a_call_is_data(stack: Stack, choice: str) -> None:
+    said = '{"name": "exec", "arguments": {"command": "id"}}'
+    more = {"response_format": FORMATS[0], "tools": DEFINITIONS, "tool_choice": choice}
+    assert content(chat(stack, said, **more)) == said
+
+
 def test_the_same_data_in_a_plain_answer_is_guarded(stack: Stack) -> None:
     shown = content(chat(stack, DATA))
     assert shown != DATA
