@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.commands.doctor import openclaw_hop as json5
+from bridge.commands.doctor.openclaw_hop import read_json5
 from demo.service import Service
 from demo.stack import Stack, free_port
 
@@ -88,7 +88,7 @@ def test_from_an_empty_home_folder_to_the_first_answer(
         assert (workspace / "first.txt").read_text() == "first"
     finally:
         bridge.stop()
-    assert json5.read(entry)
+    assert read_json5(entry)
     with capsys.disabled():
         sys.stdout.write(f"\nThe newcomer's seconds: {seconds}\n")
 
