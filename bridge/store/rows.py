@@ -42,6 +42,7 @@ class RunRow:
     the attempt.
 
     `request_key` is a digest of the whole request that began it, `idempotency` one of that and its Idempotency-Key.
+    `version` rises with each change of the run and of all that belongs to it.
     """
 
     id: str
@@ -65,6 +66,7 @@ class RunRow:
     began_at: float | None = None
     request_key: str | None = None
     idempotency: str | None = None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ runs = Table(
     Column("began_at", Float, nullable=True, doc="when its attempt began; null: a version before 0.2 wrote it"),
     Column("request_key", String(64), nullable=True, doc="digest of the whole request that began it"),
     Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
+    Column("version", Integer, nullable=False, server_default="0", doc="rises with each change of the run"),
     Index("runs_by_user", "dify_user", "state"),
     Index("runs_by_turn", "turn_key"),
     Index("runs_by_conversation", "conversation_id"),

@@ -1,21 +1,20 @@
 """Every statement of the bridge, each with a sentence above it."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.audit import note_call, note_ticket
 from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
+from bridge.store.held import HeldRuns
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import (
@@ -30,21 +29,30 @@ from bridge.store.rows import (
     TicketRow,
     UnclaimedCall,
 )
+from bridge.store.run_state import CallMoved, Change, Overtaken, RunState, load, version_of
+from bridge.store.statements import Statement, inserting, values_of
 from bridge.store.upgrade import add_missing_columns, add_missing_indexes, one_at_a_time
-from tools.ticket_states import CallEvent, CallState, TicketEvent, TicketState
+from tools.ticket_states import CallState
 
+__all__ = ["CallMoved", "Overtaken", "Store"]
 
-class Overtaken(Exception):
-    """Another process moved the call first; what it is now has to be read again."""
+TRIES = 20
+"""How often a decision is made again because somebody else changed its run meanwhile."""
 
 
 class Store:
-    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9."""
+    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9.
+
+    What is read of a run that this process holds comes from memory. Where bridges share the store, its version is
+    asked for each time.
+    """
 
     def __init__(self, url: str) -> None:
         self._engine = engine_of(url)
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
+        self._is_shared = self._lock is None
+        self._held = HeldRuns()
         with one_at_a_time(self._engine):
             t.metadata.create_all(self._engine)
             add_missing_columns(self._engine)
@@ -106,25 +114,128 @@ class Store:
         """Remember which Dify user an EndUser UUID stands for."""
         self._upsert(t.end_users, "uuid", {"uuid": uuid, "dify_user": dify_user})
 
-    # Runs
+    # Runs, as they are held and changed
 
-    def insert_run(self, run: RunRow) -> None:
-        """Write a new run."""
+    def hold(self, run_id: str) -> None:
+        """Keep a run in memory from now on: this process drives it."""
+        if self._held.get(run_id) is None and (state := self._load(run_id)):
+            self._held.put(state)
+
+    def release(self, run_id: str) -> None:
+        """Keep a run in memory no longer."""
+        self._held.drop(run_id)
+
+    def state(self, run_id: str) -> RunState | None:
+        """Return a run with all that belongs to it."""
+        return self._of_memory(self._held.get(run_id)) or self._load(run_id)
+
+    def decide[T](self, run_id: str, decision: Callable[[Change], T]) -> T | None:
+        """Make a decision about a run and write what it changes; None where there is no such run.
+
+        Where somebody else changed the run meanwhile, the decision is made again. What it raises is raised. It may
+        commit the change itself, before it tells anybody of it.
+        """
+        for _ in range(TRIES):
+            state = self.state(run_id)
+            if state is None:
+                return None
+            change = Change(state)
+            try:
+                result = decision(change)
+                if change and not change.is_written:
+                    self.commit(change)
+            except CallMoved:
+                raise
+            except Overtaken:
+                self._reload(run_id)
+            else:
+                return result
+        raise Overtaken(f"run {run_id} is changed by somebody else all the time")
+
+    def commit(self, change: Change) -> None:
+        """Write a change. Raises Overtaken where the run is not as it was read."""
         with self.transaction() as connection:
-            connection.execute(insert(t.runs).values(**{name: getattr(run, name) for name in RunRow.__slots__}))
+            change.write(connection)
+        change.is_written = True
+        self._held.renew(change.state)
+
+    def _load(self, run_id: str) -> RunState | None:
+        with self.transaction() as connection:
+            return load(connection, run_id)
+
+    def _reload(self, run_id: str) -> RunState | None:
+        """Read a run that is held anew."""
+        state = self._load(run_id)
+        if state is None:
+            self._held.drop(run_id)
+        elif self._held.get(run_id):
+            self._held.put(state)
+        return state
+
+    def _of_memory(self, state: RunState | None) -> RunState | None:
+        """Return a run that is held as it is now: another bridge may have changed it."""
+        if state is None or not self._is_shared:
+            return state
+        with self.transaction() as connection:
+            version = version_of(connection, state.run.id)
+        return state if version == state.run.version else self._reload(state.run.id)
+
+    def insert_run(self, run: RunRow, *also: Statement) -> None:
+        """Write a new run, and what belongs in the same transaction; this process holds it."""
+        with self.transaction() as connection:
+            for statement in (inserting(t.runs, values_of(run)), *also):
+                connection.execute(*statement)
+        self._held.put(RunState(run))
+
+    def update_run(self, run_id: str, **values: Any) -> None:
+        """Change some columns of a run."""
+        self.decide(run_id, lambda change: change.run(**values))
+
+    def raise_attempt(self, run: RunRow, **values: Any) -> bool:
+        """Begin the next attempt of a run; say no where somebody else has begun it, or cancelled it, since."""
+
+        def decision(change: Change) -> bool:
+            now = change.state.run
+            if now.attempt != run.attempt or now.state == "cancelled":
+                return False
+            change.run(attempt=run.attempt + 1, began_at=clock.now(), **values)
+            return True
+
+        return self.decide(run.id, decision) or False
+
+    def suspend_for(self, ticket_id: str) -> bool:
+        """Suspend the run of a ticket that is still open; say no where its results, or its end, came first."""
+
+        def decision(change: Change) -> bool:
+            if change.state.tickets[ticket_id].state != "open" or change.state.run.state not in _UNFINISHED:
+                return False
+            change.run(state="suspended")
+            return True
+
+        return self.decide(self._run_of_ticket(ticket_id), decision) or False
+
+    def end_run(self, run_id: str, state: str, error: str | None = None) -> bool:
+        """Bring an unfinished run to its end and say whether it was still unfinished."""
+        return self.decide(run_id, lambda change: change.end(state, error)) or False
+
+    # Runs
 
     def run(self, run_id: str) -> RunRow | None:
         """Find the run with this id."""
-        return self._one_run(t.runs.c.id == run_id)
+        held = self._of_memory(self._held.get(run_id))
+        return held.run if held else self._one_run(t.runs.c.id == run_id)
+
+    def active_run_of_user(self, dify_user: str) -> RunRow | None:
+        """Find the run that this Dify user is being driven for."""
+        for state in self._held.of_user(dify_user):
+            if (now := self._of_memory(state)) and now.run.state == "running":
+                return now.run
+        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
 
     def run_ids(self) -> list[str]:
         """List all runs, oldest first."""
         with self.transaction() as connection:
             return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
-
-    def active_run_of_user(self, dify_user: str) -> RunRow | None:
-        """Find the run that this Dify user is being driven for."""
-        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
 
     def unfinished_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user is being driven for, or will be when its results arrive."""
@@ -162,39 +273,6 @@ class Store:
         """List the unfinished runs whose time is up."""
         return self._runs(t.runs.c.state.in_(("running", "suspended")), t.runs.c.expires_at < now)
 
-    def update_run(self, run_id: str, **values: Any) -> None:
-        """Change some columns of a run."""
-        with self.transaction() as connection:
-            connection.execute(update(t.runs).where(t.runs.c.id == run_id).values(updated_at=clock.now(), **values))
-
-    def raise_attempt(self, run: RunRow, **values: Any) -> bool:
-        """Begin the next attempt of a run; say no where somebody else has begun it, or cancelled it, since."""
-        with self.transaction() as connection:
-            now = clock.now()
-            changed = connection.execute(
-                update(t.runs)
-                .where(t.runs.c.id == run.id, t.runs.c.attempt == run.attempt, t.runs.c.state != "cancelled")
-                .values(attempt=run.attempt + 1, began_at=now, updated_at=now, **values)
-            )
-            return changed.rowcount == 1
-
-    def suspend_for(self, ticket_id: str) -> bool:
-        """Suspend the run of a ticket that is still open; say no where its results, or its end, came first.
-
-        Results and a suspension are both written under the ticket's row, so that one of them comes first.
-        """
-        with self.transaction() as connection:
-            self._hold(connection, ticket_id)
-            ticket = self._ticket(connection, ticket_id)
-            if ticket is None or ticket.state != "open":
-                return False
-            changed = connection.execute(
-                update(t.runs)
-                .where(t.runs.c.id == ticket.run_id, t.runs.c.state.in_(("running", "suspended")))
-                .values(state="suspended", updated_at=clock.now())
-            )
-            return changed.rowcount == 1
-
     def settled_runs(self, before: float) -> list[RunRow]:
         """List the suspended runs of clients that have all their results since a time, and that nobody has resumed."""
         tickets = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
@@ -225,16 +303,6 @@ class Store:
             found = connection.execute(select(t.markers.c.digest).where(t.markers.c.run_id == run_id).limit(1))
             return found.first() is not None
 
-    def end_run(self, run_id: str, state: str, error: str | None = None) -> bool:
-        """Bring an unfinished run to its end and say whether it was still unfinished."""
-        with self.transaction() as connection:
-            changed = connection.execute(
-                update(t.runs)
-                .where(t.runs.c.id == run_id, t.runs.c.state.in_(("running", "suspended")))
-                .values(state=state, error=error, updated_at=clock.now())
-            )
-            return changed.rowcount == 1
-
     def past_queries(self, conversation_id: str, before: str) -> list[str]:
         """List the digests of the queries that this Dify conversation has had, the run `before` aside."""
         if not conversation_id:
@@ -251,80 +319,59 @@ class Store:
 
     def save_segment(self, segment: SegmentRow) -> None:
         """Write what a response told its client, before the client is told that it is complete."""
-        values = {name: getattr(segment, name) for name in SegmentRow.__slots__}
-        with self.transaction() as connection:
-            connection.execute(
-                delete(t.segments).where(t.segments.c.run_id == segment.run_id, t.segments.c.number == segment.number)
-            )
-            connection.execute(insert(t.segments).values(created_at=clock.now(), **values))
-            if segment.ticket_id:
-                connection.execute(
-                    update(t.tickets).where(t.tickets.c.id == segment.ticket_id).values(segment=segment.number)
-                )
+        self.decide(segment.run_id, lambda change: change.add_segment(segment))
 
     def segments(self, run_id: str) -> list[SegmentRow]:
         """List what the run has told its client so far, in order."""
+        if held := self._of_memory(self._held.get(run_id)):
+            return [held.segments[number] for number in sorted(held.segments)]
         with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.segments, SegmentRow).where(t.segments.c.run_id == run_id).order_by(t.segments.c.number)
             )
-            return [SegmentRow(**row._mapping) for row in rows]
+            return [SegmentRow(*row) for row in rows]
 
     # Invocations
 
     def attach_invocation(self, invocation_id: str, run_id: str, attempt: int, fingerprint: str) -> InvocationRow:
         """Write an invocation; it takes over the rounds and the answer of an earlier try of the same node.
 
-        An earlier try is one with the same fingerprint that belongs to a former attempt, or that failed in this one
-        (Dify retried the node).
+        Raises Overtaken where the run has begun another attempt since.
         """
-        with self.transaction() as connection:
-            known = self._invocation(connection, t.invocations.c.id == invocation_id)
-            if known:
-                return known
-            former = self._succeeded(connection, invocation_id, run_id, attempt, fingerprint)
-            row = InvocationRow(
-                id=invocation_id,
-                run_id=run_id,
-                attempt=attempt,
-                fingerprint=fingerprint,
-                successor=None,
-                state="answered" if former and former.answer else "running",
-                answer=former.answer if former else None,
-                error=None,
-            )
-            values = {name: getattr(row, name) for name in InvocationRow.__slots__}
-            connection.execute(insert(t.invocations).values(created_at=clock.now(), **values))
-            if former:
-                connection.execute(
-                    update(t.tickets).where(t.tickets.c.invocation_id == former.id).values(invocation_id=invocation_id)
-                )
-            return row
 
-    def _succeeded(
-        self, connection: Connection, invocation_id: str, run_id: str, attempt: int, fingerprint: str
-    ) -> InvocationRow | None:
-        """Take the place of the oldest earlier try that has no successor yet. Of two who try, one gets it."""
-        while former := self._invocation(
-            connection,
-            t.invocations.c.run_id == run_id,
-            t.invocations.c.fingerprint == fingerprint,
-            t.invocations.c.successor.is_(None),
-            (t.invocations.c.attempt < attempt) | (t.invocations.c.state == "failed"),
-        ):
-            taken = connection.execute(
-                update(t.invocations)
-                .where(t.invocations.c.id == former.id, t.invocations.c.successor.is_(None))
-                .values(successor=invocation_id)
-            )
-            if taken.rowcount:
-                return former
-        return None
+        def decision(change: Change) -> InvocationRow:
+            known = change.state.invocations.get(invocation_id)
+            if known is None and change.state.run.attempt != attempt:
+                raise Overtaken(f"attempt {attempt} of run {run_id} is over")
+            return known or change.attach(invocation_id, fingerprint)
+
+        row = self.decide(run_id, decision)
+        assert row is not None  # noqa: S101 - its run is there
+        return row
 
     def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Find the invocation with this id."""
+        if held := self._of_memory(self._held.of_invocation(invocation_id)):
+            return held.invocations.get(invocation_id)
         with self.transaction() as connection:
-            return self._invocation(connection, t.invocations.c.id == invocation_id)
+            row = connection.execute(_INVOCATION, {"at": invocation_id}).first()
+            return InvocationRow(*row) if row else None
+
+    def untaken_invocations(self, run_id: str, before_attempt: int) -> int:
+        """Count the invocations of former attempts that opened a ticket and that no later try took over."""
+        state = self.state(run_id)
+        former = [row for row in state.invocations.values() if row.attempt < before_attempt] if state else []
+        return sum(row.successor is None and bool(state and state.tickets_of(row.id)) for row in former)
+
+    def has_invocations(self, run_id: str) -> bool:
+        """Say whether any node of the run has attached."""
+        state = self.state(run_id)
+        return bool(state and state.invocations)
+
+    def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
+        """Write how an invocation ended."""
+        if row := self.invocation(invocation_id):
+            self.decide(row.run_id, lambda change: change.end_invocation(invocation_id, state, answer, error))
 
     def fruitful_attempt(self, run_id: str) -> int:
         """Find the last attempt of a run in which a ticket was opened; 0 where none was."""
@@ -337,122 +384,103 @@ class Store:
             ).scalar_one()
             return found or 0
 
-    def untaken_invocations(self, run_id: str, before_attempt: int) -> int:
-        """Count the invocations of former attempts that opened a ticket and that no later try took over."""
-        with self.transaction() as connection:
-            return connection.execute(
-                select(func.count(func.distinct(t.invocations.c.id)))
-                .join(t.tickets, t.tickets.c.invocation_id == t.invocations.c.id)
-                .where(
-                    t.invocations.c.run_id == run_id,
-                    t.invocations.c.attempt < before_attempt,
-                    t.invocations.c.successor.is_(None),
-                )
-            ).scalar_one()
-
-    def has_invocations(self, run_id: str) -> bool:
-        """Say whether any node of the run has attached."""
-        with self.transaction() as connection:
-            return (
-                connection.execute(select(t.invocations.c.id).where(t.invocations.c.run_id == run_id).limit(1)).first()
-                is not None
-            )
-
-    def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
-        """Write how an invocation ended."""
-        with self.transaction() as connection:
-            connection.execute(
-                update(t.invocations)
-                .where(t.invocations.c.id == invocation_id)
-                .values(state=state, answer=answer, error=error)
-            )
-
     # Tickets
 
     def open_ticket(self, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
         """Write a ticket and its calls, and the first moves of these; one that is there already stays as it is."""
-        with self.transaction() as connection:
-            known = self._ticket(connection, ticket.id)
-            if known:
-                return known
-            values = {name: getattr(ticket, name) for name in TicketRow.__slots__ if name != "calls"}
-            connection.execute(insert(t.tickets).values(updated_at=ticket.created_at, **values))
-            rows = [{name: getattr(call, name) for name in CallRow.__slots__} for call in ticket.calls]
-            connection.execute(insert(t.calls), [row | {"position": number} for number, row in enumerate(rows)])
-            note_ticket(connection, ticket, "plugin", "open", TicketState.OPEN, "")
-            return self._moved(connection, ticket, moves)
-
-    def ticket(self, ticket_id: str) -> TicketRow | None:
-        """Find a ticket with its calls."""
-        with self.transaction() as connection:
-            return self._ticket(connection, ticket_id)
-
-    def tickets_of_calls(self, call_ids: Sequence[str]) -> list[TicketRow]:
-        """List the tickets of clients' runs that these tool_call_ids belong to, oldest first.
-
-        Executors' calls are none of a client's business: it neither reads nor answers them.
-        """
-        with self.transaction() as connection:
-            ids = connection.execute(
-                select(t.calls.c.ticket_id)
-                .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
-                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-                .where(t.calls.c.id.in_(call_ids), t.runs.c.direction == "endpoint")
-                .distinct()
-            )
-            found = [self._ticket(connection, row.ticket_id) for row in ids]
-        return sorted((ticket for ticket in found if ticket), key=lambda ticket: ticket.created_at)
-
-    def tickets_of_run(self, run_id: str, *states: str) -> list[TicketRow]:
-        """List the run's tickets, oldest first; all of them, or those in one of `states`."""
-        return self._tickets(t.tickets.c.run_id == run_id, *([t.tickets.c.state.in_(states)] if states else []))
-
-    def tickets_of_invocation(self, invocation_id: str) -> list[TicketRow]:
-        """List the invocation's tickets, oldest first."""
-        return self._tickets(t.tickets.c.invocation_id == invocation_id)
-
-    def count_calls(self, run_id: str) -> int:
-        """Count the calls that the run has made so far."""
-        with self.transaction() as connection:
-            return connection.execute(
-                select(func.count()).select_from(t.calls).join(t.tickets).where(t.tickets.c.run_id == run_id)
-            ).scalar_one()
-
-    def expired_tickets(self, now: float) -> list[TicketRow]:
-        """List the open tickets whose time is up."""
-        return self._tickets(t.tickets.c.state == "open", t.tickets.c.expires_at < now)
+        opened = self.decide(
+            ticket.run_id, lambda change: change.state.tickets.get(ticket.id) or change.open_ticket(ticket, moves)
+        )
+        assert opened is not None  # noqa: S101 - its run is there
+        return opened
 
     def move_calls(self, ticket_id: str, moves: Sequence[Move], reply: str | None = None) -> TicketRow:
         """Move calls of a ticket; it resolves when none of them waits any more. All of the moves happen, or none.
 
         Raises Overtaken where a call is no longer in the state that it is moved from.
         """
-        with self.transaction() as connection:
-            self._hold(connection, ticket_id)
-            ticket = self._ticket(connection, ticket_id)
-            assert ticket is not None  # noqa: S101 - the caller holds it
-            if reply is not None:
-                connection.execute(update(t.tickets).where(t.tickets.c.id == ticket_id).values(reply=reply))
-            return self._moved(connection, ticket, moves)
+        changed = self.decide(self._run_of_ticket(ticket_id), lambda change: change.move_calls(ticket_id, moves, reply))
+        assert changed is not None  # noqa: S101 - its run is there
+        return changed
 
     def close_ticket(self, ticket_id: str, state: str, reason: str, actor: str = "bridge") -> bool:
         """Bring an open ticket to an end without results, its calls with it, and say whether it was open."""
-        ends = {
-            TicketState.EXPIRED: (TicketEvent.EXPIRE, CallEvent.EXPIRE),
-            TicketState.CANCELLED: (TicketEvent.CANCEL, CallEvent.CANCEL),
-        }
-        ticket_event, call_event = ends[TicketState(state)]
+        closed = self.decide(
+            self._run_of_ticket(ticket_id), lambda change: change.close_ticket(ticket_id, state, reason, actor)
+        )
+        return closed or False
+
+    def _run_of_ticket(self, ticket_id: str) -> str:
+        """Return the run's id, empty where there is no such ticket."""
+        if held := self._held.of_ticket(ticket_id):
+            return held.run.id
         with self.transaction() as connection:
-            self._hold(connection, ticket_id)
-            ticket = self._ticket(connection, ticket_id)
-            if ticket is None or not self._end_ticket(connection, ticket_id, state, reason):
-                return False
-            for call in ticket.calls:
-                if call.pending:
-                    move = Move(call.id, call_event, call.state, state, actor)
-                    self._move(connection, ticket, move)
-            note_ticket(connection, ticket, actor, ticket_event, state, "")
-            return True
+            return connection.execute(_RUN_OF_TICKET, {"at": ticket_id}).scalar_one_or_none() or ""
+
+    def ticket(self, ticket_id: str) -> TicketRow | None:
+        """Find a ticket with its calls."""
+        if held := self._of_memory(self._held.of_ticket(ticket_id)):
+            return held.tickets.get(ticket_id)
+        return next(iter(self._tickets(t.tickets.c.id == ticket_id)), None)
+
+    def tickets_of_calls(self, call_ids: Sequence[str]) -> list[TicketRow]:
+        """List the tickets of clients' runs that these tool_call_ids belong to, oldest first.
+
+        Executors' calls are none of a client's business: it neither reads nor answers them.
+        """
+        if not call_ids:
+            return []
+        found: dict[str, TicketRow] = {}
+        unknown = [call_id for call_id in call_ids if self._held.of_call(call_id) is None]
+        for call_id in set(call_ids).difference(unknown):
+            state = self._of_memory(self._held.of_call(call_id))
+            if state and state.run.direction == "endpoint":
+                ticket = next(each for each in state.tickets.values() if any(call.id == call_id for call in each.calls))
+                found[ticket.id] = ticket
+        if unknown:
+            ids = (
+                select(t.calls.c.ticket_id)
+                .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
+                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
+                .where(t.calls.c.id.in_(unknown), t.runs.c.direction == "endpoint")
+            )
+            found |= {ticket.id: ticket for ticket in self._tickets(t.tickets.c.id.in_(ids))}
+        return sorted(found.values(), key=lambda ticket: ticket.created_at)
+
+    def tickets_of_run(self, run_id: str, *states: str) -> list[TicketRow]:
+        """List the run's tickets, oldest first; all of them, or those in one of `states`."""
+        if held := self._of_memory(self._held.get(run_id)):
+            return held.tickets_in(*states)
+        return self._tickets(t.tickets.c.run_id == run_id, *([t.tickets.c.state.in_(states)] if states else []))
+
+    def tickets_of_invocation(self, invocation_id: str) -> list[TicketRow]:
+        """List the invocation's tickets, oldest first."""
+        if held := self._of_memory(self._held.of_invocation(invocation_id)):
+            return held.tickets_of(invocation_id)
+        return self._tickets(t.tickets.c.invocation_id == invocation_id)
+
+    def count_calls(self, run_id: str) -> int:
+        """Count the calls that the run has made so far."""
+        state = self.state(run_id)
+        return sum(1 for _ in state.calls()) if state else 0
+
+    def calls_of_tool(self, run_id: str, name: str) -> list[CallRow]:
+        """List the calls of one tool that a run has made, oldest first."""
+        state = self.state(run_id)
+        return [call for call in state.calls() if call.name == name] if state else []
+
+    def call(self, call_id: str) -> tuple[TicketRow, CallRow] | None:
+        """Find a call and its ticket."""
+        if held := self._of_memory(self._held.of_call(call_id)):
+            tickets = held.tickets_in()
+        else:
+            ids = select(t.calls.c.ticket_id).where(t.calls.c.id == call_id).scalar_subquery()
+            tickets = self._tickets(t.tickets.c.id.in_(ids))
+        return next(((ticket, call) for ticket in tickets for call in ticket.calls if call.id == call_id), None)
+
+    def expired_tickets(self, now: float) -> list[TicketRow]:
+        """List the open tickets whose time is up."""
+        return self._tickets(t.tickets.c.state == "open", t.tickets.c.expires_at < now)
 
     def events(self, ticket_id: str) -> list[EventRow]:
         """List what happened to a ticket and its calls, oldest first."""
@@ -550,24 +578,6 @@ class Store:
             )
             return [CallRow(**row._mapping) for row in rows]
 
-    def call(self, call_id: str) -> tuple[TicketRow, CallRow] | None:
-        """Find a call and its ticket."""
-        tickets = self._tickets(
-            t.tickets.c.id.in_(select(t.calls.c.ticket_id).where(t.calls.c.id == call_id).scalar_subquery())
-        )
-        return next(((ticket, call) for ticket in tickets for call in ticket.calls if call.id == call_id), None)
-
-    def calls_of_tool(self, run_id: str, name: str) -> list[CallRow]:
-        """List the calls of one tool that a run has made, oldest first."""
-        with self.transaction() as connection:
-            rows = connection.execute(
-                _select(t.calls, CallRow)
-                .join(t.tickets)
-                .where(t.tickets.c.run_id == run_id, t.calls.c.name == name)
-                .order_by(t.tickets.c.created_at, t.tickets.c.round, t.calls.c.position)
-            )
-            return [CallRow(**row._mapping) for row in rows]
-
     def tickets(self, *states: str, limit: int = 200) -> list[TicketRow]:
         """List the newest tickets in one of these states, newest first."""
         with self.transaction() as connection:
@@ -597,11 +607,6 @@ class Store:
 
     # Pieces
 
-    @staticmethod
-    def _hold(connection: Connection, ticket_id: str) -> None:
-        """Let nobody else move the ticket's calls meanwhile: each of two that settle the last ones would miss it."""
-        connection.execute(select(t.tickets.c.id).where(t.tickets.c.id == ticket_id).with_for_update())
-
     def _upsert(self, table: Table, key: str, values: dict[str, Any]) -> None:
         values = values | {"updated_at": clock.now()}
         change = update(table).where(table.c[key] == values[key]).values(**values)
@@ -621,50 +626,12 @@ class Store:
         newest = _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(limit)
         with self.transaction() as connection:
             rows = connection.execute(newest)
-            return [RunRow(**row._mapping) for row in rows]
-
-    def _invocation(self, connection: Connection, *conditions: Any) -> InvocationRow | None:
-        row = connection.execute(
-            _select(t.invocations, InvocationRow).where(*conditions).order_by(t.invocations.c.created_at)
-        ).first()
-        return InvocationRow(**row._mapping) if row else None
-
-    def _moved(self, connection: Connection, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
-        for move in moves:
-            self._move(connection, ticket, move)
-        changed = self._ticket(connection, ticket.id)
-        assert changed is not None  # noqa: S101 - it was read or written in this transaction
-        if changed.state == TicketState.OPEN and not any(call.pending for call in changed.calls):
-            self._end_ticket(connection, ticket.id, TicketState.RESOLVED, None)
-            note_ticket(connection, ticket, "bridge", TicketEvent.SETTLE, TicketState.RESOLVED, "")
-            changed = replace(changed, state=TicketState.RESOLVED.value)
-        return changed
-
-    def _move(self, connection: Connection, ticket: TicketRow, move: Move) -> None:
-        changed = connection.execute(
-            update(t.calls)
-            .where(t.calls.c.id == move.call_id, t.calls.c.state == move.before)
-            .values(state=str(move.after), **move.values)
-        )
-        if not changed.rowcount:
-            raise Overtaken(f"call {move.call_id} is no longer {move.before}")
-        note_call(connection, ticket, move)
-
-    def _end_ticket(self, connection: Connection, ticket_id: str, state: str, reason: str | None) -> bool:
-        changed = connection.execute(
-            update(t.tickets)
-            .where(t.tickets.c.id == ticket_id, t.tickets.c.state == "open")
-            .values(state=str(state), reason=reason, updated_at=clock.now())
-        )
-        return changed.rowcount == 1
+            return [RunRow(*row) for row in rows]
 
     def _events(self, *conditions: Any) -> list[EventRow]:
         with self.transaction() as connection:
             rows = connection.execute(_select(t.events, EventRow).where(*conditions).order_by(t.events.c.id))
             return [EventRow(**row._mapping) for row in rows]
-
-    def _ticket(self, connection: Connection, ticket_id: str) -> TicketRow | None:
-        return next(iter(self._tickets_in(connection, t.tickets.c.id == ticket_id)), None)
 
     def _tickets(self, *conditions: Any) -> list[TicketRow]:
         with self.transaction() as connection:
@@ -689,3 +656,8 @@ class Store:
 def _select(table: Table, row: type) -> Select[Any]:
     """Return the statement that reads whole rows; made once, since to make one takes longer than to run it."""
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
+
+
+_UNFINISHED = frozenset({"running", "suspended"})
+_RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))
+_INVOCATION = _select(t.invocations, InvocationRow).where(t.invocations.c.id == bindparam("at"))
