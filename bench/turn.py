@@ -1,8 +1,8 @@
 """What one turn costs: `python -m bench.turn [--turns 20] [--app minimal] [--rounds 3] [--prompt 1000] [--trace FILE]`.
 
-A turn has `--rounds` rounds of one tool call each, so one client request more than that. Turns run one after the other,
-each in a session of its own, after some that warm up. Prints one JSON line: per turn, the CPU milliseconds of each part,
-and with `--trace` the statements that SQLite ran in the bridge and its commits that wrote; these slow the bridge down.
+A turn has `--rounds` rounds of one tool call each, so one client request more than that. Turns run one after the
+other, each in a session of its own, after some that warm up. Prints one JSON line: per turn, the CPU milliseconds of
+each part, and with `--trace` the statements that SQLite ran in the bridge and its commits that wrote, which slow it.
 """
 
 import argparse

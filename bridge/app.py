@@ -21,24 +21,13 @@ from bridge.config import Config
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.page import page_blueprint
 from bridge.runs import request_id
-from bridge.runs.attach import Invocations
-from bridge.runs.executors.leases import Leases
-from bridge.runs.executors.registry import Registry
-from bridge.runs.executors.resuming import Resuming
-from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.core import Core
 from bridge.runs.observing.observed_store import ObservedStore
 from bridge.runs.observing.observers import Observers
-from bridge.runs.observing.stats import Figures
-from bridge.runs.plugin_watchdog import Forsaken
-from bridge.runs.runs import Runs
-from bridge.runs.sweeper import Sweeper
-from bridge.runs.tickets.admission import Admission
-from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.policy import Policy
-from bridge.runs.tickets.tickets import Tickets
-from bridge.runs.wakeups import Wakeups
 from bridge.server import tracing
 from bridge.server.metrics import Metrics, measure, metrics_blueprint
+from bridge.store.wakeups import Wakeups
 from bridge.store.watching import Watching
 
 log = logging.getLogger("clawback.http")
@@ -50,52 +39,42 @@ def create_app(config: Config) -> Flask:
     metrics = Metrics()
     traces = tracing.Tracing(tracing.provider(config.traces)) if config.traces.endpoint else None
     observers = Observers(metrics, *([traces] if traces else []))
-    wakeups = _wakeups(config)
-    runs = Runs(config, ObservedStore(config.store_url, observers), wakeups, observers)
-    registry = Registry(config, runs.store)
-    admission = Admission(config, runs.store, registry, Policy.load(config.policy))
-    resuming = Resuming(runs)
-    tickets = Tickets(runs, admission, resuming)
-    approvals = Approvals(runs, tickets, admission)
-    leases = Leases(config, runs, registry, tickets, admission)
-    executor_runs = ExecutorRuns(runs, registry, resuming)
+    store = ObservedStore(config.store_url, observers)
+    core = Core(config, store, _wakeups(config), observers)
     app = Flask("clawback", static_folder=None)
-    turns = Turns(runs, tickets)
-    app.register_blueprint(endpoint_blueprint(config, runs, turns))
-    app.register_blueprint(responses_blueprint(config, runs, turns))
-    app.register_blueprint(plugin_blueprint(config, Invocations(runs, executor_runs, admission), tickets))
-    app.register_blueprint(executor_blueprint(config, registry, leases))
-    app.register_blueprint(ticket_blueprint(tickets))
-    app.register_blueprint(operator_blueprint(config, runs, approvals, registry))
-    figures = Figures(runs, registry)
-    app.register_blueprint(watch_blueprint(config, figures, Watching(runs.store), runs.wakeups))
-    app.extensions |= {"clawback": runs, "clawback.admission": admission, "clawback.traces": traces}
+    turns = Turns(core)
+    app.register_blueprint(endpoint_blueprint(config, core, turns))
+    app.register_blueprint(responses_blueprint(config, core, turns))
+    app.register_blueprint(plugin_blueprint(config, core.invocations, core.tickets))
+    app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
+    app.register_blueprint(ticket_blueprint(core.tickets))
+    app.register_blueprint(operator_blueprint(config, store, core.approvals, core.registry))
+    app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))
+    app.extensions |= {"clawback": core, "clawback.traces": traces}
     _identify_requests(app)
     measure(app, metrics)
     protect(app, config.tokens)
     if traces:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
-    app.register_blueprint(metrics_blueprint(metrics, figures))
+    app.register_blueprint(metrics_blueprint(metrics, core.figures))
     _shape_errors(app)
-    sweeper = Sweeper(runs, approvals, leases, executor_runs, Forsaken(runs))
-    sweeper.start()
-    app.extensions |= {"clawback.sweeper": sweeper, "clawback.leases": leases, "clawback.tickets": tickets}
+    core.sweeper.start()
 
     stopping = threading.Event()
-    witness = Witness(runs.store)
+    witness = Witness(store)
     app.after_request(witness.see)
-    app.register_blueprint(health_blueprint(runs.store, stopping))
+    app.register_blueprint(health_blueprint(store, stopping))
     app.register_blueprint(doctor_blueprint(witness))
     app.register_blueprint(openapi_blueprint())
     app.extensions["clawback.stopping"] = stopping
-    app.register_blueprint(page_blueprint(config, runs, registry, approvals, stopping))
+    app.register_blueprint(page_blueprint(config, core, stopping))
     return app
 
 
 def _wakeups(config: Config) -> Wakeups:
     if config.wakeups_url is None:
         return Wakeups()
-    from bridge.runs.shared_wakeups import SharedWakeups
+    from bridge.store.shared_wakeups import SharedWakeups
 
     return SharedWakeups(config.wakeups_url)
 
@@ -103,7 +82,7 @@ def _wakeups(config: Config) -> Wakeups:
 def stop(app: Flask) -> None:
     """Take no new work and let everyone who waits go, so that the process can end: what waits is in the store."""
     app.extensions["clawback.stopping"].set()
-    app.extensions["clawback"].wakeups.wake_all()
+    app.extensions["clawback"].services.wakeups.wake_all()
 
 
 def close(app: Flask) -> None:
@@ -114,8 +93,7 @@ def close(app: Flask) -> None:
 
 def reconfigure(app: Flask, policy: Policy) -> None:
     """Take what the configuration holds now, and another policy. Runs go on."""
-    app.extensions["clawback"].reconfigure()
-    app.extensions["clawback.admission"].policy = policy
+    app.extensions["clawback"].reconfigure(policy)
 
 
 def _identify_requests(app: Flask) -> None:

@@ -29,8 +29,6 @@ from bridge.config import Config, parse
 from bridge.dify.errors import DifyError
 from bridge.dify.failures import client_error
 from bridge.errors import BridgeError
-from bridge.runs.executors.registry import Registry
-from bridge.runs.observing.stats import Figures
 from bridge.runs.tickets.policy import Rule
 from bridge.server.metrics import Gauges, Metrics
 from executor import openclaw as openclaw_tools
@@ -67,7 +65,7 @@ def _app() -> Iterator[Flask]:
         try:
             yield app
         finally:
-            app.extensions["clawback.sweeper"].stop()
+            app.extensions["clawback"].sweeper.stop()
             app.extensions["clawback"].store.close()
 
 
@@ -172,8 +170,7 @@ def _metrics() -> Iterator[str]:
         if isinstance(metric, MetricWrapperBase):
             yield f"{metric._type} {metric._name} {' '.join(metric._labelnames)}".strip()
     with _app() as app:
-        runs = app.extensions["clawback"]
-        for family in Gauges(Figures(runs, Registry(runs.config, runs.store))).collect():
+        for family in Gauges(app.extensions["clawback"].figures).collect():
             labels = getattr(family, "_labelnames", ())
             yield f"{family.type} {family.name} {' '.join(labels)}".strip()
 

@@ -20,9 +20,8 @@ from bridge.api.openapi.operation import operation
 from bridge.config import Config
 from bridge.errors import Conflict, Gone, NotFound
 from bridge.runs.executors.registry import Registry, offers_of
-from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals
-from bridge.store import clock
+from bridge.store import Store, clock
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
 from tools.ticket_states import CallState, TicketState
 
@@ -136,10 +135,9 @@ class ExecutorList(BaseModel):
     executors: list[ExecutorView]
 
 
-def operator_blueprint(config: Config, runs: Runs, approvals: Approvals, registry: Registry) -> Blueprint:
+def operator_blueprint(config: Config, store: Store, approvals: Approvals, registry: Registry) -> Blueprint:
     """Return the blueprint for who watches and decides."""
     blueprint = Blueprint("operator", __name__, url_prefix="/operator/v1")
-    store = runs.store
 
     @blueprint.get("/tickets")
     @operation("List the newest tickets and their calls.", query=TicketsQuery, answer=TicketList)

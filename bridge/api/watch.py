@@ -18,8 +18,8 @@ from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
 from bridge.config import Config
 from bridge.runs.observing.stats import ExecutorFigures, Figures, StreamFigures
-from bridge.runs.wakeups import Wakeups
 from bridge.store import clock
+from bridge.store.wakeups import Wakeups
 from bridge.store.watching import RunSummary, Seen, Watching
 
 RunState = Literal["running", "suspended", "finished", "failed", "cancelled"]

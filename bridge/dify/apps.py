@@ -3,15 +3,18 @@
 It is asked when it is first needed, and again every few minutes. What Dify does not say is not known, and no error.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bridge.config import App
+from bridge.config import App, Config
 from bridge.dify import AppParameters, DifyClient, InputField
 from bridge.dify.errors import DifyError
+
+log = logging.getLogger("clawback.runs")
 
 Kind = Literal["chatflow", "workflow", "chat", "agent"]
 
@@ -90,6 +93,41 @@ class AppCatalogue:
         except DifyError:
             return AppFacts("chatflow" if app.kind == "auto" else app.kind), _UNKNOWN_SECONDS
         return AppFacts(kind, parameters.inputs, _image_rules(parameters)), _KNOWN_SECONDS
+
+
+class Apps:
+    """The apps of the configuration: a client for each, and what Dify says of them."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._clients: dict[str, DifyClient] = {}
+        self.catalogue = AppCatalogue(self.client)
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Take the apps that the configuration holds now. The client of an app that left is kept for its runs."""
+        self.catalogue.forget()
+        for app in self._config.apps:
+            self._clients[app.model] = DifyClient(app.base_url, app.api_key.get_secret_value())
+
+    def get(self, model: str) -> App | None:
+        """Return the app that is shown as `model`."""
+        return self._config.app(model)
+
+    def client(self, model: str) -> DifyClient:
+        """Return the service API client of the app that is shown as `model`."""
+        return self._clients[model]
+
+    def stop(self, model: str, task_id: str, user: str) -> None:
+        """End a workflow run, if it is known by now. Dify may know nothing of it any more, which is no matter."""
+        if not task_id:
+            return
+        app = self.get(model)
+        try:
+            workflow = app is not None and self.catalogue.of(app).kind == "workflow"
+            self.client(model).stop(task_id, user, workflow=workflow)
+        except DifyError as error:
+            log.info("Dify did not stop a task", extra={"model": model, "error": str(error)})
 
 
 def _image_rules(parameters: AppParameters) -> ImageRules | None:

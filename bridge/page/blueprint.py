@@ -48,9 +48,7 @@ from bridge.page.views.views import (
     runs_view,
     with_waiting,
 )
-from bridge.runs.executors.registry import Registry
-from bridge.runs.runs import Runs
-from bridge.runs.tickets.approvals import Approvals
+from bridge.runs.core import Core
 from bridge.store.timeline import Timeline
 
 log = logging.getLogger("clawback.page")
@@ -62,15 +60,13 @@ LONGEST_FORM = 4 * 1024 * 1024
 _YEAR = 365 * 86_400
 
 
-def page_blueprint(
-    config: Config, runs: Runs, registry: Registry, approvals: Approvals, stopping: threading.Event
-) -> Blueprint:
+def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blueprint:
     """Return the blueprint for who watches in a browser."""
-    parts = Parts(config, runs, registry, approvals, Timeline(runs.store), Requests(), DoctorRun(config))
-    logins = Logins(config, runs.store)
+    parts = Parts(config, core, Timeline(core.store), Requests(), DoctorRun(config))
+    logins = Logins(config, core.store)
     blueprint = Blueprint("page", __name__)
     _guard(blueprint, Origins(config), logins)
-    _add_pages(blueprint, parts, logins, Streams(runs.wakeups, stopping))
+    _add_pages(blueprint, parts, logins, Streams(core.services.wakeups, stopping))
     _add_decisions(blueprint, parts)
     _add_login(blueprint, logins, Attempts())
     _add_small_things(blueprint)
@@ -228,7 +224,7 @@ def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
     def decide_call(call_id: str) -> AnyResponse:
         decision, text = request.form.get("decision", ""), request.form.get("text", "").replace("\r\n", "\n")
         try:
-            decide(parts.approvals, call_id, decision, text, _login().name)
+            decide(parts.core.approvals, call_id, decision, text, _login().name)
         except (InvalidRequest, NotFound, Conflict, Gone) as error:
             visitor = _visitor()
             view = approvals_view(parts, visitor, Tried(call_id, decision, text, error.message))

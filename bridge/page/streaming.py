@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from bridge.errors import TooManyRequests
 from bridge.page.rendering import Piece
 from bridge.page.views.views import View
-from bridge.runs.wakeups import Wakeups
+from bridge.store.wakeups import Wakeups
 
 LOOK_SECONDS = 0.4
 HEARTBEAT_SECONDS = 10.0

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterator
 
@@ -11,11 +10,14 @@ from bridge.errors import Gone, InvalidRequest, Unavailable
 from bridge.runs import request_id
 from bridge.runs.executors.resuming import user_of
 from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import Reply, RunRequest
 from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
 from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
+from bridge.store.run_record import Change, RunRecord
 from tools.marker import marker_digest, new_secret, strip_markers
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
 
@@ -28,11 +30,19 @@ BACKLOG_SECONDS = 10.0
 class Invocations:
     """The plugin's invocations, as the runs of this bridge know them."""
 
-    def __init__(self, runs: Runs, executor_runs: ExecutorRuns, admission: Admission) -> None:
+    def __init__(
+        self,
+        services: Services,
+        live_runs: LiveRuns,
+        runs: Runs,
+        executor_runs: ExecutorRuns,
+        admission: Admission,
+    ) -> None:
+        self._services, self._store = services, services.store
+        self._live_runs = live_runs
         self._runs = runs
         self._admission = admission
         self._executor_runs = executor_runs
-        self._store = runs.store
         self._born = time.monotonic()
         self._delayed: set[str] = set()
 
@@ -50,15 +60,15 @@ class Invocations:
             self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
             return AttachResponse(reason=reason)
-        if (live := self._runs.live(run.id)) and live.request_id:
+        live = self._live_runs.get(run.id)
+        if live and live.request_id:
             request_id.go_on_with(live.request_id)
-        with self._runs.lock:
-            self._check_age(run, request)
-            invocation = self._store.attach_invocation(request.invocation_id, run.id, run.attempt, request.fingerprint)
-            self._deliver(run, invocation)
-            self._await_polls(invocation)
-        log.info("invocation attached", extra={"run": run.id, "invocation": invocation.id})
-        return self._answer(run, invocation)
+        with self._services.locks.of(run.id):
+            record = self._store.decide(run.id, lambda change: self._attached(change, request))
+            assert record is not None  # noqa: S101 - it was found
+            self._take_over(record, request.invocation_id, live)
+        log.info("invocation attached", extra={"run": run.id, "invocation": request.invocation_id})
+        return self._answer(record, record.invocations[request.invocation_id])
 
     def _known(self, request: AttachRequest) -> tuple[RunRow | None, str] | None:
         """Return the run of an invocation that asks again because it did not get the answer."""
@@ -66,33 +76,33 @@ class Invocations:
         run = self._store.run(invocation.run_id) if invocation else None
         return (run, "") if run else None
 
+    def _attached(self, change: Change, request: AttachRequest) -> RunRecord:
+        if request.invocation_id not in change.was.invocations:
+            self._check_age(change.was.run, request)
+            change.attach(request.invocation_id, request.fingerprint)
+        return change.state
+
     def _check_age(self, run: RunRow, request: AttachRequest) -> None:
         """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away."""
-        if run.direction != "endpoint" or self._store.invocation(request.invocation_id):
+        if run.direction != "endpoint":
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
         if run.began_at and clock.now() - request.age_seconds < run.began_at:
             raise Gone("the workflow was run again since this node began", code="run_over")
         just_born = time.monotonic() - self._born < BACKLOG_SECONDS
-        if self._runs.live(run.id) and run.attempt > 1 and just_born and request.invocation_id not in self._delayed:
+        if self._live_runs.get(run.id) and run.attempt > 1 and just_born and request.invocation_id not in self._delayed:
             self._delayed.add(request.invocation_id)
             raise Unavailable("the bridge has only just started: ask again", code="just_started", retry_after=1)
 
-    def _deliver(self, run: RunRow, invocation: InvocationRow) -> None:
-        """Hand out the ticket that this invocation takes over, if it was opened while nobody could be given it."""
-        live = self._runs.live(run.id)
-        for ticket in self._store.tickets_of_invocation(invocation.id):
-            waits = ticket.state == "open" and ticket.segment is None and not ticket.undecided
-            if live and waits and not live.holds(ticket.id):
-                self._runs.deliver_soon(live, ticket)
-
-    def _await_polls(self, invocation: InvocationRow) -> None:
-        """The invocation is told of the tickets that it takes over, and will ask for the open one."""
-        for ticket in self._store.tickets_of_invocation(invocation.id):
-            if ticket.state == "open":
-                self._runs.polls.heard(ticket.id)
-            else:
-                self._runs.polls.told(ticket.id)
+    def _take_over(self, record: RunRecord, invocation_id: str, live: LiveRun | None) -> None:
+        """Hand out what was opened while nobody could be given it. The invocation will ask for what is open."""
+        for ticket in record.tickets_of(invocation_id):
+            if ticket.state != "open":
+                self._live_runs.polls.told(ticket.id)
+                continue
+            self._live_runs.polls.heard(ticket.id)
+            if live and ticket.segment is None and not ticket.undecided and not live.holds(ticket.id):
+                self._live_runs.deliver_soon(live, ticket)
 
     def _find(self, request: AttachRequest) -> tuple[RunRow | None, str]:
         """Try Dify's end user, then the marker, then the callback key: what others can write least comes first.
@@ -145,9 +155,9 @@ class Invocations:
     def _end_user(self, uuid: str) -> str | None:
         """Return the name of Dify's user, None where it cannot be learned."""
         user = self._store.end_user(uuid)
-        for app in [] if user else self._runs.config.apps:
+        for app in [] if user else self._services.config.apps:
             try:
-                user = self._runs.client(app.model).end_user(uuid)
+                user = self._services.apps.client(app.model).end_user(uuid)
             except DifyError as error:
                 log.warning("Dify did not say who a user is", extra={"model": app.model, "error": str(error)})
                 continue
@@ -165,9 +175,9 @@ class Invocations:
             raise Gone(f"the run that this node belongs to is {run.state}: nobody waits for it", code="run_over")
         return run
 
-    def _answer(self, run: RunRow, invocation: InvocationRow) -> AttachResponse:
-        request = self._request(run, invocation)
-        tickets = self._store.tickets_of_invocation(invocation.id)
+    def _answer(self, record: RunRecord, invocation: InvocationRow) -> AttachResponse:
+        run, tickets = record.run, record.tickets_of(invocation.id)
+        request = self._request(record, invocation)
         past = self._store.past_queries(run.conversation_id, before=run.id)
         if run.attempt > 1:
             past.append(run.query_digest)
@@ -196,33 +206,30 @@ class Invocations:
         self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
         return secret
 
-    def _request(self, run: RunRow, invocation: InvocationRow) -> RunRequest:
+    def _request(self, record: RunRecord, invocation: InvocationRow) -> RunRequest:
         """Return the transcript to go on from.
 
         A later attempt replays the rounds on top of the first transcript. Where an earlier try's rounds were not found
         again, because the node's prompt holds the time, say, the client's newest transcript holds them instead.
         """
-        live = self._runs.live(run.id)
-        replays = bool(self._store.tickets_of_invocation(invocation.id)) or invocation.answer is not None
-        if live and live.latest and not replays and self._store.untaken_invocations(run.id, run.attempt):
+        live = self._live_runs.get(record.run.id)
+        replays = bool(record.tickets_of(invocation.id)) or invocation.answer is not None
+        if live and live.latest and not replays and _untaken(record):
             return live.latest
-        return RunRequest.model_validate_json(run.request)
+        return RunRequest.model_validate_json(record.run.request)
 
     def draft(self, invocation_id: str, request: DraftRequest) -> None:
         """Let the client watch calls grow. What belongs to no attempt under way is left out.
 
         So is a call that may yet be withheld from the client, from its first piece on: it would be run as it was told.
         """
-        live = self._runs.live(request.run_id)
-        invocation = self._store.invocation(invocation_id)
-        run = self._store.run(request.run_id)
-        if live and run and invocation and invocation.run_id == run.id and invocation.attempt == live.attempt:
-            certain = [call for call in request.calls if call.offset or self._admission.is_certain(run, call.name)]
-            held = live.draft(invocation_id, request.round, certain, after_text=request.streamed_text)
-            if held:
-                timer = threading.Timer(self._runs.config.limits.boundary_seconds, live.deliver_pending)
-                timer.daemon = True
-                timer.start()
+        live, record = self._live_runs.get(request.run_id), self._store.record(request.run_id)
+        invocation = record.invocations.get(invocation_id) if record else None
+        if not (live and record and invocation) or invocation.attempt != live.attempt:
+            return
+        certain = [call for call in request.calls if call.offset or self._admission.is_certain(record, call.name)]
+        if live.draft(invocation_id, request.round, certain, after_text=request.streamed_text):
+            self._live_runs.deliver_later(live)
 
     def record(self, invocation_id: str, request: RecordRequest) -> None:
         """Write how an invocation ended: its answer is what a later attempt of the run replays."""
@@ -233,8 +240,8 @@ class Invocations:
             self._executor_runs.ended(request)
             return
         if run := self._store.run(request.run_id):
-            self._runs.observers.used_upstream(run.model, request.usage)
-        live = self._runs.live(request.run_id)
+            self._services.observers.used_upstream(run.model, request.usage)
+        live = self._live_runs.get(request.run_id)
         if live:
             live.stop_writing(invocation_id, request.error)
         if live and request.error is None:
@@ -248,6 +255,12 @@ class Invocations:
         answer = Answer(text=request.text, finish_reason=request.finish_reason, usage=request.usage)
         self._store.end_invocation(invocation_id, "answered", answer.model_dump_json(), None)
         self._executor_runs.ended(request)
+
+
+def _untaken(record: RunRecord) -> bool:
+    """Whether an invocation of a former attempt opened a ticket, and no later try took it over."""
+    former = (row for row in record.invocations.values() if row.attempt < record.run.attempt and not row.successor)
+    return any(record.tickets_of(row.id) for row in former)
 
 
 def _round(ticket: TicketRow) -> Round:

@@ -7,10 +7,15 @@ results.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+
+from bridge.config import App
+from bridge.runs.live import LiveRuns
+from bridge.runs.services import Services
+from bridge.store.rows import TicketRow
 
 
-class DifyStreams:
+class Slots:
     """The places at one Dify. `limit` may change at any time; who has a place keeps it.
 
     `on_crowded` is called when somebody begins to wait for a place.
@@ -93,3 +98,57 @@ class DifyStreams:
             self._leaving.discard(run_id)
         if known and self._queue:
             self._on_crowded()
+
+
+class DifySlots:
+    """The places at each Dify of the configuration."""
+
+    def __init__(self, services: Services, live_runs: LiveRuns) -> None:
+        self._services = services
+        self._live_runs = live_runs
+        self._slots: dict[str, Slots] = {}
+        self.reconfigure()
+
+    def reconfigure(self) -> None:
+        """Take the apps and the limit that the configuration holds now."""
+        config = self._services.config
+        for app in config.apps:
+            self._slots.setdefault(app.base_url, Slots(config.limits.dify_streams, self._make_room))
+        for slots in self._slots.values():
+            slots.limit = config.limits.dify_streams
+
+    def place(self, app: App, run_id: str) -> AbstractContextManager[None]:
+        """Take a place at an app's Dify, and wait for one where there is none."""
+        return self._slots[app.base_url].place(run_id)
+
+    def each(self) -> list[tuple[str, Slots]]:
+        """List the Difys by address."""
+        return list(self._slots.items())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a run waits for a place at its Dify."""
+        return any(slots.waiting for slots in self._slots.values())
+
+    def gives_way(self, ticket: TicketRow) -> bool:
+        """Whether the plugin should let go of this ticket now, so that another run gets its place at Dify.
+
+        A ticket is let go of only when its client has it: text that comes before it may be on its way through Dify.
+        """
+        live = self._live_runs.get(ticket.run_id)
+        if live and live.holds(ticket.id):
+            return False
+        return any(slots.gives_way(ticket.run_id) for slots in self._slots.values())
+
+    def stays(self, run_id: str) -> None:
+        """The run has what it waited for, so it does not give way any more."""
+        for slots in self._slots.values():
+            slots.stays(run_id)
+
+    def _make_room(self) -> None:
+        """Ask the tickets that have waited longest to give way."""
+        holders = {run_id for slots in self._slots.values() for run_id in slots.holders}
+        tickets = [ticket for run_id in holders for ticket in self._services.store.tickets_of_run(run_id, "open")]
+        for ticket in sorted(tickets, key=lambda ticket: ticket.created_at):
+            if self._live_runs.polls.at(ticket.id) and self.gives_way(ticket):
+                self._services.wakeups.wake(ticket.id)

@@ -1,17 +1,20 @@
-"""The values for an app's Start node: what the configuration, the request and its metadata say of them.
+"""What an app is started with: the values for its Start node, and the images of the turn as files of Dify's.
 
 For each variable the later one counts: `inputs` of the configuration, what `input_map` takes from the conversation,
 the request's `metadata`, and the request's own `inputs`.
 """
 
+import base64
+import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge.config import App, Source
-from bridge.dify import InputField
-from bridge.dify.apps import AppFacts
-from bridge.errors import InvalidRequest
+from bridge.dify import DifyClient, InputField
+from bridge.dify.apps import AppFacts, ImageRules
+from bridge.errors import InvalidRequest, TooLarge
+from bridge.runs.requests import RunRequest
 from tools.results import Message, text_of
 
 _TEXTS = {"text-input", "paragraph"}
@@ -87,3 +90,38 @@ def _taken(source: Source, messages: Sequence[Message], query: str, body: Mappin
 
 def _texts(messages: Sequence[Message], *roles: str) -> list[str]:
     return [text_of(message.get("content")) for message in messages if message.get("role") in roles]
+
+
+def files_of(client: DifyClient, rules: ImageRules | None, request: RunRequest, user: str) -> list[dict[str, str]]:
+    """Return what of the user's images the app takes, uploaded where it is no URL. Raises BridgeError and DifyError."""
+    if rules is None or request.turn is None:
+        return []
+    content = request.messages[request.turn].get("content")
+    parts = [part for part in content if part.get("type") == "image_url"] if isinstance(content, list) else []
+    files = [_file(client, rules, str(part["image_url"]["url"]), user) for part in parts[: rules.count]]
+    return [file for file in files if file]
+
+
+def _file(client: DifyClient, rules: ImageRules, url: str, user: str) -> dict[str, str]:
+    taken: dict[str, Any] = {"type": "image"}
+    if not url.startswith("data:"):
+        return taken | {"transfer_method": "remote_url", "url": url} if rules.urls else {}
+    if not rules.uploads:
+        return {}
+    kind, image = _decoded(url)
+    if len(image) > rules.most_bytes:
+        raise TooLarge(
+            f"an image has {len(image)} bytes, and the app's Dify takes {rules.most_bytes} "
+            "(UPLOAD_IMAGE_FILE_SIZE_LIMIT); send a smaller one",
+            param="messages",
+        )
+    name = f"image.{kind.partition('/')[2].partition('+')[0] or 'png'}"
+    return taken | {"transfer_method": "local_file", "upload_file_id": client.upload(name, image, kind, user)}
+
+
+def _decoded(url: str) -> tuple[str, bytes]:
+    head, _, data = url.removeprefix("data:").partition(",")
+    try:
+        return head.partition(";")[0], base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("an image is not valid base64", code="invalid_image", param="messages") from None

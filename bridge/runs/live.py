@@ -1,4 +1,4 @@
-"""A run that is under way: what Dify and the plugin report goes in, segments come out. No I/O of its own."""
+"""The runs under way: what Dify and the plugin report of one goes in, segments come out. No I/O of its own."""
 
 import threading
 import time
@@ -11,7 +11,9 @@ from bridge.runs.answers.stream_redactor import Withheld
 from bridge.runs.answers.view import AnswerView
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
-from bridge.store.rows import SegmentRow, TicketRow
+from bridge.runs.services import Services, after
+from bridge.store import clock
+from bridge.store.rows import RunRow, SegmentRow, TicketRow
 from tools.wire import DraftDelta, Usage
 
 KEPT_SEGMENTS = 2
@@ -246,12 +248,20 @@ class LiveRun:
                 self.deliver(ticket)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether a ticket that is delivered now goes out alone, and before anything else is written."""
+        return not (self._stopped or self._pending or self.over)
+
+    @property
     def undelivered(self) -> bool:
         """Whether a node ended with a ticket that the client does not have yet."""
         return bool(self._stopped)
 
-    def deliver(self, ticket: TicketRow) -> None:
-        """End the response with the ticket's calls; what comes after belongs to the next one."""
+    def deliver(self, ticket: TicketRow, write: Callable[[SegmentRow], None] | None = None) -> None:
+        """End the response with the ticket's calls; what comes after belongs to the next one.
+
+        `write` writes the segment instead of `on_segment`. What it raises leaves the response as it is.
+        """
         with self._lock:
             self._stopped = [stopped for stopped in self._stopped if stopped.id != ticket.id]
             self.deliver_stopped()
@@ -260,17 +270,19 @@ class LiveRun:
             if self._drafts.keep_waiting(ticket):
                 self._pending.append(ticket)
                 return
-            if not self._drafts.complete(ticket):
+            if not self._drafts.are_completed_by(ticket):
+                self._drafts.end(ticket)
                 self.fail(_half_a_call())
                 return
             if self._refuses():
                 return
-            self._close("tool_calls", ticket)
+            self._close("tool_calls", ticket, write)
+            self._drafts.end(ticket)
             self._open_segment(self._current.number + 1)
             self.deliver_pending()
 
-    def finish(self) -> None:
-        """The chatflow answered."""
+    def finish(self, write: Callable[[SegmentRow], None] | None = None) -> None:
+        """The chatflow answered. `write` writes the last segment instead of `on_segment`."""
         with self._lock:
             self.deliver_pending()
             if self._drafts:
@@ -278,8 +290,8 @@ class LiveRun:
                 return
             if self._refuses():
                 return
+            self._close(self.finish_reason, None, write)
             self.over = True
-            self._close(self.finish_reason, None)
             self._let_go()
 
     def fail(self, error: BridgeError) -> None:
@@ -305,10 +317,12 @@ class LiveRun:
             self.fail(refusal)
         return refusal is not None
 
-    def _close(self, finish_reason: str, ticket: TicketRow | None) -> None:
+    def _close(
+        self, finish_reason: str, ticket: TicketRow | None, write: Callable[[SegmentRow], None] | None = None
+    ) -> None:
         text = "".join(self._told.text)
         usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
-        self._on_segment(
+        (write or self._on_segment)(
             SegmentRow(
                 run_id=self.run_id,
                 number=self._current.number,
@@ -328,6 +342,84 @@ class LiveRun:
     def silent(self) -> bool:
         """Whether the current segment has told nothing so far."""
         return not self._told.text
+
+
+class Polls:
+    """When the plugin last asked for each ticket, while it has not been told of the ticket's end.
+
+    Times are seconds since the epoch, in the future while a poll is under way.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def heard(self, ticket_id: str, wait: float = 0) -> None:
+        """The plugin asks, or has asked, and is answered within `wait` seconds."""
+        self._at[ticket_id] = clock.now() + wait
+
+    def told(self, ticket_id: str) -> None:
+        """The plugin knows the end, or nobody asks any more."""
+        self._at.pop(ticket_id, None)
+
+    def at(self, ticket_id: str) -> float:
+        """Return when the plugin last asked; 0 for never."""
+        return self._at.get(ticket_id, 0.0)
+
+    def all(self) -> list[tuple[str, float]]:
+        """List the tickets and when the plugin last asked for each."""
+        return list(self._at.items())
+
+    def forget_before(self, cutoff: float) -> None:
+        """Forget whom nobody has asked for since `cutoff`."""
+        self._at = {ticket_id: at for ticket_id, at in self._at.items() if at >= cutoff}
+
+
+class LiveRuns:
+    """The runs that this process drives, and when their plugins last asked for each ticket."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._live: dict[str, LiveRun] = {}
+        self.polls = Polls()
+
+    def get(self, run_id: str) -> LiveRun | None:
+        """Return the run if this process drives it now."""
+        return self._live.get(run_id)
+
+    def all(self) -> list[LiveRun]:
+        """List them."""
+        return list(self._live.values())
+
+    def add(self, live: LiveRun) -> None:
+        """Drive a run from now on."""
+        self._services.store.hold(live.run_id)
+        self._live[live.run_id] = live
+
+    def drop(self, run_id: str) -> LiveRun | None:
+        """Drive a run no longer; what it told is in the store."""
+        self._services.store.release(run_id)
+        return self._live.pop(run_id, None)
+
+    def is_current(self, run: RunRow, live: LiveRun) -> bool:
+        """Whether the attempt that `run` was read for is still the one that this process drives."""
+        return live.attempt == run.attempt and self._live.get(run.id) is live
+
+    def is_elsewhere(self, live: LiveRun) -> bool:
+        """Whether a bridge that shares the store has taken over this run since."""
+        run = self._services.store.run(live.run_id)
+        return run is not None and run.attempt > live.attempt
+
+    def deliver_soon(self, live: LiveRun, ticket: TicketRow) -> None:
+        """Deliver the ticket when the text before its calls has come through Dify, or had time enough to."""
+        live.hold_ticket(ticket)
+        self.deliver_later(live)
+
+    def deliver_later(self, live: LiveRun) -> None:
+        """Deliver what is held back once it was held for long enough."""
+        after(self._services.config.limits.boundary_seconds, live.deliver_pending)
+
+    def __len__(self) -> int:
+        return len(self._live)
 
 
 def _half_a_call(reason: str | None = None) -> BridgeError:

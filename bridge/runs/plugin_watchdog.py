@@ -1,41 +1,44 @@
-"""Notices plugins that no longer ask for their tickets: one that was killed says nothing, and Dify waits on for it."""
+"""Detects plugin processes that stopped polling, usually because they were killed, so that Dify's run does not hang."""
 
 import logging
 
+from bridge.runs.live import LiveRuns
 from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 
-log = logging.getLogger("clawback.forsaken")
+log = logging.getLogger("clawback.watchdog")
 
 
-class Forsaken:
+class PluginWatchdog:
     """The tickets of endpoint runs whose plugin fell silent."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, services: Services, live_runs: LiveRuns, runs: Runs) -> None:
+        self._services, self._store = services, services.store
+        self._live_runs = live_runs
         self._runs = runs
-        self._store = runs.store
 
     def sweep(self, now: float) -> None:
         """Run the workflow again where the results are there; where they are not, let go of it until they are."""
-        limits = self._runs.config.limits
-        for ticket_id, polled_at in self._runs.polls.all():
+        limits = self._services.config.limits
+        for ticket_id, polled_at in self._live_runs.polls.all():
             if now - polled_at >= limits.silent_seconds:
-                self._look_after(ticket_id, gone=now - polled_at >= limits.forsaken_seconds)
+                self._look_after(ticket_id, is_gone=now - polled_at >= limits.forsaken_seconds)
 
-    def _look_after(self, ticket_id: str, *, gone: bool) -> None:
-        with self._runs.lock:
-            ticket = self._store.ticket(ticket_id)
-            run = self._store.run(ticket.run_id) if ticket else None
-            invocation = self._store.invocation(ticket.invocation_id) if ticket else None
-            if not (ticket and run and invocation) or run.direction != "endpoint" or run.state != "running":
-                return
-            app, live = self._runs.app(run.model), self._runs.live(run.id)
-            if app is None or live is None or live.over or invocation.attempt != run.attempt:
+    def _look_after(self, ticket_id: str, *, is_gone: bool) -> None:
+        ticket = self._store.ticket(ticket_id)
+        record = self._store.record(ticket.run_id) if ticket else None
+        if not (ticket and record) or record.run.direction != "endpoint" or record.run.state != "running":
+            return
+        run, polls = record.run, self._live_runs.polls
+        with self._services.locks.of(run.id):
+            live = self._live_runs.get(run.id)
+            if live is None or live.over or record.invocations[ticket.invocation_id].attempt != run.attempt:
                 return
             if ticket.state == "resolved":
                 log.warning("a plugin did not fetch its results; its workflow runs again", extra={"run": run.id})
-                self._runs.polls.told(ticket_id)
-                self._runs.go_on(run, app)
-            elif ticket.state == "open" and gone:
+                polls.told(ticket_id)
+                self._runs.go_on(run)
+            elif ticket.state == "open" and is_gone:
                 log.warning("a plugin no longer asks for its ticket; its workflow ends", extra={"run": run.id})
-                self._runs.polls.told(ticket_id)
-                self._runs.let_workflow_go(run.id)
+                polls.told(ticket_id)
+                self._runs.release_workflow(run.id)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import ExchangeRow
+from bridge.store.statements import Statement, inserting
 
 
 class ExchangeStatements:
@@ -16,19 +17,11 @@ class ExchangeStatements:
     def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._transaction = transaction
 
-    def add(self, session_key: str, digest: str, whole: str, inputs: str, frame: str) -> None:
-        """Write what was said last in a session."""
-        with self._transaction() as connection:
-            connection.execute(
-                insert(t.exchanges).values(
-                    session_key=session_key,
-                    digest=digest,
-                    whole=whole,
-                    inputs=inputs,
-                    frame=frame,
-                    updated_at=clock.now(),
-                )
-            )
+    @staticmethod
+    def adding(session_key: str, digest: str, whole: str, inputs: str, frame: str) -> Statement:
+        """Return the statement that writes what was said last in a session."""
+        values = {"session_key": session_key, "digest": digest, "whole": whole, "inputs": inputs, "frame": frame}
+        return inserting(t.exchanges, values | {"updated_at": clock.now()})
 
     def with_digest(self, digest: str) -> list[ExchangeRow]:
         """List the exchanges in these words, of all sessions, oldest first."""

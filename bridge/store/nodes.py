@@ -3,43 +3,44 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
+from bridge.store.deferred import Deferred
 from bridge.store.rows import NodeRow
+from bridge.store.statements import columns_of, inserting, updating
+
+_OF_RUN = select(*columns_of(t.nodes, NodeRow)).where(t.nodes.c.run_id == bindparam("at")).order_by(t.nodes.c.id)
 
 
 class NodeStatements:
-    """The part of the store that knows how a workflow goes. An execution is named by run, attempt and Dify's id."""
+    """The part of the store that knows how a workflow goes. An execution is named by run, attempt and Dify's id.
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+    Nobody but who watches reads it, so it is written a moment later, with what else is written.
+    """
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]], deferred: Deferred) -> None:
         self._transaction = transaction
+        self._deferred = deferred
+        self._retries: dict[tuple[str, int, str], int] = {}
 
     def started(self, run_id: str, attempt: int, execution_id: str, title: str, node_type: str) -> None:
-        """Write that a node has begun; one that is there already, as it is tried again, goes on."""
-        with self._transaction() as connection:
-            here = _execution(run_id, attempt, execution_id)
-            known = connection.execute(update(t.nodes).where(*here).values(status="running", ended_at=None))
-            if known.rowcount:
-                return
-            connection.execute(
-                insert(t.nodes).values(
-                    run_id=run_id,
-                    attempt=attempt,
-                    execution_id=execution_id[:64],
-                    title=title,
-                    node_type=node_type[:64],
-                    status="running",
-                    started_at=clock.now(),
-                )
-            )
+        """Write that a node has begun; one that is known already, as it is tried again, goes on."""
+        execution = (run_id, attempt, execution_id[:64])
+        if execution in self._retries:
+            self._update(execution, status="running", ended_at=None)
+            return
+        self._retries[execution] = 0
+        values = {"title": title, "node_type": node_type[:64], "status": "running", "started_at": clock.now()}
+        nothing = {"error": None, "retries": 0, "total_tokens": 0, "price": "", "currency": "", "ended_at": None}
+        self._deferred.add(inserting(t.nodes, _named(execution) | values | nothing))
 
     def retried(self, run_id: str, attempt: int, execution_id: str, error: str | None) -> None:
         """Write that a node failed and is tried again."""
-        with self._transaction() as connection:
-            here = _execution(run_id, attempt, execution_id)
-            connection.execute(update(t.nodes).where(*here).values(retries=t.nodes.c.retries + 1, error=error))
+        execution = (run_id, attempt, execution_id[:64])
+        self._retries[execution] = self._retries.get(execution, 0) + 1
+        self._update(execution, retries=self._retries[execution], error=error)
 
     def ended(
         self,
@@ -54,23 +55,29 @@ class NodeStatements:
         currency: str,
     ) -> None:
         """Write how a node ended, and what it cost."""
-        values = {"status": status[:32], "error": error, "ended_at": clock.now(), "total_tokens": total_tokens}
-        with self._transaction() as connection:
-            here = _execution(run_id, attempt, execution_id)
-            cost = {"price": price[:32], "currency": currency[:8]}
-            connection.execute(update(t.nodes).where(*here).values(**values, **cost))
+        self._update(
+            (run_id, attempt, execution_id[:64]),
+            status=status[:32],
+            error=error,
+            ended_at=clock.now(),
+            total_tokens=total_tokens,
+            price=price[:32],
+            currency=currency[:8],
+        )
+
+    def forget(self, run_id: str) -> None:
+        """Nothing more will be said of a run's nodes here."""
+        self._retries = {execution: retries for execution, retries in self._retries.items() if execution[0] != run_id}
 
     def of_run(self, run_id: str) -> list[NodeRow]:
         """List the run's nodes, in the order in which they began."""
-        columns = [t.nodes.c[name] for name in NodeRow.__slots__]
+        self._deferred.write()
         with self._transaction() as connection:
-            rows = connection.execute(select(*columns).where(t.nodes.c.run_id == run_id).order_by(t.nodes.c.id))
-            return [NodeRow(**row._mapping) for row in rows]
+            return [NodeRow(*row) for row in connection.execute(_OF_RUN, {"at": run_id})]
+
+    def _update(self, execution: tuple[str, int, str], **values: object) -> None:
+        self._deferred.add(updating(t.nodes, _named(execution), values))
 
 
-def _execution(run_id: str, attempt: int, execution_id: str) -> tuple[ColumnElement[bool], ...]:
-    return (
-        t.nodes.c.run_id == run_id,
-        t.nodes.c.attempt == attempt,
-        t.nodes.c.execution_id == execution_id[:64],
-    )
+def _named(execution: tuple[str, int, str]) -> dict[str, object]:
+    return dict(zip(("run_id", "attempt", "execution_id"), execution, strict=True))

@@ -133,6 +133,7 @@ class CallRow:
     executor: str | None = None
     leased_until: float | None = None
     handouts: int = 0
+    resolved_at: float | None = None
 
     def call(self) -> ToolCall:
         """Return what is to be run."""

@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bridge.store import clock
 from bridge.store import schema as t
+from bridge.store.deferred import Deferred
 from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
@@ -29,9 +31,10 @@ from bridge.store.rows import (
     TicketRow,
     UnclaimedCall,
 )
-from bridge.store.run_state import CallMoved, Change, Overtaken, RunState, load, version_of
-from bridge.store.statements import Statement, inserting, values_of
+from bridge.store.run_record import CallMoved, Change, Overtaken, RunRecord, load, version_of
+from bridge.store.statements import Statement, inserting, updating, values_of
 from bridge.store.upgrade import add_missing_columns, add_missing_indexes, one_at_a_time
+from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState
 
 __all__ = ["CallMoved", "Overtaken", "Store"]
@@ -58,13 +61,20 @@ class Store:
             add_missing_columns(self._engine)
             add_missing_indexes(self._engine)
         self.executors = ExecutorStatements(self.transaction)
-        self.nodes = NodeStatements(self.transaction)
+        self._deferred = Deferred(self.transaction)
+        self._end_users: dict[str, str] = {}
+        upsert = self._insert(t.sessions)
+        changed = {column.name: upsert.excluded[column.name] for column in t.sessions.c if not column.primary_key}
+        self._upsert_session = upsert.on_conflict_do_update(index_elements=["key"], set_=changed)
+        self.nodes = NodeStatements(self.transaction, self._deferred)
         self.exchanges = ExchangeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._engine.dispose()
+        self._deferred.close()
+        with self._lock or nullcontext():
+            self._engine.dispose()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -75,6 +85,13 @@ class Store:
         else:
             with self._lock, self._engine.begin() as connection:
                 yield connection
+
+    @contextmanager
+    def watching(self) -> Iterator[Connection]:
+        """Run a transaction for who watches: what may be late is written first."""
+        self._deferred.write()
+        with self.transaction() as connection:
+            yield connection
 
     # Sessions
 
@@ -105,14 +122,19 @@ class Store:
 
     def end_user(self, uuid: str) -> str | None:
         """Find the Dify user that an EndUser UUID stands for."""
+        if known := self._end_users.get(uuid):
+            return known
         with self.transaction() as connection:
-            return connection.execute(
-                select(t.end_users.c.dify_user).where(t.end_users.c.uuid == uuid)
-            ).scalar_one_or_none()
+            found = connection.execute(_END_USER, {"at": uuid}).scalar_one_or_none()
+        if found:
+            self._end_users[uuid] = found
+        return found
 
     def save_end_user(self, uuid: str, dify_user: str) -> None:
-        """Remember which Dify user an EndUser UUID stands for."""
-        self._upsert(t.end_users, "uuid", {"uuid": uuid, "dify_user": dify_user})
+        """Remember which Dify user an EndUser UUID stands for, which Dify would say again."""
+        self._end_users[uuid] = dify_user
+        values = {"uuid": uuid, "dify_user": dify_user, "updated_at": clock.now()}
+        self._deferred.add((self._insert(t.end_users).on_conflict_do_nothing(), values))
 
     # Runs, as they are held and changed
 
@@ -124,8 +146,9 @@ class Store:
     def release(self, run_id: str) -> None:
         """Keep a run in memory no longer."""
         self._held.drop(run_id)
+        self.nodes.forget(run_id)
 
-    def state(self, run_id: str) -> RunState | None:
+    def record(self, run_id: str) -> RunRecord | None:
         """Return a run with all that belongs to it."""
         return self._of_memory(self._held.get(run_id)) or self._load(run_id)
 
@@ -136,7 +159,7 @@ class Store:
         commit the change itself, before it tells anybody of it.
         """
         for _ in range(TRIES):
-            state = self.state(run_id)
+            state = self.record(run_id)
             if state is None:
                 return None
             change = Change(state)
@@ -154,16 +177,20 @@ class Store:
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
+        deferred = self._deferred.waiting()
         with self.transaction() as connection:
             change.write(connection)
+            for statement in deferred:
+                connection.execute(*statement)
+        self._deferred.written(deferred)
         change.is_written = True
         self._held.renew(change.state)
 
-    def _load(self, run_id: str) -> RunState | None:
+    def _load(self, run_id: str) -> RunRecord | None:
         with self.transaction() as connection:
             return load(connection, run_id)
 
-    def _reload(self, run_id: str) -> RunState | None:
+    def _reload(self, run_id: str) -> RunRecord | None:
         """Read a run that is held anew."""
         state = self._load(run_id)
         if state is None:
@@ -172,7 +199,7 @@ class Store:
             self._held.put(state)
         return state
 
-    def _of_memory(self, state: RunState | None) -> RunState | None:
+    def _of_memory(self, state: RunRecord | None) -> RunRecord | None:
         """Return a run that is held as it is now: another bridge may have changed it."""
         if state is None or not self._is_shared:
             return state
@@ -185,38 +212,54 @@ class Store:
         with self.transaction() as connection:
             for statement in (inserting(t.runs, values_of(run)), *also):
                 connection.execute(*statement)
-        self._held.put(RunState(run))
+        self._began(run)
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change some columns of a run."""
         self.decide(run_id, lambda change: change.run(**values))
 
-    def raise_attempt(self, run: RunRow, **values: Any) -> bool:
-        """Begin the next attempt of a run; say no where somebody else has begun it, or cancelled it, since."""
-
-        def decision(change: Change) -> bool:
-            now = change.state.run
-            if now.attempt != run.attempt or now.state == "cancelled":
+    def begin_run(self, run: RunRow, session: SessionRow) -> bool:
+        """Write a new run of a session's Dify user, and the session; say no where a run of that user is unfinished."""
+        values = values_of(session) | {"updated_at": clock.now()}
+        with self.transaction() as connection:
+            # The session's row is held until the end: of two runs that begin at the same time, one does.
+            connection.execute(self._upsert_session, values)
+            if connection.execute(_UNFINISHED_OF_USER, {"at": session.dify_user}).first():
                 return False
-            change.run(attempt=run.attempt + 1, began_at=clock.now(), **values)
-            return True
+            connection.execute(*inserting(t.runs, values_of(run)))
+        self._began(run)
+        return True
 
-        return self.decide(run.id, decision) or False
+    def _insert(self, table: Table) -> Any:
+        """Return a statement that may say what happens where the row is there already."""
+        return (sqlite.insert if self._lock else postgresql.insert)(table)
 
-    def suspend_for(self, ticket_id: str) -> bool:
-        """Suspend the run of a ticket that is still open; say no where its results, or its end, came first."""
+    def _began(self, run: RunRow) -> None:
+        """Hold a new run."""
+        self._held.put(RunRecord(run))
 
-        def decision(change: Change) -> bool:
-            if change.state.tickets[ticket_id].state != "open" or change.state.run.state not in _UNFINISHED:
-                return False
-            change.run(state="suspended")
-            return True
+    def begun(self, run_id: str, session: SessionRow | None, **values: Any) -> None:
+        """Write what Dify calls a run's workflow, and the session where its conversation is another one now."""
 
-        return self.decide(self._run_of_ticket(ticket_id), decision) or False
+        def decision(change: Change) -> None:
+            change.run(**values)
+            if session:
+                row = values_of(session, but=["key"]) | {"updated_at": clock.now()}
+                change.also(updating(t.sessions, {"key": session.key}, row))
 
-    def end_run(self, run_id: str, state: str, error: str | None = None) -> bool:
+        self.decide(run_id, decision)
+
+    def step(self, run: RunRow, event: RunEvent, **values: Any) -> bool:
+        """Do with the attempt of a run that was read what the table of states says; return whether it was so."""
+        return self.decide(run.id, lambda change: change.step(event, run.attempt, **values)) or False
+
+    def suspend(self, run_id: str) -> bool:
+        """Suspend an unfinished run; return whether it was unfinished."""
+        return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND)) or False
+
+    def end_run(self, run_id: str, event: RunEvent, error: str | None = None) -> bool:
         """Bring an unfinished run to its end and say whether it was still unfinished."""
-        return self.decide(run_id, lambda change: change.end(state, error)) or False
+        return self.decide(run_id, lambda change: change.step(event, error=error)) or False
 
     # Runs
 
@@ -239,7 +282,7 @@ class Store:
 
     def unfinished_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user is being driven for, or will be when its results arrive."""
-        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state.in_(("running", "suspended")))
+        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state.in_(UNFINISHED))
 
     def latest_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user was driven for, whatever became of it."""
@@ -267,11 +310,11 @@ class Store:
 
     def unfinished_runs_of_session(self, session_key: str) -> list[RunRow]:
         """List the session's runs that still run or are suspended, newest first."""
-        return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(("running", "suspended")))
+        return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(UNFINISHED))
 
     def overdue_runs(self, now: float) -> list[RunRow]:
         """List the unfinished runs whose time is up."""
-        return self._runs(t.runs.c.state.in_(("running", "suspended")), t.runs.c.expires_at < now)
+        return self._runs(t.runs.c.state.in_(UNFINISHED), t.runs.c.expires_at < now)
 
     def settled_runs(self, before: float) -> list[RunRow]:
         """List the suspended runs of clients that have all their results since a time, and that nobody has resumed."""
@@ -357,15 +400,9 @@ class Store:
             row = connection.execute(_INVOCATION, {"at": invocation_id}).first()
             return InvocationRow(*row) if row else None
 
-    def untaken_invocations(self, run_id: str, before_attempt: int) -> int:
-        """Count the invocations of former attempts that opened a ticket and that no later try took over."""
-        state = self.state(run_id)
-        former = [row for row in state.invocations.values() if row.attempt < before_attempt] if state else []
-        return sum(row.successor is None and bool(state and state.tickets_of(row.id)) for row in former)
-
     def has_invocations(self, run_id: str) -> bool:
         """Say whether any node of the run has attached."""
-        state = self.state(run_id)
+        state = self.record(run_id)
         return bool(state and state.invocations)
 
     def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
@@ -458,16 +495,6 @@ class Store:
         if held := self._of_memory(self._held.of_invocation(invocation_id)):
             return held.tickets_of(invocation_id)
         return self._tickets(t.tickets.c.invocation_id == invocation_id)
-
-    def count_calls(self, run_id: str) -> int:
-        """Count the calls that the run has made so far."""
-        state = self.state(run_id)
-        return sum(1 for _ in state.calls()) if state else 0
-
-    def calls_of_tool(self, run_id: str, name: str) -> list[CallRow]:
-        """List the calls of one tool that a run has made, oldest first."""
-        state = self.state(run_id)
-        return [call for call in state.calls() if call.name == name] if state else []
 
     def call(self, call_id: str) -> tuple[TicketRow, CallRow] | None:
         """Find a call and its ticket."""
@@ -590,9 +617,7 @@ class Store:
     def forget_before(self, cutoff: float) -> int:
         """Delete what ended before `cutoff`, and say how many runs that were."""
         with self.transaction() as connection:
-            old = select(t.runs.c.id).where(
-                t.runs.c.state.not_in(("running", "suspended")), t.runs.c.updated_at < cutoff
-            )
+            old = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
             for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.markers):
@@ -658,6 +683,9 @@ def _select(table: Table, row: type) -> Select[Any]:
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
-_UNFINISHED = frozenset({"running", "suspended"})
+_UNFINISHED_OF_USER = (
+    select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("at"), t.runs.c.state.in_(sorted(UNFINISHED))).limit(1)
+)
+_END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))
 _INVOCATION = _select(t.invocations, InvocationRow).where(t.invocations.c.id == bindparam("at"))

@@ -70,7 +70,7 @@ class Timeline:
     """What a store holds, as the web page shows it."""
 
     def __init__(self, store: Store) -> None:
-        self._transaction = store.transaction
+        self._transaction = store.watching
 
     def runs(self, asked: Filter, limit: int, offset: int) -> list[Glance]:
         """List the runs that fit, newest first."""

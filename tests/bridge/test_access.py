@@ -55,7 +55,7 @@ class Running:
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     made = create_app(parse({"data_dir": str(tmp_path_factory.mktemp("routes"))}))
     yield made
-    made.extensions["clawback.sweeper"].stop()
+    made.extensions["clawback"].sweeper.stop()
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_route_that_was_forgotten_is_open_to_nobody(tmp_path: Path) -> None:
     app.add_url_rule("/operator/v1/forgotten", view_func=lambda: "secret")
     answer = app.test_client().get("/operator/v1/forgotten", headers={"Authorization": "Bearer t"})
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (403, "forbidden")
-    app.extensions["clawback.sweeper"].stop()
+    app.extensions["clawback"].sweeper.stop()
 
 
 def test_the_methods_that_come_with_a_route_are_as_closed_as_that(app: Flask) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
 from bridge.store.rows import MarkerRow, RunRow
 from tests.bridge.test_plugin_api import app, attach, call, run
 from tools.marker import marker_digest, new_secret
+from tools.run_states import RunEvent
 
 __all__ = ["app", "run"]
 
@@ -17,8 +18,8 @@ __all__ = ["app", "run"]
 def secret(app: Flask, run: RunRow) -> str:
     """What names the run's first attempt in texts."""
     made = new_secret()
-    runs: Runs = app.extensions["clawback"]
-    runs.store.add_marker(MarkerRow(marker_digest(made), run.id, 1))
+    core: Core = app.extensions["clawback"]
+    core.store.add_marker(MarkerRow(marker_digest(made), run.id, 1))
     return made
 
 
@@ -44,26 +45,26 @@ def test_a_run_s_public_id_names_it_in_no_text(app: Flask, run: RunRow, secret: 
 
 
 def test_a_text_that_names_a_finished_run_is_text(app: Flask, run: RunRow) -> None:
-    runs: Runs = app.extensions["clawback"]
-    runs.store.end_run(run.id, "finished")
+    core: Core = app.extensions["clawback"]
+    core.store.end_run(run.id, RunEvent.FINISH)
     assert found(app, markers=[run.id]) is None
 
 
 def test_a_node_of_an_attempt_that_is_over_is_given_to_nobody(app: Flask, run: RunRow, secret: str) -> None:
-    runs: Runs = app.extensions["clawback"]
-    runs.store.update_run(run.id, attempt=2)
+    core: Core = app.extensions["clawback"]
+    core.store.update_run(run.id, attempt=2)
     assert is_over(app, markers=[secret])
-    runs.store.end_run(run.id, "finished")
+    core.store.end_run(run.id, RunEvent.FINISH)
     assert is_over(app, markers=[secret])
 
 
 def test_where_a_marker_and_difys_user_disagree_the_user_counts(app: Flask, run: RunRow, secret: str) -> None:
-    runs: Runs = app.extensions["clawback"]
-    runs.store.save_end_user("uuid-of-somebody", "somebody")
+    core: Core = app.extensions["clawback"]
+    core.store.save_end_user("uuid-of-somebody", "somebody")
     answer = attach(app, user="uuid-of-somebody", markers=[secret], callback_key=f"u:{run.dify_user}")
     assert answer["run_id"] is None
     assert "somebody" in answer["reason"]
-    runs.store.save_end_user("uuid-of-the-run", run.dify_user)
+    core.store.save_end_user("uuid-of-the-run", run.dify_user)
     assert attach(app, "invocation2", user="uuid-of-the-run", markers=[new_secret()])["run_id"] == run.id
 
 

@@ -12,11 +12,12 @@ from flask import Flask
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.errors import BridgeError
+from bridge.runs.core import Core
 from bridge.runs.requests import RunRequest
-from bridge.runs.runs import Runs
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import RunRow
 from tools.results import ToolResult
+from tools.run_states import RunEvent
 from tools.tokens import hash_token
 from tools.wire import PROTOCOL
 
@@ -39,14 +40,14 @@ def app(tmp_path: Path) -> Iterator[Flask]:
         )
     )
     yield made
-    made.extensions["clawback.sweeper"].stop()
+    made.extensions["clawback"].sweeper.stop()
     made.extensions["clawback"].store.close()
 
 
 @pytest.fixture
 def run(app: Flask) -> RunRow:
     """A run as the endpoint would have started it."""
-    runs: Runs = app.extensions["clawback"]
+    core: Core = app.extensions["clawback"]
     request = RunRequest.model_validate(
         {
             "messages": [{"role": "user", "content": "hello"}],
@@ -76,7 +77,7 @@ def run(app: Flask) -> RunRow:
         expires_at=now + 60,
         began_at=now,
     )
-    runs.store.insert_run(row)
+    core.store.insert_run(row)
     return row
 
 
@@ -107,7 +108,7 @@ def open_ticket(app: Flask, run: RunRow, invocation: str = "invocation1", *calls
 
 def post(app: Flask, *results: tuple[str, str]) -> tuple[int, Any]:
     """Bring results as the run's own client does; its transcript would be read on the way."""
-    tickets: Tickets = app.extensions["clawback.tickets"]
+    tickets: Tickets = app.extensions["clawback"].tickets
     brought = [ToolResult(tool_call_id=call_id, output=output) for call_id, output in results]
     try:
         ticket = tickets.add_results("ticket1", brought)
@@ -134,6 +135,13 @@ def test_an_audience_without_a_token_is_closed(app: Flask) -> None:
     assert "clawback token client" in body["error"]["message"]
 
 
+def drive(core: Core, run: RunRow, attempt: int) -> None:
+    """Let this process drive the run's attempt."""
+    live = core.runs._make_live(run, RunRequest.model_validate_json(run.request))
+    live.begin(attempt)
+    core.live_runs.add(live)
+
+
 def test_ping_tells_the_protocol(app: Flask) -> None:
     status, body = call(app, "GET", "/plugin/v1/ping")
     assert (status, body["service"], body["protocol"]) == (200, "clawback", PROTOCOL)
@@ -147,30 +155,22 @@ def test_another_protocol_is_refused_with_what_to_do(app: Flask) -> None:
 
 
 def test_an_invocation_that_began_before_the_workflow_was_run_again_is_too_late(app: Flask, run: RunRow) -> None:
-    runs: Runs = app.extensions["clawback"]
-    shown = runs.app("m")
-    assert shown is not None
-    live = runs._make_live(run, shown, RunRequest.model_validate_json(run.request))
-    live.begin(1)
-    runs._live[run.id] = live
+    core: Core = app.extensions["clawback"]
+    drive(core, run, 1)
     body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "user": run.dify_user, "age_seconds": 5}
     status, answer = call(app, "POST", "/plugin/v1/attach", body)
     assert (status, answer["error"]["code"]) == (410, "run_over")
     assert attach(app, age_seconds=0)["run_id"] == run.id
-    runs.store.update_run(run.id, began_at=time.time() + 10)
+    core.store.update_run(run.id, began_at=time.time() + 10)
     assert attach(app, age_seconds=1)["run_id"] == run.id, "it had attached in time"
 
 
 def test_a_bridge_that_has_just_started_asks_a_node_of_a_later_attempt_how_old_it_really_is(
     app: Flask, run: RunRow
 ) -> None:
-    runs: Runs = app.extensions["clawback"]
-    shown = runs.app("m")
-    assert shown is not None
-    runs.store.update_run(run.id, attempt=2)
-    live = runs._make_live(run, shown, RunRequest.model_validate_json(run.request))
-    live.begin(2)
-    runs._live[run.id] = live
+    core: Core = app.extensions["clawback"]
+    core.store.update_run(run.id, attempt=2)
+    drive(core, run, 2)
     body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "user": run.dify_user}
     status, answer = call(app, "POST", "/plugin/v1/attach", body)
     assert (status, answer["error"]["code"]) == (503, "just_started")
@@ -194,7 +194,7 @@ def test_an_invocation_of_nobodys_run_is_told_so(app: Flask) -> None:
 def test_a_ticket_opened_twice_is_one_ticket(app: Flask, run: RunRow) -> None:
     attach(app)
     assert open_ticket(app, run)["state"] == open_ticket(app, run)["state"] == "open"
-    assert app.extensions["clawback"].store.count_calls(run.id) == 1
+    assert len(list(app.extensions["clawback"].store.record(run.id).calls())) == 1
 
 
 def test_a_wait_ends_as_soon_as_the_last_result_is_in(app: Flask, run: RunRow) -> None:
@@ -252,7 +252,7 @@ def test_an_unknown_ticket_is_not_found(app: Flask) -> None:
 
 def test_a_ticket_of_a_run_that_ended_is_cancelled_at_once(app: Flask, run: RunRow) -> None:
     attach(app)
-    app.extensions["clawback"].store.end_run(run.id, "cancelled", "nobody waits")
+    app.extensions["clawback"].store.end_run(run.id, RunEvent.CANCEL, "nobody waits")
     answer = open_ticket(app, run)
     assert (answer["state"], answer["reason"]) == ("cancelled", "nobody waits")
 

@@ -10,13 +10,13 @@ import pytest
 
 from bridge.config import App, parse
 from bridge.errors import Internal, UnprocessableRun
+from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
-from bridge.runs.plugin_watchdog import Forsaken
+from bridge.runs.plugin_watchdog import PluginWatchdog
 from bridge.runs.requests import RequestKeys, RunRequest
-from bridge.runs.runs import MAX_ATTEMPTS, Runs
+from bridge.runs.runs import MAX_ATTEMPTS
 from bridge.runs.segments import Failure, Segment
 from bridge.runs.tickets import moves as steps
-from bridge.runs.wakeups import Wakeups
 from bridge.store import Store
 from bridge.store.rows import CallRow, RunRow, SessionRow, TicketRow
 from tools.results import ToolResult
@@ -27,23 +27,23 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
+def core(tmp_path: Path) -> Iterator[Core]:
     """Runs of an app whose Dify nobody can reach."""
     app = {"model": "desk", "base_url": "http://127.0.0.1:9/v1", "api_key": "app-x"}
     config = parse({"data_dir": str(tmp_path), "apps": [app], "limits": {"grace_seconds": 3600}})
     store = Store(config.store_url)
-    yield Runs(config, store, Wakeups())
+    yield Core(config, store)
     for thread in threading.enumerate():
         if thread.name.startswith("clawback-"):
             thread.join(30)
     store.close()
 
 
-def app_of(runs: Runs) -> App:
-    return runs.config.apps[0]
+def app_of(core: Core) -> App:
+    return core.services.config.apps[0]
 
 
-def row(runs: Runs, run_id: str, **values: object) -> RunRow:
+def row(core: Core, run_id: str, **values: object) -> RunRow:
     now = time.time()
     made = RunRow(
         id=run_id,
@@ -65,7 +65,7 @@ def row(runs: Runs, run_id: str, **values: object) -> RunRow:
         expires_at=now + DAY,
     )
     made = replace(made, **values)  # type: ignore[arg-type]
-    runs.store.insert_run(made)
+    core.store.insert_run(made)
     return made
 
 
@@ -75,69 +75,70 @@ def asked() -> RunRequest:
 
 @pytest.mark.parametrize(("state", "apart"), [("running", True), ("suspended", True), ("finished", False)])
 def test_a_run_gets_a_user_of_its_own_while_another_one_of_its_session_may_still_run(
-    runs: Runs, state: str, apart: bool
+    core: Core, state: str, apart: bool
 ) -> None:
-    row(runs, "earlier", state=state)
-    live = runs.start(app_of(runs), asked(), SESSION, RequestKeys("turn"), None)
-    started = runs.store.run(live.run_id)
+    row(core, "earlier", state=state)
+    live = core.runs.start(app_of(core), asked(), SESSION, RequestKeys("turn"), None)
+    started = core.store.run(live.run_id)
     assert started is not None
     assert (started.dify_user != SESSION.dify_user) is apart
 
 
-def test_who_comes_back_and_goes_again_gets_the_whole_grace_time_again(runs: Runs) -> None:
-    row(runs, "r")
+def test_who_comes_back_and_goes_again_gets_the_whole_grace_time_again(core: Core) -> None:
+    row(core, "r")
     segment = Segment(0)
     for _ in range(2):
-        runs.enter(segment)
-        runs.leave("r", segment)
-    runs._abandon("r", segment, 1)
-    assert runs.store.run("r").state == "running"  # type: ignore[union-attr]
-    runs._abandon("r", segment, 2)
-    assert runs.store.run("r").state == "cancelled"  # type: ignore[union-attr]
+        core.runs.enter("r", segment)
+        core.runs.leave("r", segment)
+    core.runs._abandon("r", segment, 1)
+    assert core.store.run("r").state == "running"  # type: ignore[union-attr]
+    core.runs._abandon("r", segment, 2)
+    assert core.store.run("r").state == "cancelled"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("method", ["end_run", "run"])
 def test_a_client_learns_that_its_run_failed_even_where_the_store_is_out_of_reach(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch, method: str
+    core: Core, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    run = row(runs, "r")
+    run = row(core, "r")
     live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
     live.begin(1)
-    runs._live["r"] = live
+    core.live_runs.add(live)
 
     def full(*_: object) -> bool:
         raise OSError("disk full")
 
-    monkeypatch.setattr(runs.store, method, full)
-    runs.fail(run, live, Internal("broken"))
+    monkeypatch.setattr(core.store, method, full)
+    core.runs.fail(run, live, Internal("broken"))
     assert isinstance(live.current.read(0, 0)[-1], Failure)
     monkeypatch.undo()
     live.touched_at -= 10_000
-    runs.forget_over()
-    assert runs.store.run("r").state == "failed"  # type: ignore[union-attr]
-    assert runs.live("r") is None
+    core.runs.forget_over()
+    assert core.store.run("r").state == "failed"  # type: ignore[union-attr]
+    assert core.live_runs.get("r") is None
 
 
-def test_a_session_is_kept_as_long_as_it_has_runs(runs: Runs) -> None:
-    runs.store.save_session(SESSION)
-    row(runs, "r", state="finished")
-    runs.store.forget_before(time.time() - 60)
-    assert runs.store.session("ada") == SESSION
-    run = runs.store.run("r")
+def test_a_session_is_kept_as_long_as_it_has_runs(core: Core) -> None:
+    core.store.save_session(SESSION)
+    row(core, "r", state="finished")
+    core.store.forget_before(time.time() - 60)
+    assert core.store.session("ada") == SESSION
+    run = core.store.run("r")
     assert run is not None
-    with runs.store.transaction() as connection:
+    with core.store.transaction() as connection:
         connection.exec_driver_sql("UPDATE sessions SET updated_at = 1")
-    runs.store.forget_before(time.time() - 60)
-    assert runs.store.session("ada") == SESSION
-    assert runs.store.forget_before(time.time() + 60) == 1
-    assert runs.store.session("ada") is None
+    core.store.forget_before(time.time() - 60)
+    assert core.store.session("ada") == SESSION
+    assert core.store.forget_before(time.time() + 60) == 1
+    assert core.store.session("ada") is None
 
 
-def opened(runs: Runs, run_id: str, attempt: int, created_at: float) -> None:
+def opened(core: Core, run_id: str, attempt: int, created_at: float) -> None:
     """An attempt of the run opens a ticket."""
-    invocation = runs.store.attach_invocation(f"invocation{attempt}", run_id, attempt, f"f{attempt}")
+    core.store.update_run(run_id, attempt=attempt)
+    invocation = core.store.attach_invocation(f"invocation{attempt}", run_id, attempt, f"f{attempt}")
     call = CallRow(f"call{attempt}", f"t{attempt}", "exec", "{}", None, None)
-    runs.store.open_ticket(
+    core.store.open_ticket(
         TicketRow(
             id=f"t{attempt}",
             run_id=run_id,
@@ -158,30 +159,33 @@ def opened(runs: Runs, run_id: str, attempt: int, created_at: float) -> None:
 
 
 @pytest.mark.parametrize(("attempt", "goes_on"), [(130, True), (124, True), (100 + MAX_ATTEMPTS, False)])
-def test_a_run_is_tried_again_as_long_as_something_comes_of_it(runs: Runs, attempt: int, goes_on: bool) -> None:
-    run = row(runs, "r", attempt=attempt, state="failed")
-    opened(runs, "r", 100, time.time() + 1)
+def test_a_run_is_tried_again_as_long_as_something_comes_of_it(core: Core, attempt: int, goes_on: bool) -> None:
+    row(core, "r", state="failed")
+    opened(core, "r", 100, time.time() + 1)
     if attempt == 130:
-        opened(runs, "r", 130, time.time() + 2)
+        opened(core, "r", 130, time.time() + 2)
+    core.store.update_run("r", attempt=attempt)
+    run = core.store.run("r")
+    assert run is not None
     if goes_on:
-        assert runs.resume(run, app_of(runs)).attempt == attempt + 1
+        assert core.runs.resume(run, app_of(core)).attempt == attempt + 1
     else:
         with pytest.raises(UnprocessableRun, match="25 times in vain"):
-            runs.resume(run, app_of(runs))
+            core.runs.resume(run, app_of(core))
 
 
 @pytest.mark.parametrize(("cut_off", "state"), [(True, "suspended"), (False, "failed")])
 def test_a_workflow_that_is_cut_off_while_tools_run_only_suspends_the_run(
-    runs: Runs, cut_off: bool, state: str
+    core: Core, cut_off: bool, state: str
 ) -> None:
-    run = row(runs, "r")
+    run = row(core, "r")
     live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
     live.begin(1)
-    runs._live["r"] = live
-    opened(runs, "r", 1, time.time())
-    runs.fail(run, live, Internal("the stream broke"), cut_off=cut_off)
-    assert runs.store.run("r").state == state  # type: ignore[union-attr]
-    assert runs.store.ticket("t1").state == ("open" if cut_off else "cancelled")  # type: ignore[union-attr]
+    core.live_runs.add(live)
+    opened(core, "r", 1, time.time())
+    core.runs.fail(run, live, Internal("the stream broke"), cut_off=cut_off)
+    assert core.store.run("r").state == state  # type: ignore[union-attr]
+    assert core.store.ticket("t1").state == ("open" if cut_off else "cancelled")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -194,20 +198,20 @@ def test_a_workflow_that_is_cut_off_while_tools_run_only_suspends_the_run(
     ],
 )
 def test_a_plugin_that_fell_silent_is_not_waited_for(
-    runs: Runs, silent: float, results: bool, state: str, attempt: int
+    core: Core, silent: float, results: bool, state: str, attempt: int
 ) -> None:
-    row(runs, "r")
+    row(core, "r")
     live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
     live.begin(1)
-    runs._live["r"] = live
-    opened(runs, "r", 1, time.time())
-    runs.polls.heard("t1")
+    core.live_runs.add(live)
+    opened(core, "r", 1, time.time())
+    core.live_runs.polls.heard("t1")
     if results:
-        call = runs.store.ticket("t1").calls[0]  # type: ignore[union-attr]
-        runs.store.move_calls(
+        call = core.store.ticket("t1").calls[0]  # type: ignore[union-attr]
+        core.store.move_calls(
             "t1", [steps.resolve(call, *[ToolResult(tool_call_id="call1", output="ok")] * 2, "client")]
         )
-    Forsaken(runs).sweep(time.time() + silent)
-    run = runs.store.run("r")
+    PluginWatchdog(core.services, core.live_runs, core.runs).sweep(time.time() + silent)
+    run = core.store.run("r")
     assert run is not None
     assert (run.state, run.attempt) == (state, attempt)

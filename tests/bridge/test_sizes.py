@@ -42,7 +42,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         )
     )
     yield made
-    made.extensions["clawback.sweeper"].stop()
+    made.extensions["clawback"].sweeper.stop()
     made.extensions["clawback"].store.close()
 
 

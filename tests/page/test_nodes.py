@@ -4,6 +4,7 @@ import pytest
 
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person, words
+from tools.run_states import RunEvent
 
 COSTS = {"total_tokens": 1200, "price": "0.0130", "currency": "USD"}
 FREE = {"total_tokens": 0, "price": "", "currency": ""}
@@ -59,7 +60,7 @@ def test_the_same_node_of_a_later_workflow_run_is_another_one(ann: Person, run: 
 
 def test_what_ended_with_its_run_does_not_run_on(ann: Person, run: str) -> None:
     ann.bridge.store.nodes.started(run, 1, "e1", "Think", "llm")
-    ann.bridge.store.end_run(run, "cancelled", "the client went away")
+    ann.bridge.store.end_run(run, RunEvent.CANCEL, "the client went away")
     page = read(ann, run)
     assert "Think let go" in page
     assert "Cancelled the client went away" in page
@@ -78,6 +79,6 @@ def test_costs_are_added_up_by_currency_and_to_the_last_digit(ann: Person, run: 
 def test_nodes_are_forgotten_with_their_run(ann: Person, run: str) -> None:
     store = ann.bridge.store
     store.nodes.started(run, 1, "e1", "Think", "llm")
-    store.end_run(run, "finished")
+    store.end_run(run, RunEvent.FINISH)
     assert store.forget_before(store.run(run).updated_at + 1) == 1  # type: ignore[union-attr]
     assert store.nodes.of_run(run) == []

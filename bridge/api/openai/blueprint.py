@@ -19,29 +19,29 @@ from bridge.config import App, Config
 from bridge.dify import InputField
 from bridge.dify.apps import AppFacts
 from bridge.errors import NotFound
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
 from bridge.runs.segments import Event, Failure
 
 log = logging.getLogger("clawback.endpoint")
 
 
-def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
+def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     """Return the blueprint that clients of the OpenAI API talk to."""
     blueprint = Blueprint("endpoint", __name__, url_prefix="/v1")
-    limits = config.limits
+    limits, catalogue = config.limits, core.services.apps.catalogue
 
     @blueprint.get("/models")
     @operation("List the apps, shown as models.", answer=ModelList)
     def list_models() -> Response:
         with ThreadPoolExecutor(max(1, len(config.apps))) as pool:
-            known = list(pool.map(runs.catalogue.of, config.apps))
+            known = list(pool.map(catalogue.of, config.apps))
         return jsonify({"object": "list", "data": list(map(_model, config.apps, known))})
 
     @blueprint.get("/models/<path:model>")
     @operation("Look at one model.", answer=Model)
     def get_model(model: str) -> Response:
         app = app_of(config, model)
-        return jsonify(_model(app, runs.catalogue.of(app)))
+        return jsonify(_model(app, catalogue.of(app)))
 
     @blueprint.post("/chat/completions")
     @operation(
@@ -59,7 +59,7 @@ def endpoint_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
         app = app_of(config, chat.model)
         reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens))
         connection = connection_of(request.environ)
-        events = follow(runs, reading.run_id, reading.segment, connection, limits.keepalive_seconds)
+        events = follow(core.runs, reading.run_id, reading.segment, connection, limits)
         form: CallForm = "function" if chat.legacy else "tools"
         if chat.tool_call_mode == "openclaw_text":
             form, events = "text", as_text(events)

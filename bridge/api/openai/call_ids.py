@@ -36,7 +36,7 @@ def results_with_our_ids(
 ) -> list[ToolResult]:
     """Return `results` whose own ids nobody knows under those of the calls that wait for them, in their order."""
     user = last_user_index(messages)
-    if user is None or store.tickets_of_calls([result.tool_call_id for result in results]):
+    if user is None or not results or store.tickets_of_calls([result.tool_call_id for result in results]):
         return list(results)
     run = _run_of(store, turn_key(session, model, messages[: user + 1]))
     open_tickets = store.tickets_of_run(run.id, "open") if run else []

@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator
 from typing import Any
 
+from bridge.config import Limits
 from bridge.errors import Gone
 from bridge.runs.runs import Runs
 from bridge.runs.segments import Event, Segment, extent
@@ -57,9 +58,9 @@ def _unread(connection: socket.socket | None) -> bool:
     return any(held)
 
 
-def _see_off(runs: Runs, segment: Segment, connection: socket.socket) -> None:
+def _see_off(segment: Segment, connection: socket.socket, grace_seconds: float) -> None:
     """Watch until the client has taken the end, too. A network that has failed is noticed only long after it."""
-    until = time.monotonic() + runs.config.limits.grace_seconds
+    until = time.monotonic() + grace_seconds
     while connection.fileno() >= 0 and time.monotonic() < until:
         if not _unread(connection):
             segment.delivered = True
@@ -71,14 +72,15 @@ def _see_off(runs: Runs, segment: Segment, connection: socket.socket) -> None:
 
 
 def follow(
-    runs: Runs, run_id: str, segment: Segment, connection: socket.socket | None, keepalive_seconds: float
+    runs: Runs, run_id: str, segment: Segment, connection: socket.socket | None, limits: Limits
 ) -> Generator[Event | None]:
-    """Yield the segment's events from its beginning, and None whenever there was none for `keepalive_seconds`.
+    """Yield the segment's events from its beginning, and None whenever there was none for `limits.keepalive_seconds`.
 
     Raises ClientGone. However it ends, the run learns that this reader has left: who does not read it to its end closes
     it, since a traceback may keep it for as long as its error is kept.
     """
-    runs.enter(segment, connection)
+    runs.enter(run_id, segment, connection)
+    keepalive_seconds = limits.keepalive_seconds
     complete = False
     try:
         position, said_at, looked_at = 0, time.monotonic(), time.monotonic()
@@ -103,5 +105,5 @@ def follow(
     finally:
         in_doubt = complete and _unread(connection)
         if in_doubt:
-            threading.Thread(target=_see_off, args=(runs, segment, connection), daemon=True).start()
+            threading.Thread(target=_see_off, args=(segment, connection, limits.grace_seconds), daemon=True).start()
         runs.leave(run_id, segment, connection, complete=complete and not in_doubt, broken=not complete)

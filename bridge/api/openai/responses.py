@@ -20,11 +20,12 @@ from bridge.api.openai.responses_response import Body, ResponseTeller, new_respo
 from bridge.api.openai.turns import Reading, Turns
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
 from bridge.runs.segments import Failure, Segment
 from bridge.store import clock
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
+from tools.run_states import UNFINISHED
 
 OVER = "the run is over, and what it said was not kept"
 
@@ -40,10 +41,10 @@ class Opened:
 class ResponseDesk:
     """Opens responses, and finds them again."""
 
-    def __init__(self, runs: Runs, turns: Turns) -> None:
-        self._runs = runs
+    def __init__(self, core: Core, turns: Turns) -> None:
+        self._core = core
         self._turns = turns
-        self._rows = Responses(runs.store)
+        self._rows = Responses(core.store)
         self._tellings = Tellings()
 
     def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
@@ -53,7 +54,7 @@ class ResponseDesk:
         items = [self._resolved(item, position, outputs) for position, item in enumerate(asked.items)]
         ask = ask_of(asked, dict(body), before, items, app.max_output_tokens)
         if before:
-            check_messages(len(ask.messages), self._runs.config.limits, "previous_response_id")
+            check_messages(len(ask.messages), self._core.services.config.limits, "previous_response_id")
         reading = self._turns.respond(headers, app, ask)
         teller = ResponseTeller(new_response_id(), asked.echo())
         kept = asked.store is not False
@@ -82,8 +83,7 @@ class ResponseDesk:
         """
         row = self._row(response_id)
         telling = self._tellings.find(response_id)
-        live = self._runs.live(row.run_id)
-        segment = (live.segment(row.segment) if live else None) or self._runs.told(row.run_id, row.segment)
+        segment = self._segment(row)
         if telling is None:
             if after is not None:
                 raise InvalidRequest(
@@ -134,7 +134,7 @@ class ResponseDesk:
             return body
         if body["status"] != "in_progress":
             raise InvalidRequest(f"response {response_id} is {body['status']} already", code="response_ended")
-        self._runs.cancel(row.run_id, "the client cancelled the response")
+        self._core.runs.cancel(row.run_id, "the client cancelled the response")
         teller = self._teller(row)
         teller.cancel()
         self._rows.end(row.id, json.dumps(teller.response(), ensure_ascii=False))
@@ -148,6 +148,10 @@ class ResponseDesk:
             raise _no_response(response_id)
         return row
 
+    def _segment(self, row: ResponseRow) -> Segment | None:
+        live = self._core.live_runs.get(row.run_id)
+        return (live.segment(row.segment) if live else None) or self._core.recorded.segment(row.run_id, row.segment)
+
     def _teller(self, row: ResponseRow) -> ResponseTeller:
         return ResponseTeller(row.id, json.loads(row.request), row.created_at)
 
@@ -157,12 +161,11 @@ class ResponseDesk:
             answer: Body = json.loads(row.answer)
             return answer
         teller = self._teller(row)
-        live = self._runs.live(row.run_id)
-        segment = (live.segment(row.segment) if live else None) or self._runs.told(row.run_id, row.segment)
+        segment = self._segment(row)
         if segment:
             teller.take(segment.read(0, 0))
-        run = self._runs.store.run(row.run_id)
-        if teller.status == "in_progress" and (run is None or run.state not in {"running", "suspended"}):
+        run = self._core.store.run(row.run_id)
+        if teller.status == "in_progress" and (run is None or run.state not in UNFINISHED):
             if run and run.state == "cancelled":
                 teller.cancel()
             else:

@@ -21,7 +21,7 @@ from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, operation
 from bridge.config import Config, Limits
 from bridge.errors import InvalidRequest, NotFound
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
 from bridge.runs.segments import Event
 
 log = logging.getLogger("clawback.endpoint")
@@ -45,10 +45,10 @@ class PageQuery(BaseModel):
     order: Literal["asc", "desc"] = "desc"
 
 
-def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
+def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     """Return the blueprint of OpenAI's responses."""
     blueprint = Blueprint("responses", __name__, url_prefix="/v1/responses")
-    desk = ResponseDesk(runs, turns)
+    desk = ResponseDesk(core, turns)
 
     @blueprint.post("")
     @operation(
@@ -63,7 +63,7 @@ def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
         check_sizes(body, config.limits)
         asked = parse_responses_request(body)
         opened = desk.open(dict(request.headers), app_of(config, asked.model), asked, body)
-        return _answer(runs, desk, config.limits, asked, opened)
+        return _answer(core, desk, config.limits, asked, opened)
 
     @blueprint.get("/<response_id>")
     @operation(
@@ -78,7 +78,7 @@ def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
             return _json(desk.find(response_id))
         opened = desk.reopen(response_id, asked.starting_after)
         after = -1 if asked.starting_after is None else asked.starting_after
-        return _sse_response(_stream(opened, _events(runs, config.limits, opened), after), opened)
+        return _sse_response(_stream(opened, _events(core, config.limits, opened), after), opened)
 
     @blueprint.delete("/<response_id>")
     @operation("Forget a response.", answer=DeletedResponse)
@@ -99,11 +99,11 @@ def responses_blueprint(config: Config, runs: Runs, turns: Turns) -> Blueprint:
     return blueprint
 
 
-def _answer(runs: Runs, desk: ResponseDesk, limits: Limits, asked: ResponsesRequest, opened: Opened) -> Response:
+def _answer(core: Core, desk: ResponseDesk, limits: Limits, asked: ResponsesRequest, opened: Opened) -> Response:
     reading, telling = opened.reading, opened.telling
     if asked.background:
-        _in_background(_follow_to_its_end, runs, desk, opened, limits.keepalive_seconds)
-    events = _events(runs, limits, opened)
+        _in_background(_follow_to_its_end, core, desk, opened, limits)
+    events = _events(core, limits, opened)
     if asked.stream:
         if reading.fresh:
             wait_for_first(reading, limits.first_event_seconds)
@@ -117,9 +117,9 @@ def _answer(runs: Runs, desk: ResponseDesk, limits: Limits, asked: ResponsesRequ
     return _json(telling.teller.response(), _headers(opened))
 
 
-def _events(runs: Runs, limits: Limits, opened: Opened) -> Generator[Event | None]:
+def _events(core: Core, limits: Limits, opened: Opened) -> Generator[Event | None]:
     reading = opened.reading
-    return follow(runs, reading.run_id, reading.segment, connection_of(request.environ), limits.keepalive_seconds)
+    return follow(core.runs, reading.run_id, reading.segment, connection_of(request.environ), limits)
 
 
 def _headers(opened: Opened) -> dict[str, str]:
@@ -149,9 +149,9 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
     threading.Thread(target=work, args=arguments, daemon=True, name=f"clawback-{work.__name__}").start()
 
 
-def _follow_to_its_end(runs: Runs, desk: ResponseDesk, opened: Opened, seconds: float) -> None:
+def _follow_to_its_end(core: Core, desk: ResponseDesk, opened: Opened, limits: Limits) -> None:
     """Stay with a response whose client does not: a run without readers would end after the grace time."""
-    for _ in follow(runs, opened.reading.run_id, opened.reading.segment, None, seconds):
+    for _ in follow(core.runs, opened.reading.run_id, opened.reading.segment, None, limits):
         pass
     desk.find(opened.telling.teller.id)
 

@@ -21,11 +21,12 @@ from bridge.api.openai.keepalive import is_gone
 from bridge.api.openai.tool_results import woven
 from bridge.config import App, Token
 from bridge.errors import InvalidRequest
+from bridge.runs.core import Core
 from bridge.runs.inputs import given_inputs, start_inputs
 from bridge.runs.requests import Reply, RequestKeys, RunRequest
-from bridge.runs.runs import MAX_ATTEMPTS, Runs
+from bridge.runs.runs import MAX_ATTEMPTS
 from bridge.runs.segments import Calls, End, Segment
-from bridge.runs.sessions.conversations import UNFINISHED, Conversations, Seeker
+from bridge.runs.sessions.conversations import Seeker
 from bridge.runs.sessions.sessions import (
     Session,
     Turn,
@@ -37,11 +38,11 @@ from bridge.runs.sessions.sessions import (
     split_turn,
     turn_key,
 )
-from bridge.runs.tickets.tickets import Tickets
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
 from tools.results import ToolResult, text_of
+from tools.run_states import UNFINISHED, RunEvent
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.endpoint")
@@ -61,11 +62,14 @@ class Reading:
 class Turns:
     """Finds or makes the run behind each request."""
 
-    def __init__(self, runs: Runs, tickets: Tickets) -> None:
-        self._runs = runs
-        self._tickets = tickets
-        self._store = runs.store
-        self._conversations = Conversations(runs)
+    def __init__(self, core: Core) -> None:
+        self._services, self._store = core.services, core.store
+        self._limits = core.services.config.limits
+        self._live_runs = core.live_runs
+        self._recorded = core.recorded
+        self._runs = core.runs
+        self._tickets = core.tickets
+        self._conversations = core.conversations
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
@@ -85,10 +89,11 @@ class Turns:
             asker=shown(),
         )
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
-        self._runs.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
-        with self._runs.lock:
-            continued = self._continue(app, session, asked, turn, ask) if turn.is_follow_up else None
-            return continued or self._begin(app, session, asked, headers, ask.body)
+        self._services.apps.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
+        if turn.is_follow_up and (continued := self._continue(app, session, asked, turn, ask)):
+            return continued
+        with self._services.locks.of(f"session {session.row_key(app.model) if session.alone else session.scope}"):
+            return self._begin(app, session, asked, headers, ask.body)
 
     def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
         """Return the request with our ids of its calls, and without what others might take for a run's marker."""
@@ -115,31 +120,28 @@ class Turns:
         ]
         # What is refused changes nothing, and so not who drives the run either.
         self._tickets.check(ticket, results)
-        run = self._take_over(run)
-        ticket = self._tickets.add_results(ticket.id, results, reply)
-        # A suspension may have come first, at another bridge.
-        run = self._store.run(run.id) or run
-        if ticket.missing() and ask.one_call:
+        with self._services.locks.of(run.id):
+            self._take_over(run)
+            ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked)
+            if not ticket.missing():
+                return self._segment_after(app, self._store.run(run.id) or run, ticket, asked)
+        if ask.one_call:
             return Reading(run.id, _next_call(ticket))
-        if ticket.missing():
-            raise InvalidRequest(
-                "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
-                f"missing: {', '.join(ticket.missing())}. The results that came are kept",
-                code="missing_tool_results",
-                param="messages",
-            )
-        return self._segment_after(app, run, ticket, asked)
+        raise InvalidRequest(
+            "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
+            f"missing: {', '.join(ticket.missing())}. The results that came are kept",
+            code="missing_tool_results",
+            param="messages",
+        )
 
-    def _take_over(self, run: RunRow) -> RunRow:
+    def _take_over(self, run: RunRow) -> None:
         """Make a run that this process does not drive its own, before whoever drove it can go on with the results.
 
         That is the plugin of a bridge that was killed, or another bridge that shares the store.
         """
-        live = self._runs.live(run.id)
-        if run.state != "running" or (live and live.attempt == run.attempt):
-            return run
-        self._store.raise_attempt(run)
-        return self._store.run(run.id) or run
+        live = self._live_runs.get(run.id)
+        if run.state == "running" and not (live and live.attempt == run.attempt):
+            self._store.step(run, RunEvent.TAKE_OVER)
 
     def _ticket_of(self, app: App, turn: Turn, asker: Token) -> tuple[TicketRow | None, RunRow | None]:
         tickets = self._store.tickets_of_calls([call_id for call_id, _ in turn.results])
@@ -154,15 +156,15 @@ class Turns:
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
         # What a suspended run would tell next, it tells when it is resumed.
-        live = self._runs.live(run.id) if run.state != "suspended" else None
+        live = self._live_runs.get(run.id) if run.state != "suspended" else None
         live = live if live and live.attempt == run.attempt else None
         segment = live.segment(number) if live else None
-        segment = segment or self._runs.told(run.id, number)
+        segment = segment or self._recorded.segment(run.id, number)
         if segment and not segment.failed:
             return Reading(run.id, segment)
         if run.state == "finished":
             return None
-        resumed = self._runs.resume(run, self._runs.app(run.model) or app, asked)
+        resumed = self._runs.resume(run, self._services.apps.get(run.model) or app, asked)
         return Reading(run.id, resumed.current)
 
     # A new turn
@@ -178,7 +180,7 @@ class Turns:
             return joined
         kind = auxiliary(headers, body)
         serving = self._serving(app, kind)
-        facts = self._runs.catalogue.of(serving)
+        facts = self._services.apps.catalogue.of(serving)
         given = given_inputs(facts, body, asked.inputs)
         asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
@@ -198,7 +200,7 @@ class Turns:
 
     def _serving(self, app: App, kind: str | None) -> App:
         """Return the app that does what is asked of `app`: OpenClaw's own calls may have another one."""
-        other = self._runs.app(app.auxiliary) if kind and app.auxiliary else None
+        other = self._services.apps.get(app.auxiliary) if kind and app.auxiliary else None
         return other or app
 
     def _repeated(self, keys: RequestKeys) -> Reading | None:
@@ -207,8 +209,8 @@ class Turns:
         run = self._store.run_of_idempotency_key(keys.idempotency, since) if keys.idempotency else None
         if run is None or run.state not in {*UNFINISHED, "finished"}:
             return None
-        live = self._runs.live(run.id)
-        segment = (live.segment(0) if live else None) or self._runs.told(run.id, 0)
+        live = self._live_runs.get(run.id)
+        segment = (live.segment(0) if live else None) or self._recorded.segment(run.id, 0)
         if segment is None:
             return self._resumed(run) if run.state in UNFINISHED else None
         return None if segment.failed else Reading(run.id, segment)
@@ -220,22 +222,24 @@ class Turns:
         name may be another's as well gets only what nobody can have been told yet.
         """
         run = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
-        live = self._runs.live(run.id) if run else None
+        live = self._live_runs.get(run.id) if run else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
-        segment = self._runs.told(run.id, 0) or (live and live.current)
+        segment = self._recorded.segment(run.id, 0) or (live and live.current)
         return Reading(run.id, segment) if segment else self._resumed(run)
 
     def _unheard(self, keys: RequestKeys) -> RunRow | None:
         """Find a run whose bridge was killed before anything of it was told whole, and its connection with it."""
-        if self._runs.config.wakeups_url is not None:
+        if self._services.config.wakeups_url is not None:
             # Another bridge may drive it, whose client is still there.
             return None
         runs = [run for run in self._begun_by(keys) if run.state in UNFINISHED]
-        return next((run for run in runs if not self._runs.live(run.id) and not self._runs.told(run.id, 0)), None)
+        return next(
+            (run for run in runs if not self._live_runs.get(run.id) and not self._recorded.segment(run.id, 0)), None
+        )
 
     def _resumed(self, run: RunRow) -> Reading | None:
-        app = self._runs.app(run.model)
+        app = self._services.apps.get(run.model)
         return Reading(run.id, self._runs.resume(run, app).current) if app else None
 
     def _join(self, session: Session, keys: RequestKeys) -> Reading | None:
@@ -257,18 +261,18 @@ class Turns:
         return None
 
     def _begun_by(self, keys: RequestKeys) -> list[RunRow]:
-        since = clock.now() - self._runs.config.limits.run_seconds
+        since = clock.now() - self._limits.run_seconds
         return self._store.runs_of_request(keys.request, since) if keys.request else []
 
     def _first_segment(self, run: RunRow) -> Segment | None:
-        live = self._runs.live(run.id)
+        live = self._live_runs.get(run.id)
         if live is None or run.state not in {"running", "finished"}:
             return None
-        segment = live.segment(0) or self._runs.told(run.id, 0)
+        segment = live.segment(0) or self._recorded.segment(run.id, 0)
         return None if segment is None or segment.failed else segment
 
     def _may_return(self, segment: Segment) -> bool:
-        return segment.abandoned and time.monotonic() - segment.left_at <= self._runs.config.limits.grace_seconds
+        return segment.abandoned and time.monotonic() - segment.left_at <= self._limits.grace_seconds
 
 
 def _session(headers: Mapping[str, str], ask: Ask) -> Session:

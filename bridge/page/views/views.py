@@ -14,10 +14,9 @@ from bridge.page.language import Texts
 from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
 from bridge.page.views.run import Happened, Requests, Step, Telling, description, steps_of, totals
-from bridge.runs.executors.registry import Registry, offers_of
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
+from bridge.runs.executors.registry import offers_of
 from bridge.runs.segments import Text
-from bridge.runs.tickets.approvals import Approvals
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
 
@@ -29,9 +28,7 @@ class Parts:
     """The parts of the bridge that the page looks into."""
 
     config: Config
-    runs: Runs
-    registry: Registry
-    approvals: Approvals
+    core: Core
     timeline: Timeline
     requests: Requests
     doctor: DoctorRun
@@ -128,10 +125,10 @@ def _card(parts: Parts, visitor: Visitor, waiting: Undecided, tried: Tried | Non
 
 def executors_view(parts: Parts, visitor: Visitor) -> View:
     """Return the page of the executors."""
-    store = parts.runs.store.executors
+    store = parts.core.store.executors
 
     def present() -> set[str]:
-        return {executor.id for executor in parts.registry.present()}
+        return {executor.id for executor in parts.core.registry.present()}
 
     def mark() -> Mark:
         known = tuple((each.id, each.tools, each.patterns) for each in store.all())
@@ -274,7 +271,7 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
             undecided=next((step.key for step in steps if _waits(step)), ""),
             content=parts.config.log_content,
         )
-        executors = {executor.id: executor.name for executor in parts.runs.store.executors.all()}
+        executors = {executor.id: executor.name for executor in parts.core.store.executors.all()}
         return [Piece("@head", head), *(known.piece(happened, step, executors) for step in steps)]
 
     known = _Known(parts, visitor)
@@ -324,7 +321,7 @@ def _shown(parts: Parts, visitor: Visitor, happened: Happened, step: Step, execu
 
 
 def _happened(parts: Parts, run_id: str) -> Happened | None:
-    store = parts.runs.store
+    store = parts.core.store
     run = store.run(run_id)
     if run is None:
         return None
@@ -342,7 +339,7 @@ def _happened(parts: Parts, run_id: str) -> Happened | None:
 
 def _telling(parts: Parts, run_id: str) -> Telling | None:
     """Return the response that this process is telling the run's client now."""
-    live = parts.runs.live(run_id)
+    live = parts.core.live_runs.get(run_id)
     if live is None or live.over or live.current.closed:
         return None
     segment = live.current

@@ -45,16 +45,16 @@ class Drafts:
         """Say whether this invocation is writing."""
         return self._writer == invocation_id
 
-    def complete(self, ticket: TicketRow) -> bool:
-        """Say whether the ticket completes every draft. Its round is over either way."""
-        self._rounds[ticket.invocation_id] = ticket.round
+    def are_completed_by(self, ticket: TicketRow) -> bool:
+        """Whether the ticket completes every draft."""
         # A call that the client is not given must not be one that it was told of.
         calls = {call.id: call.arguments for call in ticket.handed_out()}
-        whole = all(
-            calls.get(call_id, "").startswith(told) and call_id in calls for call_id, told in self._told.items()
-        )
+        return all(calls.get(call_id, "").startswith(told) and call_id in calls for call_id, told in self._told.items())
+
+    def end(self, ticket: TicketRow) -> None:
+        """The ticket's round is over, and so are its drafts."""
+        self._rounds[ticket.invocation_id] = ticket.round
         self.clear()
-        return whole
 
     def clear(self) -> None:
         """The response is over."""

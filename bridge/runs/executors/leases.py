@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from bridge.config import Config
 from bridge.errors import NotFound
 from bridge.runs.executors.handout import Handout
 from bridge.runs.executors.registry import Offer, Registry
-from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.tickets import CALLS, Holder, Tickets
@@ -24,6 +23,9 @@ from tools.ticket_states import CallEvent, CallState
 
 log = logging.getLogger("clawback.leases")
 
+
+LEASES = "leases"
+"""The lock under which this process gives out and takes back calls."""
 
 LOOK_SECONDS = 5.0
 """A hint that was lost costs this much."""
@@ -42,12 +44,11 @@ class Lease:
 class Leases:
     """Who runs which call."""
 
-    def __init__(self, config: Config, runs: Runs, registry: Registry, tickets: Tickets, admission: Admission) -> None:
-        self._limits = config.limits
+    def __init__(self, services: Services, registry: Registry, tickets: Tickets, admission: Admission) -> None:
+        self._services, self._store = services, services.store
+        self._limits = services.config.limits
         self._admission = admission
-        self._handout = Handout(config, runs.store, registry, admission)
-        self._runs = runs
-        self._store = runs.store
+        self._handout = Handout(services.config, services.store, registry, admission)
         self._registry = registry
         self._tickets = tickets
         self.waiting: Counter[str] = Counter()
@@ -57,7 +58,7 @@ class Leases:
     def claim(self, executor_id: str, most: int, seconds: float) -> list[Lease]:
         """Return up to `most` calls for the executor; wait up to `seconds` until there is one."""
         end = time.monotonic() + seconds
-        with self._runs.wakeups.listen(CALLS) as hints, self._as_waiting(executor_id):
+        with self._services.wakeups.listen(CALLS) as hints, self._as_waiting(executor_id):
             while True:
                 hints.clear()
                 leases = self._hand_out(self._registry.seen(executor_id), most)
@@ -78,7 +79,7 @@ class Leases:
 
     def _hand_out(self, executor: ExecutorRow, most: int) -> list[Lease]:
         leases: list[Lease] = []
-        with self._runs.lock:
+        with self._services.locks.of(LEASES):
             plan = self._handout.plan(executor, most, self.waiting)
             for waiting in plan.take:
                 with suppress(Overtaken):  # Another bridge that shares the store was first.
@@ -87,13 +88,12 @@ class Leases:
                 with suppress(Overtaken):
                     self._judge_again(waiting, offers)
         if leases and plan.leaves_some:
-            self._runs.wakeups.wake(CALLS)
+            self._services.wakeups.wake(CALLS)
         return leases
 
     def _judge_again(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> None:
         moves = self._admission.judge_again(waiting.app, waiting.call, offers, clock.now())
-        ticket = self._store.move_calls(waiting.call.ticket_id, moves)
-        self._tickets.moved(ticket)
+        self._tickets.move(waiting.call.ticket_id, moves)
         after = str(moves[-1].after)
         log.info("call judged again", extra={"call": waiting.call.id, "tool": waiting.call.name, "state": after})
 
@@ -126,7 +126,7 @@ class Leases:
         """Prolong leases. Return until when each lasts now, and which are over."""
         executor = self._registry.seen(executor_id)
         until = clock.now() + self._limits.lease_seconds
-        with self._runs.lock:
+        with self._services.locks.of(LEASES):
             held = {call.lease: call for _, call in self._held(executor_id)}
             kept = {lease_id: held[lease_id] for lease_id in lease_ids if lease_id in held}
             for call in kept.values():
@@ -137,7 +137,7 @@ class Leases:
     def let_go(self, executor_id: str, lease_ids: Sequence[str]) -> None:
         """Give calls back, unrun. Leases that are over already are no matter."""
         executor = self._registry.seen(executor_id)
-        with self._runs.lock:
+        with self._services.locks.of(LEASES):
             for _, call in self._held(executor_id):
                 if call.lease in lease_ids:
                     self._move(call, steps.let_go(call, f"executor {executor.name}"))
@@ -149,7 +149,7 @@ class Leases:
         Raises NotFound, Conflict, Gone, TooLarge.
         """
         executor = self._registry.seen(executor_id)
-        with self._runs.lock:
+        with self._services.locks.of(LEASES):
             tickets: dict[str, list[ToolResult]] = {}
             leases = {result.tool_call_id: lease_id for lease_id, result in results}
             holder = Holder(executor_id, executor.name, leases)
@@ -159,9 +159,7 @@ class Leases:
                     raise NotFound(f"there is no call {result.tool_call_id}", param="tool_call_id")
                 tickets.setdefault(found[0].id, []).append(result)
             changed = [self._tickets.add_results(ticket_id, own, holder=holder) for ticket_id, own in tickets.items()]
-            for ticket in changed:
-                self._tickets.moved(ticket)
-        self._runs.wakeups.wake(CALLS)
+        self._services.wakeups.wake(CALLS)
         return changed
 
     # Losing
@@ -169,13 +167,13 @@ class Leases:
     def lose(self, now: float) -> None:
         """Take back the calls whose leases are over; hand them out again, but not without end."""
         self._handout.forget_before(now - 2 * self._limits.executor_seconds)
-        with self._runs.lock:
+        with self._services.locks.of(LEASES):
             for call in self._store.overdue_calls(CallState.LEASED, "leased_until", now):
                 self._lose(call)
 
     def lose_all(self, executor_id: str) -> None:
         """Take back what an executor held that is gone."""
-        with self._runs.lock:
+        with self._services.locks.of(LEASES):
             for _, call in self._held(executor_id):
                 self._lose(call)
 
@@ -188,7 +186,7 @@ class Leases:
         self._move(call, steps.expire(call, reason))
 
     def _move(self, call: CallRow, move: Move) -> None:
-        self._tickets.moved(self._store.move_calls(call.ticket_id, [move]))
+        self._tickets.move(call.ticket_id, [move])
 
     def _held(self, executor_id: str) -> list[tuple[TicketRow, CallRow]]:
         return [pair for pair in self._store.calls_in(CallState.LEASED) if pair[1].executor == executor_id]

@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from bridge.config import App
 from bridge.dify.errors import DifyError
 from bridge.dify.history import Asked, conversations, questions
+from bridge.runs.dify_slots import DifySlots
 from bridge.runs.requests import RunRequest
-from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import find_markers, marker_digest
 from tools.openclaw_text.stopping import calls_text
@@ -64,9 +65,9 @@ def user_of(callback_key: str | None) -> str:
 class Resuming:
     """The suspended executors' runs whose results are there."""
 
-    def __init__(self, runs: Runs) -> None:
-        self._runs = runs
-        self._store = runs.store
+    def __init__(self, services: Services, slots: DifySlots) -> None:
+        self._services, self._store = services, services.store
+        self._slots = slots
         self._lock = threading.Lock()
         self._under_way: dict[str, str] = {}
 
@@ -134,22 +135,22 @@ class Resuming:
         return NOT_FOUND
 
     def _ask(self, run: RunRow, app: App, user: str, asked: Asked) -> None:
-        chat = self._runs.client(app.model).chat(
+        chat = self._services.apps.client(app.model).chat(
             query=asked.query,
             user=user,
             inputs=asked.inputs,
             conversation_id=asked.conversation_id,
             files=asked.files,
         )
-        with self._runs.streams[app.base_url].place(run.id), chat as events:
+        with self._slots.place(app, run.id), chat as events:
             for _ in events:
                 pass
 
     def _find(self, run: RunRow) -> Iterator[tuple[App, str, Asked]]:
         """Yield the question that led to the run, where it can be found: the app, the user, and what was asked."""
         request = RunRequest.model_validate_json(run.request)
-        for app in self._runs.config.apps if request.end_user else ():
-            client = self._runs.client(app.model)
+        for app in self._services.config.apps if request.end_user else ():
+            client = self._services.apps.client(app.model)
             user = client.end_user(request.end_user or "")
             if user is None:
                 continue

@@ -9,12 +9,15 @@ import logging
 
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming, conversation_of
+from bridge.runs.live import LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 from bridge.store import clock
 from bridge.store.rows import RunRow
 from tools.fingerprint import text_digest
 from tools.ids import random_name
+from tools.run_states import RunEvent
 from tools.wire import AttachRequest, RecordRequest
 
 log = logging.getLogger("clawback.executors")
@@ -26,9 +29,12 @@ UNHEARD_SECONDS = 3600.0
 class ExecutorRuns:
     """Makes these runs, and ends them."""
 
-    def __init__(self, runs: Runs, registry: Registry, resuming: Resuming) -> None:
+    def __init__(
+        self, services: Services, live_runs: LiveRuns, runs: Runs, registry: Registry, resuming: Resuming
+    ) -> None:
+        self._services, self._store = services, services.store
+        self._live_runs = live_runs
         self._runs = runs
-        self._store = runs.store
         self._registry = registry
         self._resuming = resuming
         self._born = clock.now()
@@ -52,16 +58,17 @@ class ExecutorRuns:
             conversation=conversation_of(request.callback_key),
             resumed=resumed,
         )
-        with self._runs.lock:
+        with self._services.locks.of(turn):
             former = self._store.latest_run_of_turn(turn)
             if former and former.state == "running" and self._is_left_over(former):
                 return former
             # A node before the one that was suspended has its answer, and its tools are not run again.
-            if former and former.state == "finished" and resumed and self._store.raise_attempt(former):
+            if former and former.state == "finished" and resumed and self._store.step(former, RunEvent.REPLAY):
                 return self._store.run(former.id)
             if former and former.state in {"suspended", "failed"} and former.expires_at > clock.now():
                 going_on = asked.model_copy(update={"resumed": False}).model_dump_json()
-                if self._store.raise_attempt(former, state="running", error=None, request=going_on):
+                if self._store.step(former, RunEvent.RESUME, error=None, request=going_on):
+                    self._store.hold(former.id)
                     log.info("an executors' run goes on", extra={"run": former.id})
                     return self._store.run(former.id)
             run = self._new(request, asked.model_dump_json(), session, turn)
@@ -93,35 +100,36 @@ class ExecutorRuns:
             error=None,
             created_at=now,
             updated_at=now,
-            expires_at=now + self._runs.config.limits.run_seconds,
+            expires_at=now + self._services.config.limits.run_seconds,
             direction="executor",
         )
 
     def ended(self, request: RecordRequest) -> None:
         """The invocation ended; one that only let go leaves its run suspended."""
-        with self._runs.lock:
-            run = self._store.run(request.run_id)
-            if run is None or run.direction != "executor" or run.state != "running":
-                return
+        run = self._store.run(request.run_id)
+        if run is None or run.direction != "executor" or run.state != "running":
+            return
+        with self._services.locks.of(run.id):
             if request.stopped:
                 self._runs.suspend(run.id)
                 self._resuming.soon(run.id)
-                return
-            self._runs.cancel_tickets(run.id, "the invocation ended")
-            self._store.end_run(run.id, "failed" if request.error else "finished", request.error)
+            else:
+                event = RunEvent.FAIL if request.error else RunEvent.FINISH
+                self._runs.end(run.id, event, request.error, "the invocation ended")
+            self._store.release(run.id)
 
     def sweep(self, now: float) -> None:
         """Cancel what nobody waits for any more: a plugin that was killed says nothing."""
-        cutoff = now - self._runs.config.limits.forsaken_seconds
+        cutoff = now - self._services.config.limits.forsaken_seconds
         if self._born < cutoff:
             for ticket_id, run_id in self._store.held_tickets(cutoff):
-                polled_at = self._runs.polls.at(ticket_id)
+                polled_at = self._live_runs.polls.at(ticket_id)
                 # Where bridges share the store, the plugin may ask another one.
-                elsewhere = not polled_at and self._runs.config.wakeups_url is not None
+                elsewhere = not polled_at and self._services.config.wakeups_url is not None
                 if polled_at < cutoff and not elsewhere:
                     self._runs.cancel(run_id, "the plugin no longer waits for this run")
         for run_id in self._store.settled_executor_runs():
             self._resuming.soon(run_id)
         for run_id in self._store.silent_executor_runs(now - UNHEARD_SECONDS):
             self._runs.cancel(run_id, "the plugin was not heard of any more")
-        self._runs.polls.forget_before(cutoff)
+        self._live_runs.polls.forget_before(cutoff)

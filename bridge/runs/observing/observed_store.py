@@ -3,8 +3,8 @@
 from bridge.runs.observing.observers import Observer
 from bridge.store import Store
 from bridge.store.rows import RunRow
-from bridge.store.run_state import Change
-from bridge.store.statements import Statement
+from bridge.store.run_record import Change
+from tools.run_states import UNFINISHED
 
 
 class ObservedStore(Store):
@@ -14,9 +14,9 @@ class ObservedStore(Store):
         super().__init__(url)
         self._observer = observer
 
-    def insert_run(self, run: RunRow, *also: Statement) -> None:
-        """Write a new run, and what belongs in the same transaction."""
-        super().insert_run(run, *also)
+    def _began(self, run: RunRow) -> None:
+        """Hold a new run."""
+        super()._began(run)
         self._observer.run_began(run)
 
     def commit(self, change: Change) -> None:
@@ -33,7 +33,7 @@ class ObservedStore(Store):
                 self._observer.ticket_ended(ticket)
         if now.run.state == was.run.state:
             return
-        if now.run.state in {"running", "suspended"}:
+        if now.run.state in UNFINISHED:
             self._observer.run_moved(now.run.id, now.run.state)
         else:
             self._observer.run_ended(now.run)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from bridge.runs.dify_slots import DifySlots
 from bridge.runs.executors.registry import Registry
-from bridge.runs.runs import Runs
-from bridge.store import clock
+from bridge.store import Store, clock
 from bridge.store.watching import Waiting, Watching
 
 
@@ -45,22 +45,20 @@ class Snapshot:
 class Figures:
     """Reads them. What the store says holds for all bridges that share it, the places at Dify for this one."""
 
-    def __init__(self, runs: Runs, registry: Registry) -> None:
-        self._runs = runs
+    def __init__(self, store: Store, slots: DifySlots, registry: Registry) -> None:
+        self._store = store
+        self._slots = slots
         self._registry = registry
-        self._watching = Watching(runs.store)
+        self._watching = Watching(store)
 
     def read(self) -> Snapshot:
         """Read them now."""
-        loads = self._runs.store.executors.loads()
+        loads = self._store.executors.loads()
         return Snapshot(
             runs=self._watching.run_states(),
             waiting=self._watching.waiting(),
             executors=[
                 ExecutorFigures(each.name, loads.get(each.id, 0), each.concurrency) for each in self._registry.present()
             ],
-            streams=[
-                StreamFigures(dify, places.used, places.limit, places.waiting)
-                for dify, places in self._runs.streams.items()
-            ],
+            streams=[StreamFigures(dify, slots.used, slots.limit, slots.waiting) for dify, slots in self._slots.each()],
         )

@@ -4,13 +4,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.config import App
+from bridge.runs.live import LiveRuns
+from bridge.runs.recorded import Recorded
+from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 from bridge.runs.sessions.sessions import Past, Session, past_of
 from bridge.store.rows import ExchangeRow, RunRow, SessionRow
 from tools.ids import random_name
 from tools.results import Message
 
-UNFINISHED = frozenset({"running", "suspended"})
 _MOVED_ON = "the client began a new turn instead of sending the results"
 _MOST_CALLS = 200
 ENOUGH = 2
@@ -32,11 +35,13 @@ class Seeker:
 
 
 class Conversations:
-    """The sessions of clients, and which of them a request goes on with. To be used under the lock of `runs`."""
+    """The sessions of clients, and which of them a request goes on with."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, services: Services, live_runs: LiveRuns, runs: Runs) -> None:
+        self._services, self._store = services, services.store
+        self._live_runs = live_runs
         self._runs = runs
-        self._store = runs.store
+        self._recorded = Recorded(services)
 
     def of(self, seeker: Seeker) -> SessionRow:
         """Return the session that the request goes on with, a new one where there is none.
@@ -60,9 +65,9 @@ class Conversations:
 
     def belongs(self, run: RunRow, session: Session, model: str) -> bool:
         """Say whether a request under this name may go on with a run one of whose call ids it holds."""
-        row = self._store.session(run.session_key)
         if session.alone:
             return run.session_key == session.row_key(model)
+        row = self._store.session(run.session_key)
         if session.key is None or row is None or row.scope in {None, ""}:
             return True
         return row.scope == session.scope
@@ -77,7 +82,7 @@ class Conversations:
     def _supersede(self, row: SessionRow) -> None:
         """A new turn takes the place of runs that wait for results which are not coming, or that nobody drives."""
         for run in self._unfinished(row):
-            live = self._runs.live(run.id)
+            live = self._live_runs.get(run.id)
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, _MOVED_ON)
@@ -158,10 +163,10 @@ class Conversations:
         tickets = self._store.tickets_of_run(run.id, "open")
         if any(ticket.segment is not None for ticket in tickets):
             return False
-        live = self._runs.live(run.id)
+        live = self._live_runs.get(run.id)
         if live is None:
             # Its bridge was killed, and the connection with it, unless another bridge drives it.
-            return self._runs.config.wakeups_url is None
+            return self._services.config.wakeups_url is None
         return live.current.abandoned and not live.current.readers
 
     def _from_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
@@ -182,7 +187,8 @@ class Conversations:
         if row is None or row.scope is not None:
             return None
         latest = self._store.latest_turn_of_session(row.key)
-        said = self._runs.exchange_of(latest) if latest and latest.state == "finished" else None
+        record = self._store.record(latest.id) if latest and latest.state == "finished" else None
+        said = self._recorded.past_of(RunRequest.model_validate_json(record.run.request), record) if record else None
         if said is None or said.exchanges[-1:] != past.exchanges[-1:]:
             return None
         return self._taken(row, past)

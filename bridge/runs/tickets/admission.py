@@ -13,8 +13,8 @@ from bridge.runs.executors.registry import Offer, Registry
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.loops import Made, repetitions
 from bridge.runs.tickets.policy import Direction, Policy, Question, Verdict
-from bridge.store import Store
 from bridge.store.rows import CallRow, Move, RunRow
+from bridge.store.run_record import RunRecord
 from tools.arguments import checked
 from tools.ticket_states import CallState
 
@@ -30,15 +30,14 @@ class _Judged:
 class Admission:
     """Judges calls: by the tool's schema, by what the run has done before, and by the policy."""
 
-    def __init__(self, config: Config, store: Store, registry: Registry, policy: Policy) -> None:
+    def __init__(self, config: Config, registry: Registry, policy: Policy) -> None:
         self._limits = config.limits
-        self._store = store
         self._registry = registry
         self.policy = policy
 
-    def judge(self, run: RunRow, calls: Sequence[CallRow], now: float) -> list[Move]:
+    def judge(self, record: RunRecord, calls: Sequence[CallRow], now: float) -> list[Move]:
         """Return the first move of each call."""
-        return [self._first_move(run, call, now) for call in calls]
+        return [self._first_move(record, call, now) for call in calls]
 
     def lets(self, app: str, call: CallRow, offer: Offer) -> bool:
         """Say whether this executor may have the call now: by the policy, or by what a person said about it."""
@@ -61,24 +60,19 @@ class Admission:
         verdict = self._mildest(run.model, call, direction, self._offers(direction, call)).verdict
         return verdict if verdict.action == "deny" else None
 
-    def is_certain(self, run: RunRow, tool: str) -> bool:
+    def is_certain(self, record: RunRecord, tool: str) -> bool:
         """Say whether a call of this tool will be handed out, whatever its arguments become."""
-        if self.policy.may_withhold(tool, _direction(run), run.model):
+        if self.policy.may_withhold(tool, _direction(record.run), record.run.model):
             return False
-        earlier = self._earlier(run, tool)
+        earlier = _earlier(record, tool)
         known = {made.arguments for made in earlier}
         return all(repetitions(earlier, arguments) < self._limits.identical_calls for arguments in known)
-
-    def _earlier(self, run: RunRow, tool: str) -> list[Made]:
-        """List the calls of a tool that were run; what was denied has shown nothing about the tool."""
-        calls = self._store.calls_of_tool(run.id, tool)
-        return [Made(made.arguments, made.digest) for made in calls if not made.withheld]
 
     def _offers(self, direction: Direction, call: CallRow) -> list[Offer]:
         return self._registry.offers(call.name) if direction == "executor" else []
 
-    def _first_move(self, run: RunRow, call: CallRow, now: float) -> Move:
-        direction = _direction(run)
+    def _first_move(self, record: RunRecord, call: CallRow, now: float) -> Move:
+        run, direction = record.run, _direction(record.run)
         offers = self._offers(direction, call)
         changes: dict[str, Any] = {}
         if offers:
@@ -88,7 +82,7 @@ class Admission:
             if found.arguments != call.arguments:
                 call = replace(call, arguments=found.arguments)
                 changes["arguments"] = found.arguments
-        loop = self._loop(run, call)
+        loop = self._loop(record, call)
         judged = _Judged(loop) if loop else self._mildest(run.model, call, direction, offers)
         return self._move(call, judged, now, changes)
 
@@ -115,8 +109,8 @@ class Admission:
         found = by_action["allow"] or by_action["ask"] or by_action["deny"]
         return _Judged(found[0][1], {offer.executor: offer.terms for offer, _ in found})
 
-    def _loop(self, run: RunRow, call: CallRow) -> Verdict | None:
-        earlier = self._earlier(run, call.name)
+    def _loop(self, record: RunRecord, call: CallRow) -> Verdict | None:
+        earlier = _earlier(record, call.name)
         count = repetitions(earlier, call.arguments)
         if count < self._limits.identical_calls:
             return None
@@ -126,6 +120,11 @@ class Admission:
             f"It was made {count} times in this run with the same arguments and the same result. Do something else, "
             "or answer with what is known.",
         )
+
+
+def _earlier(record: RunRecord, tool: str) -> list[Made]:
+    """List the calls of a tool that were run; what was denied has shown nothing about the tool."""
+    return [Made(call.arguments, call.digest) for call in record.calls() if call.name == tool and not call.withheld]
 
 
 def _direction(run: RunRow) -> Direction:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bridge.errors import InvalidRequest, NotFound
 from bridge.runs.requests import RunRequest
-from bridge.runs.runs import Runs
+from bridge.runs.services import Services
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.loops import canonical
@@ -23,14 +23,16 @@ from tools.ticket_states import CallEvent, CallState
 
 log = logging.getLogger("clawback.approvals")
 
+APPROVALS = "approvals"
+"""The lock under which this process takes people's decisions."""
+
 
 class Approvals:
     """What people decide about calls."""
 
-    def __init__(self, runs: Runs, tickets: Tickets, admission: Admission) -> None:
+    def __init__(self, services: Services, tickets: Tickets, admission: Admission) -> None:
+        self._services, self._store = services, services.store
         self._admission = admission
-        self._runs = runs
-        self._store = runs.store
         self._tickets = tickets
 
     def waiting(self) -> list[tuple[TicketRow, CallRow]]:
@@ -42,7 +44,7 @@ class Approvals:
 
         Raises NotFound, InvalidRequest, Conflict (it was decided otherwise), Gone.
         """
-        with self._runs.lock:
+        with self._services.locks.of(APPROVALS):
             ticket, call = self._found(call_id)
             run = self._store.run(ticket.run_id)
             was_approved = _was_approved(call)
@@ -64,7 +66,7 @@ class Approvals:
         if edited is None:
             return steps.step(call, CallEvent.APPROVE, f"operator {who}", **changes)
         changes |= {"arguments": edited, "asked": call.asked_call().arguments}
-        told = f": {edited}" if self._runs.config.log_content else ""
+        told = f": {edited}" if self._services.config.log_content else ""
         return steps.step(call, CallEvent.APPROVE, f"operator {who}", f"with other arguments{told}", **changes)
 
     def _sound(self, run: RunRow | None, call: CallRow, arguments: dict[str, Any]) -> str:
@@ -87,22 +89,21 @@ class Approvals:
 
         Raises NotFound, Conflict (it was decided otherwise), Gone.
         """
-        with self._runs.lock:
+        with self._services.locks.of(APPROVALS):
             call = self._known(call_id)
             if call.state == CallState.DENIED:
                 return call
-            detail = reason if self._runs.config.log_content else ""
+            detail = reason if self._services.config.log_content else ""
             return self._decide(call, steps.deny(call, reason, f"operator {who}", detail))
 
     def expire(self, now: float) -> None:
         """Answer the calls that nobody decided about in time."""
-        with self._runs.lock:
+        with self._services.locks.of(APPROVALS):
             for call in self._store.overdue_calls(CallState.AWAITING_APPROVAL, "decide_until", now):
                 self._decide(call, steps.expire(call, "nobody approved this call in time. It was not run."))
 
     def _decide(self, call: CallRow, move: Move) -> CallRow:
-        ticket = self._store.move_calls(call.ticket_id, [move])
-        self._tickets.moved(ticket)
+        self._tickets.move(call.ticket_id, [move])
         log.info("call decided", extra={"call": call.id, "tool": call.name, "state": str(move.after)})
         return self._known(call.id)
 

@@ -14,19 +14,23 @@ from dataclasses import dataclass
 
 from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
 from bridge.runs import request_id
+from bridge.runs.dify_slots import DifySlots
 from bridge.runs.executors.resuming import Resuming
-from bridge.runs.requests import Reply
+from bridge.runs.live import LiveRun, LiveRuns
+from bridge.runs.requests import Reply, RunRequest
 from bridge.runs.runs import Runs
-from bridge.runs.tickets import moves as steps
+from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.moves import digest, resolve
 from bridge.runs.tickets.refusals import refusal
 from bridge.store import clock
-from bridge.store.rows import CallRow, TicketRow
-from bridge.store.store import Overtaken
+from bridge.store.rows import CallRow, Move, SegmentRow, TicketRow
+from bridge.store.run_record import Change, RunRecord
 from tools.ids import random_name
 from tools.marker import strip_markers
 from tools.openclaw_text.stopping import stopping_text
 from tools.results import ToolResult
+from tools.run_states import UNFINISHED, RunEvent
 from tools.shorten import shortened
 from tools.ticket_states import CallEvent, CallState, NotLeased, Settled
 from tools.wire import TicketRequest, TicketStatus
@@ -65,36 +69,68 @@ class Holder:
 
 
 class Tickets:
-    """The pending calls of the runs that this bridge holds."""
+    """The pending calls of runs."""
 
-    def __init__(self, runs: Runs, admission: Admission, resuming: Resuming) -> None:
+    def __init__(
+        self,
+        services: Services,
+        live_runs: LiveRuns,
+        slots: DifySlots,
+        runs: Runs,
+        admission: Admission,
+        resuming: Resuming,
+    ) -> None:
+        self._services, self._store, self._wakeups = services, services.store, services.wakeups
+        self._limits = services.config.limits
+        self._live_runs, self._polls = live_runs, live_runs.polls
+        self._slots = slots
         self._runs = runs
         self._resuming = resuming
         self._admission = admission
-        self._store = runs.store
-        runs.wakeups.when(OPENED, self._opened_elsewhere)
         self._name = random_name()
-        runs.wakeups.when(ASKED, self._asked_elsewhere)
+        self._wakeups.when(OPENED, self._opened_elsewhere)
+        self._wakeups.when(ASKED, self._asked_elsewhere)
 
     def open(self, ticket_id: str, request: TicketRequest) -> TicketStatus:
         """Open a ticket and hand it to the client. Opened again with the same id, it stays what it is."""
-        with self._runs.lock:
-            known = self._store.ticket(ticket_id)
-            if known:
-                self._hand_out_again(known, request)
-                return self._told(self.status(known, request.invocation_id), asks_again=not request.stops)
-            no_ticket = self._no_ticket(request)
-            if no_ticket:
-                return no_ticket.model_copy(update={"ticket_id": ticket_id})
-            ticket = self._write(ticket_id, request)
-            self._hand_out(ticket, request)
+        with self._services.locks.of(request.run_id):
+            self._count(ticket_id, request)
+            status = self._store.decide(request.run_id, lambda change: self._open(change, ticket_id, request))
+            if status is None:
+                raise NotFound(f"there is no run {request.run_id}", code="run_not_found", param="run_id")
+        return self._told(status, asks_again=not request.stops)
+
+    def _count(self, ticket_id: str, request: TicketRequest) -> None:
+        """Count what the round cost, once, before the response that it ends."""
+        record, live = self._store.record(request.run_id), self._live_runs.get(request.run_id)
+        if record is None or ticket_id in record.tickets:
+            return
+        self._services.observers.used_upstream(record.run.model, request.usage)
+        if live and live.attempt == record.run.attempt:
+            live.used(request.usage)
+
+    def _open(self, change: Change, ticket_id: str, request: TicketRequest) -> TicketStatus:
+        record = change.was
+        known = record.tickets.get(ticket_id)
+        if known:
+            self._hand_out_again(known, request)
+            return self._status(known, record, request.invocation_id)
+        no_ticket = self._no_ticket(record, request)
+        if no_ticket:
+            return no_ticket.model_copy(update={"ticket_id": ticket_id})
+        ticket = self._written(change, ticket_id, request)
+        live = self._live_runs.get(ticket.run_id)
+        self._hand_out(change, live, ticket, request)
+        if not change.is_written:
+            self._store.commit(change)
+        self._hand_out_later(live, ticket, request)
         log.info(
             "ticket opened",
             extra={"run": ticket.run_id, "ticket": ticket.id, "tools": [call.name for call in ticket.calls]},
         )
-        return self._told(self.status(ticket, request.invocation_id), asks_again=not request.stops)
+        return self._status(self.known(ticket_id), change.state, request.invocation_id)
 
-    def _write(self, ticket_id: str, request: TicketRequest) -> TicketRow:
+    def _written(self, change: Change, ticket_id: str, request: TicketRequest) -> TicketRow:
         now = clock.now()
         calls = [
             CallRow(call.id, ticket_id, call.name, call.arguments, None, None, state=CallState.OPEN.value)
@@ -112,66 +148,74 @@ class Tickets:
             reply=None,
             reason=None,
             created_at=now,
-            expires_at=now + self._runs.config.limits.ticket_seconds,
+            expires_at=now + self._limits.ticket_seconds,
             calls=calls,
             reasoning=json.dumps(request.reasoning) if request.reasoning else None,
             request_id=request_id.current() or None,
         )
-        run = self._store.run(request.run_id)
-        assert run is not None  # noqa: S101 - `_no_ticket` has looked it up
-        self._runs.observers.used_upstream(run.model, request.usage)
-        return self._store.open_ticket(ticket, self._admission.judge(run, calls, now))
+        return change.open_ticket(ticket, self._admission.judge(change.state, calls, now))
 
-    def _no_ticket(self, request: TicketRequest) -> TicketStatus | None:
-        run = self._store.run(request.run_id)
-        if run is None:
-            raise NotFound(f"there is no run {request.run_id}", code="run_not_found", param="run_id")
-        invocation = self._store.invocation(request.invocation_id)
-        if invocation is None or invocation.run_id != run.id:
+    def _no_ticket(self, record: RunRecord, request: TicketRequest) -> TicketStatus | None:
+        run, invocation = record.run, record.invocations.get(request.invocation_id)
+        if invocation is None:
             raise NotFound("this invocation has not attached to the run", param="invocation_id")
-        if run.state not in {"running", "suspended"}:
+        if run.state not in UNFINISHED:
             return TicketStatus(ticket_id="", state="cancelled", reason=run.error or f"the run is {run.state}")
         if invocation.attempt != run.attempt:
             return TicketStatus(ticket_id="", state="cancelled", reason=SUPERSEDED)
-        limit = self._runs.config.limits.calls_per_run
-        if self._store.count_calls(run.id) + len(request.calls) > limit:
+        limit = self._limits.calls_per_run
+        if sum(1 for _ in record.calls()) + len(request.calls) > limit:
             return TicketStatus(
                 ticket_id="", state="expired", reason=f"this run has used up its {limit} calls (limits.calls_per_run)"
             )
         return None
 
-    def _hand_out(self, ticket: TicketRow, request: TicketRequest) -> None:
-        live = self._runs.live(ticket.run_id)
-        if live is None or self._runs.is_elsewhere(live):
-            self._runs.wakeups.wake(CALLS)
-            self._runs.wakeups.wake(OPENED + ticket.id)
+    def _hand_out(self, change: Change, live: LiveRun | None, ticket: TicketRow, request: TicketRequest) -> None:
+        """Write a ticket that goes to its client at once together with the segment that it ends."""
+        if live is None or live.attempt != change.was.run.attempt:
             return
-        live.used(request.usage)
-        if request.stops and ticket.state == "open":
+        at_once = not (request.stops or request.streamed_text or ticket.undecided) and ticket.state == "open"
+        if at_once and live.is_plain:
+
+            def write(segment: SegmentRow) -> None:
+                change.add_segment(segment)
+                self._store.commit(change)
+
+            live.deliver(ticket, write)
+
+    def _hand_out_later(self, live: LiveRun | None, ticket: TicketRow, request: TicketRequest) -> None:
+        """Hand a ticket that is written to its client, as far as it does not have it."""
+        if live is None or self._live_runs.is_elsewhere(live):
+            self._wakeups.wake(CALLS)
+            self._wakeups.wake(OPENED + ticket.id)
+        elif ticket.state != "open" or self.known(ticket.id).segment is not None or live.holds(ticket.id):
+            return
+        elif request.stops:
             live.stop(ticket, stopping_text(request.shown, request.calls))
+        elif ticket.undecided:
             return
-        if ticket.undecided or ticket.state != "open":
-            return
-        if request.streamed_text:
-            self._runs.deliver_soon(live, ticket)
+        elif request.streamed_text:
+            self._live_runs.deliver_soon(live, ticket)
         else:
             live.deliver(ticket)
 
-    def _opened_elsewhere(self, ticket_id: str) -> None:
-        """Deliver a ticket of a run that this process drives, and that the plugin opened at another bridge."""
-        with self._runs.lock:
-            ticket = self._store.ticket(ticket_id)
-            live = self._runs.live(ticket.run_id) if ticket else None
-            if not (ticket and live) or self._runs.is_elsewhere(live) or live.holds(ticket_id):
-                return
-            if ticket.state == "open" and ticket.segment is None and not ticket.undecided:
-                self._runs.deliver_soon(live, ticket)
-
     def _hand_out_again(self, ticket: TicketRow, request: TicketRequest) -> None:
         """Do what the request that wrote the ticket did not come to: the bridge or its disk may have failed there."""
-        live = self._runs.live(ticket.run_id)
-        if live and ticket.state == "open" and ticket.segment is None and not live.holds(ticket.id):
-            self._hand_out(ticket, request)
+        live = self._live_runs.get(ticket.run_id)
+        if live and ticket.state == "open" and ticket.segment is None:
+            self._hand_out_later(live, ticket, request)
+
+    def _opened_elsewhere(self, ticket_id: str) -> None:
+        """Deliver a ticket of a run that this process drives, and that the plugin opened at another bridge."""
+        ticket = self._store.ticket(ticket_id)
+        live = self._live_runs.get(ticket.run_id) if ticket else None
+        if not (ticket and live):
+            return
+        with self._services.locks.of(ticket.run_id):
+            if self._live_runs.is_elsewhere(live) or live.holds(ticket_id):
+                return
+            if ticket.state == "open" and ticket.segment is None and not ticket.undecided:
+                self._live_runs.deliver_soon(live, ticket)
 
     def wait(
         self, ticket_id: str, invocation_id: str | None, seconds: float, is_there: Callable[[], bool] = lambda: True
@@ -180,51 +224,54 @@ class Tickets:
 
         `is_there` says whether anybody is left to be told: the end of a ticket is news until a plugin hears of it.
         """
-        self._runs.polls.heard(ticket_id, seconds)
-        self._runs.wakeups.wake(f"{ASKED}{self._name}:{ticket_id}")
-        with self._runs.wakeups.listen(ticket_id) as hints:
+        self._polls.heard(ticket_id, seconds)
+        self._wakeups.wake(f"{ASKED}{self._name}:{ticket_id}")
+        with self._wakeups.listen(ticket_id) as hints:
             status = self._waiting(ticket_id, invocation_id)
-            pause = min(seconds, CROWDED_SECONDS) if self._runs.crowded else seconds
+            pause = min(seconds, CROWDED_SECONDS) if self._slots.is_crowded else seconds
             if status.state == "open" and not status.let_go and hints.wait(pause):
                 status = self._waiting(ticket_id, invocation_id)
         if is_there():
             return self._told(status)
-        self._runs.polls.heard(ticket_id)
+        self._polls.heard(ticket_id)
         return status
 
     def _asked_elsewhere(self, said: str) -> None:
         """The plugin asks another bridge now, which looks after it. Our own words come back to us, too."""
         who, _, ticket_id = said.partition(":")
         if who != self._name:
-            self._runs.polls.told(ticket_id)
+            self._polls.told(ticket_id)
 
     def _waiting(self, ticket_id: str, invocation_id: str | None) -> TicketStatus:
         ticket = self.known(ticket_id)
         status = self.status(ticket, invocation_id)
-        if status.state == "open" and ticket.segment is None and self._runs.live(ticket.run_id) is None:
-            self._runs.wakeups.wake(OPENED + ticket_id)
-        lets_go = status.state == "open" and self._runs.gives_way(ticket)
+        if status.state == "open" and ticket.segment is None and self._live_runs.get(ticket.run_id) is None:
+            self._wakeups.wake(OPENED + ticket_id)
+        lets_go = status.state == "open" and self._slots.gives_way(ticket)
         return status.model_copy(update={"let_go": True}) if lets_go else status
 
     def _told(self, status: TicketStatus, *, asks_again: bool = True) -> TicketStatus:
         """Note what the plugin is told, and whether it will ask again."""
         if status.state == "open" and asks_again:
-            self._runs.polls.heard(status.ticket_id)
+            self._polls.heard(status.ticket_id)
         else:
-            self._runs.polls.told(status.ticket_id)
+            self._polls.told(status.ticket_id)
         if status.state == "resolved":
-            self._runs.stays(self.known(status.ticket_id).run_id)
+            self._slots.stays(self.known(status.ticket_id).run_id)
         return status
 
     def status(self, ticket: TicketRow, invocation_id: str | None) -> TicketStatus:
         """Return what the plugin's invocation needs to know about the ticket."""
-        if invocation_id and ticket.invocation_id != invocation_id:
-            return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
-        run = self._store.run(ticket.run_id)
-        invocation = self._store.invocation(ticket.invocation_id)
-        if run and invocation and invocation.attempt != run.attempt:
-            return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
-        if run and run.state == "suspended" and ticket.state == "resolved":
+        record = self._store.record(ticket.run_id)
+        assert record is not None  # noqa: S101 - a ticket has a run
+        return self._status(ticket, record, invocation_id)
+
+    @staticmethod
+    def _status(ticket: TicketRow, record: RunRecord, invocation_id: str | None) -> TicketStatus:
+        run, invocation = record.run, record.invocations.get(ticket.invocation_id)
+        is_anothers = invocation_id is not None and ticket.invocation_id != invocation_id
+        is_former = invocation is not None and invocation.attempt != run.attempt
+        if is_anothers or is_former or (run.state == "suspended" and ticket.state == "resolved"):
             return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
         if ticket.state != "resolved":
             came = ticket.results() if ticket.state == "expired" else []
@@ -247,46 +294,69 @@ class Tickets:
         results: Sequence[ToolResult],
         reply: Reply | None = None,
         holder: Holder | None = None,
+        latest: RunRequest | None = None,
     ) -> TicketRow:
-        """Take results. The same again changes nothing; a different one for a call that has one is refused.
+        """Take results, and do what follows from them: a run that was suspended goes on when it has all.
 
-        They come from the executor that holds the calls' leases, or, without a `holder`, from the run's own client.
-        Raises NotFound, InvalidRequest (a result of no call of this ticket), TooLarge, Conflict, Gone.
+        The same result again changes nothing; a different one for a call that has one is refused. They come from the
+        executor that holds the calls' leases, or, without a `holder`, from the run's own client; `latest` is the
+        client's request. Raises NotFound, InvalidRequest (a result of no call of this ticket), TooLarge, Conflict,
+        Gone.
         """
-        try:
-            return self._add(ticket_id, results, reply, holder)
-        except Overtaken:
-            # Another bridge that shares the store was first: what it wrote is read now.
-            return self._add(ticket_id, results, reply, holder)
-
-    def _add(
-        self,
-        ticket_id: str,
-        results: Sequence[ToolResult],
-        reply: Reply | None,
-        holder: Holder | None,
-    ) -> TicketRow:
         actor = f"executor {holder.name}" if holder else "client"
-        with self._runs.lock:
-            ticket = self.known(ticket_id)
+        written = reply.model_dump_json(exclude_none=True) if reply else None
+        run_id = self.known(ticket_id).run_id
+
+        def decision(change: Change) -> tuple[TicketRow, bool]:
+            ticket = change.was.tickets[ticket_id]
             fresh = self._check(ticket, results, holder)
             if ticket.state in {"expired", "cancelled"}:
                 raise Gone(f"ticket {ticket_id} is {ticket.state}: {ticket.reason}", code=f"ticket_{ticket.state}")
             if not fresh:
-                return ticket
-            moves = [steps.resolve(call, result, self._as_told(call, result, actor), actor) for call, result in fresh]
-            written = reply.model_dump_json(exclude_none=True) if reply else None
-            changed = self._store.move_calls(ticket_id, moves, written)
-        if changed.state == "resolved":
-            self._runs.wakeups.wake(ticket_id)
-            log.info("ticket resolved", extra={"run": ticket.run_id, "ticket": ticket_id})
-        return changed
+                return ticket, False
+            moves = [resolve(call, result, self._as_told(call, result, actor), actor) for call, result in fresh]
+            return change.move_calls(ticket_id, moves, written), True
+
+        with self._services.locks.of(run_id):
+            decided = self._store.decide(run_id, decision)
+            assert decided is not None  # noqa: S101 - its run is there
+            ticket, is_changed = decided
+            if is_changed:
+                if ticket.state == "resolved":
+                    log.info("ticket resolved", extra={"run": run_id, "ticket": ticket_id})
+                self._follow(ticket, latest)
+        return ticket
+
+    def move(self, ticket_id: str, moves: Sequence[Move]) -> TicketRow:
+        """Move calls of a ticket, and do what follows. Raises Overtaken where another bridge was first."""
+        ticket = self._store.move_calls(ticket_id, moves)
+        self._follow(ticket)
+        return ticket
+
+    def _follow(self, ticket: TicketRow, latest: RunRequest | None = None) -> None:
+        """Do what follows from the moves of a ticket's calls: wake, go on, hand out."""
+        run = self._store.run(ticket.run_id)
+        if run is None:
+            return
+        if ticket.state == "resolved":
+            self._wakeups.wake(ticket.id)
+            if run.direction == "executor":
+                self._resuming.soon(run.id)
+            elif run.state == "suspended":
+                self._runs.go_on(run, latest)
+        elif run.direction == "executor":
+            self._wakeups.wake(CALLS)
+        elif not ticket.undecided and ticket.segment is None:
+            if live := self._live_runs.get(run.id):
+                live.deliver(ticket)
+            else:
+                self._wakeups.wake(OPENED + ticket.id)
 
     def _as_told(self, call: CallRow, result: ToolResult, actor: str) -> ToolResult:
         """Return the result as the model is told it. What an endpoint's client sends, it sends again every turn."""
         output = strip_markers(result.output)
         if actor != "client":
-            output = shortened(output, self._runs.config.limits.result_characters)
+            output = shortened(output, self._limits.result_characters)
         if call.asked is not None:
             output = f"(A person changed the arguments to {call.arguments} before this call was run.)\n{output}"
         return result.model_copy(update={"output": output})
@@ -311,82 +381,72 @@ class Tickets:
             if call.state in _RUNS and not (holder.holds(call) if holder else call.lease is None):
                 raise refusal(NotLeased(call.state, CallEvent.RESOLVE), call)
             self._check_size(call, result)
-            known = call.digest or (steps.digest(fresh[call.id][1]) if call.id in fresh else None)
+            known = call.digest or (digest(fresh[call.id][1]) if call.id in fresh else None)
             if known is None:
                 fresh[call.id] = (call, result)
-            elif known != steps.digest(result):
+            elif known != digest(result):
                 raise refusal(Settled(call.state, CallEvent.CONTRADICT), call)
         return list(fresh.values())
 
     def _check_size(self, call: CallRow, result: ToolResult) -> None:
-        limit = self._runs.config.limits.result_bytes
+        limit = self._limits.result_bytes
         if len(result.output.encode(errors="replace")) > limit:
             raise TooLarge(
                 f"the result of {call.id} ({call.name}) is larger than {limit} bytes (limits.result_bytes): "
                 "send the part that matters, or a summary",
                 param="output",
             )
-        if sum(map(len, result.images)) > self._runs.config.limits.image_bytes:
+        if sum(map(len, result.images)) > self._limits.image_bytes:
             raise TooLarge(
                 f"the images in the result of {call.id} ({call.name}) are larger than "
-                f"{self._runs.config.limits.image_bytes} bytes (limits.image_bytes): send smaller ones",
+                f"{self._limits.image_bytes} bytes (limits.image_bytes): send smaller ones",
                 param="output",
             )
 
-    def moved(self, ticket: TicketRow) -> None:
-        """Do what follows from the moves of a ticket's calls that its run's client did not make itself."""
-        run = self._store.run(ticket.run_id)
-        if run is None:
-            return
-        if ticket.state == "resolved":
-            self._runs.wakeups.wake(ticket.id)
-            app = self._runs.app(run.model)
-            if run.state == "suspended" and run.direction == "endpoint" and app:
-                self._runs.go_on(run, app)
-            self._resuming.soon(run.id)
-        elif run.direction == "executor":
-            self._runs.wakeups.wake(CALLS)
-        elif not ticket.undecided and ticket.segment is None:
-            if live := self._runs.live(run.id):
-                live.deliver(ticket)
-            else:
-                self._runs.wakeups.wake(OPENED + ticket.id)
-
     def cancel(self, ticket_id: str, reason: str, invocation_id: str | None = None) -> TicketStatus:
         """The plugin no longer waits. An invocation whose ticket a later one has taken over changes nothing."""
-        with self._runs.lock:
-            status = self.status(self.known(ticket_id), invocation_id)
-            if status.state != "open":
-                return status
-            self._runs.polls.told(ticket_id)
-            self._store.close_ticket(ticket_id, "cancelled", reason, "plugin")
-        self._runs.wakeups.wake(ticket_id)
-        return self.status(self.known(ticket_id), None)
+        return self._close(ticket_id, invocation_id, "cancelled", reason, None)
 
     def expire(self, ticket_id: str, invocation_id: str | None = None) -> TicketStatus:
         """The plugin goes on without the results that are not there, unless a later invocation waits for them."""
-        with self._runs.lock:
-            status = self.status(self.known(ticket_id), invocation_id)
+        return self._close(ticket_id, invocation_id, "expired", "the node did not wait any longer", invocation_id)
+
+    def _close(
+        self, ticket_id: str, invocation_id: str | None, state: str, reason: str, told: str | None
+    ) -> TicketStatus:
+        def decision(change: Change) -> TicketStatus | None:
+            status = self._status(change.was.tickets[ticket_id], change.was, invocation_id)
             if status.state != "open":
                 return status
-            self._runs.polls.told(ticket_id)
-            self._store.close_ticket(ticket_id, "expired", "the node did not wait any longer", "plugin")
-            log.info("ticket expired", extra={"ticket": ticket_id})
-        self._runs.wakeups.wake(ticket_id)
-        return self.status(self.known(ticket_id), invocation_id)
+            change.close_ticket(ticket_id, state, reason, "plugin")
+            return None
+
+        run_id = self.known(ticket_id).run_id
+        with self._services.locks.of(run_id):
+            if status := self._store.decide(run_id, decision):
+                return status
+            self._polls.told(ticket_id)
+        log.info("ticket closed", extra={"run": run_id, "ticket": ticket_id, "state": state})
+        self._wakeups.wake(ticket_id)
+        return self.status(self.known(ticket_id), told)
 
     def suspend(self, ticket_id: str, invocation_id: str | None = None) -> TicketStatus:
         """The plugin lets go of its workflow, unless the results are in or a later invocation waits for them."""
-        with self._runs.lock:
-            ticket = self.known(ticket_id)
-            status = self.status(ticket, invocation_id)
-            if status.state != "open":
-                return status
-            if not self._store.suspend_for(ticket_id):
-                return self.status(self.known(ticket_id), invocation_id)
-            self._runs.suspended(ticket.run_id)
-            self._runs.polls.told(ticket_id)
-            log.info("run suspended", extra={"run": ticket.run_id, "ticket": ticket_id})
+
+        def decision(change: Change) -> TicketStatus:
+            status = self._status(change.was.tickets[ticket_id], change.was, invocation_id)
+            if status.state == "open":
+                change.step(RunEvent.SUSPEND)
+            return status
+
+        run_id = self.known(ticket_id).run_id
+        with self._services.locks.of(run_id):
+            status = self._store.decide(run_id, decision)
+            assert status is not None  # noqa: S101 - its run is there
+            if status.state == "open":
+                self._runs.note_suspension(run_id)
+                self._polls.told(ticket_id)
+                log.info("run suspended", extra={"run": run_id, "ticket": ticket_id})
             return status
 
     def known(self, ticket_id: str) -> TicketRow:

@@ -165,7 +165,7 @@ def client(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
     )
     yield app.test_client()
-    app.extensions["clawback.sweeper"].stop()
+    app.extensions["clawback"].sweeper.stop()
     for server in (*servers.values(), silent):
         server.close()
 

@@ -16,8 +16,8 @@ from flask import Flask
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.runs import runs as runs_module
+from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
-from bridge.runs.runs import Runs
 from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finished, piece, problem, started
 from tools.ids import new_tool_call_id, random_name
 from tools.tokens import hash_token
@@ -39,9 +39,9 @@ class Bridge:
     seen: list[weakref.ref[LiveRun]] = field(default_factory=list)
 
     @property
-    def runs(self) -> Runs:
-        runs: Runs = self.app.extensions["clawback"]
-        return runs
+    def core(self) -> Core:
+        core: Core = self.app.extensions["clawback"]
+        return core
 
     def ask(self, route: str, *, stream: bool) -> Any:
         """Begin a turn and return the response, whose body is read as it comes."""
@@ -61,8 +61,8 @@ class Bridge:
         """Return the run that begins now, once Dify runs it: none of those that are known."""
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            for live in [*self.runs._live.values()]:
-                run = self.runs.store.run(live.run_id)
+            for live in self.core.live_runs.all():
+                run = self.core.store.run(live.run_id)
                 if live not in known and run and run.workflow_run_id:
                     return live
             time.sleep(0.005)
@@ -92,7 +92,7 @@ def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
             }
         )
     )
-    app.extensions["clawback.sweeper"].stop()
+    app.extensions["clawback"].sweeper.stop()
     made = Bridge(app, dify, reply, over)
     begin = LiveRun.begin
 
@@ -155,7 +155,7 @@ def meanwhile(bridge: Bridge, work: Callable[[LiveRun], object]) -> threading.Th
 
 
 def turn_that_is_cancelled(bridge: Bridge, route: str, *, stream: bool) -> None:
-    acting = meanwhile(bridge, lambda live: bridge.runs.cancel(live.run_id, "a test wants it"))
+    acting = meanwhile(bridge, lambda live: bridge.core.runs.cancel(live.run_id, "a test wants it"))
     assert "a test wants it" in read(bridge.ask(route, stream=stream))
     acting.join()
 
@@ -163,7 +163,7 @@ def turn_that_is_cancelled(bridge: Bridge, route: str, *, stream: bool) -> None:
 def turn_that_is_suspended(bridge: Bridge, route: str, *, stream: bool) -> None:
     def suspend(live: LiveRun) -> None:
         invocation = random_name()
-        run = bridge.runs.store.run(live.run_id)
+        run = bridge.core.store.run(live.run_id)
         assert run
         node = {"invocation_id": invocation, "fingerprint": "f", "model": "m", "callback_key": f"u:{run.dify_user}"}
         assert bridge.plugin("POST", "attach", node)["run_id"] == run.id
@@ -205,12 +205,12 @@ def test_nothing_of_a_run_stays(bridge: Bridge, turn: Callable[..., None], route
         turn(bridge, route, stream=stream)
     assert len(bridge.seen) == TURNS
     until = time.monotonic() + 20
-    while bridge.runs._live and time.monotonic() < until:
-        bridge.runs.forget_over()
+    while bridge.core.live_runs.all() and time.monotonic() < until:
+        bridge.core.runs.forget_over()
         time.sleep(0.01)
-    assert not bridge.runs._live
+    assert not bridge.core.live_runs.all()
     for thread in threading.enumerate():
-        if thread.name.startswith("clawback-_pump"):
+        if thread.name.startswith("clawback-follow"):
             thread.join(20)
     gc.collect()
     assert not [live for seen in bridge.seen if (live := seen())]

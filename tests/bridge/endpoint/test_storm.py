@@ -49,24 +49,24 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
         )
     )
     yield app.test_client()
-    app.extensions["clawback.sweeper"].stop()
+    app.extensions["clawback"].sweeper.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ticket(client: FlaskClient) -> Iterator[str]:
     """A ticket that is open before the storm, and is answered after it."""
     now = 2_000_000_000.0
-    runs = client.application.extensions["clawback"]
+    core = client.application.extensions["clawback"]
     request = RunRequest(messages=[{"role": "user", "content": "hi"}], turn=0, query="hi").model_dump_json()
     run = RunRow("run1", "m", "s", "t", "user", "", "q", None, "running", 1, "", "", request, None, now, now, now * 2)
-    runs.store.insert_run(run)
+    core.store.insert_run(run)
     attach = EXAMPLES["AttachRequest"] | {"user": "user"}
     assert client.post("/plugin/v1/attach", json=attach, headers=TOKEN).get_json()["run_id"] == "run1"
     opened = EXAMPLES["TicketRequest"] | {"run_id": "run1", "calls": [CALL]}
     answer = client.put("/plugin/v1/tickets/ticket1", json=opened, headers=TOKEN)
     assert answer.get_json()["state"] == "open"
     yield "ticket1"
-    client.application.extensions["clawback.tickets"].add_results(
+    client.application.extensions["clawback"].tickets.add_results(
         "ticket1", [ToolResult(tool_call_id=CALL["id"], output="still here")]
     )
     status = client.get("/plugin/v1/tickets/ticket1", headers=TOKEN).get_json()

@@ -11,7 +11,7 @@ from flask import Flask
 
 from bridge.app import create_app
 from bridge.config import Config, parse
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
 from bridge.runs.sweeper import Sweeper
 from bridge.store import Store
 from tools.ids import new_tool_call_id, random_name
@@ -49,20 +49,20 @@ class Bridge:
 
     @property
     def store(self) -> Store:
-        return self.runs.store
+        return self.core.store
 
     @property
-    def runs(self) -> Runs:
-        runs: Runs = self.app.extensions["clawback"]
-        return runs
+    def core(self) -> Core:
+        core: Core = self.app.extensions["clawback"]
+        return core
 
     def later(self, seconds: float) -> None:
         """Do what the sweeper does when so much time has passed."""
-        sweeper: Sweeper = self.app.extensions["clawback.sweeper"]
+        sweeper: Sweeper = self.app.extensions["clawback"].sweeper
         sweeper.sweep(time.time() + seconds)
 
     def stop(self) -> None:
-        self.app.extensions["clawback.sweeper"].stop()
+        self.app.extensions["clawback"].sweeper.stop()
         self.store.close()
 
     def register(self, name: str = "laptop", tools: list[Any] | None = None, **more: Any) -> "Executor":

@@ -33,11 +33,11 @@ def test_what_waits_for_a_person_or_an_executor_outlives_a_jump(
     asked = bridge.open(("wipe", "{}"), attached=bridge.attach("asked"))
     real = time.time
     monkeypatch.setattr(clock.time, "time", lambda: real() + jump)
-    bridge.app.extensions["clawback.sweeper"].sweep(clock.now())
+    bridge.app.extensions["clawback"].sweeper.sweep(clock.now())
     assert states(leased) == ["leased"]
     assert states(asked) == ["awaiting_approval"]
     assert leased.status()["state"] == asked.status()["state"] == "open"
     assert {executor.name for executor in bridge.store.executors.all()} >= {"laptop", "asks"}
     # A lease lasts what it should, and no hour longer.
-    bridge.app.extensions["clawback.sweeper"].sweep(clock.now() + bridge.config.limits.lease_seconds + 1)
+    bridge.app.extensions["clawback"].sweeper.sweep(clock.now() + bridge.config.limits.lease_seconds + 1)
     assert states(leased) == ["ready"]

@@ -151,7 +151,7 @@ def test_of_two_that_ask_the_more_exact_one_is_given_the_call(bridge: Bridge) ->
     for thread in asking:
         thread.start()
     attached = bridge.attach()
-    leases = bridge.app.extensions["clawback.leases"]
+    leases = bridge.app.extensions["clawback"].leases
     while len(leases.waiting) < 2:
         threading.Event().wait(0.01)
     bridge.open(("exec", "{}"), attached=attached)

@@ -99,7 +99,7 @@ class Steps(RuleBasedStateMachine):
         values["policy"] = str(policy)
         config = parse(values)
         bridge = Bridge(create_app(config), config, TOKENS)
-        bridge.app.extensions["clawback.sweeper"].stop()
+        bridge.app.extensions["clawback"].sweeper.stop()
         whole = bridge.store.transaction
         bridge.store.transaction = lambda: self._fuse.around(whole())  # type: ignore[method-assign]
         bridge.store.executors = ExecutorStatements(bridge.store.transaction)

@@ -37,7 +37,7 @@ def test_a_bridge_that_is_killed_while_a_run_begins_leaves_none_behind(make_brid
     def killed(*_: object) -> None:
         raise Killed
 
-    first.store.attach_invocation = killed  # type: ignore[method-assign,assignment]
+    first.store.decide = killed  # type: ignore[method-assign,assignment]
     with pytest.raises(Killed):
         first.attach()
     again = make_bridge()

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
-from bridge.runs.shared_wakeups import SharedWakeups
+from bridge.store.shared_wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
 from tests.servers import Servers
@@ -50,7 +50,7 @@ def bridges(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield first, second
     for bridge in (first, second):
         bridge.stop()
-        wakeups = bridge.runs.wakeups
+        wakeups = bridge.core.services.wakeups
         assert isinstance(wakeups, SharedWakeups)
         wakeups.close()
 

@@ -19,7 +19,7 @@ from bridge.config import parse
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     made = create_app(parse({"data_dir": str(tmp_path_factory.mktemp("openapi"))}))
     yield made
-    made.extensions["clawback.sweeper"].stop()
+    made.extensions["clawback"].sweeper.stop()
 
 
 @pytest.fixture(scope="module")

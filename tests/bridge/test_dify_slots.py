@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from bridge.runs.dify_slots import DifyStreams
+from bridge.runs.dify_slots import Slots
 
 
 class Guest(threading.Thread):
     """A run that wants a place and keeps it until it is told to leave."""
 
-    def __init__(self, streams: DifyStreams, name: str, arrived: list[str]) -> None:
+    def __init__(self, streams: Slots, name: str, arrived: list[str]) -> None:
         super().__init__(daemon=True)
         self._streams, self._arrived = streams, arrived
         self.name = name
@@ -38,7 +38,7 @@ def arrived() -> list[str]:
 
 
 def test_who_came_first_is_first(arrived: list[str]) -> None:
-    streams = DifyStreams(1)
+    streams = Slots(1)
     guests = []
     for number in range(5):
         guests.append(Guest(streams, str(number), arrived))
@@ -53,7 +53,7 @@ def test_who_came_first_is_first(arrived: list[str]) -> None:
 
 def test_as_many_give_way_as_wait(arrived: list[str]) -> None:
     crowded = threading.Event()
-    streams = DifyStreams(2, crowded.set)
+    streams = Slots(2, crowded.set)
     guests = [Guest(streams, name, arrived) for name in ("a", "b")]
     until(lambda: streams.used == 2)
     assert not streams.gives_way("a")
@@ -78,7 +78,7 @@ def test_as_many_give_way_as_wait(arrived: list[str]) -> None:
 
 
 def test_a_higher_limit_lets_those_who_wait_in(arrived: list[str]) -> None:
-    streams = DifyStreams(1)
+    streams = Slots(1)
     guests = [Guest(streams, name, arrived) for name in ("a", "b")]
     until(lambda: streams.used == 1 and streams.waiting == 1)
     streams.limit = 2

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from redis import Redis
 from redis.exceptions import RedisError
 
-from bridge.runs.wakeups import Wakeups
+from bridge.store.wakeups import Wakeups
 
 log = logging.getLogger("clawback.wakeups")
 

@@ -1,20 +1,21 @@
 """A run as it is stored, in memory; and a change of it, which is written in one transaction or not at all.
 
-A decision is made on a RunState, and what follows from it is collected in a Change of that state. The store writes a
+A decision is made on a RunRecord, and what follows from it is collected in a Change of that state. The store writes a
 change only where the run is still as it was read: its `version` rises with each. Whoever is second reads and decides
 again, in this process or in another.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Table, bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow
 from bridge.store.statements import Statement, columns_of, inserting, updating, values_of
+from tools.run_states import RAISES_ATTEMPT, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
 
 
@@ -27,7 +28,7 @@ class CallMoved(Overtaken):
 
 
 @dataclass(slots=True)
-class RunState:
+class RunRecord:
     """A run with its invocations, tickets (their calls in them) and segments, each oldest first. Rows never change."""
 
     run: RunRow
@@ -48,20 +49,19 @@ class RunState:
         for ticket in self.tickets.values():
             yield from ticket.calls
 
-    def copy(self) -> "RunState":
+    def copy(self) -> "RunRecord":
         """Return a state that can change without this one."""
-        return RunState(self.run, dict(self.invocations), dict(self.tickets), dict(self.segments))
+        return RunRecord(self.run, dict(self.invocations), dict(self.tickets), dict(self.segments))
 
 
 class Change:
     """What a decision changes of a run. `state` is the run as it will be; `was` is what the decision was made on."""
 
-    def __init__(self, was: RunState) -> None:
+    def __init__(self, was: RunRecord) -> None:
         self.was = was
         self.state = was.copy()
         self._now = clock.now()
-        self._values: dict[str, Any] = {}
-        self._writes: list[Statement] = []
+        self._also: list[Statement] = []
         self._events: list[dict[str, Any]] = []
         self.is_written = False
         self.moves: dict[str, list[Move]] = {}
@@ -74,21 +74,39 @@ class Change:
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self._values or self._writes or self._events)
+        was, state = self.was, self.state
+        tables = ((was.invocations, state.invocations), (was.tickets, state.tickets), (was.segments, state.segments))
+        changed = state.run is not was.run or any(_differ(before, after) for before, after in tables)
+        return changed or bool(self._also or self._events)
 
     # What changes
 
     def run(self, **values: Any) -> None:
         """Change columns of the run."""
-        self._values |= values
         self.state.run = replace(self.state.run, **values)
 
-    def end(self, state: str, error: str | None = None) -> bool:
-        """Bring an unfinished run to its end; say whether it was still unfinished."""
-        if self.state.run.state not in {"running", "suspended"}:
+    def step(self, event: RunEvent, attempt: int | None = None, **values: Any) -> bool:
+        """Do with the run what the table of its states says; return whether it was so.
+
+        What raises the attempt does so only from the one that was read.
+        """
+        run = self.state.run
+        then = run_after(run.state, event)
+        if then is None or (event in RAISES_ATTEMPT and attempt != run.attempt):
             return False
-        self.run(state=state, error=error)
+        if event in RAISES_ATTEMPT:
+            values |= {"attempt": run.attempt + 1, "began_at": self._now}
+        if then != run.state:
+            values["state"] = str(then)
+        if values:
+            self.run(**values)
         return True
+
+    def cancel_tickets(self, reason: str) -> list[str]:
+        """Cancel the open tickets; return which they were."""
+        return [
+            ticket.id for ticket in self.state.tickets_in("open") if self.close_ticket(ticket.id, "cancelled", reason)
+        ]
 
     def attach(self, invocation_id: str, fingerprint: str) -> InvocationRow:
         """Add an invocation; it takes over the rounds and the answer of an earlier try of the same node.
@@ -109,43 +127,22 @@ class Change:
             error=None,
         )
         invocations[row.id] = row
-        self.also(inserting(t.invocations, values_of(row) | {"created_at": self._now}))
         if former:
-            self._inherit(former, row)
+            invocations[former.id] = replace(former, successor=row.id)
+            for ticket in self.state.tickets_of(former.id):
+                self.state.tickets[ticket.id] = replace(ticket, invocation_id=row.id)
         return row
-
-    def _inherit(self, former: InvocationRow, heir: InvocationRow) -> None:
-        self.state.invocations[former.id] = replace(former, successor=heir.id)
-        self.also(updating(t.invocations, {"id": former.id}, {"successor": heir.id}))
-        for ticket in self.state.tickets_of(former.id):
-            self._ticket(ticket, invocation_id=heir.id)
 
     def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
         """Write how an invocation ended."""
         if row := self.state.invocations.get(invocation_id):
             self.state.invocations[invocation_id] = replace(row, state=state, answer=answer, error=error)
-            values = {"state": state, "answer": answer, "error": error}
-            self.also(updating(t.invocations, {"id": invocation_id}, values))
 
     def open_ticket(self, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
         """Add a ticket with its calls, and make their first moves."""
-        values = values_of(ticket, but=["calls"]) | {"updated_at": self._now}
         self._note(ticket, None, "plugin", "open", "", TicketState.OPEN)
-        self.moves.setdefault(ticket.id, []).extend(moves)
-        opened = replace(ticket, calls=self._moved(ticket, moves))
-        resolved = not any(call.pending for call in opened.calls)
-        if resolved:
-            opened = replace(opened, state=TicketState.RESOLVED.value)
-            self._note(ticket, None, "bridge", TicketEvent.SETTLE, TicketState.OPEN, TicketState.RESOLVED)
-        self.also(inserting(t.tickets, values | {"state": opened.state}))
-        rows = [
-            {"resolved_at": None, **values_of(call), "position": number} for number, call in enumerate(opened.calls)
-        ]
-        for row in rows:
-            row |= {name: value for move in moves if move.call_id == row["id"] for name, value in move.values.items()}
-        self.also(inserting(t.calls, *rows))
-        self.state.tickets[opened.id] = opened
-        return opened
+        self.state.tickets[ticket.id] = ticket
+        return self.move_calls(ticket.id, moves)
 
     def move_calls(self, ticket_id: str, moves: Sequence[Move], reply: str | None = None) -> TicketRow:
         """Move calls of a ticket; it resolves when none of them waits any more.
@@ -154,15 +151,12 @@ class Change:
         """
         ticket = self.state.tickets[ticket_id]
         self.moves.setdefault(ticket.id, []).extend(moves)
-        changed = replace(ticket, calls=self._moved(ticket, moves))
-        columns: dict[str, Any] = {} if reply is None else {"reply": reply}
+        changed = replace(ticket, calls=self._moved(ticket, moves), reply=ticket.reply if reply is None else reply)
         if ticket.state == TicketState.OPEN and not any(call.pending for call in changed.calls):
-            columns |= {"state": TicketState.RESOLVED.value, "reason": None}
+            changed = replace(changed, state=TicketState.RESOLVED.value, reason=None)
             self._note(ticket, None, "bridge", TicketEvent.SETTLE, ticket.state, TicketState.RESOLVED)
-        for move in moves:
-            self.also(updating(t.calls, {"id": move.call_id}, {"state": str(move.after), **move.values}))
-        self._ticket(changed, **columns)
-        return self.state.tickets[ticket_id]
+        self.state.tickets[ticket_id] = changed
+        return changed
 
     def _moved(self, ticket: TicketRow, moves: Sequence[Move]) -> list[CallRow]:
         calls = {call.id: call for call in ticket.calls}
@@ -170,8 +164,7 @@ class Change:
             call = calls[move.call_id]
             if call.state != move.before:
                 raise CallMoved(f"call {move.call_id} is no longer {move.before}")
-            known = {name: value for name, value in move.values.items() if name in CallRow.__slots__}
-            calls[move.call_id] = replace(call, state=str(move.after), **known)
+            calls[move.call_id] = replace(call, state=str(move.after), **move.values)
             self._note(ticket, move.call_id, move.actor, move.event, move.before, move.after, move.detail)
         return list(calls.values())
 
@@ -182,46 +175,51 @@ class Change:
         if ticket is None or ticket.state != TicketState.OPEN:
             return False
         moves = [Move(call.id, call_event, call.state, state, actor) for call in ticket.calls if call.pending]
-        closed = replace(ticket, calls=self._moved(ticket, moves))
-        for move in moves:
-            self.also(updating(t.calls, {"id": move.call_id}, {"state": state}))
         self._note(ticket, None, actor, ticket_event, ticket.state, state)
-        self._ticket(closed, state=state, reason=reason)
+        self.state.tickets[ticket_id] = replace(ticket, calls=self._moved(ticket, moves), state=state, reason=reason)
         return True
 
     def add_segment(self, segment: SegmentRow) -> None:
         """Add what a response told its client, before the client is told that it is complete."""
-        values = values_of(segment) | {"created_at": self._now}
-        if segment.number in self.state.segments:
-            # A response that failed half-way is told again.
-            self.also(updating(t.segments, {"run_id": segment.run_id, "number": segment.number}, values))
-        else:
-            self.also(inserting(t.segments, values))
         self.state.segments[segment.number] = segment
         if segment.ticket_id and (ticket := self.state.tickets.get(segment.ticket_id)):
-            self._ticket(ticket, segment=segment.number)
+            self.state.tickets[ticket.id] = replace(ticket, segment=segment.number)
 
     def also(self, statement: Statement) -> None:
         """Write this in the same transaction."""
-        self._writes.append(statement)
+        self._also.append(statement)
 
     # Writing
 
     def write(self, connection: Connection) -> None:
         """Write all of it. Raises Overtaken where the run is not as it was read."""
-        run = self.was.run
-        values = self._values | {"version": run.version + 1, "updated_at": self._now}
-        if not connection.execute(*updating(t.runs, {"id": run.id, "version": run.version}, values)).rowcount:
-            raise Overtaken(f"run {run.id} was changed since")
-        for statement in self._writes:
+        was, state = self.was, self.state
+        state.run = replace(state.run, version=was.run.version + 1, updated_at=self._now)
+        fence = {"id": was.run.id, "version": was.run.version}
+        if not connection.execute(*updating(t.runs, fence, _changed(was.run, state.run))).rowcount:
+            raise Overtaken(f"run {was.run.id} was changed since")
+        for statement in (*self._rows(), *self._also):
             connection.execute(*statement)
         if self._events:
             connection.execute(*inserting(t.events, *self._events))
-        self.state.run = replace(run, **values)
 
-    def _ticket(self, ticket: TicketRow, **columns: Any) -> None:
-        self.state.tickets[ticket.id] = replace(ticket, **columns)
-        self.also(updating(t.tickets, {"id": ticket.id}, columns | {"updated_at": self._now}))
+    def _rows(self) -> Iterator[Statement]:
+        """Yield what writes the rows that are new or changed; what others refer to comes first."""
+        was, state, now = self.was, self.state, self._now
+        for row in _differing(was.invocations, state.invocations):
+            yield _written(t.invocations, was.invocations.get(row.id), row, ["id"], created_at=now)
+        for ticket in _differing(was.tickets, state.tickets):
+            before = was.tickets.get(ticket.id)
+            yield _written(t.tickets, before, ticket, ["id"], but=["calls"], each={"updated_at": now})
+            if before is None:
+                yield inserting(t.calls, *(values_of(call) | {"position": n} for n, call in enumerate(ticket.calls)))
+                continue
+            for call, earlier in zip(ticket.calls, before.calls, strict=True):
+                if call is not earlier:
+                    yield _written(t.calls, earlier, call, ["id"])
+        for segment in _differing(was.segments, state.segments):
+            before_it = was.segments.get(segment.number)
+            yield _written(t.segments, before_it, segment, ["run_id", "number"], created_at=now)
 
     def _note(
         self, ticket: TicketRow, call_id: str | None, actor: str, event: str, before: str, after: str, detail: str = ""
@@ -237,16 +235,47 @@ _ENDS = {
 }
 
 
+def _differ(before: dict[Any, Any], after: dict[Any, Any]) -> bool:
+    return next(_differing(before, after), None) is not None
+
+
+def _differing[Key, Row](before: dict[Key, Row], after: dict[Key, Row]) -> Iterator[Row]:
+    """Yield the rows that are new or changed."""
+    return (row for key, row in after.items() if before.get(key) is not row)
+
+
+def _changed(before: Any, after: Any, but: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the columns in which two rows differ."""
+    known = values_of(before, but)
+    return {name: value for name, value in values_of(after, but).items() if known[name] != value}
+
+
+def _written(
+    table: Table,
+    before: Any,
+    row: Any,
+    key: Sequence[str],
+    but: Sequence[str] = (),
+    each: Mapping[str, Any] | None = None,
+    **once: Any,
+) -> Statement:
+    """Return what writes a row: `each` are columns that every change sets, `once` those of a new row."""
+    if before is None:
+        return inserting(table, values_of(row, but) | once | dict(each or {}))
+    at = {name: getattr(row, name) for name in key}
+    return updating(table, at, _changed(before, row, but) | dict(each or {}))
+
+
 def _is_earlier_try(row: InvocationRow, fingerprint: str, attempt: int) -> bool:
     return row.fingerprint == fingerprint and row.successor is None and (row.attempt < attempt or row.state == "failed")
 
 
-def load(connection: Connection, run_id: str) -> RunState | None:
+def load(connection: Connection, run_id: str) -> RunRecord | None:
     """Read a run with all that belongs to it."""
     row = connection.execute(_RUN, {"at": run_id}).first()
     if row is None:
         return None
-    state = RunState(RunRow(*row))
+    state = RunRecord(RunRow(*row))
     state.invocations = {each.id: InvocationRow(*each) for each in connection.execute(_INVOCATIONS, {"at": run_id})}
     calls: dict[str, list[CallRow]] = {}
     for each in connection.execute(_CALLS, {"at": run_id}):

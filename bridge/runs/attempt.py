@@ -1,0 +1,330 @@
+"""One Dify workflow run: what Dify streams goes into its run, and how it ended is returned."""
+
+import logging
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
+from typing import Self
+
+from bridge.config import App
+from bridge.dify import events
+from bridge.dify.apps import AppFacts
+from bridge.dify.errors import (
+    ConversationGone,
+    DifyError,
+    KilledByTimeout,
+    NoAnswer,
+    RanTooLong,
+    ServerError,
+    StreamBroke,
+    Unreachable,
+    failed,
+    run_failed,
+)
+from bridge.dify.failures import client_error
+from bridge.dify.outputs import answer_in
+from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
+from bridge.runs.breath import Breath
+from bridge.runs.dify_slots import DifySlots
+from bridge.runs.inputs import files_of
+from bridge.runs.live import LiveRun, LiveRuns
+from bridge.runs.requests import RunRequest
+from bridge.runs.services import Services
+from bridge.store.rows import MarkerRow, RunRow, SessionRow
+from tools.marker import marker_digest, marker_for, new_secret
+
+log = logging.getLogger("clawback.runs")
+
+_CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
+"""What ends a workflow from outside, whatever its nodes were doing."""
+
+LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
+"""The pauses before each try to attach to a run whose events broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The workflow ran to its end, and all that it said is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The workflow ran to its end, but nodes of it ended with calls whose results are to come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The workflow ended without an answer; `cut_off` says that something outside of it ended it."""
+
+    error: BridgeError
+    cut_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The run is over, or another attempt of it has begun: nobody waits for this one any more."""
+
+
+Outcome = Answered | Stopped | Failed | Dropped
+
+
+class Attempt:
+    """A context manager that has a place at Dify. `outcome` is awaited once, then `drain`."""
+
+    def __init__(
+        self,
+        services: Services,
+        slots: DifySlots,
+        live_runs: LiveRuns,
+        run: RunRow,
+        app: App,
+        request: RunRequest,
+        live: LiveRun,
+        session: SessionRow | None,
+    ) -> None:
+        self._services, self._store = services, services.store
+        self._slots = slots
+        self._live_runs = live_runs
+        self._run, self._app, self._request = run, app, request
+        self._live, self._session = live, session
+        self._stack = ExitStack()
+        self._events: Generator[events.Event] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def outcome(self) -> Outcome:
+        """Wait until the workflow has ended, and return how it did."""
+        try:
+            self._stack.enter_context(self._slots.place(self._app, self._run.id))
+            self._stack.enter_context(self._services.observers.dify_streams(self._run))
+            if self._is_dropped():
+                return Dropped()
+            return self._listened()
+        except BridgeError as error:
+            return Failed(error.fresh())
+        except DifyError as error:
+            return Failed(client_error(error), cut_off=isinstance(error, _CUT_OFF))
+        except Exception:
+            log.exception("a run's stream failed", extra={"run": self._run.id})
+            return Failed(Internal("the bridge failed while it read Dify's stream; its log says more"))
+
+    def drain(self) -> None:
+        """Read what Dify still says: it keeps a message only once it has said all of it."""
+        breath = Breath()
+        with suppress(DifyError, BridgeError):
+            for event in self._events or ():
+                breath.take()
+                if self._is_dropped():
+                    return
+                self._take_note(event)
+
+    def _listened(self) -> Outcome:
+        self._events = self._stack.enter_context(closing(self._stream()))
+        breath = Breath()
+        for event in self._events:
+            breath.take()
+            if self._is_dropped():
+                if isinstance(event, events.WorkflowStarted):
+                    # Whoever ended the attempt did not know its task yet.
+                    self._stop_task(event.task_id)
+                return Dropped()
+            if self._live.failure:
+                return Failed(self._live.failure.fresh())
+            if self._live.suspended:
+                self._ignore(event)
+            elif outcome := self._take(event):
+                return outcome
+        if self._live.over or self._is_dropped():
+            return Dropped()
+        raise Internal("Dify's stream ended before the workflow did")
+
+    def _is_dropped(self) -> bool:
+        """Whether the run was cancelled, or another attempt of it began since."""
+        return not self._live_runs.is_current(self._run, self._live)
+
+    def _stop_task(self, task_id: str) -> None:
+        self._services.apps.stop(self._run.model, task_id, self._run.dify_user)
+
+    # Dify's stream
+
+    def _stream(self) -> Generator[events.Event]:
+        try:
+            yield from self._heard(self._run.conversation_id)
+        except ConversationGone:
+            # Someone deleted it in Dify; the transcript holds what it held.
+            yield from self._heard("")
+
+    def _heard(self, conversation_id: str) -> Generator[events.Event]:
+        try:
+            yield from self._begun(conversation_id)
+        except StreamBroke:
+            # Raised on as it is: kept under a name, an error and the frames that it keeps would keep each other.
+            if not (yield from self._heard_again()):
+                raise
+
+    def _begun(self, conversation_id: str) -> Generator[events.Event]:
+        run, client = self._run, self._services.apps.client(self._app.model)
+        facts = self._services.apps.catalogue.of(self._app)
+        trace_id = self._services.observers.trace_id(run.id)
+        query, inputs = self._with_marker(facts)
+        files = files_of(client, facts.images, self._request, run.dify_user)
+        if facts.kind == "workflow":
+            going = client.run_workflow(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
+        else:
+            going = client.chat(
+                query=query,
+                inputs=inputs,
+                user=run.dify_user,
+                conversation_id=conversation_id,
+                files=files,
+                trace_id=trace_id,
+            )
+        with going as stream:
+            yield from stream
+
+    def _heard_again(self) -> Generator[events.Event, None, bool]:
+        """Attach to the run's events, which broke off. Return whether that could be done."""
+        begun = self._store.run(self._run.id)
+        if begun is None or begun.workflow_run_id in {"", self._run.workflow_run_id}:
+            return False
+        for pause in LISTEN_AGAIN_SECONDS:
+            time.sleep(pause)
+            if self._is_dropped():
+                return True
+            with (
+                suppress(StreamBroke, Unreachable, NoAnswer, ServerError),
+                self._services.apps.client(self._run.model).run_events(
+                    begun.workflow_run_id, self._run.dify_user
+                ) as stream,
+            ):
+                if stream is None:
+                    return False
+                log.info("listening to a run again", extra={"run": self._run.id})
+                yield from self._caught_up(stream)
+                return True
+        return False
+
+    def _caught_up(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
+        """Yield what a run says after its events broke off. Its text comes at its end: some of it went by unheard."""
+        for event in stream:
+            match event:
+                case events.WorkflowStarted() | events.MessageReplace() | events.ReasoningChunk():
+                    continue
+                case events.Message() if event.answer:
+                    continue
+                case events.WorkflowFinished() if event.succeeded and not self._live.catch_up(answer_in(event.outputs)):
+                    raise StreamBroke("The run's events broke off, and what it answered in the end is something else")
+            yield event
+
+    def _with_marker(self, facts: AppFacts) -> tuple[str, dict[str, object]]:
+        """Name the attempt in the query or in an input variable, where nothing else tells whose its nodes are."""
+        app, run = self._app, self._run
+        inputs = {**app.inputs, **self._request.inputs}
+        query = self._request.query or "(no text)"
+        if app.find_run != "marker" and facts.names_users:
+            return query, inputs
+        secret = new_secret()
+        self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
+        if app.marker_input:
+            return query, {**inputs, app.marker_input: marker_for(secret)}
+        return f"{query} {marker_for(secret)}", inputs
+
+    # What it says
+
+    def _ignore(self, event: events.Event) -> None:
+        """A suspended run's workflow ends. Where the node is tried again or gone on without, it is made to end."""
+        if isinstance(event, events.NodeRetry | events.NodeStarted):
+            self._stop_task(event.task_id)
+
+    def _take(self, event: events.Event) -> Outcome | None:
+        live = self._live
+        live.touched_at = time.monotonic()
+        match event:
+            case events.WorkflowStarted():
+                self._note_start(event)
+                live.begun()
+            case events.Message():
+                app = self._services.apps.get(self._run.model)
+                if not event.answer or app is None or app.output is None:
+                    live.text(event.answer, event.node_id)
+            case events.ReasoningChunk():
+                live.reasoning(event.reasoning)
+            case events.MessageReplace():
+                live.replace(event.answer)
+            case events.MessageEnd():
+                live.total(event.usage)
+            case events.WorkflowFinished():
+                return self._finished(event)
+            case events.WorkflowPaused():
+                raise UnprocessableRun(
+                    "the chatflow waits for a person (Human Input node), which a client of this endpoint cannot "
+                    "answer; take the node out of the app",
+                    code="workflow_paused",
+                )
+            case events.ErrorEvent():
+                raise failed(event.status, event.code, event.message)
+            case _:
+                self._take_note(event)
+        return None
+
+    def _note_start(self, event: events.WorkflowStarted) -> None:
+        # A run that fails before its flow begins has no conversation.
+        conversation_id = event.conversation_id or self._run.conversation_id
+        session = self._session
+        moved = session and conversation_id and session.conversation_id != conversation_id
+        self._store.begun(
+            self._run.id,
+            replace(session, conversation_id=conversation_id) if session and moved else None,
+            task_id=event.task_id,
+            workflow_run_id=event.workflow_run_id,
+            conversation_id=conversation_id,
+        )
+
+    def _take_note(self, event: events.Event) -> None:
+        """Write how a node goes, for who watches."""
+        if not isinstance(event, events.NodeStarted | events.NodeRetry | events.NodeFinished):
+            return
+        nodes, execution = self._store.nodes, (self._run.id, self._run.attempt, event.execution_id or event.node_id)
+        match event:
+            case events.NodeStarted():
+                nodes.started(*execution, event.title, event.node_type)
+            case events.NodeRetry():
+                nodes.retried(*execution, event.error)
+            case events.NodeFinished():
+                nodes.ended(
+                    *execution,
+                    event.status,
+                    event.error,
+                    total_tokens=event.total_tokens,
+                    price=event.price,
+                    currency=event.currency,
+                )
+
+    def _finished(self, event: events.WorkflowFinished) -> Outcome:
+        if self._live.over:
+            return Dropped()
+        if event.status == "stopped" and not isinstance(run_failed(event.error), RanTooLong):
+            raise Gone(
+                "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
+                code="run_stopped",
+            )
+        if not event.succeeded:
+            raise run_failed(event.error)
+        if self._live.stopped:
+            return Stopped()
+        self._tell_outputs(event)
+        return Answered()
+
+    def _tell_outputs(self, event: events.WorkflowFinished) -> None:
+        """Tell a workflow's answer as far as it was not streamed."""
+        live, app = self._live, self._services.apps.get(self._run.model)
+        if app is None or self._services.apps.catalogue.of(app).kind != "workflow":
+            return
+        answer = answer_in(event.outputs, app.output)
+        if not live.catch_up(answer) and live.silent and not live.current.number:
+            live.text(answer)

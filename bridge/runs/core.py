@@ -1,0 +1,72 @@
+"""The core, made once for each process: what the rest of the bridge is given of it."""
+
+from bridge.config import Config
+from bridge.runs.attach import Invocations
+from bridge.runs.dify_slots import DifySlots
+from bridge.runs.executors.leases import Leases
+from bridge.runs.executors.registry import Registry
+from bridge.runs.executors.resuming import Resuming
+from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.live import LiveRuns
+from bridge.runs.observing.observers import Observers
+from bridge.runs.observing.stats import Figures
+from bridge.runs.plugin_watchdog import PluginWatchdog
+from bridge.runs.recorded import Recorded
+from bridge.runs.runs import Runs
+from bridge.runs.services import Services
+from bridge.runs.sessions.conversations import Conversations
+from bridge.runs.sweeper import Sweeper
+from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.approvals import Approvals
+from bridge.runs.tickets.policy import Policy
+from bridge.runs.tickets.tickets import Tickets
+from bridge.store import Store
+from bridge.store.wakeups import Wakeups
+
+
+class Core:
+    """All parts, each made with those before it: none calls one that comes after it."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        wakeups: Wakeups | None = None,
+        observers: Observers | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.services = Services(config, store, wakeups or Wakeups(), observers or Observers())
+        self.live_runs = LiveRuns(self.services)
+        self.slots = DifySlots(self.services, self.live_runs)
+        self.recorded = Recorded(self.services)
+        self.runs = Runs(self.services, self.live_runs, self.slots)
+        self.conversations = Conversations(self.services, self.live_runs, self.runs)
+        self.registry = Registry(config, store)
+        self.admission = Admission(config, self.registry, policy or Policy.load(config.policy))
+        self.resuming = Resuming(self.services, self.slots)
+        self.tickets = Tickets(self.services, self.live_runs, self.slots, self.runs, self.admission, self.resuming)
+        self.approvals = Approvals(self.services, self.tickets, self.admission)
+        self.leases = Leases(self.services, self.registry, self.tickets, self.admission)
+        self.executor_runs = ExecutorRuns(self.services, self.live_runs, self.runs, self.registry, self.resuming)
+        self.invocations = Invocations(self.services, self.live_runs, self.runs, self.executor_runs, self.admission)
+        self.figures = Figures(store, self.slots, self.registry)
+        self.sweeper = Sweeper(
+            self.services,
+            self.live_runs,
+            self.runs,
+            self.approvals,
+            self.leases,
+            self.executor_runs,
+            PluginWatchdog(self.services, self.live_runs, self.runs),
+        )
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.services.store
+
+    def reconfigure(self, policy: Policy) -> None:
+        """Take what the configuration holds now, and another policy. Runs go on, also of an app that left."""
+        self.services.apps.reconfigure()
+        self.slots.reconfigure()
+        self.admission.policy = policy

@@ -1,0 +1,68 @@
+"""What the parts of the core are made with, once."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
+
+from bridge.config import Config
+from bridge.dify.apps import Apps
+from bridge.runs.observing.observers import Observers
+from bridge.store import Store
+from bridge.store.wakeups import Wakeups
+
+
+class Locks:
+    """A lock for each name, there for as long as somebody wants it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.RLock, list[None]]] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Take the lock of this name. Who has it may take it again."""
+        with self._guard:
+            lock, users = self._locks.setdefault(name, (threading.RLock(), []))
+            users.append(None)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                users.pop()
+                if not users:
+                    del self._locks[name]
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The configuration and what is shared. `locks` has one per run, and one per session in which a turn begins."""
+
+    config: Config
+    store: Store
+    wakeups: Wakeups = field(default_factory=Wakeups)
+    observers: Observers = field(default_factory=Observers)
+    locks: Locks = field(default_factory=Locks)
+    apps: Apps = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "apps", Apps(self.config))
+
+
+def in_background(work: Callable[..., None], *arguments: object) -> None:
+    """Do this in a thread. What it logs belongs to the request at hand, and so does its trace."""
+    context = copy_context()
+    name = f"clawback-{work.__name__.strip('_')}"
+    threading.Thread(target=context.run, args=(work, *arguments), daemon=True, name=name).start()
+
+
+def after(seconds: float, act: Callable[..., object], *arguments: object) -> None:
+    """Do this later, in a thread."""
+    timer = threading.Timer(seconds, act, arguments)
+    timer.daemon = True
+    timer.start()
