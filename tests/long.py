@@ -2,7 +2,8 @@
 
 conversations   interleaved conversations that have much in common, by the thousand
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
-schedules       kills and astray requests, by the hundred
+schedules       kills and astray requests of one bridge, by the thousand
+shared          the same with two bridges on one PostgreSQL
 """
 
 import argparse
@@ -16,7 +17,8 @@ SEED = int(time.strftime("%Y%m%d"))
 RUNS = {
     "conversations": ["tests.conversations", "--sets", "200"],
     "guarded": ["tests.guarded_texts", "--texts", "200000"],
-    "schedules": ["tests.schedules", "--schedules", "500", "--keep-going"],
+    "schedules": ["tests.schedules", "--schedules", "1000", "--keep-going"],
+    "shared": ["tests.schedules", "--schedules", "1000", "--keep-going", "--shared"],
 }
 
 

@@ -90,17 +90,38 @@ class Servers:
         )
         options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}"]
         options += ["-c", "fsync=off", "-p", str(self._postgres_port)]
-        self._start([str(self._program("postgres")), "-D", str(data), *options], **owner)
+        self._postgres = ([str(self._program("postgres")), "-D", str(data), *options], owner)
+        self._run_postgres()
+
+    def _run_postgres(self) -> None:
+        command, owner = self._postgres
+        self.postgres = self._start(command, **owner)
         self._wait([str(self._program("pg_isready")), "-q", *self._address], "PostgreSQL")
+
+    def restart_postgres(self) -> None:
+        """End PostgreSQL, whoever is connected, and start it again."""
+        self._end(self.postgres)
+        self._run_postgres()
+
+    def restart_redis(self) -> None:
+        """End Redis, whoever is connected, and start it again."""
+        self._end(self.redis)
+        self._start_redis()
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        self._started.remove(process)
+        stop_all([process])
 
     def _start_redis(self) -> None:
         port = str(self._redis_port)
-        self._start(["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", ""])
+        self.redis = self._start(["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", ""])
         self._wait(["redis-cli", "-h", "127.0.0.1", "-p", port, "ping"], "Redis")
 
-    def _start(self, command: list[str], **options: Any) -> None:
+    def _start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         nowhere = subprocess.DEVNULL
-        self._started.append(subprocess.Popen(command, cwd=self._folder, stdout=nowhere, stderr=nowhere, **options))
+        process = subprocess.Popen(command, cwd=self._folder, stdout=nowhere, stderr=nowhere, **options)
+        self._started.append(process)
+        return process
 
     @staticmethod
     def _wait(question: list[str], name: str) -> None:

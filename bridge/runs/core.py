@@ -33,16 +33,16 @@ class Core:
         store: Store,
         wakeups: Wakeups | None = None,
         observers: Observers | None = None,
-        policy: Policy | None = None,
     ) -> None:
-        self.services = Services(config, store, wakeups or Wakeups(), observers or Observers())
+        wakeups = Wakeups() if wakeups is None else wakeups
+        self.services = Services(config, store, wakeups, observers or Observers())
         self.live_runs = LiveRuns(self.services)
         self.slots = DifySlots(self.services, self.live_runs)
         self.recorded = Recorded(self.services)
         self.runs = Runs(self.services, self.live_runs, self.slots)
         self.conversations = Conversations(self.services, self.live_runs, self.runs)
         self.registry = Registry(config, store)
-        self.admission = Admission(config, self.registry, policy or Policy.load(config.policy))
+        self.admission = Admission(config, self.registry, Policy.load(config.policy))
         self.resuming = Resuming(self.services, self.slots)
         self.tickets = Tickets(self.services, self.live_runs, self.slots, self.runs, self.admission, self.resuming)
         self.approvals = Approvals(self.services, self.tickets, self.admission)
@@ -54,6 +54,7 @@ class Core:
             self.services,
             self.live_runs,
             self.runs,
+            self.tickets,
             self.approvals,
             self.leases,
             self.executor_runs,

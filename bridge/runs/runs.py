@@ -168,7 +168,7 @@ class Runs:
         with self._services.locks.of(run.id):
             finished = self._store.decide(run.id, lambda change: self._finished(change, run, request, live))
             if finished is None:
-                self._leave(live)
+                self.hand_over(live)
                 return
             for ticket_id in finished:
                 self._services.wakeups.wake(ticket_id)
@@ -235,7 +235,7 @@ class Runs:
         if not (live.undelivered or live.current.readers):
             self._live_runs.drop(run_id)
 
-    def _leave(self, live: LiveRun) -> None:
+    def hand_over(self, live: LiveRun) -> None:
         """A bridge that shares the store goes on with the run. Who still reads it here is told to ask again."""
         live.fail(Gone("another bridge goes on with this run; send the request again", code="run_moved"))
         self._live_runs.drop(live.run_id)
@@ -263,7 +263,7 @@ class Runs:
             if not self._live_runs.is_current(run, live):
                 return
             if stored and stored.attempt > live.attempt:
-                self._leave(live)
+                self.hand_over(live)
                 return
             if stored and stored.state == "suspended":
                 self._release(run.id, live)
@@ -301,6 +301,11 @@ class Runs:
                 live.fail(Gone(reason, code="run_cancelled"))
         self._stop_task(run)
         log.info("run cancelled", extra={"run": run_id, "reason": reason})
+
+    def note_cancellation(self, live: LiveRun, run: RunRow) -> None:
+        """The run was cancelled by another bridge."""
+        live.fail(Gone(run.error or "the run was cancelled", code="run_cancelled"))
+        self._live_runs.drop(run.id)
 
     def end(self, run_id: str, event: RunEvent, error: str | None, reason: str) -> bool:
         """Bring an unfinished run to its end, its open tickets with it for this reason, and wake who waits for them.
@@ -346,14 +351,14 @@ class Runs:
 
     # Readers
 
-    def enter(self, run_id: str, segment: Segment, connection: socket.socket | None = None) -> None:
+    def enter_reading(self, run_id: str, segment: Segment, connection: socket.socket | None = None) -> None:
         """A client begins to read."""
         with self._services.locks.of(run_id):
             segment.readers += 1
             segment.connections.append(connection)
             segment.abandoned = segment.broken = False
 
-    def leave(
+    def leave_reading(
         self,
         run_id: str,
         segment: Segment,

@@ -45,8 +45,8 @@ class Services:
 
     config: Config
     store: Store
-    wakeups: Wakeups = field(default_factory=Wakeups)
-    observers: Observers = field(default_factory=Observers)
+    wakeups: Wakeups
+    observers: Observers
     locks: Locks = field(default_factory=Locks)
     apps: Apps = field(init=False)
 

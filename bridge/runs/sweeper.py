@@ -2,23 +2,28 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
-from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.executors.runs import UNHEARD_SECONDS, ExecutorRuns
 from bridge.runs.live import LiveRuns
 from bridge.runs.plugin_watchdog import PluginWatchdog
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.approvals import Approvals
+from bridge.runs.tickets.tickets import Tickets
 from bridge.store import clock
+from bridge.store.due import Kind
 from bridge.store.responses import Responses
-from bridge.store.rows import RunRow
 from tools.run_states import RunEvent
 
 log = logging.getLogger("clawback.sweeper")
 
 DAY_SECONDS = 86_400
+TIDY_SECONDS = 3600.0
+"""How often what is old is forgotten."""
+
 SETTLED_SECONDS = 5.0
 """For so long whoever brought the results may resume the run."""
 
@@ -31,6 +36,7 @@ class Sweeper:
         services: Services,
         live_runs: LiveRuns,
         runs: Runs,
+        tickets: Tickets,
         approvals: Approvals,
         leases: Leases,
         executor_runs: ExecutorRuns,
@@ -39,11 +45,20 @@ class Sweeper:
         self._services, self._store = services, services.store
         self._live_runs = live_runs
         self._runs = runs
-        self._approvals = approvals
-        self._leases = leases
-        self._executor_runs = executor_runs
+        self._tickets = tickets
         self._watchdog = watchdog
         self._stop = threading.Event()
+        self._tidied_at = float("-inf")
+        self._acts: dict[Kind, Callable[[str, float], None]] = {
+            "tickets": self._expire,
+            "approvals": approvals.expire,
+            "leases": leases.lose,
+            "runs": self._cancel_overdue,
+            "settled": self._resume,
+            "held": executor_runs.look_after,
+            "settled_executors": executor_runs.resume,
+            "silent_executors": executor_runs.cancel_silent,
+        }
 
     def start(self) -> None:
         """Begin."""
@@ -60,35 +75,53 @@ class Sweeper:
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
 
-    def _resume(self, run: RunRow) -> None:
+    def sweep(self, now: float) -> None:
+        """Do it once."""
+        forsaken = now - self._services.config.limits.forsaken_seconds
+        before: dict[Kind, float] = dict.fromkeys(("tickets", "approvals", "leases", "runs", "settled_executors"), now)
+        before |= {"settled": now - SETTLED_SECONDS, "held": forsaken, "silent_executors": now - UNHEARD_SECONDS}
+        self._tickets.catch_up()
+        self._watchdog.sweep(now)
+        self._runs.forget_over()
+        self._live_runs.polls.forget_before(forsaken)
+        due = self._store.due
+        for kind in due.kinds(before):
+            for each in due.of(kind, before[kind]):
+                self._acts[kind](each, before[kind])
+        if now - self._tidied_at >= TIDY_SECONDS:
+            self._tidied_at = now
+            self._tidy(now)
+
+    def _expire(self, ticket_id: str, _: float) -> None:
+        if not self._store.close_ticket(ticket_id, "expired", "nobody answered in time (limits.ticket_seconds)"):
+            return
+        self._services.wakeups.wake(ticket_id)
+        ticket = self._store.ticket(ticket_id)
+        run = self._store.run(ticket.run_id) if ticket else None
+        if run is None:
+            return
+        log.info("ticket expired", extra={"run": run.id, "ticket": ticket_id})
+        waits = run.state == "suspended" or self._live_runs.get(run.id) is None
+        if run.direction == "endpoint" and waits:
+            self._runs.cancel(run.id, "its tool results did not come in time")
+
+    def _resume(self, run_id: str, _: float) -> None:
         """Go on with a run whose results came as it was suspended. Whoever raises its attempt first does."""
+        run = self._store.run(run_id)
+        if run is None:
+            return
         log.warning("a suspended run had all its results; it goes on", extra={"run": run.id})
         try:
             self._runs.go_on(run)
         except UnprocessableRun as error:
             self._store.end_run(run.id, RunEvent.FAIL, error.message)
 
-    def sweep(self, now: float) -> None:
-        """Do it once."""
-        store = self._store
-        for ticket in store.expired_tickets(now):
-            if store.close_ticket(ticket.id, "expired", "nobody answered in time (limits.ticket_seconds)"):
-                self._services.wakeups.wake(ticket.id)
-                log.info("ticket expired", extra={"run": ticket.run_id, "ticket": ticket.id})
-            run = store.run(ticket.run_id)
-            waits = run and (run.state == "suspended" or self._live_runs.get(run.id) is None)
-            if run and run.direction == "endpoint" and waits:
-                self._runs.cancel(ticket.run_id, "its tool results did not come in time")
-        self._approvals.expire(now)
-        self._leases.lose(now)
-        self._watchdog.sweep(now)
-        self._executor_runs.sweep(now)
-        store.executors.forget_unseen(now - DAY_SECONDS)
-        for run in store.settled_runs(now - SETTLED_SECONDS):
-            self._resume(run)
-        for run in store.overdue_runs(now):
-            self._runs.cancel(run.id, "its time is up (limits.run_seconds)")
-        self._runs.forget_over()
+    def _cancel_overdue(self, run_id: str, _: float) -> None:
+        self._runs.cancel(run_id, "its time is up (limits.run_seconds)")
+
+    def _tidy(self, now: float) -> None:
+        """Forget what is old."""
         cutoff = now - self._services.config.limits.keep_days * DAY_SECONDS
-        store.forget_before(cutoff)
-        Responses(store).forget_before(cutoff)
+        self._store.executors.forget_unseen(now - DAY_SECONDS)
+        self._store.forget_before(cutoff)
+        Responses(self._store).forget_before(cutoff)

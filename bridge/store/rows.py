@@ -182,7 +182,10 @@ class UnclaimedCall:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A step of one call from state to state, by whom and why; `values` are columns that change with it."""
+    """A step of one call from state to state, by whom and why; `values` are columns that change with it.
+
+    A call that is leased is moved only under the same `lease`: it may have been handed out anew meanwhile.
+    """
 
     call_id: str
     event: str
@@ -191,6 +194,7 @@ class Move:
     actor: str
     detail: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
+    lease: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

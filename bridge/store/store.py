@@ -13,10 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.deferred import Deferred
+from bridge.store.due import DueStatements
 from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
-from bridge.store.held import HeldRuns
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import (
@@ -31,7 +31,7 @@ from bridge.store.rows import (
     TicketRow,
     UnclaimedCall,
 )
-from bridge.store.run_record import CallMoved, Change, Overtaken, RunRecord, load, version_of
+from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
 from bridge.store.statements import Statement, inserting, updating, values_of
 from bridge.store.upgrade import add_missing_columns, add_missing_indexes, one_at_a_time
 from tools.run_states import UNFINISHED, RunEvent
@@ -67,6 +67,7 @@ class Store:
         changed = {column.name: upsert.excluded[column.name] for column in t.sessions.c if not column.primary_key}
         self._upsert_session = upsert.on_conflict_do_update(index_elements=["key"], set_=changed)
         self.nodes = NodeStatements(self.transaction, self._deferred)
+        self.due = DueStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
 
@@ -142,6 +143,17 @@ class Store:
         """Keep a run in memory from now on: this process drives it."""
         if self._held.get(run_id) is None and (state := self._load(run_id)):
             self._held.put(state)
+
+    def catch_up(self) -> None:
+        """Read the runs that are held and that another bridge has changed since."""
+        if not self._is_shared:
+            return
+        held = self._held.versions()
+        with self.transaction() as connection:
+            rows = connection.execute(_VERSIONS, {"ids": list(held)}).all() if held else []
+        for run_id, version in rows:
+            if version != held[run_id]:
+                self._reload(run_id)
 
     def release(self, run_id: str) -> None:
         """Keep a run in memory no longer."""
@@ -311,21 +323,6 @@ class Store:
     def unfinished_runs_of_session(self, session_key: str) -> list[RunRow]:
         """List the session's runs that still run or are suspended, newest first."""
         return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(UNFINISHED))
-
-    def overdue_runs(self, now: float) -> list[RunRow]:
-        """List the unfinished runs whose time is up."""
-        return self._runs(t.runs.c.state.in_(UNFINISHED), t.runs.c.expires_at < now)
-
-    def settled_runs(self, before: float) -> list[RunRow]:
-        """List the suspended runs of clients that have all their results since a time, and that nobody has resumed."""
-        tickets = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
-        return self._runs(
-            t.runs.c.direction == "endpoint",
-            t.runs.c.state == "suspended",
-            t.runs.c.updated_at < before,
-            tickets.exists(),
-            ~tickets.where((t.tickets.c.state != "resolved") | (t.tickets.c.updated_at >= before)).exists(),
-        )
 
     def add_marker(self, marker: MarkerRow) -> None:
         """Write what names an attempt in texts."""
@@ -505,10 +502,6 @@ class Store:
             tickets = self._tickets(t.tickets.c.id.in_(ids))
         return next(((ticket, call) for ticket in tickets for call in ticket.calls if call.id == call_id), None)
 
-    def expired_tickets(self, now: float) -> list[TicketRow]:
-        """List the open tickets whose time is up."""
-        return self._tickets(t.tickets.c.state == "open", t.tickets.c.expires_at < now)
-
     def events(self, ticket_id: str) -> list[EventRow]:
         """List what happened to a ticket and its calls, oldest first."""
         return self._events(t.events.c.ticket_id == ticket_id)
@@ -547,63 +540,6 @@ class Store:
                 )
                 for row in rows
             ]
-
-    def held_tickets(self, before: float) -> list[tuple[str, str]]:
-        """List the open tickets of executor runs that are not suspended, from before a time: (ticket id, run id)."""
-        with self.transaction() as connection:
-            rows = connection.execute(
-                select(t.tickets.c.id, t.tickets.c.run_id)
-                .join(t.runs)
-                .where(
-                    t.tickets.c.state == "open",
-                    t.tickets.c.created_at < before,
-                    t.runs.c.direction == "executor",
-                    t.runs.c.state == "running",
-                )
-            )
-            return [(row.id, row.run_id) for row in rows]
-
-    def settled_executor_runs(self) -> list[str]:
-        """List the suspended executors' runs that wait for nothing, and with which nothing was tried in vain."""
-        tickets = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
-        with self.transaction() as connection:
-            return list(
-                connection.execute(
-                    select(t.runs.c.id).where(
-                        t.runs.c.direction == "executor",
-                        t.runs.c.state == "suspended",
-                        t.runs.c.error.is_(None),
-                        ~tickets.where(t.tickets.c.state == "open").exists(),
-                    )
-                ).scalars()
-            )
-
-    def silent_executor_runs(self, before: float) -> list[str]:
-        """List the running executors' runs of which nothing was heard since a time, and which wait for nothing."""
-        heard = select(t.tickets.c.id).where(
-            t.tickets.c.run_id == t.runs.c.id, (t.tickets.c.state == "open") | (t.tickets.c.updated_at >= before)
-        )
-        with self.transaction() as connection:
-            return list(
-                connection.execute(
-                    select(t.runs.c.id).where(
-                        t.runs.c.direction == "executor",
-                        t.runs.c.state == "running",
-                        t.runs.c.updated_at < before,
-                        ~heard.exists(),
-                    )
-                ).scalars()
-            )
-
-    def overdue_calls(self, state: str, column: str, now: float) -> list[CallRow]:
-        """List the calls of open tickets that are in this state and whose time, in `column`, is up."""
-        with self.transaction() as connection:
-            rows = connection.execute(
-                _select(t.calls, CallRow)
-                .join(t.tickets)
-                .where(t.tickets.c.state == "open", t.calls.c.state == state, t.calls.c[column] < now)
-            )
-            return [CallRow(**row._mapping) for row in rows]
 
     def tickets(self, *states: str, limit: int = 200) -> list[TicketRow]:
         """List the newest tickets in one of these states, newest first."""
@@ -687,5 +623,6 @@ _UNFINISHED_OF_USER = (
     select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("at"), t.runs.c.state.in_(sorted(UNFINISHED))).limit(1)
 )
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
+_VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))
 _INVOCATION = _select(t.invocations, InvocationRow).where(t.invocations.c.id == bindparam("at"))

@@ -88,8 +88,8 @@ def test_who_comes_back_and_goes_again_gets_the_whole_grace_time_again(core: Cor
     row(core, "r")
     segment = Segment(0)
     for _ in range(2):
-        core.runs.enter("r", segment)
-        core.runs.leave("r", segment)
+        core.runs.enter_reading("r", segment)
+        core.runs.leave_reading("r", segment)
     core.runs._abandon("r", segment, 1)
     assert core.store.run("r").state == "running"  # type: ignore[union-attr]
     core.runs._abandon("r", segment, 2)

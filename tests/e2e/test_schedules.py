@@ -14,15 +14,15 @@ SCHEDULES = 3
 FIRST = int(os.environ.get("SCHEDULES_SEED") or (1 if os.environ.get("CI") == "true" else random.randrange(10**6)))
 
 
-@pytest.fixture(scope="module")
-def parts() -> Iterator[Parts]:
-    with Parts() as parts:
+@pytest.fixture(scope="module", params=["one bridge", pytest.param("two bridges", marks=pytest.mark.servers)])
+def parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
+    with Parts(shared=request.param == "two bridges") as parts:
         yield parts
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(SCHEDULES))
 def test_a_random_schedule_keeps_every_promise(number: int, parts: Parts) -> None:
-    outcome = play(parts, draw(FIRST + number), number)
+    outcome = play(parts, draw(FIRST + number, shared=parts.shared), number)
     breaches = "\n".join(outcome.breaches)
     assert not breaches, f"SCHEDULES_SEED={FIRST + number} plays it again:\n{outcome.schedule}\n{breaches}"

@@ -25,15 +25,16 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=100, help="how many to play (default %(default)s)")
     parser.add_argument("--seed", type=int, help="the first seed; the others follow it")
     parser.add_argument("--keep-going", action="store_true", help="go on after a schedule that broke a promise")
+    parser.add_argument("--shared", action="store_true", help="two bridges on one PostgreSQL, with one Redis")
     options = parser.parse_args()
     first = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     tell(f"seeds {first} to {first + options.schedules - 1}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     broken, seconds, seen = [], [], Counter[str]()
     try:
-        with Parts() as parts:
+        with Parts(shared=options.shared) as parts:
             for number in range(options.schedules):
-                outcome = play(parts, draw(first + number), number)
+                outcome = play(parts, draw(first + number, shared=options.shared), number)
                 seconds.append(outcome.seconds)
                 seen += outcome.record.seen + Counter({f"killed {what}": count for what, count in parts.kills.items()})
                 if outcome.breaches:

@@ -1,6 +1,7 @@
 """A client of the endpoint that behaves as its schedule says, and tries again whenever something broke."""
 
 import json
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -56,8 +57,8 @@ class Client:
     def __init__(self, parts: Parts, party: Party, name: str, record: Record) -> None:
         self._parts, self._party, self._name, self._record = parts, party, name, record
         self._messages: list[dict[str, Any]] = []
+        self._dice = random.Random(name)
         self._http = httpx.Client(
-            base_url=parts.stack.base_url,
             headers={"Authorization": f"Bearer {parts.stack.client_token}", **session_headers(name)},
             timeout=httpx.Timeout(10, read=60),
         )
@@ -79,6 +80,11 @@ class Client:
         said = self._persist(turn.requests[0], played)
         for number in range(len(turn.rounds)):
             keys = [json.loads(call["function"]["arguments"]).get("key") for call in said.calls]
+            if again := [key for key in keys if key in played.executed]:
+                for call in said.calls:
+                    self._result(call, played)
+                self._record.breach(f"{played.name} was given {again} once more in round {number}")
+                return
             if keys != turn.keys(played.name, number):
                 self._record.breach(f"{played.name} was given {keys} in round {number}")
                 return
@@ -91,10 +97,15 @@ class Client:
 
     # One request
 
+    def _url(self) -> str:
+        """Return where this request goes: to either of two bridges."""
+        return f"{self._dice.choice(self._parts.base_urls)}/chat/completions"
+
     def _answer(self, turn: Turn, number: int, played: Played) -> Said:
         """Send the results of the calls that came last, as the schedule says."""
         calls = self._messages[-1]["tool_calls"]
         results = [self._result(call, played) for call in calls]
+        played.run_at[number] = time.time()
         behaviour = turn.requests[number + 1]
         match behaviour:
             case "late":
@@ -110,8 +121,10 @@ class Client:
         return said
 
     def _result(self, call: dict[str, Any], played: Played) -> dict[str, Any]:
-        output = f"what {json.loads(call['function']['arguments'])['key']} found"
+        key = json.loads(call["function"]["arguments"])["key"]
+        output = f"what {key} found"
         played.results[call["id"]] = output
+        played.executed.setdefault(key, []).append(call["id"])
         return {"role": "tool", "tool_call_id": call["id"], "content": output}
 
     def _persist(self, behaviour: Behaviour, played: Played) -> Said:
@@ -154,12 +167,12 @@ class Client:
     def _ask(self) -> Said:
         body = {"model": self._party.app, "messages": self._messages, "tools": TOOLS, "stream": self._party.streams}
         if not self._party.streams:
-            response = self._http.post("/chat/completions", json=body)
+            response = self._http.post(self._url(), json=body)
             self._check(response)
             choice = response.json()["choices"][0]
             message = choice["message"]
             return Said(message.get("content") or "", message.get("tool_calls") or [], choice["finish_reason"])
-        with self._http.stream("POST", "/chat/completions", json=body) as response:
+        with self._http.stream("POST", self._url(), json=body) as response:
             self._check(response)
             return self._read(response)
 
@@ -208,7 +221,7 @@ class Client:
         self._record.count("vanished")
         body = {"model": self._party.app, "messages": self._messages, "tools": TOOLS, "stream": True}
         try:
-            with self._http.stream("POST", "/chat/completions", json=body) as response:
+            with self._http.stream("POST", self._url(), json=body) as response:
                 next(response.iter_lines(), None)
         except httpx.HTTPError:
             return
@@ -222,7 +235,7 @@ class Client:
     def _post(self, messages: list[dict[str, Any]]) -> httpx.Response | None:
         body = {"model": self._party.app, "messages": messages, "tools": TOOLS}
         try:
-            return self._http.post("/chat/completions", json=body, timeout=10)
+            return self._http.post(self._url(), json=body, timeout=10)
         except httpx.HTTPError:
             return None
 

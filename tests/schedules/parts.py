@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,9 @@ from bridge.store import Store
 from demo.service import Service, children
 from demo.stack import ROOT, Stack
 from tests.e2e.conftest import export_with
+from tests.e2e.test_two_bridges import start_second
 from tests.schedules.plan import APPS, Fault
+from tests.servers import Servers
 
 WAITS = {"holds": 600, "lets_go_soon": 1, "lets_go_at_once": 0}
 BRIDGE = {
@@ -30,25 +33,34 @@ BRIDGE = {
 }
 BOX = ["--plugin-idle-seconds", "12", "--plugin-restart-seconds", "0.2"]
 EXECUTORS = 2
+SLEEP_SECONDS = 2.5
+SERVER_SLEEP_SECONDS = 10
 GONE_SECONDS = 30
 
 
 class Parts:
     """Scripted upstream, bridge, Dify in a box with the plugin's process, executors. A context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
+        self._ends = contextlib.ExitStack()
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self.diary = folder / "diary.jsonl"
         self.diary.touch()
         exports = {app: export_with(folder, "minimal", callback_wait_seconds=WAITS[app]) for app in APPS}
-        self.stack = Stack(folder, apps=[], exports=exports, bridge_settings=BRIDGE, box_options=BOX)
+        self.servers = self._ends.enter_context(Servers()) if shared else None
+        keys = {}
+        if self.servers:
+            keys = {"database_url": self.servers.database_url(), "wakeups_url": self.servers.redis_url}
+        self.stack = Stack(folder, apps=[], exports=exports, bridge_keys=keys, bridge_settings=BRIDGE, box_options=BOX)
+        self.second = start_second(folder, self.stack) if shared else None
         self.kills: dict[Fault, int] = {}
         self._lock = threading.Lock()
         self._made = 0
         try:
-            self.store = Store(self.stack.store_url)
-            self._executors = [self._start_executor() for _ in range(EXECUTORS)]
+            self.store = Store(str(keys.get("database_url", self.stack.store_url)))
+            self._executors = [self._start_executor() for _ in range(0 if shared else EXECUTORS)]
         except BaseException:
             self.stack.stop()
             raise
@@ -60,8 +72,16 @@ class Parts:
         for executor in self._executors:
             executor.kill()
         self.store.close()
+        if self.second:
+            self.second.stop()
         self.stack.stop()
+        self._ends.close()
         self._folder.cleanup()
+
+    @property
+    def base_urls(self) -> list[str]:
+        """Where clients may ask."""
+        return [self.stack.base_url, *([str(self.second.ready["base_url"])] if self.second else [])]
 
     def _start_executor(self) -> Service:
         self._made += 1
@@ -82,19 +102,42 @@ class Parts:
         """Kill with SIGKILL, and start again after a pause."""
         with self._lock:
             self.kills[what] = self.kills.get(what, 0) + 1
-            match what:
-                case "bridge":
-                    self._again(pause, self.stack.bridge)
-                case "everything":
-                    self._again(pause, self.stack.bridge, self.stack.box)
-                case "bridge_worker":
-                    self._kill_worker()
-                case "plugin":
-                    self._kill_plugin()
-                case "executor":
-                    self._executors.pop(0).kill()
-                    time.sleep(pause)
-                    self._executors.append(self._start_executor())
+            self._acts(pause)[what]()
+
+    def _acts(self, pause: float) -> dict[Fault, Callable[[], None]]:
+        bridge, box = self.stack.bridge, self.stack.box
+        acts: dict[Fault, Callable[[], None]] = {
+            "bridge": lambda: self._again(pause, bridge),
+            "everything": lambda: self._again(pause, bridge, box),
+            "bridge_worker": self._kill_worker,
+            "bridge_sleeps": lambda: _sleep(SLEEP_SECONDS, bridge.pid, *children(bridge.pid)),
+            "plugin": self._kill_plugin,
+            "plugin_sleeps": lambda: _sleep(SLEEP_SECONDS, self._plugin_pid()),
+            "dify_sleeps": lambda: _sleep(SLEEP_SECONDS, box.pid),
+            "executor": lambda: self._replace_executor(pause),
+        }
+        second, servers = self.second, self.servers
+        if second and servers:
+            acts |= {
+                "second": lambda: self._again(pause, second),
+                "second_sleeps": lambda: _sleep(SLEEP_SECONDS, second.pid, *children(second.pid)),
+                "postgres": servers.restart_postgres,
+                "postgres_sleeps": lambda: _sleep(
+                    SERVER_SLEEP_SECONDS, servers.postgres.pid, *children(servers.postgres.pid)
+                ),
+                "redis": servers.restart_redis,
+                "redis_sleeps": lambda: _sleep(SERVER_SLEEP_SECONDS, servers.redis.pid),
+            }
+        return acts
+
+    def _replace_executor(self, pause: float) -> None:
+        self._executors.pop(0).kill()
+        time.sleep(pause)
+        self._executors.append(self._start_executor())
+
+    def _plugin_pid(self) -> int:
+        # The box has no plugin process for a moment after each kill.
+        return int(wait_until(lambda: self.state()["plugin"]["pid"], "the plugin's process came back"))
 
     @staticmethod
     def _again(pause: float, *services: Service) -> None:
@@ -110,9 +153,7 @@ class Parts:
         wait_until(self._answers, "the bridge's worker came back")
 
     def _kill_plugin(self) -> None:
-        # The box has no plugin process for a moment after each kill.
-        pid = wait_until(lambda: self.state()["plugin"]["pid"], "the plugin's process came back")
-        _kill(int(pid))
+        _kill(self._plugin_pid())
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -122,7 +163,7 @@ class Parts:
     @property
     def plugin_was_killed(self) -> bool:
         """Whether invocations ended without a word."""
-        return bool(self.kills.keys() & {"plugin", "everything"})
+        return bool(self.kills.keys() & {"plugin", "everything", "plugin_sleeps", "dify_sleeps"})
 
     def unfinished(self, run_ids: list[str], *, given_up: bool) -> list[str]:
         """Say which of these runs and their tickets are open.
@@ -156,9 +197,22 @@ class Parts:
         httpx.delete(self.stack.log_url, timeout=GONE_SECONDS)
 
 
+def _sleep(seconds: float, *pids: int) -> None:
+    """Stop processes, and wake them."""
+    for pid in pids:
+        _signal(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    for pid in pids:
+        _signal(pid, signal.SIGCONT)
+
+
 def _kill(pid: int) -> None:
+    _signal(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def wait_until[Found](look: Any, what: str, seconds: float = GONE_SECONDS) -> Any:

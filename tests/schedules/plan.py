@@ -9,8 +9,13 @@ Behaviour = Literal["plain", "twice", "late", "reordered", "in_parts", "vanishes
 """How a client sends one request: as it should, twice at once, seconds late, its results in another order, a part of
 them on the ticket first, all of them there, going away before the answer is whole, or once more after it was."""
 
-Fault = Literal["bridge", "bridge_worker", "plugin", "executor", "everything"]
-"""What is killed: the bridge with its worker, the worker alone, the plugin's process, an executor, bridge and Dify."""
+Fault = Literal[
+    "bridge", "bridge_worker", "plugin", "executor", "everything",
+    "second", "bridge_sleeps", "second_sleeps", "plugin_sleeps", "dify_sleeps",
+    "postgres", "postgres_sleeps", "redis", "redis_sleeps",
+]  # fmt: skip
+"""What is killed: the bridge with its worker, the worker alone, the plugin's process, an executor, bridge and Dify, the
+second bridge, PostgreSQL or Redis. What sleeps is stopped for longer than a lease lasts, and woken."""
 
 APPS = ("holds", "lets_go_soon", "lets_go_at_once")
 _BEHAVIOURS: tuple[Behaviour, ...] = (
@@ -21,7 +26,19 @@ _BEHAVIOURS: tuple[Behaviour, ...] = (
     "vanishes",
     "asks_again",
 )
-_FAULTS: tuple[Fault, ...] = ("bridge", "bridge_worker", "plugin", "executor")
+_FAULTS: tuple[Fault, ...] = (
+    "bridge",
+    "bridge_worker",
+    "plugin",
+    "executor",
+    "bridge_sleeps",
+    "plugin_sleeps",
+    "dify_sleeps",
+)
+_SHARED_FAULTS: tuple[Fault, ...] = (
+    "bridge", "bridge", "second", "second", "bridge_worker", "plugin", "bridge_sleeps", "second_sleeps",
+    "plugin_sleeps", "dify_sleeps", "postgres", "postgres_sleeps", "redis", "redis_sleeps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,17 +111,19 @@ class Schedule:
     mishaps: tuple[Mishap, ...] = field(default=())
 
 
-def draw(seed: int) -> Schedule:
-    """Return the schedule of a seed."""
+def draw(seed: int, *, shared: bool = False) -> Schedule:
+    """Return the schedule of a seed, for one bridge or for two that share a store."""
     dice = random.Random(seed)
-    parties = tuple(_party(dice) for _ in range(dice.randint(1, 3)))
+    parties = tuple(_party(dice, shared) for _ in range(dice.randint(1, 3)))
     count = dice.choice((0, 1, 1, 1, 2, 2, 3))
-    mishaps = sorted((_mishap(dice) for _ in range(count)), key=lambda mishap: mishap.after)
+    faults = _SHARED_FAULTS if shared else _FAULTS
+    mishaps = sorted((_mishap(dice, faults) for _ in range(count)), key=lambda mishap: mishap.after)
     return Schedule(seed, parties, tuple(mishaps))
 
 
-def _party(dice: random.Random) -> Party:
-    chats = dice.random() < 0.35
+def _party(dice: random.Random, shared: bool) -> Party:
+    # An executor asks the bridge that it is registered at, so two bridges are for clients.
+    chats = dice.random() < (0 if shared else 0.35)
     turns = tuple(_turn(dice, chats) for _ in range(dice.choice((1, 1, 2))))
     return Party(dice.choice(APPS), turns, chats, streams=dice.random() < 0.8)
 
@@ -120,6 +139,6 @@ def _turn(dice: random.Random, chats: bool) -> Turn:
     return Turn(rounds, requests, contradicts=not chats and dice.random() < 0.4)
 
 
-def _mishap(dice: random.Random) -> Mishap:
-    what: Fault = "everything" if dice.random() < 0.05 else dice.choice(_FAULTS)
+def _mishap(dice: random.Random, faults: tuple[Fault, ...]) -> Mishap:
+    what: Fault = "everything" if dice.random() < 0.05 else dice.choice(faults)
     return Mishap(round(dice.uniform(0, 2.5), 2), what, dice.choice((0, 0, 0.5)))

@@ -23,6 +23,8 @@ def breaches(parts: Parts, record: Record, runs: list[str]) -> Iterator[str]:
     tickets = [ticket for run in runs for ticket in parts.store.tickets_of_run(run)]
     events = [event for run in runs for event in parts.store.events_of_run(run)]
     for played in record.turns:
+        yield from _executed_once(played)
+        yield from _not_asked_after_it_was_run(played, log)
         yield from _answered(played)
         yield from _told_the_model(played, log, tickets)
         # Whether an executors' run is still served, nobody knows whom Dify did not tell: it is begun again.
@@ -32,6 +34,22 @@ def breaches(parts: Parts, record: Record, runs: list[str]) -> Iterator[str]:
     yield from parts.unfinished(runs, given_up=given_up)
     yield from breaks_in_trail(tickets, events)
     yield from _one_at_a_time(parts, tickets, events)
+
+
+def _executed_once(played: Played) -> Iterator[str]:
+    """A client ran no call twice, by its own record."""
+    for key, ids in played.executed.items():
+        if len(ids) != 1:
+            yield f"{played.name} ran {key} {len(ids)} times, as {ids}"
+
+
+def _not_asked_after_it_was_run(played: Played, log: list[dict[str, Any]]) -> Iterator[str]:
+    """The upstream was not asked, by its own log, for a round whose calls the client had run by then."""
+    for entry in _requests(played, log):
+        number = sum(bool(m.get("tool_calls")) for m in _after(played, entry["request"]["messages"]))
+        run_at = played.run_at.get(number)
+        if entry["status"] == 200 and run_at is not None and run_at + SLACK < entry["at"]:
+            yield f"round {number} of {played.name} was asked for {entry['at'] - run_at:.2f} s after its calls were run"
 
 
 def _answered(played: Played) -> Iterator[str]:

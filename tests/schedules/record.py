@@ -19,6 +19,10 @@ class Played:
     said: list[str] = field(default_factory=list)
     answered: bool = False
     results: dict[str, str] = field(default_factory=dict)
+    executed: dict[str, list[str]] = field(default_factory=dict)
+    """The ids under which the client ran each call, by what the call is about."""
+    run_at: dict[int, float] = field(default_factory=dict)
+    """When the client ran the calls of each round."""
     troubles: list[str] = field(default_factory=list)
 
 

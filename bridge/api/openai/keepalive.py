@@ -79,7 +79,7 @@ def follow(
     Raises ClientGone. However it ends, the run learns that this reader has left: who does not read it to its end closes
     it, since a traceback may keep it for as long as its error is kept.
     """
-    runs.enter(run_id, segment, connection)
+    runs.enter_reading(run_id, segment, connection)
     keepalive_seconds = limits.keepalive_seconds
     complete = False
     try:
@@ -106,4 +106,4 @@ def follow(
         in_doubt = complete and _unread(connection)
         if in_doubt:
             threading.Thread(target=_see_off, args=(segment, connection, limits.grace_seconds), daemon=True).start()
-        runs.leave(run_id, segment, connection, complete=complete and not in_doubt, broken=not complete)
+        runs.leave_reading(run_id, segment, connection, complete=complete and not in_doubt, broken=not complete)

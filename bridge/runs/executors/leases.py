@@ -16,16 +16,13 @@ from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.tickets import CALLS, Holder, Tickets
 from bridge.store import clock
 from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow, UnclaimedCall
-from bridge.store.store import Overtaken
+from bridge.store.run_record import CallMoved
 from tools.ids import random_name
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState
 
 log = logging.getLogger("clawback.leases")
 
-
-LEASES = "leases"
-"""The lock under which this process gives out and takes back calls."""
 
 LOOK_SECONDS = 5.0
 """A hint that was lost costs this much."""
@@ -58,6 +55,7 @@ class Leases:
     def claim(self, executor_id: str, most: int, seconds: float) -> list[Lease]:
         """Return up to `most` calls for the executor; wait up to `seconds` until there is one."""
         end = time.monotonic() + seconds
+        self._handout.forget_before(clock.now() - 2 * self._limits.executor_seconds)
         with self._services.wakeups.listen(CALLS) as hints, self._as_waiting(executor_id):
             while True:
                 hints.clear()
@@ -79,14 +77,13 @@ class Leases:
 
     def _hand_out(self, executor: ExecutorRow, most: int) -> list[Lease]:
         leases: list[Lease] = []
-        with self._services.locks.of(LEASES):
-            plan = self._handout.plan(executor, most, self.waiting)
-            for waiting in plan.take:
-                with suppress(Overtaken):  # Another bridge that shares the store was first.
-                    leases.append(self._lease(waiting, executor))
-            for waiting, offers in plan.judge_again:
-                with suppress(Overtaken):
-                    self._judge_again(waiting, offers)
+        plan = self._handout.plan(executor, most, self.waiting)
+        for waiting in plan.take:
+            with suppress(CallMoved):  # Another bridge that shares the store was first.
+                leases.append(self._lease(waiting, executor))
+        for waiting, offers in plan.judge_again:
+            with suppress(CallMoved):
+                self._judge_again(waiting, offers)
         if leases and plan.leaves_some:
             self._services.wakeups.wake(CALLS)
         return leases
@@ -126,21 +123,22 @@ class Leases:
         """Prolong leases. Return until when each lasts now, and which are over."""
         executor = self._registry.seen(executor_id)
         until = clock.now() + self._limits.lease_seconds
-        with self._services.locks.of(LEASES):
-            held = {call.lease: call for _, call in self._held(executor_id)}
-            kept = {lease_id: held[lease_id] for lease_id in lease_ids if lease_id in held}
-            for call in kept.values():
+        held = {call.lease: call for _, call in self._held(executor_id)}
+        kept: dict[str, float] = {}
+        for lease_id in lease_ids:
+            if call := held.get(lease_id):
                 move = steps.step(call, CallEvent.EXTEND, f"executor {executor.name}", leased_until=until)
-                self._store.move_calls(call.ticket_id, [move])
-        return dict.fromkeys(kept, until), [lease_id for lease_id in lease_ids if lease_id not in kept]
+                with suppress(CallMoved):
+                    self._store.move_calls(call.ticket_id, [move])
+                    kept[lease_id] = until
+        return kept, [lease_id for lease_id in lease_ids if lease_id not in kept]
 
     def let_go(self, executor_id: str, lease_ids: Sequence[str]) -> None:
         """Give calls back, unrun. Leases that are over already are no matter."""
         executor = self._registry.seen(executor_id)
-        with self._services.locks.of(LEASES):
-            for _, call in self._held(executor_id):
-                if call.lease in lease_ids:
-                    self._move(call, steps.let_go(call, f"executor {executor.name}"))
+        for _, call in self._held(executor_id):
+            if call.lease in lease_ids:
+                self._move(call, steps.let_go(call, f"executor {executor.name}"))
 
     def resolve(self, executor_id: str, results: Sequence[tuple[str, ToolResult]]) -> list[TicketRow]:
         """Take results, each with the id of the lease under which this executor ran its call.
@@ -149,33 +147,31 @@ class Leases:
         Raises NotFound, Conflict, Gone, TooLarge.
         """
         executor = self._registry.seen(executor_id)
-        with self._services.locks.of(LEASES):
-            tickets: dict[str, list[ToolResult]] = {}
-            leases = {result.tool_call_id: lease_id for lease_id, result in results}
-            holder = Holder(executor_id, executor.name, leases)
-            for _, result in results:
-                found = self._store.call(result.tool_call_id)
-                if found is None:
-                    raise NotFound(f"there is no call {result.tool_call_id}", param="tool_call_id")
-                tickets.setdefault(found[0].id, []).append(result)
-            changed = [self._tickets.add_results(ticket_id, own, holder=holder) for ticket_id, own in tickets.items()]
+        tickets: dict[str, list[ToolResult]] = {}
+        leases = {result.tool_call_id: lease_id for lease_id, result in results}
+        holder = Holder(executor_id, executor.name, leases)
+        for _, result in results:
+            found = self._store.call(result.tool_call_id)
+            if found is None:
+                raise NotFound(f"there is no call {result.tool_call_id}", param="tool_call_id")
+            tickets.setdefault(found[0].id, []).append(result)
+        changed = [self._tickets.add_results(ticket_id, own, holder=holder) for ticket_id, own in tickets.items()]
         self._services.wakeups.wake(CALLS)
         return changed
 
     # Losing
 
-    def lose(self, now: float) -> None:
-        """Take back the calls whose leases are over; hand them out again, but not without end."""
-        self._handout.forget_before(now - 2 * self._limits.executor_seconds)
-        with self._services.locks.of(LEASES):
-            for call in self._store.overdue_calls(CallState.LEASED, "leased_until", now):
-                self._lose(call)
+    def lose(self, call_id: str, now: float) -> None:
+        """Take back a call whose lease is over; hand it out again, but not without end."""
+        found = self._store.call(call_id)
+        call = found[1] if found else None
+        if call and call.state == CallState.LEASED and (call.leased_until or 0) < now:
+            self._lose(call)
 
     def lose_all(self, executor_id: str) -> None:
         """Take back what an executor held that is gone."""
-        with self._services.locks.of(LEASES):
-            for _, call in self._held(executor_id):
-                self._lose(call)
+        for _, call in self._held(executor_id):
+            self._lose(call)
 
     def _lose(self, call: CallRow) -> None:
         log.warning("a lease was lost", extra={"call": call.id, "tool": call.name, "handouts": call.handouts})
@@ -186,7 +182,8 @@ class Leases:
         self._move(call, steps.expire(call, reason))
 
     def _move(self, call: CallRow, move: Move) -> None:
-        self._tickets.move(call.ticket_id, [move])
+        with suppress(CallMoved):  # Somebody else was first.
+            self._tickets.move(call.ticket_id, [move])
 
     def _held(self, executor_id: str) -> list[tuple[TicketRow, CallRow]]:
         return [pair for pair in self._store.calls_in(CallState.LEASED) if pair[1].executor == executor_id]

@@ -118,18 +118,18 @@ class ExecutorRuns:
                 self._runs.end(run.id, event, request.error, "the invocation ended")
             self._store.release(run.id)
 
-    def sweep(self, now: float) -> None:
-        """Cancel what nobody waits for any more: a plugin that was killed says nothing."""
-        cutoff = now - self._services.config.limits.forsaken_seconds
-        if self._born < cutoff:
-            for ticket_id, run_id in self._store.held_tickets(cutoff):
-                polled_at = self._live_runs.polls.at(ticket_id)
-                # Where bridges share the store, the plugin may ask another one.
-                elsewhere = not polled_at and self._services.config.wakeups_url is not None
-                if polled_at < cutoff and not elsewhere:
-                    self._runs.cancel(run_id, "the plugin no longer waits for this run")
-        for run_id in self._store.settled_executor_runs():
-            self._resuming.soon(run_id)
-        for run_id in self._store.silent_executor_runs(now - UNHEARD_SECONDS):
-            self._runs.cancel(run_id, "the plugin was not heard of any more")
-        self._live_runs.polls.forget_before(cutoff)
+    def look_after(self, ticket_id: str, cutoff: float) -> None:
+        """Cancel a run whose plugin has not asked for its ticket since: one that was killed says nothing."""
+        ticket, polled_at = self._store.ticket(ticket_id), self._live_runs.polls.at(ticket_id)
+        # Where bridges share the store, the plugin may ask another one.
+        is_elsewhere = not polled_at and self._services.config.wakeups_url is not None
+        if ticket and self._born < cutoff and polled_at < cutoff and not is_elsewhere:
+            self._runs.cancel(ticket.run_id, "the plugin no longer waits for this run")
+
+    def resume(self, run_id: str, _: float) -> None:
+        """Go on with a suspended run that waits for nothing."""
+        self._resuming.soon(run_id)
+
+    def cancel_silent(self, run_id: str, _: float) -> None:
+        """Cancel a run of which nothing was heard."""
+        self._runs.cancel(run_id, "the plugin was not heard of any more")

@@ -6,6 +6,7 @@ about. The same decision once more changes nothing; another one is refused.
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +18,12 @@ from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.loops import canonical
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import CallRow, Move, RunRow, TicketRow
+from bridge.store.run_record import RunRecord
 from tools.arguments import checked
 from tools.calls import arguments_problem
 from tools.ticket_states import CallEvent, CallState
 
 log = logging.getLogger("clawback.approvals")
-
-APPROVALS = "approvals"
-"""The lock under which this process takes people's decisions."""
 
 
 class Approvals:
@@ -44,20 +43,21 @@ class Approvals:
 
         Raises NotFound, InvalidRequest, Conflict (it was decided otherwise), Gone.
         """
-        with self._services.locks.of(APPROVALS):
-            ticket, call = self._found(call_id)
-            run = self._store.run(ticket.run_id)
+
+        def judged(run: RunRow, call: CallRow) -> Move | None:
             was_approved = _was_approved(call)
             wanted = call.asked_call().arguments if was_approved else call.arguments
             if arguments is not None:
                 wanted = self._sound(run, call, arguments)
             edits = canonical(wanted) != canonical(call.arguments)
             if was_approved and not edits:
-                return call
+                return None
             move = self._approval(call, who, wanted if edits else None)
             if edits:
                 self._check_policy(run, replace(call, arguments=wanted))
-            return self._decide(call, move)
+            return move
+
+        return self._decide(call_id, judged)
 
     def _approval(self, call: CallRow, who: str, edited: str | None) -> Move:
         """Return the move. What was granted before was so with the arguments that the call had then."""
@@ -69,7 +69,7 @@ class Approvals:
         told = f": {edited}" if self._services.config.log_content else ""
         return steps.step(call, CallEvent.APPROVE, f"operator {who}", f"with other arguments{told}", **changes)
 
-    def _sound(self, run: RunRow | None, call: CallRow, arguments: dict[str, Any]) -> str:
+    def _sound(self, run: RunRow, call: CallRow, arguments: dict[str, Any]) -> str:
         """Return a person's arguments as the tool takes them. Raises InvalidRequest."""
         text = json.dumps(arguments, ensure_ascii=False)
         found = checked(text, _schema(run, call))
@@ -78,9 +78,9 @@ class Approvals:
             raise InvalidRequest(problem, param="arguments")
         return found.arguments
 
-    def _check_policy(self, run: RunRow | None, call: CallRow) -> None:
+    def _check_policy(self, run: RunRow, call: CallRow) -> None:
         """Raise InvalidRequest where the policy denies what a person has written: nobody would run it."""
-        verdict = self._admission.denial(run, call) if run else None
+        verdict = self._admission.denial(run, call)
         if verdict:
             raise InvalidRequest(f"the policy denies these arguments ({verdict.rule})", param="arguments")
 
@@ -89,25 +89,32 @@ class Approvals:
 
         Raises NotFound, Conflict (it was decided otherwise), Gone.
         """
-        with self._services.locks.of(APPROVALS):
-            call = self._known(call_id)
-            if call.state == CallState.DENIED:
-                return call
-            detail = reason if self._services.config.log_content else ""
-            return self._decide(call, steps.deny(call, reason, f"operator {who}", detail))
+        detail = reason if self._services.config.log_content else ""
+        return self._decide(
+            call_id,
+            lambda _, call: (
+                None if call.state == CallState.DENIED else steps.deny(call, reason, f"operator {who}", detail)
+            ),
+        )
 
-    def expire(self, now: float) -> None:
-        """Answer the calls that nobody decided about in time."""
-        with self._services.locks.of(APPROVALS):
-            for call in self._store.overdue_calls(CallState.AWAITING_APPROVAL, "decide_until", now):
-                self._decide(call, steps.expire(call, "nobody approved this call in time. It was not run."))
+    def expire(self, call_id: str, now: float) -> None:
+        """Answer a call that nobody decided about in time."""
 
-    def _decide(self, call: CallRow, move: Move) -> CallRow:
-        self._tickets.move(call.ticket_id, [move])
-        log.info("call decided", extra={"call": call.id, "tool": call.name, "state": str(move.after)})
-        return self._known(call.id)
+        def judged(_: RunRow, call: CallRow) -> Move | None:
+            waits = call.state == CallState.AWAITING_APPROVAL and (call.decide_until or 0) < now
+            return steps.expire(call, "nobody approved this call in time. It was not run.") if waits else None
 
-    def _known(self, call_id: str) -> CallRow:
+        self._decide(call_id, judged)
+
+    def _decide(self, call_id: str, judge: Callable[[RunRow, CallRow], Move | None]) -> CallRow:
+        ticket, _ = self._found(call_id)
+
+        def decided(record: RunRecord) -> Move | None:
+            call = next(call for call in record.tickets[ticket.id].calls if call.id == call_id)
+            return judge(record.run, call)
+
+        if moves := self._tickets.decide(ticket, decided):
+            log.info("call decided", extra={"call": call_id, "state": str(moves[-1].after)})
         return self._found(call_id)[1]
 
     def _found(self, call_id: str) -> tuple[TicketRow, CallRow]:
@@ -117,9 +124,9 @@ class Approvals:
         return found
 
 
-def _schema(run: RunRow | None, call: CallRow) -> dict[str, Any] | None:
+def _schema(run: RunRow, call: CallRow) -> dict[str, Any] | None:
     """Return the schema that the tool had when the run was asked, if it had one."""
-    tools = RunRequest.model_validate_json(run.request).tools if run else []
+    tools = RunRequest.model_validate_json(run.request).tools
     return next((tool.function.parameters for tool in tools if tool.name == call.name), None)
 
 

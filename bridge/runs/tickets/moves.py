@@ -20,7 +20,8 @@ def step(call: CallRow, event: CallEvent, actor: str, detail: str = "", **values
         then = after(CallState(call.state), event)
     except Refused as refused:
         raise refusal(refused, call) from None
-    return Move(call.id, event, call.state, then, actor, detail, values)
+    lease = call.lease if call.state == CallState.LEASED else None
+    return Move(call.id, event, call.state, then, actor, detail, values, lease)
 
 
 def resolve(call: CallRow, result: ToolResult, told: ToolResult, actor: str) -> Move:

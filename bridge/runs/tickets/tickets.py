@@ -208,14 +208,29 @@ class Tickets:
     def _opened_elsewhere(self, ticket_id: str) -> None:
         """Deliver a ticket of a run that this process drives, and that the plugin opened at another bridge."""
         ticket = self._store.ticket(ticket_id)
-        live = self._live_runs.get(ticket.run_id) if ticket else None
-        if not (ticket and live):
-            return
-        with self._services.locks.of(ticket.run_id):
-            if self._live_runs.is_elsewhere(live) or live.holds(ticket_id):
+        if ticket and (live := self._live_runs.get(ticket.run_id)):
+            self._catch_up_with(live)
+
+    def catch_up(self) -> None:
+        """Learn what other bridges have done to the runs that this one drives: the wake-up may have been lost."""
+        self._store.catch_up()
+        for live in self._live_runs.all():
+            self._catch_up_with(live)
+
+    def _catch_up_with(self, live: LiveRun) -> None:
+        with self._services.locks.of(live.run_id):
+            record = self._store.record(live.run_id)
+            if record is None or live.over or self._live_runs.get(live.run_id) is not live:
                 return
-            if ticket.state == "open" and ticket.segment is None and not ticket.undecided:
-                self._live_runs.deliver_soon(live, ticket)
+            if record.run.attempt > live.attempt:
+                self._runs.hand_over(live)
+            elif record.run.state == "cancelled":
+                self._runs.note_cancellation(live, record.run)
+            else:
+                live.suspended = live.suspended or record.run.state == "suspended"
+                for ticket in record.tickets_in("open"):
+                    if ticket.segment is None and not ticket.undecided and not live.holds(ticket.id):
+                        self._live_runs.deliver_soon(live, ticket)
 
     def wait(
         self, ticket_id: str, invocation_id: str | None, seconds: float, is_there: Callable[[], bool] = lambda: True
@@ -328,10 +343,26 @@ class Tickets:
         return ticket
 
     def move(self, ticket_id: str, moves: Sequence[Move]) -> TicketRow:
-        """Move calls of a ticket, and do what follows. Raises Overtaken where another bridge was first."""
-        ticket = self._store.move_calls(ticket_id, moves)
-        self._follow(ticket)
+        """Move calls of a ticket, and do what follows. Raises CallMoved where somebody else was first."""
+        with self._services.locks.of(self.known(ticket_id).run_id):
+            ticket = self._store.move_calls(ticket_id, moves)
+            self._follow(ticket)
         return ticket
+
+    def decide(self, ticket: TicketRow, judge: Callable[[RunRecord], Move | None]) -> list[Move]:
+        """Make the move that `judge` wants, if any, of a call of the ticket, and do what follows; return it."""
+
+        def decision(change: Change) -> list[Move]:
+            move = judge(change.was)
+            if move:
+                change.move_calls(ticket.id, [move])
+            return [move] if move else []
+
+        with self._services.locks.of(ticket.run_id):
+            moves = self._store.decide(ticket.run_id, decision) or []
+            if moves:
+                self._follow(self.known(ticket.id))
+        return moves
 
     def _follow(self, ticket: TicketRow, latest: RunRequest | None = None) -> None:
         """Do what follows from the moves of a ticket's calls: wake, go on, hand out."""

@@ -1,0 +1,93 @@
+"""The statements about what is due: what waits has an end. Each has a sentence above it.
+
+A bridge at rest asks one question every few seconds, `kinds`, and the others where its answer names them.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+from sqlalchemy import BindParameter, Connection, Select, bindparam, select
+
+from bridge.store import schema as t
+from tools.run_states import UNFINISHED
+from tools.ticket_states import CallState
+
+Bound = BindParameter[Any]
+Question = Select[Any]
+Kind = Literal["tickets", "approvals", "leases", "runs", "settled", "held", "settled_executors", "silent_executors"]
+
+_TICKETS_OF_RUN = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
+_IS_OPEN = t.tickets.c.state == "open"
+
+
+def _overdue_calls(state: CallState, column: str, before: Bound) -> Question:
+    return select(t.calls.c.id).join(t.tickets).where(_IS_OPEN, t.calls.c.state == state, t.calls.c[column] < before)
+
+
+def _runs(direction: str, state: str, *conditions: Any) -> Question:
+    return select(t.runs.c.id).where(t.runs.c.direction == direction, t.runs.c.state == state, *conditions)
+
+
+def _heard_since(before: Bound) -> Any:
+    return _TICKETS_OF_RUN.where(_IS_OPEN | (t.tickets.c.updated_at >= before)).exists()
+
+
+_QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
+    # Open tickets whose time is up.
+    "tickets": lambda before: select(t.tickets.c.id).where(_IS_OPEN, t.tickets.c.expires_at < before),
+    # Calls that nobody has decided about in time.
+    "approvals": lambda before: _overdue_calls(CallState.AWAITING_APPROVAL, "decide_until", before),
+    # Calls whose lease is over.
+    "leases": lambda before: _overdue_calls(CallState.LEASED, "leased_until", before),
+    # Unfinished runs whose time is up.
+    "runs": lambda before: select(t.runs.c.id).where(
+        t.runs.c.state.in_(sorted(UNFINISHED)), t.runs.c.expires_at < before
+    ),
+    # Suspended runs of clients that have had all their results for a while, and that nobody has resumed.
+    "settled": lambda before: _runs(
+        "endpoint",
+        "suspended",
+        t.runs.c.updated_at < before,
+        _TICKETS_OF_RUN.exists(),
+        ~_TICKETS_OF_RUN.where((t.tickets.c.state != "resolved") | (t.tickets.c.updated_at >= before)).exists(),
+    ),
+    # Open tickets of executors' runs that are not suspended.
+    "held": lambda before: (
+        select(t.tickets.c.id)
+        .join(t.runs)
+        .where(_IS_OPEN, t.tickets.c.created_at < before, t.runs.c.direction == "executor", t.runs.c.state == "running")
+    ),
+    # Suspended executors' runs that wait for nothing, and with which nothing was tried in vain.
+    "settled_executors": lambda before: _runs(
+        "executor",
+        "suspended",
+        t.runs.c.error.is_(None),
+        t.runs.c.created_at < before,
+        ~_TICKETS_OF_RUN.where(_IS_OPEN).exists(),
+    ),
+    # Running executors' runs of which nothing was heard for a while, and which wait for nothing.
+    "silent_executors": lambda before: _runs(
+        "executor", "running", t.runs.c.updated_at < before, ~_heard_since(before)
+    ),
+}
+_ANY = select(*(question(bindparam(kind)).exists() for kind, question in _QUESTIONS.items()))
+_EACH = {kind: question(bindparam("before")) for kind, question in _QUESTIONS.items()}
+
+
+class DueStatements:
+    """The part of the store that knows what is due."""
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+
+    def kinds(self, before: Mapping[Kind, float]) -> set[Kind]:
+        """Return of which kinds anything is due: `before` says for each which time has to be past."""
+        with self._transaction() as connection:
+            row = connection.execute(_ANY, {str(kind): time for kind, time in before.items()}).one()
+        return {kind for kind, is_due in zip(_QUESTIONS, row, strict=True) if is_due}
+
+    def of(self, kind: Kind, before: float) -> list[str]:
+        """List the ids of what is due."""
+        with self._transaction() as connection:
+            return list(connection.execute(_EACH[kind], {"before": before}).scalars())
