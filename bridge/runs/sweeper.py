@@ -12,6 +12,7 @@ from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.approvals import Approvals
 from bridge.store import clock
+from bridge.store.faults import StoreUnavailable
 from bridge.store.responses import Responses
 from bridge.store.rows import RunRow
 from tools.run_states import RunEvent
@@ -57,6 +58,9 @@ class Sweeper:
         while not self._stop.wait(self._services.config.limits.sweep_seconds):
             try:
                 self.sweep(clock.now())
+            except StoreUnavailable:
+                # The store has said so in the log, and says when it is back.
+                continue
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
 
