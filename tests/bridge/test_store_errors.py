@@ -20,6 +20,7 @@ from bridge.commands.doctor.own_files import look_at_store
 from bridge.config import Config
 from bridge.store import Store
 from bridge.store.faults import StoreError, StoreUnavailable
+from bridge.store.rows import SessionRow
 from bridge.store.upgrade import open_first
 from tests.bridge.test_store_lock import bridge, worker_of
 
@@ -37,7 +38,7 @@ def store(path: Path) -> Store:
 
 
 def write(store: Store) -> None:
-    store.save_end_user("uuid", str(time.monotonic()))
+    store.save_session(SessionRow("key", "model", "user", str(time.monotonic())))
 
 
 def test_no_value_is_in_the_error_of_a_statement_that_fails(store: Store) -> None:

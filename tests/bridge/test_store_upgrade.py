@@ -17,6 +17,7 @@ from bridge.store import schema as t
 from bridge.store.faults import StoreError
 from bridge.store.upgrade import VERSION, check, open_first
 from tests.servers import Servers
+from tools.run_states import RunEvent
 
 STORES = Path(__file__).parent / "stores"
 CALL = "callok3etrnq8fhzv7b6f4y5725k"
@@ -59,7 +60,7 @@ def test_a_store_of_each_released_version_goes_on(tmp_path: Path, version: int) 
     assert RunRequest.model_validate_json(run.request).tools
     assert len(store.run_ids()) == 3
     assert store.executors.all()[0].name == "desk"
-    assert store.end_run(run.id, "cancelled")
+    assert store.end_run(run.id, RunEvent.CANCEL)
     store.close()
     (tmp_path / "new").mkdir()
     Store(f"sqlite:///{tmp_path / 'new' / 'bridge.sqlite3'}").close()
