@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import logging
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import click
 
 from bridge.commands.doctor.command import doctor
 from bridge.commands.init.command import init
+from bridge.commands.init.config_file import is_private
 from bridge.commands.operator import approve, deny, tickets
 from bridge.commands.package.command import package
 from bridge.commands.watch import runs, status, tail
@@ -18,6 +20,8 @@ from bridge.server import logs, tracing
 from bridge.server.banner import banner
 from tools.tokens import hash_token, new_token
 from tools.visible import visible, visible_json
+
+log = logging.getLogger("clawback")
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 
@@ -86,7 +90,9 @@ def _load(path: Path) -> Config:
 def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool, watch: bool) -> None:
     """Serve the bridge until Ctrl-C. SIGHUP makes it take changes of the configuration and the policy; runs go on."""
     from bridge.server.gunicorn import Server
-    from bridge.store.lock import StoreHeldError, held
+    from bridge.store.faults import StoreError
+    from bridge.store.lock import held
+    from bridge.store.upgrade import open_first
 
     config = _load(path)
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -101,6 +107,8 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     logs.configure(log_level, as_json)
+    if not is_private(path):
+        log.warning("others can read %s, and the keys in it. Run: chmod 600 '%s'", path, path)
 
     def ready(url: str) -> None:
         models = [app.model for app in config.apps]
@@ -111,8 +119,9 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
 
     try:
         with held(config.store_url):
+            open_first(config.store_url)
             Server(path, config, ready, log_level, watch=watch).run()
-    except StoreHeldError as error:
+    except StoreError as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -1,10 +1,9 @@
 """Whether the bridge lives, and whether it takes work: for whoever starts it and routes requests to it.
 
 GET /healthz   200 as long as the process answers at all
-GET /readyz    200 when it takes new work; 503 while its store does not answer, and once it was told to stop
+GET /readyz    200 when it takes new work; 503 while its store cannot be written, and once it was told to stop
 """
 
-import logging
 import threading
 from typing import Literal
 
@@ -14,8 +13,7 @@ from pydantic import BaseModel
 from bridge.api.bodies import json_answer
 from bridge.api.openapi.operation import operation
 from bridge.store import Store
-
-log = logging.getLogger("clawback.health")
+from bridge.store.faults import RETRY_SECONDS, StoreUnavailable
 
 
 class Alive(BaseModel):
@@ -43,7 +41,11 @@ def health_blueprint(store: Store, stopping: threading.Event) -> Blueprint:
     @operation("Ask whether new work is taken; 503 where it is not.", answer=Readiness, statuses=(200, 503))
     def readyz() -> Response:
         readiness = _readiness(store, stopping)
-        return json_answer(readiness, 200 if readiness.status == "ready" else 503)
+        if readiness.status == "ready":
+            return json_answer(readiness)
+        answer = json_answer(readiness, 503)
+        answer.headers["Retry-After"] = f"{RETRY_SECONDS:.0f}"
+        return answer
 
     return blueprint
 
@@ -52,8 +54,7 @@ def _readiness(store: Store, stopping: threading.Event) -> Readiness:
     if stopping.is_set():
         return Readiness(status="stopping")
     try:
-        store.run("")
-    except Exception:
-        log.exception("the store does not answer")
+        store.probe()
+    except StoreUnavailable:
         return Readiness(status="store")
     return Readiness(status="ready")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from bridge.api.bodies import checked_query, json_answer
 from bridge.api.openapi.operation import operation
 from bridge.store import Store
+from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow
 from tools.marker import marker_digest
 
@@ -57,7 +58,12 @@ class Witness:
         if what != "attach" or response.status_code != 200:
             return seen
         asked, answered = g.get("json_body") or {}, response.get_json(silent=True) or {}
-        run = self._store.run(str(answered.get("run_id") or ""))
+        try:
+            run = self._store.run(str(answered.get("run_id") or ""))
+            found_by = self._found_by(asked, run) if run else None
+        except StoreUnavailable:
+            # The answer goes out all the same.
+            return seen
         return Visit(
             seen.at,
             what,
@@ -67,7 +73,7 @@ class Witness:
             auxiliary=run.auxiliary if run else None,
             dify_user=run.dify_user if run else None,
             end_user=asked.get("user"),
-            found_by=self._found_by(asked, run) if run else None,
+            found_by=found_by,
             reason=answered.get("reason"),
         )
 

@@ -13,11 +13,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bridge.errors import TooManyRequests
 from bridge.page.rendering import Piece
 from bridge.page.views.views import View
+from bridge.store.faults import StoreUnavailable
 from bridge.store.wakeups import Wakeups
 
 LOOK_SECONDS = 0.4
@@ -41,7 +42,14 @@ class Streams:
             raise TooManyRequests("too many pages are open; close some", retry_after=10)
 
     def follow(self, view: View, known: str, may_look: Callable[[], bool]) -> Iterator[str]:
-        """Tell of a view's changes from the version `known` on, for as long as `may_look` says so."""
+        """Tell of a view's changes from the version `known` on, for as long as `may_look` and the store allow it.
+
+        The browser asks for the next stream by itself.
+        """
+        with suppress(StoreUnavailable):
+            yield from self._changes(view, known, may_look)
+
+    def _changes(self, view: View, known: str, may_look: Callable[[], bool]) -> Iterator[str]:
         end = time.monotonic() + LONGEST_SECONDS
         with self._one(), self._wakeups.listen("page") as hints:
             # A browser that loses the stream waits this long before it asks for the next one.

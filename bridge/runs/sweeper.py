@@ -15,6 +15,7 @@ from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store import clock
 from bridge.store.due import Kind
+from bridge.store.faults import StoreUnavailable
 from bridge.store.responses import Responses
 from tools.run_states import RunEvent
 
@@ -72,6 +73,9 @@ class Sweeper:
         while not self._stop.wait(self._services.config.limits.sweep_seconds):
             try:
                 self.sweep(clock.now())
+            except StoreUnavailable:
+                # The store has said so in the log, and says when it is back.
+                continue
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
 

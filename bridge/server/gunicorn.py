@@ -16,6 +16,7 @@ from gunicorn.arbiter import Arbiter
 from bridge.config import Config
 from bridge.server import serving
 from bridge.server.reload import Reload
+from bridge.store.faults import StoreError
 from tools.tokens import hash_token, new_token
 
 log = logging.getLogger("clawback.server")
@@ -76,7 +77,11 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         """Make the application, inside the worker, where gevent has patched the standard library."""
-        made: Flask = _application().create_app(self._config)
+        try:
+            made: Flask = _application().create_app(self._config)
+        except (StoreError, OSError) as error:
+            log.critical("the bridge cannot begin: %s", error)
+            raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
         return made
 
     def run(self) -> None:
@@ -94,7 +99,10 @@ class Server(BaseApplication):
         self._on_ready(_url(host, port))
 
     def _announce(self, url: str) -> None:
-        serving.announce(self._config, url, self._local_token, self._began)
+        try:
+            serving.announce(self._config, url, self._local_token, self._began)
+        except OSError as error:
+            log.warning("commands on this machine will not find the bridge: %s", error)
 
     def _hang_up(self, *_: object) -> None:
         self._hung_up = True

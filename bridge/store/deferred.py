@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from bridge.store.faults import StoreUnavailable
 from bridge.store.statements import Statement
 
 log = logging.getLogger("clawback.store")
@@ -66,5 +67,7 @@ class Deferred:
         self._timer = None
         try:
             self.write()
+        except StoreUnavailable as error:
+            log.warning("what those who watch would see is not written yet: %s", error.reason)
         except SQLAlchemyError as error:
             log.warning("what those who watch would see could not be written: %s", type(error).__name__)

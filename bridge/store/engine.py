@@ -1,13 +1,48 @@
 """Opens the database: SQLite, with one bridge beside it, or PostgreSQL, which several bridges share."""
 
+import sqlite3
+import stat
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
+
+from bridge.store.faults import REPLACED, code_of, unavailable
 
 POOL, OVERFLOW = 10, 20
 """Connections that are kept, and that may come for a while. A waiting client or plugin holds none."""
+
+PATIENCE_SECONDS = 2.0
+"""For so long all of the store waits for whoever else keeps it locked; then each statement is tried once."""
+_PAUSE = 0.02
+
+_POSTGRESQL = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+# Another bridge may be stopped amid a transaction, and holds what it locked.
+_LIMITS = (
+    "SET lock_timeout = '5s'",
+    "SET idle_in_transaction_session_timeout = '15s'",
+    "SET statement_timeout = '30s'",
+)
+
+
+def path_of(url: str) -> Path | None:
+    """Return the file of a store that is one; None for a database elsewhere, or in memory."""
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite" or address.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(address.database))
 
 
 def engine_of(url: str) -> Engine:
@@ -15,22 +50,147 @@ def engine_of(url: str) -> Engine:
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
         return _sqlite(url)
+    engine = create_engine(
+        _postgresql(address),
+        pool_pre_ping=True,
+        pool_size=POOL,
+        max_overflow=OVERFLOW,
+        pool_timeout=PATIENCE_SECONDS,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _limit(connection: Any, _record: Any) -> None:
+        for limit in _LIMITS:
+            connection.execute(limit)
+        connection.commit()
+
+    return engine
+
+
+def reading_engine_of(url: str) -> Engine:
+    """Return an engine that changes nothing, whether or not a bridge has the store."""
+    path = path_of(url)
+    if path is None:
+        return create_engine(_postgresql(make_url(url)), poolclass=NullPool, hide_parameters=True)
+    # Without a log beside it nobody has it, and a reader that may lock would leave files.
+    how = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+    return create_engine("sqlite://", creator=lambda: _opened(path, how), poolclass=NullPool, hide_parameters=True)
+
+
+def _postgresql(address: URL) -> URL:
     if address.drivername in {"postgresql", "postgres"}:
         address = address.set(drivername="postgresql+psycopg")
-    return create_engine(address, pool_pre_ping=True, pool_size=POOL, max_overflow=OVERFLOW, hide_parameters=True)
+    return address.set(query={**_POSTGRESQL, **address.query})
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, check_same_thread=False, timeout=0)
 
 
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False}, hide_parameters=True)
+    path = path_of(url)
+    files = Files(path) if path else None
+    patience = Patience()
 
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL survives the death of the process, which is the promise; FULL would add an fsync a commit.
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA busy_timeout=5000")
-        cursor.close()
+    def connect() -> sqlite3.Connection:
+        # What was there and is gone is never made anew.
+        opened = _opened(path, "mode=rw") if path else sqlite3.connect(":memory:", check_same_thread=False)
+        patience.configure(opened)
+        if files:
+            files.remember()
+        return opened
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool, hide_parameters=True)
+
+    @event.listens_for(engine, "do_execute")
+    def _execute(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+        patience.wait_for(cursor.connection, lambda: cursor.execute(statement, parameters))
+        return True
+
+    @event.listens_for(engine, "do_executemany")
+    def _execute_many(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+        patience.wait_for(cursor.connection, lambda: cursor.executemany(statement, parameters))
+        return True
+
+    if files:
+
+        @event.listens_for(engine, "begin")
+        def _check(_connection: Any) -> None:
+            files.check()
 
     return engine
+
+
+class Patience:
+    """Waits for whoever else keeps the database locked, while other requests are served: SQLite itself would sleep."""
+
+    def __init__(self) -> None:
+        self._until = self._met = 0.0
+
+    def configure(self, connection: sqlite3.Connection) -> None:
+        """Set up a new connection."""
+        for statement in (
+            "PRAGMA journal_mode=WAL",
+            # In WAL mode NORMAL survives the death of the process, which is the promise; FULL would add an fsync
+            # a commit.
+            "PRAGMA synchronous=NORMAL",
+            "PRAGMA foreign_keys=ON",
+            # Only once something was read all of its files are there.
+            "SELECT count(*) FROM sqlite_master",
+        ):
+            self.wait_for(connection, partial(connection.execute, statement))
+
+    def wait_for(self, connection: sqlite3.Connection, work: Callable[[], object]) -> None:
+        """Do the work. The time is counted for the whole store: who comes later does not wait as long once more."""
+        while True:
+            try:
+                work()
+            except sqlite3.OperationalError as error:
+                if code_of(error) not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or self._is_over():
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                if connection.in_transaction:
+                    # It may write. To read, as who waits does before, says little.
+                    self._met = 0.0
+                return
+
+    def _is_over(self) -> bool:
+        now = time.monotonic()
+        if now - self._met > PATIENCE_SECONDS:
+            self._until = now + PATIENCE_SECONDS
+        self._met = now
+        return now >= self._until
+
+
+class Files:
+    """The files of a SQLite store. Only their owner reads them, and they stay those that were opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._paths = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+        self._opened: list[tuple[int, int] | None] = []
+
+    def remember(self) -> None:
+        """These are the files from now on."""
+        self._opened = [self._identity(path) for path in self._paths]
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where they are others by now: what is written would be lost."""
+        if [self._identity(path) for path in self._paths] != self._opened:
+            raise unavailable(REPLACED, f"put {self._paths[0]} back, or start the bridge again")
+
+    @staticmethod
+    def _identity(path: Path) -> tuple[int, int] | None:
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def make_private(path: Path) -> None:
+    """Let only the owner of a store read it. SQLite gives the files beside it the same mode."""
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+            file.chmod(0o600)

@@ -11,11 +11,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
+from bridge.store.engine import path_of
+from bridge.store.faults import StoreError
 
 log = logging.getLogger("clawback.store")
 
@@ -24,20 +25,26 @@ ORPHANS_SECONDS = 30.0
 _PAUSE = 0.2
 
 
-class StoreHeldError(Exception):
+class StoreHeldError(StoreError):
     """Another bridge has the store; the text says which, and what to change."""
 
 
 @contextmanager
 def held(url: str) -> Iterator[None]:
-    """Hold the store at this SQLAlchemy URL, where it is a file. Raises StoreHeldError."""
-    database = make_url(url).database
-    if make_url(url).get_backend_name() != "sqlite" or not database or database == ":memory:":
+    """Hold the store at this SQLAlchemy URL, where it is a file. Raises StoreError."""
+    database = path_of(url)
+    if database is None:
         yield
         return
-    path = Path(f"{Path(database).resolve()}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    path = Path(f"{database.resolve()}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"the store {database} cannot be used: {path} cannot be written ({error.strerror}). Let the bridge's user "
+            "write that folder, or give it another one (data_dir)"
+        ) from None
     try:
         _take(descriptor, path)
         yield
@@ -58,8 +65,10 @@ def _take(descriptor: int, path: Path) -> None:
             )
         time.sleep(_PAUSE)
     told = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{json.dumps(told)}\n".encode(), 0)
+    # On a full disk it stays unsaid: the lock itself takes no room.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{json.dumps(told)}\n".encode(), 0)
 
 
 def _is_free(descriptor: int) -> bool:

@@ -8,7 +8,7 @@ sessions ──< runs ──< segments          what a client is told, one segme
 
    └──< exchanges                   what was said last in a conversation
 
-executors    logins
+executors    logins    clawback_store
 """
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
@@ -254,4 +254,13 @@ logins = Table(
     Column("name", String(100), nullable=False, doc="who it is, in their own words: for the audit trail"),
     Column("token_hash", String(80), nullable=False, doc="of the operator token that it was opened with"),
     Column("expires_at", Float, nullable=False),
+)
+
+# One row: what tells versions of Clawback apart, and whether anything can be written.
+store = Table(
+    "clawback_store",
+    metadata,
+    Column("version", Integer, nullable=False, doc="of the tables: bridge.store.upgrade"),
+    Column("probed_at", Float, nullable=False, server_default="0", doc="when it was last tried whether it can"),
+    Column("padding", Text, nullable=False, server_default="", doc="what takes some room, after a failure"),
 )

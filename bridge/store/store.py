@@ -1,8 +1,12 @@
 """Every statement of the bridge, each with a sentence above it."""
 
+import logging
+import math
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -17,6 +21,7 @@ from bridge.store.due import DueStatements
 from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
+from bridge.store.faults import StoreUnavailable, told
 from bridge.store.logins import LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import (
@@ -33,11 +38,17 @@ from bridge.store.rows import (
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
 from bridge.store.statements import Statement, inserting, updating, values_of
-from bridge.store.upgrade import add_missing_columns, add_missing_indexes, one_at_a_time
+from bridge.store.upgrade import prepare
 from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState
 
 __all__ = ["CallMoved", "Overtaken", "Store"]
+
+log = logging.getLogger("clawback.store")
+
+PADDING_BYTES = 256 * 1024
+TOLD_SECONDS = 60.0
+"""How often the log repeats that the store cannot be used."""
 
 TRIES = 20
 """How often a decision is made again because somebody else changed its run meanwhile."""
@@ -51,15 +62,15 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._engine = engine_of(url)
+        self._is_ready = False
+        self._faulty = False
+        self._told_at = -math.inf
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         self._is_shared = self._lock is None
         self._held = HeldRuns()
-        with one_at_a_time(self._engine):
-            t.metadata.create_all(self._engine)
-            add_missing_columns(self._engine)
-            add_missing_indexes(self._engine)
         self.executors = ExecutorStatements(self.transaction)
         self._deferred = Deferred(self.transaction)
         self._end_users: dict[str, str] = {}
@@ -70,6 +81,13 @@ class Store:
         self.due = DueStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
+        try:
+            # Where it is away for now, the bridge begins all the same.
+            with suppress(StoreUnavailable), self.transaction():
+                pass
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -79,13 +97,38 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Run one transaction: for statements that live beside this file."""
-        if self._lock is None:
-            with self._engine.begin() as connection:
-                yield connection
-        else:
-            with self._lock, self._engine.begin() as connection:
-                yield connection
+        """Run one transaction: for statements that live beside this file. Raises StoreUnavailable."""
+        try:
+            with self._lock or nullcontext(), told():
+                if not self._is_ready:
+                    prepare(self._engine, self._url)
+                    self._is_ready = True
+                with self._engine.begin() as connection:
+                    yield connection
+        except StoreUnavailable as fault:
+            self._note(fault)
+            raise
+
+    def _note(self, fault: StoreUnavailable) -> None:
+        self._faulty = True
+        if time.monotonic() - self._told_at > TOLD_SECONDS:
+            self._told_at = time.monotonic()
+            log.error("the store cannot be used: %s (%s)", fault.reason, fault.detail)
+
+    def probe(self) -> None:
+        """Write something that changes. Raises StoreUnavailable.
+
+        After a failure it takes some room, so that a full disk is noticed.
+        """
+        padding = os.urandom(PADDING_BYTES // 2).hex() if self._faulty else ""
+        with self.transaction() as connection:
+            connection.execute(update(t.store).values(probed_at=time.time(), padding=padding))
+        if padding:
+            with self.transaction() as connection:
+                connection.execute(update(t.store).values(padding=""))
+            self._faulty = False
+            self._told_at = -math.inf
+            log.info("the store can be used again")
 
     @contextmanager
     def watching(self) -> Iterator[Connection]:

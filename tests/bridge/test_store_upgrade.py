@@ -1,30 +1,160 @@
-"""A store of an earlier version goes on with this one."""
+"""A store of an earlier version goes on with this one; one of a later version, or of others, is refused in words.
 
+Each released version has left a store in `stores`, as a real bridge of it wrote it: `sqlite3.Connection.iterdump`.
+"""
+
+import sqlite3
+import stat
+from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import create_engine, inspect, text
+import pytest
+from sqlalchemy import create_engine, inspect
 
+from bridge.runs.requests import RunRequest
 from bridge.store import Store
+from bridge.store import schema as t
+from bridge.store.faults import StoreError
+from bridge.store.upgrade import VERSION, check, open_first
+from tests.servers import Servers
+from tools.run_states import RunEvent
+
+STORES = Path(__file__).parent / "stores"
+CALL = "callok3etrnq8fhzv7b6f4y5725k"
 
 
-def test_a_column_that_came_since_is_added(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'bridge.sqlite3'}"
-    Store(url).close()
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE tickets DROP COLUMN request_id"))
+def old_store(folder: Path, version: int = 1) -> tuple[Path, str]:
+    path = folder / "bridge.sqlite3"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript((STORES / f"version-{version}.sql").read_text())
+    return path, f"sqlite:///{path}"
+
+
+def shape(path: Path) -> dict[str, object]:
+    """Return what tables, columns and indexes a database has."""
+    engine = create_engine(f"sqlite:///{path}")
+    found = inspect(engine)
+    made = {
+        name: (
+            {column["name"]: (str(column["type"]), column["nullable"]) for column in found.get_columns(name)},
+            {index["name"]: index["column_names"] for index in found.get_indexes(name)},
+        )
+        for name in found.get_table_names()
+    }
     engine.dispose()
+    return made
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+def test_a_store_of_each_released_version_goes_on(tmp_path: Path, version: int) -> None:
+    path, url = old_store(tmp_path, version)
+    open_first(url)
     store = Store(url)
-    assert store.tickets() == []
+    found = store.call(CALL)
+    assert found is not None
+    ticket, call = found
+    assert (ticket.state, call.state, call.name) == ("open", "ready", "read_file")
+    run = store.run(ticket.run_id)
+    assert run is not None
+    assert run.state == "running"
+    assert RunRequest.model_validate_json(run.request).tools
+    assert len(store.run_ids()) == 3
+    assert store.executors.all()[0].name == "desk"
+    assert store.end_run(run.id, RunEvent.CANCEL)
     store.close()
+    (tmp_path / "new").mkdir()
+    Store(f"sqlite:///{tmp_path / 'new' / 'bridge.sqlite3'}").close()
+    assert shape(path) == shape(tmp_path / "new" / "bridge.sqlite3")
 
 
-def test_an_index_that_came_since_is_made(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'bridge.sqlite3'}"
+def test_a_copy_is_kept_as_the_store_was_which_only_its_owner_reads(tmp_path: Path) -> None:
+    path, url = old_store(tmp_path)
+    with closing(sqlite3.connect(path)) as before:
+        was = list(before.iterdump())
     Store(url).close()
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP INDEX runs_by_creation"))
+    kept = tmp_path / "bridge.sqlite3.version-1"
+    with closing(sqlite3.connect(kept)) as copy:
+        assert list(copy.iterdump()) == was
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    changed = kept.stat().st_mtime_ns
     Store(url).close()
-    assert "runs_by_creation" in {index["name"] for index in inspect(engine).get_indexes("runs")}
-    engine.dispose()
+    assert kept.stat().st_mtime_ns == changed
+    kept.replace(path)
+    Store(url).close()
+    assert kept.exists()
+
+
+def test_an_upgrade_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    path, url = old_store(tmp_path)
+    with closing(sqlite3.connect(path)) as store:
+        # A name that is taken by something else: the tables before it were changed already.
+        store.execute("CREATE VIEW clawback_store AS SELECT 1 AS version")
+        store.commit()
+        was = list(store.iterdump())
+    with pytest.raises(Exception, match="clawback_store"):
+        Store(url)
+    with closing(sqlite3.connect(path)) as store:
+        assert list(store.iterdump()) == was
+
+
+def test_columns_that_came_since_the_first_version_have_a_value_for_the_rows_that_are_there(tmp_path: Path) -> None:
+    path, _ = old_store(tmp_path)
+    known = shape(path)
+    for table in t.metadata.tables.values():
+        if table.name not in known:
+            continue
+        columns = known[table.name][0]  # type: ignore[index]
+        for column in table.columns:
+            assert column.name in columns or column.nullable or column.server_default is not None, column
+
+
+def test_a_store_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.sqlite3"
+    Store(f"sqlite:///{path}").close()
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("UPDATE clawback_store SET version = 7")
+        store.commit()
+    was = path.read_bytes()
+    for look in (check, Store, open_first):
+        with pytest.raises(StoreError, match=rf"{path} was written by a later version.*version 7.*up to {VERSION}"):
+            look(f"sqlite:///{path}")
+    assert path.read_bytes() == was
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE notes (text)",
+        "CREATE TABLE runs (id TEXT, distance REAL)",
+        "CREATE TABLE clawback_store (version INTEGER)",
+    ],
+)
+def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "bridge.sqlite3"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(statement)
+    with pytest.raises(StoreError, match=f"{path} is the database of another program"):
+        Store(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as other:
+        assert [row[0] for row in other.execute("SELECT sql FROM sqlite_master")] == [statement]
+
+
+@pytest.mark.servers
+def test_in_postgresql_a_store_is_upgraded_or_refused_beside_the_tables_of_others() -> None:
+    import psycopg
+
+    with Servers() as servers:
+        url = servers.database_url()
+        with psycopg.connect(url, autocommit=True) as database:
+            database.execute("CREATE TABLE notes (text text)")
+            Store(url).close()
+            database.execute("DROP TABLE clawback_store")
+            database.execute("ALTER TABLE runs DROP COLUMN version")
+            store = Store(url)
+            assert store.run_ids() == []
+            store.probe()
+            store.close()
+            assert database.execute("SELECT version FROM clawback_store").fetchall() == [(VERSION,)]
+            database.execute("UPDATE clawback_store SET version = 7")
+            with pytest.raises(StoreError, match="at database_url was written by a later version"):
+                Store(url)

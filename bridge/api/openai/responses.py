@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRu
 from bridge.runs.core import Core
 from bridge.runs.segments import Failure, Segment
 from bridge.store import clock
+from bridge.store.faults import StoreUnavailable
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
 from tools.run_states import UNFINISHED
@@ -105,8 +107,9 @@ class ResponseDesk:
         return Opened(telling, Reading(row.run_id, segment or telling.segment))
 
     def _keep(self, teller: ResponseTeller) -> None:
-        """Write how a response ended, before its client is told."""
-        self._rows.end(teller.id, json.dumps(teller.response(), ensure_ascii=False))
+        """Write how a response ended, before its client is told. What cannot be written is made of its run again."""
+        with suppress(StoreUnavailable):
+            self._rows.end(teller.id, json.dumps(teller.response(), ensure_ascii=False))
 
     def find(self, response_id: str) -> Body:
         """Return the response as it stands. Raises NotFound."""

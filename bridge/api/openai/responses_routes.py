@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Literal
 
 from flask import Blueprint, Response, g, request
@@ -23,6 +23,7 @@ from bridge.config import Config, Limits
 from bridge.errors import InvalidRequest, NotFound
 from bridge.runs.core import Core
 from bridge.runs.segments import Event
+from bridge.store.faults import StoreUnavailable
 
 log = logging.getLogger("clawback.endpoint")
 
@@ -153,7 +154,8 @@ def _follow_to_its_end(core: Core, desk: ResponseDesk, opened: Opened, limits: L
     """Stay with a response whose client does not: a run without readers would end after the grace time."""
     for _ in follow(core.runs, opened.reading.run_id, opened.reading.segment, None, limits):
         pass
-    desk.find(opened.telling.teller.id)
+    with suppress(StoreUnavailable):
+        desk.find(opened.telling.teller.id)
 
 
 def _page(items: list[Body], asked: PageQuery) -> Body:

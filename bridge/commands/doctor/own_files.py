@@ -1,15 +1,14 @@
 """The bridge's own files: the configuration and the store."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-
-from sqlalchemy import create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok
 from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, load
+from bridge.store.engine import path_of
+from bridge.store.faults import StoreError
+from bridge.store.upgrade import VERSION, check
 
 
 def look_at_config(path: Path) -> tuple[Config | None, list[Line]]:
@@ -50,22 +49,17 @@ def _renew(missing: list[str]) -> str:
 
 
 def look_at_store(config: Config) -> Line:
-    """Open the store as the bridge does, and write nothing."""
+    """Look at the store, and change nothing: a bridge may have it."""
     shown = "PostgreSQL" if config.database_url and "postgres" in config.database_url else config.store_url
-    path = Path(config.store_url.removeprefix("sqlite:///")) if config.store_url.startswith("sqlite:///") else None
-    if path and not path.exists():
-        if path.parent.is_dir() or not path.parent.exists():
-            return ok("store", f"{path} will be made when the bridge starts")
+    path = path_of(config.store_url)
+    if path and path.parent.exists() and not path.parent.is_dir():
         return failed("store", f"{path.parent} is no folder", f"Move {path.parent} away, or set data_dir to a folder")
     try:
-        engine = create_engine(config.store_url)
-        try:
-            with engine.connect() as connection:
-                connection.execute(text("SELECT count(*) FROM runs"))
-        finally:
-            engine.dispose()
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        said = getattr(error, "orig", None) or error
-        advice = f"Stop the bridge, move {path} away, and start it again" if path else "Check database_url"
-        return failed("store", f"{shown if path else 'The database'} cannot be used: {said}", advice)
-    return ok("store", str(path or shown))
+        version = check(config.store_url)
+    except StoreError as error:
+        said, _, advice = str(error).rpartition(". ")
+        return failed("store", said, advice)
+    if version is None:
+        return ok("store", f"{path or shown} will be made when the bridge starts")
+    later = "" if version == VERSION else f", which the bridge upgrades from version {version} when it starts"
+    return ok("store", f"{path or shown}{later}")

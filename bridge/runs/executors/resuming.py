@@ -18,6 +18,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from bridge.config import App
 from bridge.dify.errors import DifyError
@@ -25,6 +26,7 @@ from bridge.dify.history import Asked, conversations, questions
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.requests import RunRequest
 from bridge.runs.services import Services
+from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import find_markers, marker_digest
 from tools.openclaw_text.stopping import calls_text
@@ -96,6 +98,9 @@ class Resuming:
     def _resume(self, run: RunRow) -> None:
         try:
             problem = self._go_on(run)
+        except StoreUnavailable:
+            # The run is as it was: the sweeper tries again.
+            problem = None
         except DifyError as error:
             problem = f"its results are here, but Dify did not run its workflow again: {error}"
         except Exception:
@@ -104,9 +109,10 @@ class Resuming:
         finally:
             with self._lock:
                 del self._under_way[run.session_key]
-        if problem and self._waits(run):
-            self._store.update_run(run.id, error=problem)
-            log.warning("a suspended run stays so", extra={"run": run.id, "reason": problem})
+        with suppress(StoreUnavailable):
+            if problem and self._waits(run):
+                self._store.update_run(run.id, error=problem)
+                log.warning("a suspended run stays so", extra={"run": run.id, "reason": problem})
 
     def _waits(self, run: RunRow) -> bool:
         now = self._store.run(run.id)
