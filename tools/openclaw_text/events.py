@@ -52,4 +52,9 @@ class BrokenCall:
     arguments: dict[str, Any] | None = None
 
 
-type Event = Text | CallStarted | ArgumentsDelta | CallFinished | BrokenCall
+@dataclass(slots=True)
+class CallsWithdrawn:
+    """The calls so far were part of a thought whose end has come only now: they are none."""
+
+
+type Event = Text | CallStarted | ArgumentsDelta | CallFinished | BrokenCall | CallsWithdrawn

@@ -11,7 +11,7 @@ from typing import Any
 from tools.openclaw_text import formats
 from tools.openclaw_text.gemma_text import BadGemmaError, read_object
 from tools.openclaw_text.json_text import BadJSONError, read_json
-from tools.openclaw_text.openers import CALL_OBJECT, Token, tags
+from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, WRAPPERS, Token, tags
 from tools.openclaw_text.patterns import whole
 from tools.openclaw_text.python_text import BadPythonError, PythonCall, calls_in, read_brackets
 from tools.openclaw_text.tag_text import (
@@ -21,6 +21,7 @@ from tools.openclaw_text.tag_text import (
     read_parameters,
     read_tag,
 )
+from tools.openclaw_text.tag_tree import OPENING, Spelling, Tree, told
 from tools.openclaw_text.tape import Steps, Tape
 from tools.openclaw_text.toolbox import BrokenCallError, Item, NotACallError, Toolbox
 
@@ -30,10 +31,11 @@ HEAD_CAP = 400
 TAG_CAP = 100
 
 
-_WRAPPER = Token.of(*tags(formats.WRAPPERS + formats.BRACKET_WRAPPERS))
+_WRAPPER = Token.of(*WRAPPERS)
+_HEADS = Token.of(*HEADS)
 _SEPARATED = re.compile("|".join(map(whole, tags(formats.SEPARATED_WRAPPERS))), re.IGNORECASE)
 _SECTION = re.compile("|".join(map(whole, tags(formats.SECTION_WRAPPERS))), re.IGNORECASE)
-_CLOSER = Token.of(*tags(formats.CLOSERS))
+_CLOSER = Token.of(*CLOSERS)
 _SEPARATOR = Token.of(*tags(formats.SEPARATORS))
 _FENCE = re.compile(r"(?:`{3,16}|~{3,16})[ \t]{0,8}[\w-]{0,20}[ \t]{0,8}\n?")
 _CALL_ID = re.compile(r"\[CALL_ID\]\s{0,8}[\w-]{1,64}\s{0,8}")
@@ -49,7 +51,7 @@ _CALL_TYPES = ("function", "tool_use", "tool_call", "function_call")
 _PYTHON_HEAD = re.compile(r"(?:print\s{0,4}\(\s{0,4})?([\w.]{1,120})\s{0,4}\(")
 _PYTHON_BEGUN = re.compile(r"(?:print\s{0,4}\(\s{0,4})?(?:[\w.]{1,120}\s{0,4})?\Z")
 _FENCE_MARKS = re.compile(r"`{3,}|~{3,}")
-_CHANNEL_HEAD = re.compile(r"<[|｜](?:start|channel)[|｜]>[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
+_CHANNEL_HEAD = re.compile(r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}<)[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
 _RECIPIENT = re.compile(r"to=(?:functions\.)?([\w.:-]+)")
 _CODE = re.compile(r"\b(?:code|json)\s*\{\Z")
 
@@ -60,6 +62,8 @@ class Head:
 
     text: str
     recipient: str | None
+    #: Whether the message is a thought.
+    thinks: bool
 
 
 @dataclass(slots=True)
@@ -140,7 +144,8 @@ class Grammar:
             return [item for entry in listed[:CALLS_CAP] for item in self._from_json(entry, hard=hard)]
         inner = value.get("function")
         if isinstance(inner, dict):
-            return self._from_json(inner, hard=hard)
+            beside = {key: value[key] for key in formats.ARGUMENT_KEYS if key in value}
+            return self._from_json({**beside, **inner}, hard=hard)
         written = next((value[key] for key in formats.NAME_KEYS if isinstance(value.get(key), str)), None)
         if written is None and hard and len(value) == 1:
             return self._from_pair(*next(iter(value.items())))
@@ -349,21 +354,67 @@ class Grammar:
         except BadTagsError as error:
             raise NotACallError from error
 
-    def _until(self, closing: re.Pattern[str]) -> Steps[str]:
+    def _until(self, closing: re.Pattern[str], *, ended: bool = False) -> Steps[str]:
+        """Read to what closes here, and behind it; to the end of the text where that is enough."""
         tape = self.tape
         start = tape.hold()
         try:
             while not (match := closing.search(tape.text, tape.at)):
-                last = tape.text.rfind("<", max(tape.at, len(tape.text) - 140))
-                tape.at = len(tape.text) if last < 0 else last
+                tape.at = max(tape.at, len(tape.text) - 160)
                 if not (yield from tape.more(_TAG_END)):
-                    raise NotACallError
+                    if not ended:
+                        raise NotACallError
+                    tape.at = len(tape.text)
+                    return tape.since(start)
             tape.at = match.start()
             source = tape.since(start)
             tape.at = match.end()
             return source
         finally:
             tape.release()
+
+    # tags in another spelling
+
+    def spelled(self) -> Steps[list[Item]]:
+        """Read a call in tags of another spelling, or the tags that hold calls and the first of them."""
+        tape = self.tape
+        tape.hold()
+        try:
+            for _ in range(WRAPPERS_CAP):
+                head = yield from read_tag(tape, OPENING)
+                if not head:
+                    break
+                spelling, opening = told(head.group())
+                end = spelling.end_of(opening)
+                body = tape.position
+                inner = None
+                if (yield from tape.peek()) in ("<", "]"):
+                    inside = tape.position
+                    if not (inner := (yield from read_tag(tape, spelling.any))):
+                        raise NotACallError
+                    if opening["word"].lower() in formats.HOLDER_WORDS and end.fullmatch(inner.group()):
+                        return []
+                    tape.rewind(inside)
+                if opening["word"].lower() in formats.CALL_WORDS and not (
+                    inner and (inner["word"] or "").lower() in formats.CALL_WORDS
+                ):
+                    tape.rewind(body)
+                    source = yield from self._until(end, ended=True)
+                    return [self._spelled_call(source, spelling, opening)]
+            raise NotACallError
+        finally:
+            tape.release()
+
+    def _spelled_call(self, source: str, spelling: Spelling, opening: re.Match[str]) -> Item:
+        tree = Tree(source, spelling, opening)
+        written = tree.name()
+        if written.startswith("{"):
+            return self._from_json(read_all(written), hard=True)[0]
+        name = self.toolbox.declared(written)
+        if tree.cut_off:
+            raise BrokenCallError(name, "the text ends in a value")
+        given = tree.json()
+        return self._call(name, self._arguments(name, given) if given else tree.arguments(self.toolbox.schema(name)))
 
     # a name and what follows it
 
@@ -494,6 +545,16 @@ class Grammar:
             raise NotACallError
         return [self._call(name, (yield from self._json_arguments(name)))]
 
+    def message(self, written: str) -> Steps[list[Item]]:
+        """Read a message to a tool: its arguments, or the whole call once more."""
+        name = self.toolbox.declared(written)
+        if (yield from self.tape.peek()) != "<":
+            return (yield from self.object_of(name))
+        if (yield from self._wrapper()) or (yield from self.tape.token(_HEADS)):
+            self.tape.at = self.tape.text.rindex("<", 0, self.tape.at)
+            return (yield from self.read(hard=True))
+        return (yield from self._body(name))
+
     def bracketed(self, written: str, *, closed: bool) -> Steps[list[Item]]:
         """Read OpenClaw's `[name]` or `[tool:name]` from behind it. `closed` says that the closer is required."""
         name = self.toolbox.declared(written)
@@ -586,7 +647,8 @@ class Grammar:
             tape.at = match.end() - 1
         else:
             tape.at = match.end()
-        return Head(tape.text[match.start() : tape.at], recipient.group(1) if recipient else None)
+        to = recipient.group(1) if recipient else None
+        return Head(tape.text[match.start() : tape.at], to, to == "self" or (not to and "analysis" in match.group()))
 
 
 class _Entries:
@@ -611,7 +673,7 @@ class _Entries:
 
 _CLOSES = re.compile(
     r"</?(?:[|｜]\s?DSML\s?[|｜]\s?)?(?:\w{1,20}:)?(?:function|invoke|call|tool|(?:\w{1,20}_)?(?:tool|function)_calls?)"
-    r"[\s>=|]|<[|｜]tool",
+    r"[\s>=|]|<[|｜](?:tool|call|end|eom|eot|return)",
     re.IGNORECASE,
 )
 _TAG_END = re.compile(">")

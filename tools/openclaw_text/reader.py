@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from tools.openclaw_text import formats
-from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, Event, Text
+from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, CallsWithdrawn, Event, Text
 from tools.openclaw_text.fences import Fence, read_fence_head
 from tools.openclaw_text.grammar import Grammar
-from tools.openclaw_text.openers import Found, Openers, Token, tags
+from tools.openclaw_text.openers import CLOSERS, HEADS, SPELLED, THOUGHT_MARKS, WRAPPERS, Found, Openers, Token, tags
 from tools.openclaw_text.tape import Steps, Tape, TooLongError
 from tools.openclaw_text.toolbox import BrokenCallError, Call, Item, NotACallError, Toolbox
 
@@ -26,8 +25,8 @@ SLICE = 4096
 BLANKS_CAP = 32
 _CONTEXT = 64
 
-_TRIGGER = re.compile(r"[<\[{\n]")
-_THOUGHT_TRIGGER = re.compile(r"[<\[◁]")
+_TRIGGER = re.compile(r"[<\[{\n>\]◁]")
+_THOUGHT_TRIGGER = re.compile(r"[<\[\]◁]")
 _TAG_END = re.compile(r"[>\]▷]")
 _LINE_END = re.compile(r"\n")
 _CODE_END = re.compile(r"[`\n]")
@@ -42,15 +41,15 @@ _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
     {
         "result": tags(formats.RESULTS),
-        "closer": [*tags(formats.CLOSERS)],
+        "closer": CLOSERS,
     }
 )
-_HALF_CLOSER = re.compile(r"</|<[|｜]|\[/")
+_HALF_CLOSER = re.compile(r"</|<[|｜]|\[/|\]<")
 _OBSERVATION = Token.of(("Observation:",))
 _EDGE = Token.kinds(
     {
-        "closer": tags(formats.CLOSERS),
-        "opener": tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS, *formats.FUNCTION_HEADS)),
+        "closer": CLOSERS,
+        "opener": [*WRAPPERS, *HEADS, *SPELLED],
     }
 )
 
@@ -85,6 +84,9 @@ class Reader:
         #: Whether the text ended inside a thought, and what calls were found there: where, and how they were written.
         self._open_thought = False
         self._rehearsed: list[tuple[int, str]] = []
+        #: Whether a thought has ended, and how the calls before that are written.
+        self._thought_over = False
+        self._raws: list[str] = []
 
     def feed(self, delta: str) -> list[Event]:
         """Take the next piece of text and return what is certain by now."""
@@ -144,6 +146,7 @@ class Reader:
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
+        self._raws.append(raw)
         self._gap = ""
         self._last = "\n"
         for item in items:
@@ -383,20 +386,41 @@ class Reader:
             tape.at += 1
             return
         name = self._toolbox.resolve(head.recipient)
-        if name and (yield from self._attempt(head.text, lambda: self._grammar.object_of(name), hard=True)):
+        if name and (yield from self._attempt(head.text, lambda: self._grammar.message(name), hard=True)):
             yield from self._after(hard=True)
         elif not name:
             self._last = "\n"
+            if head.thinks or head.recipient == "user":
+                yield from self._think(formats.MESSAGE_ENDS, may_call=head.thinks)
+
+    def _spelled(self, found: Found) -> Steps[None]:
+        yield from self._unread(found.text, found.text, self._grammar.spelled, hard=True)
+
+    def _titled(self, found: Found) -> Steps[None]:
+        yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name))
+
+    def _untitled(self, found: Found) -> Steps[None]:
+        if self._blank:
+            yield from self._titled(found)
+        else:
+            self._show(found.text)
+
+    def _opening(self, found: Found) -> Steps[None]:
+        """Drop the recipient that Functionary names first."""
+        if not self._blank or self._calls:
+            self._show(found.text)
+        yield from ()
 
     # thoughts
 
     def _thought(self, found: Found) -> Steps[None]:
         """Show a thought. What is in it is no call, unless the thought never ends."""
-        if self._open_thought:
-            self._show(found.text)
-            return
-        closing = _thought_end(found.text.lower().replace("｜", "|").replace("▁", "_"))
         self._show(found.text)
+        if not self._open_thought:
+            yield from self._think((_end_of_thought(_plain(found.text)),), may_call=True)
+
+    def _think(self, ends: tuple[str, ...], *, may_call: bool) -> Steps[None]:
+        """Show text up to one of its `ends`. Calls in it are none, but `may_call` where it never ends."""
         tape = self._tape
         while True:
             match = _THOUGHT_TRIGGER.search(tape.text, tape.at)
@@ -407,35 +431,45 @@ class Reader:
                 if not (yield from self._sleep(_THOUGHT_TRIGGER)):
                     return
                 continue
-            token = yield from tape.token(closing)
-            if not token:
-                self._show(tape.text[tape.at : tape.at + 1])
-                tape.at += 1
-            elif token.kind == "closing":
-                self._show(token.text)
+            token = yield from tape.token(THOUGHT_MARKS)
+            if token and token.kind == "closing" and _plain(token.text) in ends:
+                self._end_thought(token.text)
                 break
-            elif not (yield from self._quoted_in_thought(token.text, closing)):
-                return
-            else:
+            if token and token.kind == "call" and may_call:
+                if not (yield from self._quoted_in_thought(token.text, ends)):
+                    return
                 break
-        self._last, self._blank = "\n", True
+            self._show(token.text if token else tape.text[tape.at : tape.at + 1])
+            tape.at += 0 if token else 1
+        self._last, self._blank, self._thought_over = "\n", True, True
 
-    def _quoted_in_thought(self, opener: str, closing: Token) -> Steps[bool]:
+    def _end_thought(self, end: str) -> None:
+        """Show what ends a thought; a token that ends a message is no text."""
+        if _plain(end) in (*formats.FRAMES, *formats.MESSAGE_ENDS):
+            self._tape.at -= len(end)
+        else:
+            self._show(end)
+
+    def _quoted_in_thought(self, opener: str, ends: tuple[str, ...]) -> Steps[bool]:
         """Keep what follows a call's opener in a thought: text if the thought ends, else the call that ended it."""
         tape = self._tape
         tape.at -= len(opener)
         start = tape.hold()
         try:
-            while not (match := closing.fixed.whole.search(tape.text, tape.at)) or match.lastgroup != "closing":
-                last = match.end() if match else max(tape.at, len(tape.text) - _CONTEXT)
-                tape.at = last
+            while True:
+                match = THOUGHT_MARKS.fixed.whole.search(tape.text, tape.at)
+                if match and match.lastgroup == "closing" and _plain(match.group()) in ends:
+                    break
+                tape.at = match.end() if match else max(tape.at, len(tape.text) - _CONTEXT)
                 if not match and not (yield from tape.more(_TAG_END)):
                     tape.rewind(start)
                     self._open_thought = True
                     self._last = "\n"
                     return False
-            tape.at = match.end()
+            tape.at = match.start()
             self._show(tape.since(start))
+            tape.at = match.end()
+            self._end_thought(match.group())
         except TooLongError:
             tape.at = len(tape.text)
             self._show(tape.since(start))
@@ -443,6 +477,18 @@ class Reader:
         finally:
             tape.release()
         return True
+
+    def _thought_end(self, found: Found) -> Steps[None]:
+        """Show what ends a thought that the prompt began: the calls before it are taken back."""
+        if _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+            return
+        if not (self._thought_over or self._open_thought) and self._raws:
+            self._events.append(CallsWithdrawn())
+            self._show("".join(self._raws))
+            self._calls = 0
+        self._show(found.text)
+        self._last, self._blank, self._thought_over = "\n", True, True
 
     # fences
 
@@ -558,16 +604,15 @@ def _begins_call(char: str) -> bool:
     return bool(char) and (char in "{[" or char.isidentifier())
 
 
-@lru_cache
-def _thought_end(opener: str) -> Token:
-    """What ends a thought, and the calls that may stand in it."""
-    ends = {begins.lower(): end for begins, end in formats.THOUGHTS.items()}
-    return Token.kinds(
-        {
-            "closing": tags([ends[opener]]),
-            "call": tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS, *formats.FUNCTION_HEADS)),
-        }
-    )
+def _plain(tag: str) -> str:
+    """A tag without what models vary: the case, the bars, blanks."""
+    return tag if tag[0] == "[" else tag.lower().replace("｜", "|").replace("▁", "_").replace(" ", "")
+
+
+def _end_of_thought(opening: str) -> str:
+    if opening in formats.THOUGHTS:
+        return formats.THOUGHTS[opening]
+    return next(opening.replace(begin, end, 1) for begin, end in formats.ENDINGS if begin in opening)
 
 
 def _events(index: int, item: Item, raw: str) -> list[Event]:
