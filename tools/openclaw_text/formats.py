@@ -213,7 +213,7 @@ SPELLINGS = (
 HOLDER_WORDS = ("tools", "tool_calls", "tool_requests", "function_calls")
 CALL_WORDS = ("tool_call", "tool_request", "function_call", "call", "invoke")
 #: What makes an opening of a thought its end, the first that is there.
-ENDINGS = (("<|open|>", "<|close|>"), (":begin_", ":end_"), (":start|", ":end|"), ("<", "</"))
+ENDINGS = (("<|open|>", "<|close|>"), (":begin_", ":end_"), (":start|", ":end|"), ("[<", "[</"), ("<", "</"))
 
 
 def tag(text: str) -> Pattern:

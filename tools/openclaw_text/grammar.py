@@ -51,7 +51,7 @@ _CALL_TYPES = ("function", "tool_use", "tool_call", "function_call")
 _PYTHON_HEAD = re.compile(r"(?:print\s{0,4}\(\s{0,4})?([\w.]{1,120})\s{0,4}\(")
 _PYTHON_BEGUN = re.compile(r"(?:print\s{0,4}\(\s{0,4})?(?:[\w.]{1,120}\s{0,4})?\Z")
 _FENCE_MARKS = re.compile(r"`{3,}|~{3,}")
-_CHANNEL_HEAD = re.compile(r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}<)[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
+_CHANNEL_HEAD = re.compile(r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}(?=<))[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
 _RECIPIENT = re.compile(r"to=(?:functions\.)?([\w.:-]+)")
 _CODE = re.compile(r"\b(?:code|json)\s*\{\Z")
 
@@ -73,6 +73,10 @@ class Grammar:
     tape: Tape
     toolbox: Toolbox
     fenced: bool = field(default=False)
+    #: Whether a call stands right before.
+    beside_call: bool = field(default=False)
+    #: Whether the object that was read has only a name.
+    bare: bool = field(default=False)
 
     def read(self, *, hard: bool, wrapper: str = "") -> Steps[list[Item]]:
         """Read one call, or one list of calls, from behind its `wrapper` if it has one.
@@ -81,8 +85,10 @@ class Grammar:
         """
         for _ in range(WRAPPERS_CAP):
             char = yield from self.tape.peek()
+            if char == "<" and wrapper[1:2] in ("|", "｜", " ") and (yield from self.closer()):
+                return []
             if char == "{":
-                return (yield from self._object(hard=hard))
+                return (yield from self._objects(hard=hard))
             if char == "[" and not (yield from self._wrapper()):
                 return (yield from self._list(hard=hard))
             if char == "<" and (inner := (yield from self._wrapper())):
@@ -112,6 +118,17 @@ class Grammar:
         self.fenced = True
 
     # JSON
+
+    def _objects(self, *, hard: bool) -> Steps[list[Item]]:
+        """Read an object, and further ones while they have only a name: such a one is a call beside others."""
+        found: list[Item] = []
+        while True:
+            self.bare = False
+            found += yield from self._object(hard=hard)
+            if hard or not self.bare or self.beside_call:
+                return found
+            if (yield from self.tape.peek()) != "{" or len(found) >= CALLS_CAP:
+                raise NotACallError
 
     def _object(self, *, hard: bool) -> Steps[list[Item]]:
         tape = self.tape
@@ -152,7 +169,9 @@ class Grammar:
         name = self.toolbox.declared(written)
         key = next((key for key in formats.ARGUMENT_KEYS if key in value), None)
         if key is None and not hard:
-            raise NotACallError
+            self.bare = len(value) == 1 and not self.toolbox.schema(name).required
+            if not self.bare:
+                raise NotACallError
         given = value[key] if key else {}
         if self._is_definition(name, value, given):
             raise NotACallError
@@ -236,7 +255,11 @@ class Grammar:
         tape = self.tape
         start = tape.hold()
         try:
-            return (yield from self._object(hard=hard))
+            self.bare = False
+            found = yield from self._object(hard=hard)
+            if self.bare:
+                raise NotACallError
+            return found
         except NotACallError:
             if hard:
                 tape.rewind(start)
@@ -375,8 +398,11 @@ class Grammar:
 
     # tags in another spelling
 
-    def spelled(self) -> Steps[list[Item]]:
-        """Read a call in tags of another spelling, or the tags that hold calls and the first of them."""
+    def spelled(self, *, held: bool) -> Steps[list[Item]]:
+        """Read a call in tags of another spelling, or the tags that hold calls and the first of them.
+
+        What stands in no such tags, and is not `held` otherwise, is no call without arguments.
+        """
         tape = self.tape
         tape.hold()
         try:
@@ -395,11 +421,14 @@ class Grammar:
                     if opening["word"].lower() in formats.HOLDER_WORDS and end.fullmatch(inner.group()):
                         return []
                     tape.rewind(inside)
+                held = held or "name" not in opening["attributes"]
                 if opening["word"].lower() in formats.CALL_WORDS and not (
                     inner and (inner["word"] or "").lower() in formats.CALL_WORDS
                 ):
                     tape.rewind(body)
                     source = yield from self._until(end, ended=True)
+                    if not (held or source.strip()):
+                        raise NotACallError
                     return [self._spelled_call(source, spelling, opening)]
             raise NotACallError
         finally:
@@ -427,10 +456,10 @@ class Grammar:
             raise NotACallError
         on_line = yield from self._gap()
         char = self.tape.text[self.tape.at : self.tape.at + 1]
+        if written.startswith("call:") and char and char in "{(":
+            return (yield from self._gemma(written.removeprefix("call:")))
         if char == "(" and on_line and not separated:
             return (yield from self._python(written, hard=True))
-        if written.startswith("call:") and char == "{":
-            return (yield from self._gemma(written.removeprefix("call:")))
         if char in "<[" and (yield from self._separator()):
             return (yield from self._separated(written))
         if char == "{" and not separated:

@@ -99,9 +99,9 @@ def tags(texts: Iterable[str]) -> list[Pattern]:
 
 
 def _spelled(words: tuple[str, ...], *ends: str) -> list[Pattern]:
-    """Opening tags of these words in each spelling, or closing ones; only an opening one may have attributes."""
+    """Opening tags of these words in each spelling, or closing ones; an opening one of its own may have attributes."""
     return [
-        (*parts_of(before), OneOf(words), OneOf((" ", behind) if side == "opening" else (behind,)))
+        (*parts_of(before), OneOf(words), OneOf((behind, " ") if side == "opening" and before != "<" else (behind,)))
         for spelling in formats.SPELLINGS
         for side in ends
         for before, behind in (getattr(spelling, side),)
@@ -183,7 +183,8 @@ _LINES = Token.kinds(
         ],
         "action": [("Action:", _BLANKS, _NAME, _SPACES, "Action Input:")],
         "call": [(_PREFIX, _NAME, Run(r"[ \t]", 0, 2), "(")],
-        "wrapper": [("function call", *formats.tag("<|role_sep|>")), (_NAME, "<|content_invoke_tool_json|>")],
+        "role": [("function call", *formats.tag("<|role_sep|>"), Run(r"\s", 0, 4))],
+        "wrapper": [(_NAME, "<|content_invoke_tool_json|>")],
         "channel": [("to=", Run(r"[\w.:-]", 1, 64), OneOf(tags(("<|message|>", "<|channel|>"))))],
         "opening": [("all", OneOf(("\r\n", "\n")))],
         "untitled": [_TITLE],

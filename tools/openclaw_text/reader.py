@@ -139,14 +139,15 @@ class Reader:
         else:
             self._events.append(Text(text))
         self._last = (self._last + text)[-_CONTEXT:]
-        if self._blank and not text.isspace():
-            self._blank = False
+        if not text.isspace():
+            self._blank = self._grammar.beside_call = False
 
     def _emit(self, items: Iterable[Item], raw: str) -> None:
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
         self._raws.append(raw)
+        self._grammar.beside_call = True
         self._gap = ""
         self._last = "\n"
         for item in items:
@@ -394,7 +395,11 @@ class Reader:
                 yield from self._think(formats.MESSAGE_ENDS, may_call=head.thinks)
 
     def _spelled(self, found: Found) -> Steps[None]:
-        yield from self._unread(found.text, found.text, self._grammar.spelled, hard=True)
+        held = bool(self._raws)
+        yield from self._unread(found.text, found.text, lambda: self._grammar.spelled(held=held), hard=True)
+
+    def _role(self, found: Found) -> Steps[None]:
+        yield from self._unread("", found.text, lambda: self._grammar.read(hard=False))
 
     def _titled(self, found: Found) -> Steps[None]:
         yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name))

@@ -54,15 +54,18 @@ _STRUCTURE = re.compile(
     r"|</?[|｜](?!\s{0,2}DSML)[^<>|｜]{1,40}[|｜]?>",
     re.IGNORECASE,
 )
-_PARAMETER_END = re.compile(rf"<\s{{0,2}}/{_FAMILY}(?:(?:parameter|param|arg)|{_PAIRED}value)[\s>]", re.IGNORECASE)
+# A value's closing tag is now and then written twice.
+_STRAY_END = re.compile(rf"<\s{{0,2}}/{_FAMILY}(?:parameter|param|arg|{_PAIRED}value)\s{{0,8}}>", re.IGNORECASE)
 _STRUCTURE_CAP = 100
 _STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?true", re.IGNORECASE)
 
 
-def read_tag(tape: Tape, pattern: re.Pattern[str]) -> Steps[re.Match[str] | None]:
-    """Read `pattern`, which is a tag or two, if it stands here."""
+def read_tag(
+    tape: Tape, pattern: re.Pattern[str], other: re.Pattern[str] | None = None
+) -> Steps[re.Match[str] | None]:
+    """Read `pattern`, which is a tag or two, or the `other` one, if it stands here."""
     while True:
-        if match := pattern.match(tape.text, tape.at):
+        if match := pattern.match(tape.text, tape.at) or (other and other.match(tape.text, tape.at)):
             tape.at = match.end()
             return match
         if len(tape.text) - tape.at > TAG_CAP or not (yield from tape.more()):
@@ -76,9 +79,11 @@ def read_parameters(tape: Tape, schema: Schema) -> Steps[dict[str, Any]]:
     """
     found: dict[str, Any] = {}
     while (yield from tape.peek()) == "<":
-        head = yield from read_tag(tape, _PARAMETER_HEAD)
+        head = yield from read_tag(tape, _PARAMETER_HEAD, _STRAY_END if found else None)
         if not head:
             break
+        if head.re is _STRAY_END:
+            continue
         name = next(filter(None, head.group("bare", "quoted", "unquoted", "key"))).strip()
         if head.group().endswith("/>"):
             found[name] = ""
@@ -186,6 +191,9 @@ class _Value:
             if goes_on and not self.quoted_end:
                 self.quoted_end = (before, after)
             return False
+        if self.opened:
+            self.opened -= 1
+            return False
         self.end = (before, after) if goes_on else self.end or (before, after)
         return goes_on
 
@@ -220,8 +228,7 @@ class _Value:
         while not (found := _STRUCTURE.match(tape.text, tape.at)):
             if len(tape.text) - tape.at > _STRUCTURE_CAP or not (yield from tape.more()):
                 break
-        # Where a value closes behind this place, this place was inside it.
-        return found is not None and not _PARAMETER_END.match(tape.text, tape.at)
+        return found is not None
 
 
 _ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)\s*(/?)>")
