@@ -57,4 +57,11 @@ class CallsWithdrawn:
     """The calls so far were part of a thought whose end has come only now: they are none."""
 
 
-type Event = Text | CallStarted | ArgumentsDelta | CallFinished | BrokenCall | CallsWithdrawn
+@dataclass(slots=True)
+class TooMuch:
+    """The answer calls more than can be taken, as `reason` says. Nothing comes behind it."""
+
+    reason: str
+
+
+type Event = Text | CallStarted | ArgumentsDelta | CallFinished | BrokenCall | CallsWithdrawn | TooMuch

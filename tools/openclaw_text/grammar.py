@@ -26,7 +26,6 @@ from tools.openclaw_text.tape import Steps, Tape
 from tools.openclaw_text.toolbox import BrokenCallError, Item, NotACallError, Toolbox
 
 WRAPPERS_CAP = 4
-CALLS_CAP = 128
 HEAD_CAP = 400
 TAG_CAP = 100
 
@@ -127,7 +126,7 @@ class Grammar:
             found += yield from self._object(hard=hard)
             if hard or not self.bare or self.beside_call:
                 return found
-            if (yield from self.tape.peek()) != "{" or len(found) >= CALLS_CAP:
+            if (yield from self.tape.peek()) != "{":
                 raise NotACallError
 
     def _object(self, *, hard: bool) -> Steps[list[Item]]:
@@ -158,7 +157,7 @@ class Grammar:
             raise NotACallError
         listed = value.get("tool_calls")
         if isinstance(listed, list):
-            return [item for entry in listed[:CALLS_CAP] for item in self._from_json(entry, hard=hard)]
+            return [item for entry in listed for item in self._from_json(entry, hard=hard)]
         inner = value.get("function")
         if isinstance(inner, dict):
             beside = {key: value[key] for key in formats.ARGUMENT_KEYS if key in value}
@@ -231,7 +230,7 @@ class Grammar:
         tape = self.tape
         tape.at += 1
         found: list[Item] = []
-        while (char := (yield from tape.peek())) in (",", "{") and len(found) < CALLS_CAP:
+        while (char := (yield from tape.peek())) in (",", "{"):
             if char == ",":
                 tape.at += 1
                 continue
@@ -290,7 +289,7 @@ class Grammar:
         except BadPythonError as error:
             raise self._python_failure(source, error, hard=hard) from error
         found: list[Item] = []
-        for call in calls[:CALLS_CAP]:
+        for call in calls:
             name = self.toolbox.resolve(call.name)
             if name:
                 found.append(self._from_call(name, call))
@@ -567,12 +566,13 @@ class Grammar:
 
     # what the reader has told by its opener
 
-    def object_of(self, written: str) -> Steps[list[Item]]:
-        """Read the object of arguments that stands here as a call of that name."""
+    def object_of(self, written: str, *, known: bool = False) -> Steps[list[Item]]:
+        """Read the object of arguments that stands here as a call of that name; all in it may have to be `known`."""
         name = self.toolbox.declared(written)
         if (yield from self.tape.peek()) != "{":
             raise NotACallError
-        return [self._call(name, (yield from self._json_arguments(name)))]
+        values = yield from self._json_arguments(name)
+        return self._element_call(name, values) if known else [self._call(name, values)]
 
     def message(self, written: str) -> Steps[list[Item]]:
         """Read a message to a tool: its arguments, or the whole call once more."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tools.openclaw_text import formats
-from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, CallsWithdrawn, Event, Text
+from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, CallsWithdrawn, Event, Text, TooMuch
 from tools.openclaw_text.fences import Fence, read_fence_head
 from tools.openclaw_text.grammar import Grammar
 from tools.openclaw_text.openers import CLOSERS, HEADS, SPELLED, THOUGHT_MARKS, WRAPPERS, Found, Openers, Token, tags
@@ -35,7 +35,8 @@ _AT_LINE = re.compile(r"\n([ \t]{0,32})\Z")
 _NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
 # What stands before an index or a type's parameters.
 _INDEXED = re.compile(r"(?<!functools)(?<=[A-Za-z0-9_)\]])\Z")
-_QUOTED = re.compile(r"(?:^|[^`])`\Z")
+# Behind a backtick, or in a line of a block quote.
+_QUOTED = re.compile(r"(?:^|[^`])`\Z|\n[ \t]{0,3}>[ \t][^\n]*\Z")
 _NAME = re.compile(r"[\w.:-]+")
 _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
@@ -81,6 +82,7 @@ class Reader:
         self._steps = self._text()
         self._wake = next(self._steps)
         self._closed = False
+        self._over = False
         #: Whether the text ended inside a thought, and what calls were found there: where, and how they were written.
         self._open_thought = False
         self._rehearsed: list[tuple[int, str]] = []
@@ -90,6 +92,8 @@ class Reader:
 
     def feed(self, delta: str) -> list[Event]:
         """Take the next piece of text and return what is certain by now."""
+        if self._over:
+            return []
         wake = self._wake
         if wake is not None and wake.search(delta) is None:
             if self._passing:
@@ -106,7 +110,7 @@ class Reader:
 
     def close(self) -> list[Event]:
         """End the text and return the rest."""
-        if self._closed:
+        if self._closed or self._over:
             return []
         self._closed = True
         events = self._advance("")
@@ -122,6 +126,8 @@ class Reader:
             self._waiting.clear()
             self._waiting_size = 0
         for start in range(0, len(delta), SLICE):
+            if self._over:
+                break
             self._wake = self._steps.send(delta[start : start + SLICE])
         events, self._events = self._events, []
         return events
@@ -129,7 +135,7 @@ class Reader:
     # showing
 
     def _show(self, text: str) -> None:
-        if not text:
+        if not text or self._over:
             return
         if self._gap:
             text, self._gap = self._gap + text, ""
@@ -151,11 +157,26 @@ class Reader:
         self._gap = ""
         self._last = "\n"
         for item in items:
+            if self._over:
+                return
             if self._calls >= CALLS_CAP:
-                self._show(raw)
+                self._too_much(f"it holds more than {CALLS_CAP} calls")
                 return
             self._events += _events(self._calls, item, raw)
             self._calls += 1
+
+    def _too_much(self, reason: str) -> None:
+        self._events.append(TooMuch(reason))
+        self._over = True
+
+    def _too_long(self, start: int, *, hard: bool) -> None:
+        """End with an error where what outgrew the cap is a call, else show it."""
+        tape = self._tape
+        tape.at = len(tape.text)
+        name = self._toolbox.named
+        if name or hard:
+            self._too_much(f"a call{f' of {name}' if name else ''} is longer than {PAYLOAD_CAP:,} characters")
+        self._show(tape.since(start))
 
     def _forget_rehearsal(self) -> None:
         """Take calls for text behind which the thought went on."""
@@ -213,6 +234,7 @@ class Reader:
         tape.at -= len(opener)
         start = tape.hold()
         tape.at += len(opener)
+        self._toolbox.named = None
         try:
             try:
                 items = yield from read()
@@ -225,8 +247,7 @@ class Reader:
         except NotACallError:
             self._give_back(start)
         except TooLongError:
-            tape.at = len(tape.text)
-            self._show(tape.since(start))
+            self._too_long(start, hard=hard)
         finally:
             tape.release()
         return False
@@ -395,6 +416,9 @@ class Reader:
                 yield from self._think(formats.MESSAGE_ENDS, may_call=head.thinks)
 
     def _spelled(self, found: Found) -> Steps[None]:
+        if _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+            return
         held = bool(self._raws)
         yield from self._unread(found.text, found.text, lambda: self._grammar.spelled(held=held), hard=True)
 
@@ -406,7 +430,7 @@ class Reader:
 
     def _untitled(self, found: Found) -> Steps[None]:
         if self._blank:
-            yield from self._titled(found)
+            yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name, known=True))
         else:
             self._show(found.text)
 
@@ -503,6 +527,7 @@ class Reader:
         tape.at -= len(found.text)
         start = tape.hold()
         fence: Fence | None = None
+        self._toolbox.named = None
         try:
             fence = yield from read_fence_head(tape)
             if fence:
@@ -518,8 +543,7 @@ class Reader:
             self._emit([error], tape.since(start))
             return
         except TooLongError:
-            tape.at = len(tape.text)
-            self._show(tape.since(start))
+            self._too_long(start, hard=False)
             return
         finally:
             tape.release()
