@@ -21,7 +21,7 @@ from tools.openclaw_text.tag_text import (
     read_parameters,
     read_tag,
 )
-from tools.openclaw_text.tag_tree import OPENING, Spelling, Tree, told
+from tools.openclaw_text.tag_tree import OPENING, Spelling, Tree, attributes, told
 from tools.openclaw_text.tape import Steps, Tape
 from tools.openclaw_text.toolbox import BrokenCallError, Item, NotACallError, Toolbox
 
@@ -410,6 +410,8 @@ class Grammar:
                 if not head:
                     break
                 spelling, opening = told(head.group())
+                if named := attributes(opening).get("tool") or attributes(opening).get("name"):
+                    self.toolbox.declared(named)
                 end = spelling.end_of(opening)
                 body = tape.position
                 inner = None
@@ -420,7 +422,7 @@ class Grammar:
                     if opening["word"].lower() in formats.HOLDER_WORDS and end.fullmatch(inner.group()):
                         return []
                     tape.rewind(inside)
-                held = held or "name" not in opening["attributes"]
+                held = held or not attributes(opening)
                 if opening["word"].lower() in formats.CALL_WORDS and not (
                     inner and (inner["word"] or "").lower() in formats.CALL_WORDS
                 ):
@@ -572,7 +574,9 @@ class Grammar:
         if (yield from self.tape.peek()) != "{":
             raise NotACallError
         values = yield from self._json_arguments(name)
-        return self._element_call(name, values) if known else [self._call(name, values)]
+        if known and not values.keys() <= set(self.toolbox.schema(name).names):
+            raise NotACallError
+        return [self._call(name, values)]
 
     def message(self, written: str) -> Steps[list[Item]]:
         """Read a message to a tool: its arguments, or the whole call once more."""
@@ -676,7 +680,7 @@ class Grammar:
             tape.at = match.end() - 1
         else:
             tape.at = match.end()
-        to = recipient.group(1) if recipient else None
+        to = recipient.group(1) if recipient else "user" if "final" in match.group() else None
         return Head(tape.text[match.start() : tape.at], to, to == "self" or (not to and "analysis" in match.group()))
 
 

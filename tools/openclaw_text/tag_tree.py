@@ -55,6 +55,11 @@ def told(tag: str) -> tuple[Spelling, re.Match[str]]:
     return next((spelling, match) for spelling in SPELLINGS if (match := spelling.opening.fullmatch(tag)))
 
 
+def attributes(tag: re.Match[str]) -> dict[str, str]:
+    """The attributes of an opening tag."""
+    return dict(_ATTRIBUTE.findall(tag["attributes"]))
+
+
 @dataclass(slots=True)
 class Node:
     """An element: its word, its attributes, where its content is in the source, and the elements inside."""
@@ -72,7 +77,7 @@ class Tree:
     def __init__(self, source: str, spelling: Spelling, head: re.Match[str]) -> None:
         self.source = source
         self.spelling = spelling
-        self.root = Node(head["word"], dict(_ATTRIBUTE.findall(head["attributes"])), 0, len(source))
+        self.root = Node(head["word"], attributes(head), 0, len(source))
         opened = [self.root]
         for tag in spelling.any.finditer(source):
             if tag["word"] is None:
@@ -82,7 +87,7 @@ class Tree:
                     node.end = tag.start()
                 del opened[depth:]
                 continue
-            node = Node(tag["word"], dict(_ATTRIBUTE.findall(tag["attributes"])), tag.end(), tag.end())
+            node = Node(tag["word"], attributes(tag), tag.end(), tag.end())
             opened[-1].inside.append(node)
             if node.word.lower() not in _ALONE and len(opened) < DEPTH_CAP:
                 opened.append(node)
