@@ -50,7 +50,9 @@ _CALL_TYPES = ("function", "tool_use", "tool_call", "function_call")
 _PYTHON_HEAD = re.compile(r"(?:print\s{0,4}\(\s{0,4})?([\w.]{1,120})\s{0,4}\(")
 _PYTHON_BEGUN = re.compile(r"(?:print\s{0,4}\(\s{0,4})?(?:[\w.]{1,120}\s{0,4})?\Z")
 _FENCE_MARKS = re.compile(r"`{3,}|~{3,}")
-_CHANNEL_HEAD = re.compile(r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}(?=<))[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
+_CHANNEL_HEAD = re.compile(
+    r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}(?=<))[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE
+)
 _RECIPIENT = re.compile(r"to=(?:functions\.)?([\w.:-]+)")
 _CODE = re.compile(r"\b(?:code|json)\s*\{\Z")
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tools.openclaw_text import formats
-from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, CallsWithdrawn, Event, Text, TooMuch
+from tools.openclaw_text.events import (
+    ArgumentsDelta,
+    BrokenCall,
+    CallFinished,
+    CallStarted,
+    CallsWithdrawn,
+    Event,
+    Text,
+    TooMuch,
+)
 from tools.openclaw_text.fences import Fence, read_fence_head
 from tools.openclaw_text.grammar import Grammar
 from tools.openclaw_text.openers import CLOSERS, HEADS, SPELLED, THOUGHT_MARKS, WRAPPERS, Found, Openers, Token, tags

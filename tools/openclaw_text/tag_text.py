@@ -60,9 +60,7 @@ _STRUCTURE_CAP = 100
 _STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?true", re.IGNORECASE)
 
 
-def read_tag(
-    tape: Tape, pattern: re.Pattern[str], other: re.Pattern[str] | None = None
-) -> Steps[re.Match[str] | None]:
+def read_tag(tape: Tape, pattern: re.Pattern[str], other: re.Pattern[str] | None = None) -> Steps[re.Match[str] | None]:
     """Read `pattern`, which is a tag or two, or the `other` one, if it stands here."""
     while True:
         if match := pattern.match(tape.text, tape.at) or (other and other.match(tape.text, tape.at)):

@@ -212,7 +212,8 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         [OSLO, CLOCK],
     ),
     "kimi k3": (
-        '<|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|><|open|>call tool="forecast" index="1"<|sep|>'
+        "<|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|>"
+        '<|open|>call tool="forecast" index="1"<|sep|>'
         '<|open|>argument key="city" type="string"<|sep|>Oslo<|close|>argument<|sep|>'
         '<|open|>argument key="days" type="number"<|sep|>2<|close|>argument<|sep|><|close|>call<|sep|>'
         '<|open|>call tool="clock" index="2"<|sep|><|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|>',
@@ -291,18 +292,22 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         [OSLO],
     ),
     "dsml, with blanks": (
-        '< | DSML | tool_calls>\n< | DSML | invoke name="forecast">\n< | DSML | parameter name="city" string="true">Oslo'
-        "</ | DSML | parameter>\n</ | DSML | invoke>\n</ | DSML | tool_calls>",
+        '< | DSML | tool_calls>\n< | DSML | invoke name="forecast">\n< | DSML | parameter name="city" string="true">'
+        "Oslo</ | DSML | parameter>\n</ | DSML | invoke>\n</ | DSML | tool_calls>",
         [OSLO],
     ),
     "dsml, doubled bars": (
-        '<｜｜DSML｜｜tool_calls>\n<｜｜DSML｜｜invoke name="forecast">\n<｜｜DSML｜｜parameter name="city" string="true">Oslo'
-        "</｜｜DSML｜｜parameter>\n</｜｜DSML｜｜invoke>\n</｜｜DSML｜｜tool_calls>",
+        '<｜｜DSML｜｜tool_calls>\n<｜｜DSML｜｜invoke name="forecast">\n'
+        '<｜｜DSML｜｜parameter name="city" string="true">'
+        "Oslo</｜｜DSML｜｜parameter>\n</｜｜DSML｜｜invoke>\n</｜｜DSML｜｜tool_calls>",
         [OSLO],
     ),
     "glm, no <arg_value>": (hermes("forecast<arg_key>city</arg_key>Oslo</arg_value>"), [OSLO]),
     "qwen, </parameter> twice": (qwen("<parameter=city>\nOslo\n</parameter>\n</parameter>"), [OSLO]),
-    "qwen, head without its end": (hermes("<function=forecast\n<parameter=city>\nOslo\n</parameter>\n</function>"), [OSLO]),
+    "qwen, head without its end": (
+        hermes("<function=forecast\n<parameter=city>\nOslo\n</parameter>\n</function>"),
+        [OSLO],
+    ),
     "llama, = before the object": ('<function=forecast={"city": "Oslo"}</function>', [OSLO]),
     "gemma 4, first quote lost": ('<|tool_call>call:forecast{city:Oslo<|"|>,days:2}<tool_call|>', [TWO_DAYS]),
     "gemma 4, = for a colon": ("<|tool_call>call:forecast{city='Oslo',days=2}<tool_call|>", [TWO_DAYS]),

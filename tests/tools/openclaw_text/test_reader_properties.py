@@ -54,11 +54,25 @@ FRAGMENTS = st.sampled_from(
         *('<invoke name="save">', '<parameter name="path">', "<function=save>", "<function=stop></function>"),
         *('<|open|>tools<|sep|><|open|>call tool="save"<|sep|>', '<|open|>argument key="path" type="string"<|sep|>'),
         *("<|close|>argument<|sep|>", "<|close|>call<|sep|>", "]<]minimax[>[<tool_call>", "]<]minimax[>[</invoke>"),
-        *(']<]minimax[>[<invoke name="save">', "]<]minimax[>[<path>", "]<]minimax[>[</path>", "</think>", "</mm:think>"),
+        *(
+            ']<]minimax[>[<invoke name="save">',
+            "]<]minimax[>[<path>",
+            "]<]minimax[>[</path>",
+            "</think>",
+            "</mm:think>",
+        ),
         *("<tool_call:7a>", "</tool_call:7a>", "<arg_key:7a>path</arg_key:7a>", "<arg_value:7a>", "</arg_value:7a>"),
         *("<think:7a>", "</think:7a>", "<|tool_call:start|>", "<|tool_call:end|>", "<|tool_arg:start|>", ">>>save\n"),
         *(">>>all\n", "all\n", "function call<|role_sep|>", " to=self<|message|>", "to=user<|channel|>", "save\n{"),
-        *("<｜｜DSML｜｜tool_calls>", "</｜｜DSML｜｜tool_calls>", "<x_tool_call>", "<ifm|tool_call>", "> ", "(", "='a'"),
+        *(
+            "<｜｜DSML｜｜tool_calls>",
+            "</｜｜DSML｜｜tool_calls>",
+            "<x_tool_call>",
+            "<ifm|tool_call>",
+            "> ",
+            "(",
+            "='a'",
+        ),
         *("prose. ", "名前", "1.5", "true", "null", " " * 40, "x" * 200),
     ]
 )
