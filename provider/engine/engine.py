@@ -58,7 +58,16 @@ from provider.engine.response import (
     tellable,
 )
 from provider.engine.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
-from provider.errors import Cancelled, ProviderError, ResultsMissing, RunNotFound, Suspended, Unavailable, clean
+from provider.errors import (
+    Cancelled,
+    ProviderError,
+    Refused,
+    ResultsMissing,
+    RunNotFound,
+    Suspended,
+    Unavailable,
+    clean,
+)
 from provider.modes.mode import Mode, Prompt, Reply
 from provider.settings import NodeSettings
 from provider.upstream.request import with_client
@@ -373,6 +382,8 @@ class Engine:
         said = _said(response.tail if self._given.stream else response.shown)
         self._usage = event.usage or response.estimate()
         self._total += self._usage
+        if reply.refusal:
+            return [*said, *self._fail(Refused(reply.refusal))]
         if self._drafting and (self._final or not reply.calls):
             return [*said, *self._fail(Unavailable(HALF_A_CALL))]
         note = reminder(response.prompt, reply) if event.finish_reason != "content_filter" else None

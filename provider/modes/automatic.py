@@ -7,7 +7,7 @@ from typing import Any
 from provider.engine.events import Delta, UpstreamFailed
 from provider.errors import ContextTooLong
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
-from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader
+from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader, too_much
 from provider.modes.structured import Structured, StructuredDecoder
 from provider.upstream.wordings import tells_no_tools
 from tools.calls import Draft
@@ -100,6 +100,8 @@ class PromotingDecoder:
         if not self._reading:
             return reply
         self._events += self._reader.close()
+        if refusal := too_much(self._events):
+            return Reply(refusal=refusal)
         calls, problems = calls_of(self._events)
         whole = bool(calls) and not problems and not _speaks(self._events)
         return Reply(calls=calls) if whole and not reply.calls else Reply(self._release(), reply.calls)

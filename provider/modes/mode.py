@@ -29,11 +29,15 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a response ended: the last `text`, and the calls. `problems` says what is wrong with some, by their id."""
+    """How a response ended: the last `text`, and the calls. `problems` says what is wrong with some, by their id.
+
+    `refusal` says why the whole response cannot be taken.
+    """
 
     text: str = ""
     calls: Sequence[ToolCall] = ()
     problems: dict[str, str] = field(default_factory=dict)
+    refusal: str = ""
 
 
 class Decoder(Protocol):

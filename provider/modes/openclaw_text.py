@@ -10,7 +10,7 @@ from provider.modes.mode import Decoder, Mode, Prompt, Reply
 from tools.calls import Draft, ToolCall
 from tools.definitions import ToolDefinition
 from tools.ids import new_tool_call_id
-from tools.openclaw_text.events import BrokenCall, CallFinished, Event, Text
+from tools.openclaw_text.events import BrokenCall, CallFinished, CallsWithdrawn, Event, Text, TooMuch
 from tools.openclaw_text.families import family_of
 from tools.openclaw_text.reader import Reader
 from tools.openclaw_text.text_transcript import to_text_messages
@@ -75,10 +75,10 @@ class _TextDecoder:
     def close(self) -> Reply:
         text = self._take(self._reader.close())
         calls, problems = calls_of(self._events)
-        return Reply(text, calls, problems)
+        return Reply(text, calls, problems, too_much(self._events))
 
     def _take(self, events: list[Event]) -> str:
-        self._events += [event for event in events if isinstance(event, CallFinished | BrokenCall)]
+        self._events += [event for event in events if not isinstance(event, Text)]
         return "".join(event.text for event in events if isinstance(event, Text))
 
 
@@ -92,6 +92,8 @@ def calls_of(events: Iterable[Event]) -> tuple[list[ToolCall], dict[str, str]]:
     calls: list[ToolCall] = []
     problems: dict[str, str] = {}
     for event in events:
+        if isinstance(event, CallsWithdrawn):
+            calls.clear()
         if not isinstance(event, CallFinished | BrokenCall):
             continue
         arguments = json.dumps(event.arguments or {}, ensure_ascii=False)
@@ -99,3 +101,9 @@ def calls_of(events: Iterable[Event]) -> tuple[list[ToolCall], dict[str, str]]:
         if isinstance(event, BrokenCall):
             problems[calls[-1].id] = f"{event.reason}. Nothing was run."
     return calls, problems
+
+
+def too_much(events: Iterable[Event]) -> str:
+    """Say what an answer calls too much of; nothing where it does not."""
+    reasons = (event.reason for event in events if isinstance(event, TooMuch))
+    return next((f"the model's answer cannot be taken: {reason}. Nothing was run." for reason in reasons), "")

@@ -113,6 +113,29 @@ def test_a_text_call_beyond_the_limit_is_not_shown() -> None:
     assert play.finish().finish_reason == "stop"
 
 
+@pytest.mark.parametrize("mode", [TEXT, auto()])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (CALL * 200, "it holds more than 128 calls"),
+        (CALL.replace('"a"', f'"{"a" * 300_000}"'), "a call of read is longer than 256,000 characters"),
+    ],
+)
+def test_an_answer_that_calls_too_much_is_an_error(mode: Mode, text: str, reason: str) -> None:
+    play = Play(mode=mode).start(attached(), *streamed(text, 5000))
+
+    assert not play.all(OpenTicket)
+    assert isinstance(play.failure(), Refused)
+    assert reason in str(play.failure())
+
+
+def test_a_call_in_a_thought_whose_end_comes_late_is_not_run() -> None:
+    play = Play(mode=TEXT).start(attached(), *streamed(f"Perhaps {CALL}, or not.</think>I will not."))
+
+    assert not play.all(OpenTicket)
+    assert play.said.endswith("I will not.")
+
+
 # auto
 
 

@@ -52,4 +52,16 @@ class BrokenCall:
     arguments: dict[str, Any] | None = None
 
 
-type Event = Text | CallStarted | ArgumentsDelta | CallFinished | BrokenCall
+@dataclass(slots=True)
+class CallsWithdrawn:
+    """The calls so far were part of a thought whose end has come only now: they are none."""
+
+
+@dataclass(slots=True)
+class TooMuch:
+    """The answer calls more than can be taken, as `reason` says. Nothing comes behind it."""
+
+    reason: str
+
+
+type Event = Text | CallStarted | ArgumentsDelta | CallFinished | BrokenCall | CallsWithdrawn | TooMuch

@@ -14,13 +14,15 @@ from tools.openclaw_text.toolbox import Item, NotACallError
 
 HEAD_CAP = 80
 PROSE_CAP = 200
-CALLS_CAP = 128
 
 #: The languages of a fence in which a JSON call is a call.
 _JSON = {"", "json", "jsonc", "json5", "tool", "tool_call", "tool_calls", "tool_use", "function_call", "action"}
 #: The languages of a fence in which Python calls are calls; in `python`, only if the fence ends the text.
 _PYTHON = {"tool_code", "tool_call", "tool_calls", "tool", "python", "py"}
 _LAST = {"python", "py"}
+#: The languages that say that this is a call.
+_ANNOUNCED = {"tool", "tool_call", "tool_calls", "tool_use", "function_call", "action", "tool_code"}
+_OBSERVATION = Token.of(("Observation:",))
 _HEAD = re.compile(r"(`{3,16}|~{3,16})[ \t]{0,8}([\w-]{0,32})[ \t]{0,8}\r?\n")
 _PROSE = re.compile(r"[^{\[<`~]*")
 _LINE_END = re.compile(r"\n")
@@ -46,8 +48,14 @@ class Fence:
             found = yield from self._calls(grammar, hard=False)
         else:
             raise NotACallError
-        if self.language in _LAST and (yield from tape.peek()):
+        behind = yield from tape.peek()
+        if self.language in _LAST and behind:
             raise NotACallError
+        # An example that is shown has text around it; who calls waits for the result.
+        if self.language not in _ANNOUNCED and behind and behind not in "<[{`~":
+            if not (yield from tape.token(_OBSERVATION)):
+                raise NotACallError
+            tape.at -= len("Observation:")
         return found
 
     def skip(self, tape: Tape) -> Steps[None]:
@@ -73,14 +81,13 @@ class Fence:
 
     def _calls(self, grammar: Grammar, *, hard: bool) -> Steps[list[Item]]:
         found: list[Item] = []
-        while len(found) < CALLS_CAP:
+        while True:
             yield from grammar.tape.peek()
             if found and (yield from self._ends(grammar.tape)):
                 return found
             if found and hard and (yield from grammar.closer()):
                 continue
             found += yield from grammar.read(hard=hard)
-        raise NotACallError
 
     def _prose(self, tape: Tape) -> Steps[None]:
         """Skip the sentence that some models put before the object."""

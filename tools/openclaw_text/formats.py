@@ -5,7 +5,9 @@ Sources: the chat templates of the models named. What OpenClaw does with text st
 
 from __future__ import annotations
 
-from tools.openclaw_text.patterns import Pattern, Run
+from dataclasses import dataclass
+
+from tools.openclaw_text.patterns import OneOf, Pattern, Run
 
 #: The words with which a harmony call may begin a line, once its special tokens are dropped.
 LINE_WORDS = ("commentary", "analysis", "final")
@@ -18,10 +20,6 @@ WRAPPERS = (
     "<tool_calls>",
     "<function_call>",
     "<function_calls>",
-    "<minimax:tool_call>",
-    "<seed:tool_call>",
-    "<dots_function_call>",
-    "<longcat_tool_call>",
     "<toolcall>",
     "<tool_code>",
     "<tool_use>",
@@ -40,11 +38,6 @@ WRAPPERS = (
     "<|tools_prefix|>",
     "<|action_start|>",
     "<|plugin|>",
-    "<|dsml|function_calls>",
-    "<|dsml|tool_calls>",
-    "<|dsml|toolcalls>",
-    "<|dsml|calls>",
-    "<atem:function_calls>",
 )
 BRACKET_WRAPPERS = ("[TOOL_CALLS]", "[TOOL_REQUEST]")
 
@@ -65,9 +58,6 @@ FUNCTION_HEADS = (
     "<invoke=",
     "<call=",
     "<tool=",
-    "<|dsml|invoke name=",
-    "<steptml:invoke name=",
-    "<atem:invoke name=",
 )
 
 #: Between a call's name and its arguments.
@@ -90,11 +80,6 @@ CLOSERS = (
     "</invoke>",
     "</call>",
     "</tool>",
-    "</minimax:tool_call>",
-    "</seed:tool_call>",
-    "</dots_function_call>",
-    "</longcat_tool_call>",
-    "</steptml:invoke>",
     "</toolcall>",
     "</tool_code>",
     "</tool_use>",
@@ -119,12 +104,6 @@ CLOSERS = (
     "<|eot|>",
     "<|im_end|>",
     "<|end_of_sentence|>",
-    "</|dsml|invoke>",
-    "</|dsml|function_calls>",
-    "</|dsml|tool_calls>",
-    "</|dsml|calls>",
-    "</atem:function_calls>",
-    "</atem:invoke>",
     "</s>",
     "[/TOOL_CALLS]",
     "[END_TOOL_REQUEST]",
@@ -148,16 +127,31 @@ FRAMES = (
     "<|end_response|>",
     "<|start_text|>",
     "<|end_text|>",
+    "<|message_sep|>",
+    "<|role_sep|>",
+    "<|message_model|>",
+    "<|content_text|>",
+    "<|end_message|>",
+    "<|content_model_end_sampling|>",
+    "<|open|>response<|sep|>",
+    "<|close|>response<|sep|>",
+    "<|close|>message<|sep|>",
 )
 
-#: Where thinking begins, and how it ends then.
+#: What a family calls its thoughts, in tags of any spelling.
+THOUGHT_WORDS = ("thinking", "think", "thoughts", "thought", "reasoning", "reflection", "scratchpad")
+#: Thoughts in other tokens, and how they end then.
 THOUGHTS = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
     "<|start_thinking|>": "<|end_thinking|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "<|content_thinking|>": "<|end_message|>",
+    "<|channel>thought": "<channel|>",
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
 }
+#: What ends a message, and with it a thought that is one.
+MESSAGE_ENDS = ("<|end|>", "<|eom|>", "<|eot|>", "<|return|>", "<|call|>", "<|start|>", "<|channel|>")
 
 #: A result that the model made up behind its call, and how it ends.
 RESULTS = {"<tool_response>": "</tool_response>", "<function_results>": "</function_results>"}
@@ -167,6 +161,59 @@ NAME_KEYS = ("name", "tool", "tool_name", "function", "recipient_name", "functio
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "params", "tool_input", "action_input")
 #: What a call in JSON may begin with.
 CALL_KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, "type", "id", "index", "tool_calls", "tool_call_id")
+
+
+_BLANKS = Run(" ", 0, 2)
+_BARS = Run("[|｜]", 1, 2)
+#: A family's name inside bars, as in `<｜DSML｜invoke`, or before a sign, as in `<seed:think>` and `<ifm|tool_call>`.
+BARRED = (_BLANKS, _BARS, _BLANKS, Run("[a-z]", 2, 12), _BLANKS, _BARS, _BLANKS)
+PREFIX = OneOf(((Run(r"\w", 1, 16), OneOf((":", "|"))), ""))
+_UNDERSCORED = (Run("[a-z]", 1, 16), "_")
+_WORDS = OneOf(("tool_calls", "tool_call", "function_calls", "function_call", "toolcalls", "calls"))
+_PARTS = OneOf(("function", "invoke", "parameter", "call", "tool"))
+
+#: Wrappers, heads and closers in a family's own tags.
+FAMILY_WRAPPERS: tuple[Pattern, ...] = tuple(
+    ("<", family, _WORDS, ">") for family in (OneOf((BARRED,)), PREFIX, OneOf((_UNDERSCORED,)))
+)
+FAMILY_HEADS: tuple[Pattern, ...] = (
+    ("<", OneOf((BARRED, (Run(r"\w", 1, 16), ":"))), OneOf(("invoke", "function", "call")), OneOf((" name=", "="))),
+)
+BARRED_CLOSERS: tuple[Pattern, ...] = (("<", _BLANKS, "/", *BARRED, OneOf((*_WORDS.choices, *_PARTS.choices)), ">"),)
+FAMILY_CLOSERS: tuple[Pattern, ...] = (
+    *BARRED_CLOSERS,
+    ("</", PREFIX, OneOf((*_WORDS.choices, *_PARTS.choices)), ">"),
+    ("</", *_UNDERSCORED, _WORDS, ">"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """Other characters than `<`, `</` and `>` for tags: what stands before and behind a tag's word.
+
+    `divider` stands between the name and the value of an argument.
+    """
+
+    opening: tuple[Pattern, Pattern]
+    closing: tuple[Pattern, Pattern]
+    divider: str = ""
+
+
+_MARK = "]<]minimax[>["
+_SUFFIX = (":", Run(r"[\w-]", 1, 32), ">")
+#: Sources: the chat templates of Kimi K3, MiniMax M3, PLaMo 3, Solar Open 2 and Hunyuan.
+SPELLINGS = (
+    Spelling((("<|open|>", _BLANKS), (_BLANKS, "<|sep|>")), (("<|close|>", _BLANKS), (_BLANKS, "<|sep|>"))),
+    Spelling((f"{_MARK}<", ">"), (f"{_MARK}</", ">")),
+    Spelling(("<|plamo:begin_", ":plamo|>"), ("<|plamo:end_", ":plamo|>")),
+    Spelling(("<|", ":start|>"), ("<|", ":end|>"), divider="<|tool_arg:value|>"),
+    Spelling(("<", _SUFFIX), ("</", _SUFFIX)),
+)
+#: The words of tags that hold calls, and of those that are one unless there is one inside.
+HOLDER_WORDS = ("tools", "tool_calls", "tool_requests", "function_calls")
+CALL_WORDS = ("tool_call", "tool_request", "function_call", "call", "invoke")
+#: What makes an opening of a thought its end, the first that is there.
+ENDINGS = (("<|open|>", "<|close|>"), (":begin_", ":end_"), (":start|", ":end|"), ("[<", "[</"), ("<", "</"))
 
 
 def tag(text: str) -> Pattern:
@@ -179,6 +226,4 @@ def tag(text: str) -> Pattern:
             parts.append(Run("[_▁]", 1, 1))
         else:
             parts.append(char)
-        if text.startswith(("<|dsml", "</|dsml")) and char == "|":
-            parts.append(Run(" ", 0, 2))
     return tuple(parts)

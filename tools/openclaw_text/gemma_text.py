@@ -1,4 +1,7 @@
-"""Gemma's own notation: `{city:<|"|>Seoul<|"|>,days:3}` with `<|"|>` or `<escape>` for a quote."""
+"""Gemma's own notation: `{city:<|"|>Seoul<|"|>,days:3}` with `<|"|>` or `<escape>` for a quote.
+
+It drifts: `(` for `{`, `=` for `:`, the quote before a value lost.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ class BadGemmaError(Exception):
 
 
 _QUOTES = ('<|"|>', "<escape>", '"', "'")
-_TOKEN = re.compile(r'<\|"\|>|<escape>|[<"{}\[\]]')
+_TOKEN = re.compile(r'<\|"\|>|<escape>|[<"\'{}\[\]]')
+_TOKEN_IN_PARENTHESES = re.compile(_TOKEN.pattern.replace("{", "{()"))
+_BEFORE_VALUE = ":=,{[("
 _LONGEST = len("<escape>")
-_KEY = re.compile(r"\s*(?:<\|\"\|>|<escape>|[\"'])?([^\s:\"'<>{}\[\],]+?)(?:<\|\"\|>|<escape>|[\"'])?\s*:\s*")
+_KEY = re.compile(r"\s*(?:<\|\"\|>|<escape>|[\"'])?([^\s:=\"'<>{}\[\],]+?)(?:<\|\"\|>|<escape>|[\"'])?\s*[:=]\s*")
 _BARE = re.compile(r"[^,{}\[\]]*")
+_HALF_QUOTED = re.compile(r"([^:=<{}\[\]]*)(?:<\|\"\|>|<escape>)\s*(?=[,}\]])")
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _NUMBER = re.compile(r"-?\d{1,300}(\.\d+)?([eE][-+]?\d{1,2})?")
 
@@ -34,26 +40,31 @@ def read_object(tape: Tape) -> Steps[dict[str, Any]]:
 
 def _read_braces(tape: Tape) -> Steps[str]:
     parts: list[str] = []
-    depth, quote = 0, ""
+    depth, quote, last = 0, "", ":"
+    rounded = tape.text[tape.at] == "("
+    pattern = _TOKEN_IN_PARENTHESES if rounded else _TOKEN
     while True:
-        match = _TOKEN.search(tape.text, tape.at)
+        match = pattern.search(tape.text, tape.at)
         whole = match and (match.group() != "<" or len(tape.text) - match.start() >= _LONGEST or tape.ended)
         end = match.end() if match and whole else match.start() if match else len(tape.text)
         parts.append(tape.text[tape.at : end])
         tape.at = end
-        if not match or not whole:
+        mark = match.group() if match and whole else ""
+        last = (parts[-1].removesuffix(mark).rstrip() or last)[-1]
+        if not mark:
             if not (yield from tape.more()) and not match:
                 return _close(parts, depth, quote)
             continue
-        mark = match.group()
         if quote:
             quote = "" if mark == quote else quote
         elif mark in _QUOTES:
-            quote = mark
+            quote = mark if last in _BEFORE_VALUE else ""
         elif mark != "<":
-            depth += 1 if mark in "{[" else -1
+            depth += 1 if mark in "{[(" else -1
             if depth == 0:
-                return "".join(parts)
+                text = "".join(parts)
+                return f"{{{text[1:-1]}}}" if rounded else text
+        last = mark[-1]
 
 
 def _close(parts: list[str], depth: int, quote: str) -> str:
@@ -122,6 +133,8 @@ class _Source:
         return self.text[at:end], end + len(quote)
 
     def _bare(self, at: int) -> tuple[Any, int]:
+        if half := _HALF_QUOTED.match(self.text, at):
+            return half.group(1), half.end()
         match = _BARE.match(self.text, at)
         word = match.group().strip() if match else ""
         if not match or not word:

@@ -11,7 +11,7 @@ from typing import Any
 from tools.openclaw_text import formats
 from tools.openclaw_text.gemma_text import BadGemmaError, read_object
 from tools.openclaw_text.json_text import BadJSONError, read_json
-from tools.openclaw_text.openers import CALL_OBJECT, Token, tags
+from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, WRAPPERS, Token, tags
 from tools.openclaw_text.patterns import whole
 from tools.openclaw_text.python_text import BadPythonError, PythonCall, calls_in, read_brackets
 from tools.openclaw_text.tag_text import (
@@ -21,19 +21,20 @@ from tools.openclaw_text.tag_text import (
     read_parameters,
     read_tag,
 )
+from tools.openclaw_text.tag_tree import OPENING, Spelling, Tree, attributes, told
 from tools.openclaw_text.tape import Steps, Tape
 from tools.openclaw_text.toolbox import BrokenCallError, Item, NotACallError, Toolbox
 
 WRAPPERS_CAP = 4
-CALLS_CAP = 128
 HEAD_CAP = 400
 TAG_CAP = 100
 
 
-_WRAPPER = Token.of(*tags(formats.WRAPPERS + formats.BRACKET_WRAPPERS))
+_WRAPPER = Token.of(*WRAPPERS)
+_HEADS = Token.of(*HEADS)
 _SEPARATED = re.compile("|".join(map(whole, tags(formats.SEPARATED_WRAPPERS))), re.IGNORECASE)
 _SECTION = re.compile("|".join(map(whole, tags(formats.SECTION_WRAPPERS))), re.IGNORECASE)
-_CLOSER = Token.of(*tags(formats.CLOSERS))
+_CLOSER = Token.of(*CLOSERS)
 _SEPARATOR = Token.of(*tags(formats.SEPARATORS))
 _FENCE = re.compile(r"(?:`{3,16}|~{3,16})[ \t]{0,8}[\w-]{0,20}[ \t]{0,8}\n?")
 _CALL_ID = re.compile(r"\[CALL_ID\]\s{0,8}[\w-]{1,64}\s{0,8}")
@@ -49,7 +50,9 @@ _CALL_TYPES = ("function", "tool_use", "tool_call", "function_call")
 _PYTHON_HEAD = re.compile(r"(?:print\s{0,4}\(\s{0,4})?([\w.]{1,120})\s{0,4}\(")
 _PYTHON_BEGUN = re.compile(r"(?:print\s{0,4}\(\s{0,4})?(?:[\w.]{1,120}\s{0,4})?\Z")
 _FENCE_MARKS = re.compile(r"`{3,}|~{3,}")
-_CHANNEL_HEAD = re.compile(r"<[|｜](?:start|channel)[|｜]>[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE)
+_CHANNEL_HEAD = re.compile(
+    r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}(?=<))[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE
+)
 _RECIPIENT = re.compile(r"to=(?:functions\.)?([\w.:-]+)")
 _CODE = re.compile(r"\b(?:code|json)\s*\{\Z")
 
@@ -60,6 +63,8 @@ class Head:
 
     text: str
     recipient: str | None
+    #: Whether the message is a thought.
+    thinks: bool
 
 
 @dataclass(slots=True)
@@ -69,6 +74,10 @@ class Grammar:
     tape: Tape
     toolbox: Toolbox
     fenced: bool = field(default=False)
+    #: Whether a call stands right before.
+    beside_call: bool = field(default=False)
+    #: Whether the object that was read has only a name.
+    bare: bool = field(default=False)
 
     def read(self, *, hard: bool, wrapper: str = "") -> Steps[list[Item]]:
         """Read one call, or one list of calls, from behind its `wrapper` if it has one.
@@ -77,8 +86,10 @@ class Grammar:
         """
         for _ in range(WRAPPERS_CAP):
             char = yield from self.tape.peek()
+            if char == "<" and wrapper[1:2] in ("|", "｜", " ") and (yield from self.closer()):
+                return []
             if char == "{":
-                return (yield from self._object(hard=hard))
+                return (yield from self._objects(hard=hard))
             if char == "[" and not (yield from self._wrapper()):
                 return (yield from self._list(hard=hard))
             if char == "<" and (inner := (yield from self._wrapper())):
@@ -109,6 +120,17 @@ class Grammar:
 
     # JSON
 
+    def _objects(self, *, hard: bool) -> Steps[list[Item]]:
+        """Read an object, and further ones while they have only a name: such a one is a call beside others."""
+        found: list[Item] = []
+        while True:
+            self.bare = False
+            found += yield from self._object(hard=hard)
+            if hard or not self.bare or self.beside_call:
+                return found
+            if (yield from self.tape.peek()) != "{":
+                raise NotACallError
+
     def _object(self, *, hard: bool) -> Steps[list[Item]]:
         tape = self.tape
         if not hard:
@@ -137,17 +159,20 @@ class Grammar:
             raise NotACallError
         listed = value.get("tool_calls")
         if isinstance(listed, list):
-            return [item for entry in listed[:CALLS_CAP] for item in self._from_json(entry, hard=hard)]
+            return [item for entry in listed for item in self._from_json(entry, hard=hard)]
         inner = value.get("function")
         if isinstance(inner, dict):
-            return self._from_json(inner, hard=hard)
+            beside = {key: value[key] for key in formats.ARGUMENT_KEYS if key in value}
+            return self._from_json({**beside, **inner}, hard=hard)
         written = next((value[key] for key in formats.NAME_KEYS if isinstance(value.get(key), str)), None)
         if written is None and hard and len(value) == 1:
             return self._from_pair(*next(iter(value.items())))
         name = self.toolbox.declared(written)
         key = next((key for key in formats.ARGUMENT_KEYS if key in value), None)
         if key is None and not hard:
-            raise NotACallError
+            self.bare = len(value) == 1 and not self.toolbox.schema(name).required
+            if not self.bare:
+                raise NotACallError
         given = value[key] if key else {}
         if self._is_definition(name, value, given):
             raise NotACallError
@@ -207,7 +232,7 @@ class Grammar:
         tape = self.tape
         tape.at += 1
         found: list[Item] = []
-        while (char := (yield from tape.peek())) in (",", "{") and len(found) < CALLS_CAP:
+        while (char := (yield from tape.peek())) in (",", "{"):
             if char == ",":
                 tape.at += 1
                 continue
@@ -231,7 +256,11 @@ class Grammar:
         tape = self.tape
         start = tape.hold()
         try:
-            return (yield from self._object(hard=hard))
+            self.bare = False
+            found = yield from self._object(hard=hard)
+            if self.bare:
+                raise NotACallError
+            return found
         except NotACallError:
             if hard:
                 tape.rewind(start)
@@ -262,7 +291,7 @@ class Grammar:
         except BadPythonError as error:
             raise self._python_failure(source, error, hard=hard) from error
         found: list[Item] = []
-        for call in calls[:CALLS_CAP]:
+        for call in calls:
             name = self.toolbox.resolve(call.name)
             if name:
                 found.append(self._from_call(name, call))
@@ -349,21 +378,75 @@ class Grammar:
         except BadTagsError as error:
             raise NotACallError from error
 
-    def _until(self, closing: re.Pattern[str]) -> Steps[str]:
+    def _until(self, closing: re.Pattern[str], *, ended: bool = False) -> Steps[str]:
+        """Read to what closes here, and behind it; to the end of the text where that is enough."""
         tape = self.tape
         start = tape.hold()
         try:
             while not (match := closing.search(tape.text, tape.at)):
-                last = tape.text.rfind("<", max(tape.at, len(tape.text) - 140))
-                tape.at = len(tape.text) if last < 0 else last
+                tape.at = max(tape.at, len(tape.text) - 160)
                 if not (yield from tape.more(_TAG_END)):
-                    raise NotACallError
+                    if not ended:
+                        raise NotACallError
+                    tape.at = len(tape.text)
+                    return tape.since(start)
             tape.at = match.start()
             source = tape.since(start)
             tape.at = match.end()
             return source
         finally:
             tape.release()
+
+    # tags in another spelling
+
+    def spelled(self, *, held: bool) -> Steps[list[Item]]:
+        """Read a call in tags of another spelling, or the tags that hold calls and the first of them.
+
+        What stands in no such tags, and is not `held` otherwise, is no call without arguments.
+        """
+        tape = self.tape
+        tape.hold()
+        try:
+            for _ in range(WRAPPERS_CAP):
+                head = yield from read_tag(tape, OPENING)
+                if not head:
+                    break
+                spelling, opening = told(head.group())
+                if named := attributes(opening).get("tool") or attributes(opening).get("name"):
+                    self.toolbox.declared(named)
+                end = spelling.end_of(opening)
+                body = tape.position
+                inner = None
+                if (yield from tape.peek()) in ("<", "]"):
+                    inside = tape.position
+                    if not (inner := (yield from read_tag(tape, spelling.any))):
+                        raise NotACallError
+                    if opening["word"].lower() in formats.HOLDER_WORDS and end.fullmatch(inner.group()):
+                        return []
+                    tape.rewind(inside)
+                held = held or not attributes(opening)
+                if opening["word"].lower() in formats.CALL_WORDS and not (
+                    inner and (inner["word"] or "").lower() in formats.CALL_WORDS
+                ):
+                    tape.rewind(body)
+                    source = yield from self._until(end, ended=True)
+                    if not (held or source.strip()):
+                        raise NotACallError
+                    return [self._spelled_call(source, spelling, opening)]
+            raise NotACallError
+        finally:
+            tape.release()
+
+    def _spelled_call(self, source: str, spelling: Spelling, opening: re.Match[str]) -> Item:
+        tree = Tree(source, spelling, opening)
+        written = tree.name()
+        if written.startswith("{"):
+            return self._from_json(read_all(written), hard=True)[0]
+        name = self.toolbox.declared(written)
+        if tree.cut_off:
+            raise BrokenCallError(name, "the text ends in a value")
+        given = tree.json()
+        return self._call(name, self._arguments(name, given) if given else tree.arguments(self.toolbox.schema(name)))
 
     # a name and what follows it
 
@@ -376,10 +459,10 @@ class Grammar:
             raise NotACallError
         on_line = yield from self._gap()
         char = self.tape.text[self.tape.at : self.tape.at + 1]
+        if written.startswith("call:") and char and char in "{(":
+            return (yield from self._gemma(written.removeprefix("call:")))
         if char == "(" and on_line and not separated:
             return (yield from self._python(written, hard=True))
-        if written.startswith("call:") and char == "{":
-            return (yield from self._gemma(written.removeprefix("call:")))
         if char in "<[" and (yield from self._separator()):
             return (yield from self._separated(written))
         if char == "{" and not separated:
@@ -487,12 +570,25 @@ class Grammar:
 
     # what the reader has told by its opener
 
-    def object_of(self, written: str) -> Steps[list[Item]]:
-        """Read the object of arguments that stands here as a call of that name."""
+    def object_of(self, written: str, *, known: bool = False) -> Steps[list[Item]]:
+        """Read the object of arguments that stands here as a call of that name; all in it may have to be `known`."""
         name = self.toolbox.declared(written)
         if (yield from self.tape.peek()) != "{":
             raise NotACallError
-        return [self._call(name, (yield from self._json_arguments(name)))]
+        values = yield from self._json_arguments(name)
+        if known and not values.keys() <= set(self.toolbox.schema(name).names):
+            raise NotACallError
+        return [self._call(name, values)]
+
+    def message(self, written: str) -> Steps[list[Item]]:
+        """Read a message to a tool: its arguments, or the whole call once more."""
+        name = self.toolbox.declared(written)
+        if (yield from self.tape.peek()) != "<":
+            return (yield from self.object_of(name))
+        if (yield from self._wrapper()) or (yield from self.tape.token(_HEADS)):
+            self.tape.at = self.tape.text.rindex("<", 0, self.tape.at)
+            return (yield from self.read(hard=True))
+        return (yield from self._body(name))
 
     def bracketed(self, written: str, *, closed: bool) -> Steps[list[Item]]:
         """Read OpenClaw's `[name]` or `[tool:name]` from behind it. `closed` says that the closer is required."""
@@ -586,7 +682,8 @@ class Grammar:
             tape.at = match.end() - 1
         else:
             tape.at = match.end()
-        return Head(tape.text[match.start() : tape.at], recipient.group(1) if recipient else None)
+        to = recipient.group(1) if recipient else "user" if "final" in match.group() else None
+        return Head(tape.text[match.start() : tape.at], to, to == "self" or (not to and "analysis" in match.group()))
 
 
 class _Entries:
@@ -611,7 +708,7 @@ class _Entries:
 
 _CLOSES = re.compile(
     r"</?(?:[|｜]\s?DSML\s?[|｜]\s?)?(?:\w{1,20}:)?(?:function|invoke|call|tool|(?:\w{1,20}_)?(?:tool|function)_calls?)"
-    r"[\s>=|]|<[|｜]tool",
+    r"[\s>=|]|<[|｜](?:tool|call|end|eom|eot|return)",
     re.IGNORECASE,
 )
 _TAG_END = re.compile(">")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from tools.openclaw_text import formats
-from tools.openclaw_text.patterns import Name, OneOf, Pattern, Run, begun, whole
+from tools.openclaw_text.patterns import Name, OneOf, Pattern, Run, begun, parts_of, whole
 
 _SPACES = Run(r"\s", 0, 64)
 _BLANKS = Run(r"[ \t]", 0, 16)
@@ -98,20 +98,69 @@ def tags(texts: Iterable[str]) -> list[Pattern]:
     return [formats.tag(text) for text in sorted(texts, key=len, reverse=True)]
 
 
+def _spelled(words: tuple[str, ...], *ends: str) -> list[Pattern]:
+    """Opening tags of these words in each spelling, or closing ones; an opening one of its own may have attributes."""
+    return [
+        (*parts_of(before), OneOf(words), OneOf((behind, " ") if side == "opening" and before != "<" else (behind,)))
+        for spelling in formats.SPELLINGS
+        for side in ends
+        for before, behind in (getattr(spelling, side),)
+    ]
+
+
+_THOUGHT_WORDS = OneOf(formats.THOUGHT_WORDS)
+WRAPPERS = [*tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS)), *formats.FAMILY_WRAPPERS]
+HEADS = [*tags(formats.FUNCTION_HEADS), *formats.FAMILY_HEADS]
+SPELLED = _spelled((*formats.HOLDER_WORDS, *formats.CALL_WORDS), "opening")
+CLOSERS = [
+    *tags(formats.CLOSERS),
+    *formats.FAMILY_CLOSERS,
+    *_spelled((*formats.HOLDER_WORDS, *formats.CALL_WORDS, "argument", "message"), "closing"),
+]
+_THOUGHTS = [
+    *tags(formats.THOUGHTS),
+    ("<", formats.PREFIX, _THOUGHT_WORDS, ">"),
+    *_spelled(formats.THOUGHT_WORDS, "opening"),
+]
+_LONE_ENDS = [
+    *tags(end for end in formats.THOUGHTS.values() if end not in formats.FRAMES),
+    ("</", formats.PREFIX, _THOUGHT_WORDS, ">"),
+    *_spelled(formats.THOUGHT_WORDS, "closing"),
+]
+#: What a thought may end with, and the calls that may stand in it.
+THOUGHT_MARKS = Token.kinds(
+    {
+        "closing": [*_LONE_ENDS, *tags((*formats.THOUGHTS.values(), *formats.MESSAGE_ENDS))],
+        "call": [*WRAPPERS, *HEADS, *SPELLED],
+    }
+)
+
+
+def _beginning(char: str, patterns: Iterable[Pattern]) -> list[Pattern]:
+    return [pattern for pattern in patterns if whole(pattern).removeprefix("\\").startswith(char)]
+
+
+def _kinds(char: str) -> dict[str, Iterable[Pattern]]:
+    return {
+        "spelled": _beginning(char, SPELLED),
+        "wrapper": _beginning(char, WRAPPERS),
+        "function": _beginning(char, HEADS),
+        "thought": _beginning(char, _THOUGHTS),
+        "thought_end": _beginning(char, _LONE_ENDS),
+    }
+
+
 _TAGS = Token.kinds(
     {
-        "wrapper": tags(formats.WRAPPERS),
-        "function": tags(formats.FUNCTION_HEADS),
-        "thought": tags(text for text in formats.THOUGHTS if text.startswith("<")),
+        **_kinds("<"),
         "channel": tags(("<|channel|>", "<|start|>")),
-        "frame": tags(formats.FRAMES),
+        "frame": [*tags(formats.FRAMES), *formats.BARRED_CLOSERS],
         "element": [("<", _NAME, Run(r"\s", 0, 4), OneOf((">", "/>")))],
     }
 )
 _BRACKETS = Token.kinds(
     {
-        "wrapper": tags(formats.BRACKET_WRAPPERS),
-        "thought": tags(text for text in formats.THOUGHTS if text.startswith("[")),
+        **_kinds("["),
         "array": [("[", _SPACES, "{", *_KEY)],
         "python": [("[", _SPACES, _PREFIX, _NAME, Run(r"\s", 0, 2), "(")],
         "pair": [("[", _BLANKS, _NAME, _BLANKS, ",", _SPACES, "{")],
@@ -119,6 +168,9 @@ _BRACKETS = Token.kinds(
         "named": [("[", _NAME, "]", _BLANKS, OneOf(("\r\n", "\n")), _SPACES, _PAYLOAD)],
     }
 )
+_TITLE = (_NAME, _BLANKS, OneOf(("\r\n", "\n")), _SPACES, "{")
+_TITLES = Token.kinds({"frame": [(">>>all", OneOf(("\r\n", "\n")))], "titled": [(">>>", *_TITLE)]})
+_MARKS, _TRIANGLES = Token.kinds(_kinds("]")), Token.kinds(_kinds("◁"))
 #: An object that begins as a call does.
 CALL_OBJECT = Token.kinds({"object": [("{", *_KEY)]})
 _HARMONY_MARK = (OneOf(((_GAP, OneOf(("code", "json"))),)), _SPACES, OneOf(("<|message|>", "")), _SPACES)
@@ -131,9 +183,16 @@ _LINES = Token.kinds(
         ],
         "action": [("Action:", _BLANKS, _NAME, _SPACES, "Action Input:")],
         "call": [(_PREFIX, _NAME, Run(r"[ \t]", 0, 2), "(")],
+        "role": [("function call", *formats.tag("<|role_sep|>"), Run(r"\s", 0, 4))],
+        "wrapper": [(_NAME, "<|content_invoke_tool_json|>")],
+        "channel": [("to=", Run(r"[\w.:-]", 1, 64), OneOf(tags(("<|message|>", "<|channel|>"))))],
+        "opening": [("all", OneOf(("\r\n", "\n")))],
+        "untitled": [_TITLE],
     }
 )
-_LINE_LETTERS = {word[0] for word in (*formats.LINE_WORDS, "assistant", "functools", "functions.", "Action", "`", "~")}
+_LINE_LETTERS = {
+    word[0] for word in (*formats.LINE_WORDS, "assistant", "functools", "functions.", "Action", "to=", "`", "~")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +211,10 @@ class Openers:
         """The openers for tools of these names."""
         letters = sorted(_LINE_LETTERS | {name[0] for name in names})
         first = "[" + "".join(re.escape(letter) for letter in letters) + "]"
-        tokens = {"<": _TAGS, "[": _BRACKETS, "{": CALL_OBJECT}
+        tokens = {"<": _TAGS, "[": _BRACKETS, "{": CALL_OBJECT, ">": _TITLES, "]": _MARKS, "◁": _TRIANGLES}
         return cls(
             {char: replace(token, names=names) for char, token in tokens.items()},
             replace(_LINES, names=names),
-            re.compile(rf"(?=[<\[{{])|(?<=\n)[ \t]{{0,32}}(?={first})"),
+            re.compile(rf"(?=[<\[{{◁]|>(?:>|\Z)|\](?:<|\Z))|(?<=\n)[ \t]{{0,32}}(?={first})"),
             re.compile(rf"[ \t]{{0,32}}(?={first})"),
         )

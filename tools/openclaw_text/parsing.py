@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tools.openclaw_text.events import BrokenCall, CallFinished, Event, Text
+from tools.openclaw_text.events import BrokenCall, CallFinished, CallsWithdrawn, Event, Text
 from tools.openclaw_text.reader import Reader
 
 
@@ -24,6 +24,8 @@ def parse(chunks: Iterable[str], tools: Iterable[Mapping[str, Any]]) -> dict[str
         match event:
             case Text():
                 shown.append(event.text)
+            case CallsWithdrawn():
+                calls.clear()
             case CallFinished():
                 calls.append({"name": event.name, "arguments": event.arguments})
             case BrokenCall() if event.arguments is not None:

@@ -40,7 +40,7 @@ class Endless:
 class OneOf:
     """Any of these sequences; an empty one makes the part optional."""
 
-    choices: tuple[Pattern, ...]
+    choices: Sequence[Pattern]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from tools.openclaw_text import formats
-from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, Event, Text
+from tools.openclaw_text.events import (
+    ArgumentsDelta,
+    BrokenCall,
+    CallFinished,
+    CallStarted,
+    CallsWithdrawn,
+    Event,
+    Text,
+    TooMuch,
+)
 from tools.openclaw_text.fences import Fence, read_fence_head
 from tools.openclaw_text.grammar import Grammar
-from tools.openclaw_text.openers import Found, Openers, Token, tags
+from tools.openclaw_text.openers import CLOSERS, HEADS, SPELLED, THOUGHT_MARKS, WRAPPERS, Found, Openers, Token, tags
 from tools.openclaw_text.tape import Steps, Tape, TooLongError
 from tools.openclaw_text.toolbox import BrokenCallError, Call, Item, NotACallError, Toolbox
 
@@ -26,8 +34,8 @@ SLICE = 4096
 BLANKS_CAP = 32
 _CONTEXT = 64
 
-_TRIGGER = re.compile(r"[<\[{\n]")
-_THOUGHT_TRIGGER = re.compile(r"[<\[◁]")
+_TRIGGER = re.compile(r"[<\[{\n>\]◁]")
+_THOUGHT_TRIGGER = re.compile(r"[<\[\]◁]")
 _TAG_END = re.compile(r"[>\]▷]")
 _LINE_END = re.compile(r"\n")
 _CODE_END = re.compile(r"[`\n]")
@@ -36,21 +44,22 @@ _AT_LINE = re.compile(r"\n([ \t]{0,32})\Z")
 _NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
 # What stands before an index or a type's parameters.
 _INDEXED = re.compile(r"(?<!functools)(?<=[A-Za-z0-9_)\]])\Z")
-_QUOTED = re.compile(r"(?:^|[^`])`\Z")
+# Behind a backtick, or in a line of a block quote.
+_QUOTED = re.compile(r"(?:^|[^`])`\Z|\n[ \t]{0,3}>[ \t][^\n]*\Z")
 _NAME = re.compile(r"[\w.:-]+")
 _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
     {
         "result": tags(formats.RESULTS),
-        "closer": [*tags(formats.CLOSERS)],
+        "closer": CLOSERS,
     }
 )
-_HALF_CLOSER = re.compile(r"</|<[|｜]|\[/")
+_HALF_CLOSER = re.compile(r"</|<[|｜]|\[/|\]<")
 _OBSERVATION = Token.of(("Observation:",))
 _EDGE = Token.kinds(
     {
-        "closer": tags(formats.CLOSERS),
-        "opener": tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS, *formats.FUNCTION_HEADS)),
+        "closer": CLOSERS,
+        "opener": [*WRAPPERS, *HEADS, *SPELLED],
     }
 )
 
@@ -82,12 +91,18 @@ class Reader:
         self._steps = self._text()
         self._wake = next(self._steps)
         self._closed = False
+        self._over = False
         #: Whether the text ended inside a thought, and what calls were found there: where, and how they were written.
         self._open_thought = False
         self._rehearsed: list[tuple[int, str]] = []
+        #: Whether a thought has ended, and how the calls before that are written.
+        self._thought_over = False
+        self._raws: list[str] = []
 
     def feed(self, delta: str) -> list[Event]:
         """Take the next piece of text and return what is certain by now."""
+        if self._over:
+            return []
         wake = self._wake
         if wake is not None and wake.search(delta) is None:
             if self._passing:
@@ -104,7 +119,7 @@ class Reader:
 
     def close(self) -> list[Event]:
         """End the text and return the rest."""
-        if self._closed:
+        if self._closed or self._over:
             return []
         self._closed = True
         events = self._advance("")
@@ -120,6 +135,8 @@ class Reader:
             self._waiting.clear()
             self._waiting_size = 0
         for start in range(0, len(delta), SLICE):
+            if self._over:
+                break
             self._wake = self._steps.send(delta[start : start + SLICE])
         events, self._events = self._events, []
         return events
@@ -127,7 +144,7 @@ class Reader:
     # showing
 
     def _show(self, text: str) -> None:
-        if not text:
+        if not text or self._over:
             return
         if self._gap:
             text, self._gap = self._gap + text, ""
@@ -137,21 +154,38 @@ class Reader:
         else:
             self._events.append(Text(text))
         self._last = (self._last + text)[-_CONTEXT:]
-        if self._blank and not text.isspace():
-            self._blank = False
+        if not text.isspace():
+            self._blank = self._grammar.beside_call = False
 
     def _emit(self, items: Iterable[Item], raw: str) -> None:
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
+        self._raws.append(raw)
+        self._grammar.beside_call = True
         self._gap = ""
         self._last = "\n"
         for item in items:
+            if self._over:
+                return
             if self._calls >= CALLS_CAP:
-                self._show(raw)
+                self._too_much(f"it holds more than {CALLS_CAP} calls")
                 return
             self._events += _events(self._calls, item, raw)
             self._calls += 1
+
+    def _too_much(self, reason: str) -> None:
+        self._events.append(TooMuch(reason))
+        self._over = True
+
+    def _too_long(self, start: int, *, hard: bool) -> None:
+        """End with an error where what outgrew the cap is a call, else show it."""
+        tape = self._tape
+        tape.at = len(tape.text)
+        name = self._toolbox.named
+        if name or hard:
+            self._too_much(f"a call{f' of {name}' if name else ''} is longer than {PAYLOAD_CAP:,} characters")
+        self._show(tape.since(start))
 
     def _forget_rehearsal(self) -> None:
         """Take calls for text behind which the thought went on."""
@@ -209,6 +243,7 @@ class Reader:
         tape.at -= len(opener)
         start = tape.hold()
         tape.at += len(opener)
+        self._toolbox.named = None
         try:
             try:
                 items = yield from read()
@@ -221,8 +256,7 @@ class Reader:
         except NotACallError:
             self._give_back(start)
         except TooLongError:
-            tape.at = len(tape.text)
-            self._show(tape.since(start))
+            self._too_long(start, hard=hard)
         finally:
             tape.release()
         return False
@@ -383,20 +417,48 @@ class Reader:
             tape.at += 1
             return
         name = self._toolbox.resolve(head.recipient)
-        if name and (yield from self._attempt(head.text, lambda: self._grammar.object_of(name), hard=True)):
+        if name and (yield from self._attempt(head.text, lambda: self._grammar.message(name), hard=True)):
             yield from self._after(hard=True)
         elif not name:
             self._last = "\n"
+            if head.thinks or head.recipient == "user":
+                yield from self._think(formats.MESSAGE_ENDS, may_call=head.thinks)
+
+    def _spelled(self, found: Found) -> Steps[None]:
+        if _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+            return
+        held = bool(self._raws)
+        yield from self._unread(found.text, found.text, lambda: self._grammar.spelled(held=held), hard=True)
+
+    def _role(self, found: Found) -> Steps[None]:
+        yield from self._unread("", found.text, lambda: self._grammar.read(hard=False))
+
+    def _titled(self, found: Found) -> Steps[None]:
+        yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name))
+
+    def _untitled(self, found: Found) -> Steps[None]:
+        if self._blank:
+            yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name, known=True))
+        else:
+            self._show(found.text)
+
+    def _opening(self, found: Found) -> Steps[None]:
+        """Drop the recipient that Functionary names first."""
+        if not self._blank or self._calls:
+            self._show(found.text)
+        yield from ()
 
     # thoughts
 
     def _thought(self, found: Found) -> Steps[None]:
         """Show a thought. What is in it is no call, unless the thought never ends."""
-        if self._open_thought:
-            self._show(found.text)
-            return
-        closing = _thought_end(found.text.lower().replace("｜", "|").replace("▁", "_"))
         self._show(found.text)
+        if not self._open_thought:
+            yield from self._think((_end_of_thought(_plain(found.text)),), may_call=True)
+
+    def _think(self, ends: tuple[str, ...], *, may_call: bool) -> Steps[None]:
+        """Show text up to one of its `ends`. Calls in it are none, but `may_call` where it never ends."""
         tape = self._tape
         while True:
             match = _THOUGHT_TRIGGER.search(tape.text, tape.at)
@@ -407,35 +469,45 @@ class Reader:
                 if not (yield from self._sleep(_THOUGHT_TRIGGER)):
                     return
                 continue
-            token = yield from tape.token(closing)
-            if not token:
-                self._show(tape.text[tape.at : tape.at + 1])
-                tape.at += 1
-            elif token.kind == "closing":
-                self._show(token.text)
+            token = yield from tape.token(THOUGHT_MARKS)
+            if token and token.kind == "closing" and _plain(token.text) in ends:
+                self._end_thought(token.text)
                 break
-            elif not (yield from self._quoted_in_thought(token.text, closing)):
-                return
-            else:
+            if token and token.kind == "call" and may_call:
+                if not (yield from self._quoted_in_thought(token.text, ends)):
+                    return
                 break
-        self._last, self._blank = "\n", True
+            self._show(token.text if token else tape.text[tape.at : tape.at + 1])
+            tape.at += 0 if token else 1
+        self._last, self._blank, self._thought_over = "\n", True, True
 
-    def _quoted_in_thought(self, opener: str, closing: Token) -> Steps[bool]:
+    def _end_thought(self, end: str) -> None:
+        """Show what ends a thought; a token that ends a message is no text."""
+        if _plain(end) in (*formats.FRAMES, *formats.MESSAGE_ENDS):
+            self._tape.at -= len(end)
+        else:
+            self._show(end)
+
+    def _quoted_in_thought(self, opener: str, ends: tuple[str, ...]) -> Steps[bool]:
         """Keep what follows a call's opener in a thought: text if the thought ends, else the call that ended it."""
         tape = self._tape
         tape.at -= len(opener)
         start = tape.hold()
         try:
-            while not (match := closing.fixed.whole.search(tape.text, tape.at)) or match.lastgroup != "closing":
-                last = match.end() if match else max(tape.at, len(tape.text) - _CONTEXT)
-                tape.at = last
+            while True:
+                match = THOUGHT_MARKS.fixed.whole.search(tape.text, tape.at)
+                if match and match.lastgroup == "closing" and _plain(match.group()) in ends:
+                    break
+                tape.at = match.end() if match else max(tape.at, len(tape.text) - _CONTEXT)
                 if not match and not (yield from tape.more(_TAG_END)):
                     tape.rewind(start)
                     self._open_thought = True
                     self._last = "\n"
                     return False
-            tape.at = match.end()
+            tape.at = match.start()
             self._show(tape.since(start))
+            tape.at = match.end()
+            self._end_thought(match.group())
         except TooLongError:
             tape.at = len(tape.text)
             self._show(tape.since(start))
@@ -443,6 +515,18 @@ class Reader:
         finally:
             tape.release()
         return True
+
+    def _thought_end(self, found: Found) -> Steps[None]:
+        """Show what ends a thought that the prompt began: the calls before it are taken back."""
+        if _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+            return
+        if not (self._thought_over or self._open_thought) and self._raws:
+            self._events.append(CallsWithdrawn())
+            self._show("".join(self._raws))
+            self._calls = 0
+        self._show(found.text)
+        self._last, self._blank, self._thought_over = "\n", True, True
 
     # fences
 
@@ -452,6 +536,7 @@ class Reader:
         tape.at -= len(found.text)
         start = tape.hold()
         fence: Fence | None = None
+        self._toolbox.named = None
         try:
             fence = yield from read_fence_head(tape)
             if fence:
@@ -467,8 +552,7 @@ class Reader:
             self._emit([error], tape.since(start))
             return
         except TooLongError:
-            tape.at = len(tape.text)
-            self._show(tape.since(start))
+            self._too_long(start, hard=False)
             return
         finally:
             tape.release()
@@ -558,16 +642,15 @@ def _begins_call(char: str) -> bool:
     return bool(char) and (char in "{[" or char.isidentifier())
 
 
-@lru_cache
-def _thought_end(opener: str) -> Token:
-    """What ends a thought, and the calls that may stand in it."""
-    ends = {begins.lower(): end for begins, end in formats.THOUGHTS.items()}
-    return Token.kinds(
-        {
-            "closing": tags([ends[opener]]),
-            "call": tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS, *formats.FUNCTION_HEADS)),
-        }
-    )
+def _plain(tag: str) -> str:
+    """A tag without what models vary: the case, the bars, blanks."""
+    return tag if tag[0] == "[" else tag.lower().replace("｜", "|").replace("▁", "_").replace(" ", "")
+
+
+def _end_of_thought(opening: str) -> str:
+    if opening in formats.THOUGHTS:
+        return formats.THOUGHTS[opening]
+    return next(opening.replace(begin, end, 1) for begin, end in formats.ENDINGS if begin in opening)
 
 
 def _events(index: int, item: Item, raw: str) -> list[Event]:

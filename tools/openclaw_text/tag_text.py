@@ -16,46 +16,54 @@ class BadTagsError(Exception):
     """These tags hold no arguments."""
 
 
-_FAMILY = r"(?:[|｜]\s{0,2}DSML\s{0,2}[|｜]\s{0,2})?(?:[A-Za-z_]{1,20}:)?"
+# What a family puts before its words, and the words.
+_FAMILY = r"(?:\s{0,2}[|｜]{1,2}\s{0,2}[A-Za-z]{2,12}\s{0,2}[|｜]{1,2}\s{0,2}|\w{1,16}[:|])?"
+_WORDS = r"parameter|param|arg|function|invoke|call|tool"
+_PAIRED = r"(?:[a-z]{1,16}_)??(?:arg|param)_"
+_HOLDERS = r"(?:[a-z]{1,16}_)??(?:tool|function)_calls?"
 _NAMED = r"(?:\s{0,8}=\s{0,8}|\s{1,8}name\s{0,8}=\s{0,8})[\"']?"
 
 #: The head of a call: `<function=f>`, `<invoke name="f">` and the like. Groups: name, `/` when it closes itself.
 FUNCTION_HEAD = re.compile(
-    rf"<{_FAMILY}(?:function|invoke|call|tool){_NAMED}(?:<function=)?([^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}(/?)>",
+    # Its end may be missing, or written as another `=`, before an object or a parameter.
+    rf"<{_FAMILY}(?:function|invoke|call|tool){_NAMED}(?:<function=)?([^\"'<>={{}}]{{1,120}}?)[\"']?"
+    r"(?:\s{0,8}(/?)>|=?(?=\{)|(?=\s{1,8}<parameter))",
     re.IGNORECASE,
 )
 
-_PARAMETER = rf"<{_FAMILY}(?:parameter|param|arg)"
+_PARAMETER = rf"<(?P<family>{_FAMILY})(?:parameter|param|arg)"
 # Groups: the name, as it was written behind `=`, in quotes or as a key of its own; attributes.
 _PARAMETER_HEAD = re.compile(
-    rf"{_PARAMETER}\s{{0,8}}=\s{{0,8}}[\"']?(?P<bare>[^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}/?>"
-    rf"|{_PARAMETER}\s{{1,8}}name\s{{0,8}}=\s{{0,8}}(?:[\"'](?P<quoted>[^\"'<>]{{1,120}})[\"']|(?P<unquoted>[^\"'<>\s]{{1,120}}))"
-    r"(?P<attributes>\s[^<>]{0,80})?/?>"
-    r"|<arg_key>\s{0,8}(?P<key>[^<>]{1,120}?)\s{0,8}</arg_key>\s{0,16}<arg_value>",
+    rf"{_PARAMETER}(?:\s{{0,8}}=\s{{0,8}}[\"']?(?P<bare>[^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}/?>"
+    rf"|\s{{1,8}}name\s{{0,8}}=\s{{0,8}}(?:[\"'](?P<quoted>[^\"'<>]{{1,120}})[\"']|(?P<unquoted>[^\"'<>\s]{{1,120}}))"
+    r"(?P<attributes>\s[^<>]{0,80})?/?>)"
+    rf"|<(?P<paired>(?P<kin>{_FAMILY}){_PAIRED})key>\s{{0,8}}(?P<key>[^<>]{{1,120}}?)\s{{0,8}}</(?P=paired)key>\s{{0,16}}"
+    rf"(?:<(?P=paired)type>(?P<type>[^<>]{{1,40}})</(?P=paired)type>\s{{0,16}})?(?:<(?P=paired)value>|(?=[^<\s]))",
     re.IGNORECASE,
 )
 _TAG = re.compile(
-    rf"<(/?){_FAMILY}(parameter|param|arg|arg_value|arg_key|function|invoke|call|tool|(?:tool|function)_calls?)"
-    r"(?=[\s=>/])([^<>]{0,200})>",
+    rf"<\s{{0,2}}(?P<closes>/?)(?P<family>{_FAMILY})(?:(?P<word>{_WORDS})(?=[\s=>/])|{_PAIRED}(?P<part>key|value|type)(?=>)"
+    rf"|{_HOLDERS}(?=[\s>]))(?P<rest>[^<>]{{0,200}})>",
     re.IGNORECASE,
 )
 _TAG_END = re.compile(">")
-_PARAMETER_WORDS = {"parameter", "param", "arg", "arg_value", "arg_key"}
+_PARAMETER_WORDS = {"parameter", "param", "arg"}
 _FUNCTION_WORDS = {"function", "invoke", "call", "tool"}
 _STRUCTURE = re.compile(
-    rf"</?{_FAMILY}(?:parameter|param|arg|arg_value|arg_key|function|invoke|call|tool|(?:tool|function)_calls?)[\s=>/]"
+    rf"<\s{{0,2}}/?{_FAMILY}(?:(?:{_WORDS})[\s=>/]|{_PAIRED}(?:key|value|type)>|{_HOLDERS}[\s>])"
     r"|</?[|｜](?!\s{0,2}DSML)[^<>|｜]{1,40}[|｜]?>",
     re.IGNORECASE,
 )
-_PARAMETER_END = re.compile(rf"</{_FAMILY}(?:parameter|param|arg|arg_value)[\s>]", re.IGNORECASE)
+# A value's closing tag is now and then written twice.
+_STRAY_END = re.compile(rf"<\s{{0,2}}/{_FAMILY}(?:parameter|param|arg|{_PAIRED}value)\s{{0,8}}>", re.IGNORECASE)
 _STRUCTURE_CAP = 100
-_STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?(true|false)", re.IGNORECASE)
+_STRING_ATTRIBUTE = re.compile(r"string\s*=\s*[\"']?true", re.IGNORECASE)
 
 
-def read_tag(tape: Tape, pattern: re.Pattern[str]) -> Steps[re.Match[str] | None]:
-    """Read `pattern`, which is a tag or two, if it stands here."""
+def read_tag(tape: Tape, pattern: re.Pattern[str], other: re.Pattern[str] | None = None) -> Steps[re.Match[str] | None]:
+    """Read `pattern`, which is a tag or two, or the `other` one, if it stands here."""
     while True:
-        if match := pattern.match(tape.text, tape.at):
+        if match := pattern.match(tape.text, tape.at) or (other and other.match(tape.text, tape.at)):
             tape.at = match.end()
             return match
         if len(tape.text) - tape.at > TAG_CAP or not (yield from tape.more()):
@@ -69,26 +77,34 @@ def read_parameters(tape: Tape, schema: Schema) -> Steps[dict[str, Any]]:
     """
     found: dict[str, Any] = {}
     while (yield from tape.peek()) == "<":
-        head = yield from read_tag(tape, _PARAMETER_HEAD)
+        head = yield from read_tag(tape, _PARAMETER_HEAD, _STRAY_END if found else None)
         if not head:
             break
-        name = (head["bare"] or head["quoted"] or head["unquoted"] or head["key"]).strip()
+        if head.re is _STRAY_END:
+            continue
+        name = next(filter(None, head.group("bare", "quoted", "unquoted", "key"))).strip()
         if head.group().endswith("/>"):
             found[name] = ""
             continue
-        text = yield from _Value(tape, schema.names).read()
+        text = yield from _Value(tape, schema.names, _letters(head["family"] or head["kin"] or "")).read()
         found[name] = _typed(text, head, schema, schema.of(name))
     return found
 
 
 def _typed(text: str, head: re.Match[str], schema: Schema, wanted: Mapping[str, Any] | None) -> Any:
     """Type a value. Line ends are the value's own unless they come in pairs; behind `=` each is one of the tags'."""
+    if data := _DATA.fullmatch(text):
+        return schema.read(data.group(1), wanted, loose=False)
     if head["bare"] or text.startswith(("\n", "\r\n")):
         text = strip_line_ends(text)
-    stated = _STRING_ATTRIBUTE.search(head["attributes"] or "")
-    if stated and stated.group(1).lower() == "true" and "string" in (schema.types(wanted) or ["string"]):
+    stated = (head["type"] or "").strip() == "string" or _STRING_ATTRIBUTE.search(head["attributes"] or "")
+    if stated and "string" in (schema.types(wanted) or ["string"]):
         return text
     return schema.read(text, wanted, loose="steptml" not in head.group())
+
+
+def _letters(family: str) -> str:
+    return re.sub(r"\W", "", family).lower()
 
 
 def strip_line_ends(text: str) -> str:
@@ -105,9 +121,13 @@ class _Value:
     When there is none, it ends at the first one that could be its end.
     """
 
-    def __init__(self, tape: Tape, names: Collection[str]) -> None:
+    def __init__(self, tape: Tape, names: Collection[str], family: str) -> None:
         self.tape = tape
         self.names = names
+        #: Where the opening tag is a family's own, only its tags end the value.
+        self.family = family
+        #: Parameters that opened inside, and have not closed.
+        self.opened = 0
         self.quoted = 0
         #: Where the value may have ended, and where the text goes on then.
         self.end: tuple[int, int] | None = None
@@ -143,13 +163,15 @@ class _Value:
                 return None
 
     def _is_end(self, tag: re.Match[str]) -> Steps[bool]:
-        closes, word = bool(tag.group(1)), tag.group(2).lower()
+        if self.family and _letters(tag["family"]) != self.family:
+            return False
+        closes, word, part = bool(tag["closes"]), (tag["word"] or "").lower(), (tag["part"] or "").lower()
         after = self.tape.position
         before = after - len(tag.group())
-        if word in _PARAMETER_WORDS:
-            if closes:
-                return (yield from self._parameter_closes(before, after))
-            return self._parameter_opens(tag, word, before)
+        if part or word in _PARAMETER_WORDS:
+            if not closes:
+                return self._parameter_opens(tag, part, before)
+            return part not in ("key", "type") and (yield from self._parameter_closes(before, after))
         if word in _FUNCTION_WORDS and not closes:
             return self._function_opens(tag)
         if not closes:
@@ -167,15 +189,19 @@ class _Value:
             if goes_on and not self.quoted_end:
                 self.quoted_end = (before, after)
             return False
+        if self.opened:
+            self.opened -= 1
+            return False
         self.end = (before, after) if goes_on else self.end or (before, after)
         return goes_on
 
-    def _parameter_opens(self, tag: re.Match[str], word: str, before: int) -> bool:
+    def _parameter_opens(self, tag: re.Match[str], part: str, before: int) -> bool:
         """A sibling opens, so this value's own closing tag is missing; or it has ended before."""
-        if self.quoted or word == "arg_value":
+        if self.quoted or part in ("value", "type"):
             return False
-        name = tag.group(3).strip(" =\"'").removeprefix("name").strip(" =\"'")
-        if word != "arg_key" and self.names and name not in self.names:
+        name = tag["rest"].strip(" =\"'").removeprefix("name").strip(" =\"'")
+        if part != "key" and self.names and name not in self.names:
+            self.opened += 1
             return False
         self.end = self.end or (before, before)
         return True
@@ -183,7 +209,7 @@ class _Value:
     def _function_opens(self, tag: re.Match[str]) -> bool:
         if self.end and not self.quoted:
             return True
-        if "=" in tag.group(3):
+        if "=" in tag["rest"]:
             self.quoted += 1
         return False
 
@@ -200,8 +226,7 @@ class _Value:
         while not (found := _STRUCTURE.match(tape.text, tape.at)):
             if len(tape.text) - tape.at > _STRUCTURE_CAP or not (yield from tape.more()):
                 break
-        # Where a value closes behind this place, this place was inside it.
-        return found is not None and not _PARAMETER_END.match(tape.text, tape.at)
+        return found is not None
 
 
 _ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)\s*(/?)>")

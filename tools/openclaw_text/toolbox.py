@@ -43,6 +43,8 @@ class Toolbox:
 
     def __init__(self, tools: Iterable[Mapping[str, Any]]) -> None:
         self._schemas: dict[str, Schema] = {}
+        #: The last name that was found to be declared.
+        self.named: str | None = None
         for tool in tools:
             function = tool.get("function", tool)
             name = function.get("name") if isinstance(function, Mapping) else None
@@ -70,6 +72,7 @@ class Toolbox:
         name = self.resolve(written)
         if name is None:
             raise NotACallError
+        self.named = name
         return name
 
     def schema(self, name: str) -> Schema:

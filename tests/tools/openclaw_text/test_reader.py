@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tools.openclaw_text import parse
-from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, Event, Text
+from tools.openclaw_text.events import ArgumentsDelta, BrokenCall, CallFinished, CallStarted, Event, Text, TooMuch
 from tools.openclaw_text.reader import Reader
 
 
@@ -211,6 +211,115 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         '[{"name": "forecast", "arguments": {"city": "Oslo"}}, {"name": "clock", "input": {}}]',
         [OSLO, CLOCK],
     ),
+    "kimi k3": (
+        "<|open|>response<|sep|><|close|>response<|sep|><|open|>tools<|sep|>"
+        '<|open|>call tool="forecast" index="1"<|sep|>'
+        '<|open|>argument key="city" type="string"<|sep|>Oslo<|close|>argument<|sep|>'
+        '<|open|>argument key="days" type="number"<|sep|>2<|close|>argument<|sep|><|close|>call<|sep|>'
+        '<|open|>call tool="clock" index="2"<|sep|><|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|>',
+        [TWO_DAYS, CLOCK],
+    ),
+    "minimax m3": (
+        ']<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name="forecast">]<]minimax[>[<city>Oslo]<]minimax[>[</city>'
+        "]<]minimax[>[<places>]<]minimax[>[<item>a]<]minimax[>[</item>]<]minimax[>[<item>b]<]minimax[>[</item>"
+        ']<]minimax[>[</places>]<]minimax[>[</invoke>\n]<]minimax[>[<invoke name="clock">]<]minimax[>[</invoke>\n'
+        "]<]minimax[>[</tool_call>",
+        [("forecast", {"city": "Oslo", "places": ["a", "b"]}), CLOCK],
+    ),
+    "hunyuan, suffixed": (
+        "<tool_calls:ab12><tool_call:ab12>forecast<tool_sep:ab12>\n<arg_key:ab12>city</arg_key:ab12>"
+        "<arg_value:ab12>a </arg_value> b</arg_value:ab12></tool_call:ab12>"
+        "<tool_call:ab12>clock</tool_call:ab12></tool_calls:ab12>",
+        [("forecast", {"city": "a </arg_value> b"}), CLOCK],
+    ),
+    "hunyuan, JSON": ('<tool_call:x>forecast<tool_sep:x>{"city": "Oslo"}</tool_call:x>', [OSLO]),
+    "hunyuan, no end": (
+        "<tool_call:x>forecast<arg_key:x>city</arg_key:x><arg_value:x>Oslo</arg_value:x>",
+        [OSLO],
+    ),
+    "plamo": (
+        "<|plamo:begin_tool_requests:plamo|><|plamo:begin_tool_request:plamo|><|plamo:begin_tool_name:plamo|>forecast"
+        "<|plamo:end_tool_name:plamo|><|plamo:begin_tool_arguments:plamo|><|plamo:constrain|>json<|plamo:msg|>"
+        '{"city": "Oslo"}<|plamo:end_tool_arguments:plamo|><|plamo:end_tool_request:plamo|>'
+        "<|plamo:end_tool_requests:plamo|>",
+        [OSLO],
+    ),
+    "solar": (
+        "<|tool_call:start|>forecast\n<|tool_arg:start|>city<|tool_arg:value|>Oslo<|tool_arg:end|>\n"
+        "<|tool_arg:start|>days<|tool_arg:value|>2<|tool_arg:end|>\n<|tool_call:end|>",
+        [TWO_DAYS],
+    ),
+    "gigachat": (
+        '<｜GCML｜tool_calls>\n<｜GCML｜invoke name="forecast">\n<｜GCML｜parameter name="city" string="true">'
+        "a </parameter> b</｜GCML｜parameter>\n</｜GCML｜invoke>\n</｜GCML｜tool_calls><|message_sep|>",
+        [("forecast", {"city": "a </parameter> b"})],
+    ),
+    "gigachat, JSON": ('function call<|role_sep|>\n{"name": "forecast", "arguments": {"city": "Oslo"}}', [OSLO]),
+    "k2 horizon": (
+        "<ifm|tool_calls>\n<ifm|tool_call>forecast\n<ifm|arg_key>city</ifm|arg_key><ifm|arg_type>string</ifm|arg_type>"
+        "<ifm|arg_value>Oslo</ifm|arg_value>\n</ifm|tool_call>\n</ifm|tool_calls>",
+        [OSLO],
+    ),
+    "iquest": (
+        "<iquest_tool_call>clock</iquest_tool_call><iquest_tool_call>forecast<arg_key>city</arg_key>"
+        "<arg_value>Oslo</arg_value></iquest_tool_call>",
+        [CLOCK, OSLO],
+    ),
+    "longcat, by tags": (
+        "<longcat_tool_call>forecast\n<longcat_arg_key>city</longcat_arg_key>\n"
+        "<longcat_arg_value>Oslo</longcat_arg_value>\n</longcat_tool_call>",
+        [OSLO],
+    ),
+    "telechat": (
+        "<tool_call>forecast<param_key>city</param_key><param_value>Oslo</param_value></tool_call>",
+        [OSLO],
+    ),
+    "minicpm": ('<function name="forecast"><param name="city"><![CDATA[Oslo]]></param></function>', [OSLO]),
+    "beam": (
+        'to=forecast<|channel|>analysis <|constrain|>xml<|message|><rfl:parameter name="city">\nOslo\n</rfl:parameter>'
+        "<|end|><|start|>assistant to=clock<|channel|>analysis <|constrain|>xml<|message|><|call|>",
+        [OSLO, CLOCK],
+    ),
+    "muse": (
+        'to=forecast<|message|><atem:function_calls>\n<atem:invoke name="forecast">\n'
+        '<atem:parameter name="city">Oslo</atem:parameter>\n</atem:invoke>\n</atem:function_calls><|eot|>',
+        [OSLO],
+    ),
+    "functionary": ('>>>forecast\n{"city": "Oslo"}\n>>>clock\n{}', [OSLO, CLOCK]),
+    "inkling": (
+        '<|message_model|>forecast<|content_invoke_tool_json|>{"name": "forecast", "args": {"city": "Oslo"}}'
+        "<|end_message|><|content_model_end_sampling|>",
+        [OSLO],
+    ),
+    "dsml, with blanks": (
+        '< | DSML | tool_calls>\n< | DSML | invoke name="forecast">\n< | DSML | parameter name="city" string="true">'
+        "Oslo</ | DSML | parameter>\n</ | DSML | invoke>\n</ | DSML | tool_calls>",
+        [OSLO],
+    ),
+    "dsml, doubled bars": (
+        '<｜｜DSML｜｜tool_calls>\n<｜｜DSML｜｜invoke name="forecast">\n'
+        '<｜｜DSML｜｜parameter name="city" string="true">'
+        "Oslo</｜｜DSML｜｜parameter>\n</｜｜DSML｜｜invoke>\n</｜｜DSML｜｜tool_calls>",
+        [OSLO],
+    ),
+    "glm, no <arg_value>": (hermes("forecast<arg_key>city</arg_key>Oslo</arg_value>"), [OSLO]),
+    "qwen, </parameter> twice": (qwen("<parameter=city>\nOslo\n</parameter>\n</parameter>"), [OSLO]),
+    "qwen, head without its end": (
+        hermes("<function=forecast\n<parameter=city>\nOslo\n</parameter>\n</function>"),
+        [OSLO],
+    ),
+    "llama, = before the object": ('<function=forecast={"city": "Oslo"}</function>', [OSLO]),
+    "gemma 4, first quote lost": ('<|tool_call>call:forecast{city:Oslo<|"|>,days:2}<tool_call|>', [TWO_DAYS]),
+    "gemma 4, = for a colon": ("<|tool_call>call:forecast{city='Oslo',days=2}<tool_call|>", [TWO_DAYS]),
+    "gemma 4, parentheses": ('<|tool_call>call:forecast(city=<|"|>Oslo<|"|>, days=2)<tool_call|>', [TWO_DAYS]),
+    "bare, a name alone beside a call": (
+        '{"name": "clock"}\n{"name": "forecast", "arguments": {"city": "Oslo"}}\n{"name": "clock"}',
+        [CLOCK, OSLO, CLOCK],
+    ),
+    "bare, parameters beside function": (
+        '{"tool_calls": [{"type": "function", "function": {"name": "forecast"}, "parameters": {"city": "Oslo"}}]}',
+        [OSLO],
+    ),
     "bare Python": ('forecast(city="Oslo", days=2)\nclock()', [TWO_DAYS, CLOCK]),
     "fenced": ('```json\n{"name": "forecast", "arguments": {"city": "Oslo"}}\n```', [OSLO]),
     "fenced, tildes": ('~~~\n{"tool": "forecast", "args": {"city": "Oslo"}}\n~~~', [OSLO]),
@@ -279,6 +388,14 @@ TEXTS = [
     '<think>I could <tool_call>{"name": "clock", "arguments": {}}</tool_call> now.</think>No.',
     "commentary to=clock code none",
     "<clock>a clock</clock>",
+    'It is written so:\n\n```json\n{"name": "clock", "arguments": {}}\n```\n\nShall I run it?',
+    'It is written so:\n\n```xml\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>\n```\n\nThat is all.',
+    'The log says\n\n> <tool_call>{"name": "clock", "arguments": {}}</tool_call>\n\nand no more.',
+    '{"name": "clock"}',
+    '{"name": "clock"}\n{"name": "clock"}\nare two names.',
+    'clock\n{"a": 1, "b": 2} is how',
+    "<tool_call>clockcity</arg_key><arg_value>Oslo</arg_value></tool_call>",
+    "]<]minimax[>[ is a marker, ]<]mini too, and >>> as well",
     "```",
     "<",
     "[tool:cl",
@@ -303,17 +420,19 @@ def test_a_notation_is_read(name: str) -> None:
     assert parse([text], TOOLS)["content"] is None or "Hm." in text
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(NOTATIONS) - {"bare Python", "react", "fenced Python", "llama, pythonic, no ]"})
-)
+ENDING = {"bare Python", "react", "fenced Python", "llama, pythonic, no ]", "hunyuan, no end", "beam", "muse"}
+
+
+@pytest.mark.parametrize("name", sorted(set(NOTATIONS) - ENDING))
 def test_text_around_a_call_is_shown_and_its_markup_is_not(name: str) -> None:
     text, wanted = NOTATIONS[name]
     if "\n" in text[:20] and text.startswith(("[", "`", "~")):
         text = "\n" + text
-    found = parse(["Before. ", "\n" + text, "\nAfter."], TOOLS)
+    behind = "" if "```" in text or "~~~" in text else "After."
+    found = parse(["Before. ", "\n" + text, "\n", behind], TOOLS)
 
     assert [(call["name"], call["arguments"]) for call in found["calls"]] == wanted
-    assert "".join(found["content"].replace("Hm.", "").split()) == "Before.After."
+    assert "".join(found["content"].replace("Hm.", "").split()) == "Before." + behind
 
 
 @pytest.mark.parametrize("name", MENDED)
@@ -425,7 +544,7 @@ def test_an_invented_result_is_not_shown() -> None:
     assert parse([text], TOOLS)["content"].strip() == "It is noon."
 
 
-@pytest.mark.parametrize("text", ["a < b", "see [1] ", "{curly", "an `inline` one", "x\nand y", "<b>bold</b>"])
+@pytest.mark.parametrize("text", ["a < b", "see [1] ", "{curly", "an `inline` one", "x\nand y", "<b>bold</b>."])
 def test_what_cannot_be_an_opener_is_shown_at_once(text: str) -> None:
     assert "".join(event.text for event in Reader(TOOLS).feed(text) if isinstance(event, Text)) == text
 
@@ -433,8 +552,8 @@ def test_what_cannot_be_an_opener_is_shown_at_once(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "more", "shown"),
     [
-        ("Hi <tool_", "box>", "Hi <tool_box>"),
-        ("Hi [fore", "ign]", "Hi [foreign]"),
+        ("Hi <tool_", "box>.", "Hi <tool_box>."),
+        ("Hi [fore", "ign].", "Hi [foreign]."),
         ('{"name', '": "Bob", ', '{"name": "Bob", '),
         ("\ncomm", "a", "\ncomma"),
         ("``", "`js\nx", "```js\nx"),
@@ -457,14 +576,117 @@ def test_a_call_is_given_as_soon_as_it_is_complete() -> None:
     assert [e for e in reader.feed("}") if isinstance(e, CallFinished)]
 
 
-def test_what_outgrows_a_call_is_text() -> None:
-    text = '<tool_call>{"name": "note", "arguments": {"body": "' + "x" * 300_000 + '"}}</tool_call>'
+@pytest.mark.parametrize(
+    "opener",
+    [
+        '<tool_call>{"name": "note", "arguments": {"body": "',
+        '{"name": "note", "arguments": {"body": "',
+        '```json\n{"name": "note", "arguments": {"body": "',
+        "<function=note><parameter=body>",
+        '<|open|>call tool="note"<|sep|><|open|>argument key="body"<|sep|>',
+    ],
+)
+@pytest.mark.parametrize("size", [1000, 400_000])
+def test_a_call_that_is_too_long_is_an_error(opener: str, size: int) -> None:
+    text = "So:\n" + opener + "x" * 300_000
+    found = events(*(text[start : start + size] for start in range(0, len(text), size)))
 
-    for chunks in ([text], [text[i : i + 1000] for i in range(0, len(text), 1000)]):
-        assert parse(chunks, TOOLS) == {"content": text, "calls": []}
+    assert found[-1] == TooMuch("a call of note is longer than 256,000 characters")
+    assert "".join(event.text for event in found if isinstance(event, Text)).strip() == "So:"
 
 
-def test_the_number_of_calls_is_bounded() -> None:
-    text = hermes('{"name": "clock"}') * 300
+def test_data_that_is_long_is_text() -> None:
+    text = '{"id": 7, "rows": [' + "1, " * 100_000 + "2]}"
 
-    assert len(calls(text)) == 128
+    assert parse([text], TOOLS) == {"content": text, "calls": []}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        hermes('{"name": "clock"}') * 200,
+        f"[{', '.join(['clock()'] * 200)}]",
+        hermes("\n".join(['{"name": "clock"}'] * 200)),
+        "```tool_call\n" + '{"name": "clock", "arguments": {}}\n' * 200 + "```\n",
+    ],
+)
+def test_too_many_calls_are_an_error(text: str) -> None:
+    found = events(text, "Done.")
+
+    assert [event for event in found if isinstance(event, TooMuch)] == [TooMuch("it holds more than 128 calls")]
+    assert found[-1] == TooMuch("it holds more than 128 calls")
+
+
+THOUGHTS = {
+    "think": ("<think>", "</think>"),
+    "thinking": ("<thinking>", "</thinking>"),
+    "seed": ("<seed:think>", "</seed:think>"),
+    "minimax m3": ("<mm:think>", "</mm:think>"),
+    "k2 horizon": ("<ifm|think>", "</ifm|think>"),
+    "hunyuan": ("<think:ab12>", "</think:ab12>"),
+    "kimi k3": ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
+    "plamo": ("<|plamo:begin_think:plamo|>", "<|plamo:end_think:plamo|>"),
+    "solar": ("<|think:start|>", "<|think:end|>"),
+    "gemma 4": ("<|channel>thought\n", "<channel|>"),
+    "harmony": ("<|channel|>analysis<|message|>", "<|end|>"),
+    "muse": ("to=self<|message|>", "<|eom|>"),
+    "inkling": ("<|content_thinking|>", "<|end_message|><|message_model|><|content_text|>"),
+    "cohere": ("<|START_THINKING|>", "<|END_THINKING|>"),
+    "magistral": ("[THINK]", "[/THINK]"),
+    "kimi": ("◁think▷", "◁/think▷"),
+    "apertus": ("<|inner_prefix|>", "<|inner_suffix|>"),
+    "exaone": ("<thought>", "</thought>"),
+}
+QUOTED = ["hermes", "qwen", "invoke", "kimi", "glm", "gemma 4", "mistral", "bare", "named tag", "kimi k3", "minimax m3"]
+
+
+@pytest.mark.parametrize("quoted", QUOTED)
+@pytest.mark.parametrize("family", THOUGHTS)
+def test_a_call_in_a_thought_that_closes_is_none(family: str, quoted: str) -> None:
+    begins, ends = THOUGHTS[family]
+    text, wanted = NOTATIONS[quoted]
+
+    for width in (1, 3, 1000):
+        chunks = f"{begins}Perhaps {text}, or not.{ends}I will not."
+        found = parse([chunks[i : i + width] for i in range(0, len(chunks), width)], TOOLS)
+        assert found["calls"] == []
+        assert found["content"].endswith("I will not.")
+    assert calls(f"{begins}No.{ends}\n{text}") == wanted
+
+
+@pytest.mark.parametrize("ends", ["</think>", "</seed:think>", "</think:ab12>", "[/THINK]", "<channel|>", "◁/think▷"])
+def test_a_thought_that_the_prompt_began_holds_no_call(ends: str) -> None:
+    call = hermes('{"name": "clock", "arguments": {}}')
+
+    assert calls(f"Perhaps {call}, or not.{ends}I will not.") == []
+    assert calls(f"Perhaps {call}, or not.{ends}I will. {NOTATIONS['bare'][0]}") == [OSLO]
+    assert call.removesuffix("\n</tool_call>") in parse([f"Perhaps {call}, or not.{ends}I will not."], TOOLS)["content"]
+    assert calls(f"{call} and `{ends}` in code") == [CLOCK]
+    assert calls(f"<think>Yes.</think>{call}{ends}") == [CLOCK]
+
+
+@pytest.mark.parametrize("message", ["to=user<|message|>", "<|channel|>final<|message|>"])
+def test_a_message_to_the_user_holds_no_call(message: str) -> None:
+    text = f"{message}It is written {NOTATIONS['hermes'][0]}, so."
+
+    assert calls(text) == []
+
+
+@pytest.mark.parametrize("family", sorted(set(THOUGHTS) - {"harmony", "muse", "inkling"}))
+def test_an_open_thought_ends_at_its_last_call(family: str) -> None:
+    assert calls(f"{THOUGHTS[family][0]}Perhaps. {NOTATIONS['hermes'][0]}") == [OSLO]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Fine.<｜DSML｜tool_calls></｜DSML｜tool_calls> Done.", "Fine. Done."),
+        ("</｜DSML｜invoke>\n</｜DSML｜tool_calls>\nDone.", "\n\nDone."),
+        ("<|open|>tools<|sep|><|close|>tools<|sep|>Done.", "Done."),
+        ("<|content_text|>Done.<|end_message|><|content_model_end_sampling|>", "Done."),
+        ("all\nDone.", "Done."),
+        ("So.<|message_sep|>", "So."),
+    ],
+)
+def test_a_frame_without_a_call_is_not_shown(text: str, shown: str) -> None:
+    assert parse([text], TOOLS) == {"content": shown, "calls": []}

@@ -52,6 +52,27 @@ FRAGMENTS = st.sampled_from(
         *("Action: stop\nAction Input: ", "commentary to=stop code ", "final", " to=", "<|channel|>", "Observation:"),
         *('<｜DSML｜invoke name="save">', '<｜DSML｜parameter name="path" string="true">', "</｜DSML｜parameter>"),
         *('<invoke name="save">', '<parameter name="path">', "<function=save>", "<function=stop></function>"),
+        *('<|open|>tools<|sep|><|open|>call tool="save"<|sep|>', '<|open|>argument key="path" type="string"<|sep|>'),
+        *("<|close|>argument<|sep|>", "<|close|>call<|sep|>", "]<]minimax[>[<tool_call>", "]<]minimax[>[</invoke>"),
+        *(
+            ']<]minimax[>[<invoke name="save">',
+            "]<]minimax[>[<path>",
+            "]<]minimax[>[</path>",
+            "</think>",
+            "</mm:think>",
+        ),
+        *("<tool_call:7a>", "</tool_call:7a>", "<arg_key:7a>path</arg_key:7a>", "<arg_value:7a>", "</arg_value:7a>"),
+        *("<think:7a>", "</think:7a>", "<|tool_call:start|>", "<|tool_call:end|>", "<|tool_arg:start|>", ">>>save\n"),
+        *(">>>all\n", "all\n", "function call<|role_sep|>", " to=self<|message|>", "to=user<|channel|>", "save\n{"),
+        *(
+            "<｜｜DSML｜｜tool_calls>",
+            "</｜｜DSML｜｜tool_calls>",
+            "<x_tool_call>",
+            "<ifm|tool_call>",
+            "> ",
+            "(",
+            "='a'",
+        ),
         *("prose. ", "名前", "1.5", "true", "null", " " * 40, "x" * 200),
     ]
 )
@@ -114,7 +135,7 @@ def test_only_declared_tools_are_called(text: str) -> None:
     assert parse([text], [])["calls"] == []
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<[{`~◁cafsACFS"), max_size=200), CUTS)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>[]{`~◁cafstACFST"), max_size=200), CUTS)
 def test_text_without_an_opener_is_neither_changed_nor_delayed(text: str, widths: list[int]) -> None:
     reader = Reader(TOOLS)
 
@@ -198,7 +219,60 @@ def minimax(calls: Calls) -> str:
     return f"<minimax:tool_call>\n{chr(10).join(written)}\n</minimax:tool_call>"
 
 
+def spelled(wrapper: str, call: str, argument: str, calls: Calls) -> str:
+    def one(name: str, given: dict[str, Any]) -> str:
+        return call.format(name, "".join(argument.format(key, plain(value)) for key, value in given.items()))
+
+    return wrapper.format("".join(one(name, given) for name, given in calls))
+
+
+def kimi_k3(calls: Calls) -> str:
+    return spelled(
+        "<|open|>tools<|sep|>{}<|close|>tools<|sep|>",
+        '<|open|>call tool="{}" index="0"<|sep|>{}<|close|>call<|sep|>',
+        '<|open|>argument key="{}"<|sep|>{}<|close|>argument<|sep|>',
+        calls,
+    )
+
+
+def minimax_m3(calls: Calls) -> str:
+    mark = "]<]minimax[>["
+    return spelled(
+        f"{mark}<tool_call>\n{{}}{mark}</tool_call>",
+        f'{mark}<invoke name="{{}}">{{}}{mark}</invoke>\n',
+        f"{mark}<{{0}}>{{1}}{mark}</{{0}}>",
+        calls,
+    )
+
+
+def hunyuan(calls: Calls) -> str:
+    return spelled(
+        "<tool_calls:7a>{}</tool_calls:7a>",
+        "<tool_call:7a>{}<tool_sep:7a>{}</tool_call:7a>",
+        "<arg_key:7a>{}</arg_key:7a><arg_value:7a>{}</arg_value:7a>",
+        calls,
+    )
+
+
+def solar(calls: Calls) -> str:
+    return spelled(
+        "{}",
+        "<|tool_call:start|>{}\n{}<|tool_call:end|>\n",
+        "<|tool_arg:start|>{}<|tool_arg:value|>{}<|tool_arg:end|>\n",
+        calls,
+    )
+
+
+def functionary(calls: Calls) -> str:
+    return "".join(f"\n>>>{name}\n{json.dumps(given)}" for name, given in calls)
+
+
 NOTATIONS = [
+    kimi_k3,
+    minimax_m3,
+    hunyuan,
+    solar,
+    functionary,
     hermes,
     mistral,
     array,
@@ -219,6 +293,7 @@ NOTATIONS = [
 def test_calls_are_read_back(
     write: Callable[[Calls], str], calls: Calls, before: str, after: str, widths: list[int]
 ) -> None:
+    after = "" if write is fenced else after  # an example that is shown has text behind it
     found = parse(cut(before + write(calls) + after, widths), TOOLS)
 
     assert [(call["name"], call["arguments"]) for call in found["calls"]] == calls
@@ -232,6 +307,17 @@ ENDLESS = [
     '{"name": "save", "arguments": {"path": "a"}} ',
     "[{",
     "[save(",
+    '<|open|>call tool="save"<|sep|>',
+    '<|open|>call tool="save"<|sep|><|open|>a<|sep|>',
+    "<tool_call:7a>",
+    "]<]minimax[>[<invoke>",
+    "<think:7a>",
+    "<seed:think></seed:think>",
+    "to=self<|message|>",
+    "</think>",
+    ">>>save\n{",
+    '{"name": "stop"}',
+    '<|tool_call>call:save(path=a<|"|>',
     "<think><tool_call>",
     "```json\n{",
     "```python\nsave(path=1)\n",
