@@ -106,8 +106,8 @@ def jsonify_completion(
 
 
 def app_of(config: Config, model: str) -> App:
-    """Return the app that is shown as `model`. Raises NotFound."""
-    app = config.app(model)
+    """Return the app that is shown as `model`, or has it among its aliases. Raises NotFound."""
+    app = config.app_called(model)
     if app is None:
         known = ", ".join(app.model for app in config.apps) or "none: the configuration has no [[apps]]"
         raise NotFound(f"there is no model {model!r}; this bridge has {known}", code="model_not_found", param="model")
