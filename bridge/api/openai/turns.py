@@ -114,7 +114,14 @@ class Turns:
         own = {call.id for call in ticket.calls}
         errors = {result.tool_call_id for result in ask.results if result.is_error}
         results = [
-            ToolResult(tool_call_id=call_id, output=text_of(content), is_error=call_id in errors)
+            # Of parts, the result keeps the images, too.
+            ToolResult.model_validate(
+                {
+                    "tool_call_id": call_id,
+                    "output": content if isinstance(content, list) else text_of(content),
+                    "is_error": call_id in errors,
+                }
+            )
             for call_id, content in turn.results
             if call_id in own
         ]
