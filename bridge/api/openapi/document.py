@@ -34,7 +34,7 @@ _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
 _SCHEMES = {
-    "client": "The token of clients of the endpoint: `clawback token client`.",
+    "client": "The token of clients of the endpoint: `clawback token client`. Taken in `x-api-key`, too.",
     "plugin": "The token in the plugin's credential form in Dify: `clawback token plugin`.",
     "executor": "The token of executors: `clawback token executor`.",
     "operator": "The token of who may decide about calls: `clawback token operator`.",
@@ -45,6 +45,7 @@ _SCHEMES = {
 _TAGS = {
     "endpoint": "OpenAI's chat completions and models.",
     "responses": "OpenAI's responses.",
+    "messages": "Anthropic's messages.",
     "plugin": "What the plugin asks from inside Dify.",
     "executor": "What executors ask: who they are, and which calls to run.",
     "tickets": "Tickets, for executors that look at them.",

@@ -56,6 +56,14 @@ EXAMPLES: dict[str, Any] = {
         "tools": [{"type": "function", **_READ}],
         "store": True,
     },
+    "MessagesRequest": {
+        "model": "assistant",
+        "max_tokens": 1024,
+        "system": "Be brief.",
+        "messages": [{"role": "user", "content": "What do my notes say?"}],
+        "tools": [{"name": "read", "description": _READ["description"], "input_schema": _READ["parameters"]}],
+    },
+    "CountRequest": {"model": "assistant", "messages": [{"role": "user", "content": "What do my notes say?"}]},
     "ModelList": {
         "object": "list",
         "data": [

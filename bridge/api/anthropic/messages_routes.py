@@ -1,0 +1,116 @@
+"""The routes of Anthropic's Messages API."""
+
+import json
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from flask import Blueprint, Response, g, request
+
+from bridge.api.anthropic.messages_request import (
+    CountRequest,
+    MessagesRequest,
+    parse_count_request,
+    parse_messages_request,
+)
+from bridge.api.anthropic.messages_response import Body, MessageTeller, Told
+from bridge.api.anthropic.schemas import AnthropicMessage, MessageEvent, TokenCount
+from bridge.api.anthropic.transcript import ask_of, prompt_of
+from bridge.api.anthropic.wording import in_their_words
+from bridge.api.bodies import check_sizes, json_body
+from bridge.api.openai.blueprint import app_of, wait_for_first
+from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.turns import Turns
+from bridge.api.openapi.operation import RUN_ERRORS, operation
+from bridge.config import Config
+from bridge.errors import ContextTooLong, NotFound
+from bridge.runs.answers.usage import prompt_tokens
+from bridge.runs.core import Core
+from bridge.runs.segments import Event
+
+log = logging.getLogger("clawback.endpoint")
+
+
+def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
+    """Return the blueprint of Anthropic's messages."""
+    blueprint = Blueprint("messages", __name__, url_prefix="/v1/messages")
+    limits = config.limits
+
+    @blueprint.post("")
+    @operation(
+        "Ask for a message, whole or as a stream.",
+        body=MessagesRequest,
+        answer=AnthropicMessage,
+        stream=MessageEvent,
+        errors=(NotFound, *RUN_ERRORS),
+    )
+    def create() -> Response:
+        body = json_body(request, limits.request_bytes)
+        check_sizes(body, limits)
+        asked = parse_messages_request(body)
+        app = app_of(config, asked.model)
+        ask = ask_of(asked, body, app.max_output_tokens)
+        reading = turns.respond(dict(request.headers), app, ask)
+        told = Told(
+            model=asked.model,
+            run_id=reading.run_id,
+            segment=reading.segment.number,
+            prompt_tokens=prompt_tokens(ask.messages, ask.tools),
+            context_window=app.context_window,
+            thinking=bool(asked.thinking and asked.thinking.shown),
+            note=asked.left_out,
+        )
+        if asked.stream and reading.fresh:
+            try:
+                wait_for_first(reading, limits.first_event_seconds)
+            except ContextTooLong as error:
+                raise in_their_words(error, told.prompt_tokens, told.context_window) from None
+        connection = connection_of(request.environ)
+        events = follow(core.runs, reading.run_id, reading.segment, connection, limits)
+        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id, "request-id": g.request_id}
+        if not asked.stream:
+            return _json(_whole(told, events), headers)
+        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        stream = _stream(MessageTeller(told), events)
+        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+
+    @blueprint.post("/count_tokens")
+    @operation("Estimate how many tokens a request has.", body=CountRequest, answer=TokenCount, errors=(NotFound,))
+    def count_tokens() -> Response:
+        body = json_body(request, limits.request_bytes)
+        check_sizes(body, limits)
+        asked = parse_count_request(body)
+        app_of(config, asked.model)
+        messages, tools, _ = prompt_of(asked)
+        return _json({"input_tokens": prompt_tokens(messages, tools)}, {"request-id": g.request_id})
+
+    return blueprint
+
+
+def _json(body: Body, headers: dict[str, str]) -> Response:
+    return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
+
+
+def _whole(told: Told, events: Generator[Event | None]) -> Body:
+    teller = MessageTeller(told)
+    with closing(events):
+        for event in events:
+            for _ in teller.tell(event) if event is not None else ():
+                pass
+    if teller.error:
+        raise teller.error.fresh()
+    return teller.message()
+
+
+def _stream(teller: MessageTeller, events: Generator[Event | None]) -> Iterator[str]:
+    with closing(events):
+        yield from map(_sse, teller.begin())
+        try:
+            for event in events:
+                yield from map(_sse, teller.keepalive() if event is None else teller.tell(event))
+        except ClientGone:
+            log.info("the client went away")
+
+
+def _sse(event: Body) -> str:
+    return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"
