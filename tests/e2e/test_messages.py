@@ -53,14 +53,14 @@ class Talk:
         """Ask for a stream."""
         body = self.body | {"stream": True} | fields
         with httpx.stream("POST", self._url, json=body, headers=self.headers, timeout=60) as answer:
-            yield _events(answer)
+            yield events_of(answer)
 
     @property
     def _url(self) -> str:
         return f"{self.stack.bridge_url}/v1/messages?beta=true"
 
 
-def _events(answer: httpx.Response) -> Iterator[Body]:
+def events_of(answer: httpx.Response) -> Iterator[Body]:
     name = ""
     for line in answer.iter_lines():
         field, _, value = line.partition(": ")
@@ -144,7 +144,7 @@ def test_arguments_are_streamed_and_the_call_ends_with_its_ticket(stack: Stack) 
 
 
 def test_silence_holds_the_stream_with_content(stack: Stack) -> None:
-    talk = Talk(stack).says("Be slow.\n!sleep 2\n!say at last")
+    talk = Talk(stack).says("Be slow.\n!sleep 3.5\n!say at last")
     with talk.stream() as events:
         deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
     assert deltas[0] == {"type": "text_delta", "text": ""}
@@ -232,8 +232,7 @@ def test_the_head_of_the_base_url_and_a_count(stack: Stack) -> None:
 def test_a_prompt_that_is_too_long_is_told_in_words_that_clients_act_on(make_stack: MakeStack) -> None:
     stack = make_stack(upstream_model="scripted-small-context")
     talk = Talk(stack).says("Too long. " * 10_000)
-    refused = talk.ask()
-    assert refused.status_code == 400
-    assert re.match(r"prompt is too long: \d{5} tokens > 24000 maximum", refused.json()["error"]["message"])
-    with talk.stream() as events:
-        assert re.match(r"prompt is too long: \d{5} tokens > 24000 maximum", list(events)[-1]["error"]["message"])
+    for streamed in (False, True):
+        refused = talk.ask(stream=streamed)
+        assert refused.status_code == 400
+        assert re.match(r"prompt is too long: \d{5} tokens > 24000 maximum", refused.json()["error"]["message"])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
@@ -18,15 +19,15 @@ from bridge.api.anthropic.schemas import AnthropicMessage, MessageEvent, TokenCo
 from bridge.api.anthropic.transcript import ask_of, prompt_of
 from bridge.api.anthropic.wording import in_their_words
 from bridge.api.bodies import check_sizes, json_body
-from bridge.api.openai.blueprint import app_of, wait_for_first
+from bridge.api.openai.blueprint import app_of
 from bridge.api.openai.keepalive import ClientGone, connection_of, follow
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, operation
 from bridge.config import Config
-from bridge.errors import ContextTooLong, NotFound
+from bridge.errors import NotFound
 from bridge.runs.answers.usage import prompt_tokens
 from bridge.runs.core import Core
-from bridge.runs.segments import Event
+from bridge.runs.segments import Begun, Event, Failure, Segment, extent
 
 log = logging.getLogger("clawback.endpoint")
 
@@ -60,11 +61,8 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
             thinking=bool(asked.thinking and asked.thinking.shown),
             note=asked.left_out,
         )
-        if asked.stream and reading.fresh:
-            try:
-                wait_for_first(reading, limits.first_event_seconds)
-            except ContextTooLong as error:
-                raise in_their_words(error, told.prompt_tokens, told.context_window) from None
+        if asked.stream:
+            _wait_for_content(reading.segment, told, limits.first_event_seconds)
         connection = connection_of(request.environ)
         events = follow(core.runs, reading.run_id, reading.segment, connection, limits)
         headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id, "request-id": g.request_id}
@@ -85,6 +83,21 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         return _json({"input_tokens": prompt_tokens(messages, tools)}, {"request-id": g.request_id})
 
     return blueprint
+
+
+def _wait_for_content(segment: Segment, told: Told, seconds: float) -> None:
+    """Give what fails before it says anything the chance to do so with a proper status.
+
+    Claude Code repeats a stream that ends in an error at once, and without `stream`, whatever the error is.
+    """
+    until, position = time.monotonic() + seconds, 0
+    while (left := until - time.monotonic()) > 0:
+        for event in segment.read(position, left):
+            if isinstance(event, Failure):
+                raise in_their_words(event.error.fresh(), told.prompt_tokens, told.context_window)
+            if not isinstance(event, Begun):
+                return
+            position += extent(event)
 
 
 def _json(body: Body, headers: dict[str, str]) -> Response:
