@@ -42,7 +42,7 @@ def _fields(model: type[BaseModel]) -> str:
 def _routes() -> list[str]:
     with TemporaryDirectory() as folder:
         app = create_app(parse({"data_dir": str(Path(folder))}))
-        app.extensions["clawback.sweeper"].stop()
+        app.extensions["clawback"].sweeper.stop()
         rows = []
         for rule, method, said in described_routes(app):
             what = f"`{method} {path_of_rule(rule)}`"
