@@ -114,6 +114,7 @@ never exact.
 |---|---|---|
 | message, delta | `reasoning_content` | what the model thought |
 | completion, last chunk, response | `clawback` | `note`: what was odd about the run, for whoever runs the bridge |
+| model | `type`, `display_name`, `created_at`, `lifecycle`, `max_input_tokens`, `max_tokens` | Anthropic's form of it |
 | model | `kind`, `inputs`, `input_modalities` | what Dify says of the app |
 | model | `description`, `context_window`, `max_output_tokens` | what the configuration says of the app |
 | error | `code` | the bridge's own, where OpenAI has none: see [errors](errors.md) |

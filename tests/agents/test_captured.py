@@ -70,7 +70,7 @@ def again(name: str, *texts: str) -> Captured:
 
 
 def test_the_repeat_of_a_cut_stream_joins_it(stack: Stack) -> None:
-    whole = again("07-repeat-not-streamed", "cut please\n!sleep 1\n!say whole")
+    whole = again("07-repeat-not-streamed", "cut please\n!sleep 4\n!say whole")
     headers = whole.headers | {"x-api-key": stack.client_token}
     body = whole.body | {"stream": True}
     with httpx.stream("POST", stack.bridge_url + whole.path, json=body, headers=headers, timeout=60) as cut:

@@ -153,7 +153,7 @@ def test_silence_holds_the_stream_with_content(stack: Stack) -> None:
 
 def test_a_cut_stream_that_is_repeated_without_stream_joins_the_run(stack: Stack) -> None:
     talk = Talk(stack).says(
-        {"type": "text", "text": "Cut me.\n!sleep 1.5\n!say once", "cache_control": {"type": "ephemeral"}}
+        {"type": "text", "text": "Cut me.\n!sleep 4\n!say once", "cache_control": {"type": "ephemeral"}}
     )
     with talk.stream() as events:
         first = next(events)
@@ -165,7 +165,7 @@ def test_a_cut_stream_that_is_repeated_without_stream_joins_the_run(stack: Stack
 
 
 def test_a_cut_behind_results_joins_as_well(stack: Stack) -> None:
-    talk = Talk(stack).says(f"Cut me later.\n{call('Read', path='a')}\n!then\n!sleep 1.5\n!say twice")
+    talk = Talk(stack).says(f"Cut me later.\n{call('Read', path='a')}\n!then\n!sleep 4\n!say twice")
     talk.says(result(calls_of(talk.ask().json())[0], "a"))
     with talk.stream() as events:
         next(events)

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import Part
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
+from bridge.errors import InvalidRequest
 from tools.definitions import NAME_PATTERN, Function, ToolDefinition
 
 # What messages are made of
@@ -307,6 +308,8 @@ class MessagesRequest(CountRequest):
     """`user_id` keeps the conversations of others apart; several may have it in common."""
     inputs: dict[str, Any] | None = None
     """The bridge's own: values for the variables of the app's Start node."""
+    thread: Any = None
+    """Refused, so that Anthropic's SDKs send the whole transcript each time."""
 
     def sampling(self) -> Sampling:
         """Return what is for the model alone, in the terms of chat completions."""
@@ -324,7 +327,14 @@ class MessagesRequest(CountRequest):
 
 def parse_messages_request(body: dict[str, Any]) -> MessagesRequest:
     """Check `body`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
-    return checked(MessagesRequest, body)
+    asked = checked(MessagesRequest, body)
+    if asked.thread is not None:
+        raise InvalidRequest(
+            "thread: the bridge holds no threads; send the whole transcript each time",
+            code="thread_unsupported_request",
+            param="thread",
+        )
+    return asked
 
 
 def parse_count_request(body: dict[str, Any]) -> CountRequest:

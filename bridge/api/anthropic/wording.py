@@ -15,7 +15,7 @@ from typing import Any
 
 from flask import Request
 
-from bridge.errors import BridgeError, Conflict, ContextTooLong, Gone, Internal, TooSlow, Unavailable
+from bridge.errors import BridgeError, Conflict, ContextTooLong, Gone, TooSlow, Unavailable
 from bridge.runs import request_id
 
 VERSION_HEADER = "anthropic-version"
@@ -52,14 +52,14 @@ def headers_of(error: BridgeError) -> dict[str, str]:
     return own if status_of(error) in _COMES_BACK else own | {"x-should-retry": "false"}
 
 
-def error_body(error: BridgeError, status: int | None = None) -> dict[str, Any]:
-    """Return `{"type": "error", "error": {type, message}, "request_id"}`."""
-    kind = _TYPES.get(
-        status or status_of(error), "api_error" if isinstance(error, Internal) else "invalid_request_error"
-    )
+def error_body(error: BridgeError) -> dict[str, Any]:
+    """Return `{"type": "error", "error": {type, message, details}, "request_id"}`; `details` holds our own code."""
+    kind = _TYPES.get(status_of(error), "invalid_request_error")
+    known = {"error_code": error.code, "param": error.param}
+    details = {name: value for name, value in known.items() if value}
     return {
         "type": "error",
-        "error": {"type": kind, "message": error.message},
+        "error": {"type": kind, "message": error.message} | ({"details": details} if details else {}),
         "request_id": request_id.current(),
     }
 

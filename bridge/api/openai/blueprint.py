@@ -36,7 +36,7 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         with ThreadPoolExecutor(max(1, len(config.apps))) as pool:
             known = list(pool.map(catalogue.of, config.apps))
         models = list(map(_model, config.apps, known))
-        ids = [app.model for app in config.apps] or [None]
+        ids: list[str | None] = [app.model for app in config.apps] or [None]
         return jsonify({"object": "list", "data": models, "first_id": ids[0], "last_id": ids[-1], "has_more": False})
 
     @blueprint.get("/models/<path:model>")

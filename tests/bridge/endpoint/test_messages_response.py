@@ -143,7 +143,11 @@ def test_what_was_odd_is_noted() -> None:
 
 def test_a_failure_ends_the_stream() -> None:
     stream, _ = told(Text("x"), Failure(Unavailable("busy", retry_after=3)))
-    assert stream[-1]["error"] == {"type": "overloaded_error", "message": "busy"}
+    assert stream[-1]["error"] == {
+        "type": "overloaded_error",
+        "message": "busy",
+        "details": {"error_code": "unavailable"},
+    }
 
 
 @pytest.mark.parametrize(
