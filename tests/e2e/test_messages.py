@@ -15,6 +15,7 @@ from tests.e2e.conftest import MakeStack, call, upstream_log, workflow_runs
 READ = {"name": "Read", "description": "Read.", "input_schema": {"type": "object", "properties": {"path": {}}}}
 BASH = {"name": "Bash", "description": "Run.", "input_schema": {"type": "object", "properties": {"command": {}}}}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAF0lEQVR4nGP4z8BAEiJN9aiGUQ1DSgMAkPn/Afnh+ngAAAAASUVORK5CYII="
+REMINDER = "<system-reminder>a file has changed</system-reminder>"
 
 Body = dict[str, Any]
 
@@ -174,6 +175,24 @@ def test_a_cut_behind_results_joins_as_well(stack: Stack) -> None:
     assert len(workflow_runs(stack, answer.headers["X-Clawback-Run"])) == 1
 
 
+def test_calls_behind_a_cut_are_told_once_more(stack: Stack) -> None:
+    talk = Talk(stack).says(
+        "\n".join(["Cut between.", *(call("Read", path=path) for path in "abc"), "!then", "!say all three"])
+    )
+    made = calls_of(talk.ask().json())
+    # Claude Code runs the call that was whole before the cut, and knows of no other.
+    talk.body["messages"].pop()
+    for position, call_made in enumerate(made):
+        talk.keep([call_made])
+        talk.says(result(call_made, call_made["input"]["path"]), {"type": "text", "text": REMINDER})
+        answer = talk.ask().json()
+        talk.body["messages"].pop()
+        assert calls_of(answer) == made[position + 1 : position + 2]
+    assert text_of(answer) == "all three"
+    seen = upstream_log(stack, "Cut between.")[-1]["request"]["messages"]
+    assert [m["content"] for m in seen if m["role"] == "tool"] == ["a", "b", "c"]
+
+
 def test_what_the_session_has_beside_its_turns_leaves_its_conversation_alone(stack: Stack) -> None:
     talk = Talk(stack).says("Main one.\n!say first")
     assert talk.ask().status_code == 200
@@ -189,6 +208,22 @@ def test_what_the_session_has_beside_its_turns_leaves_its_conversation_alone(sta
     assert first == second
     others = [users(stack, text)[0] for text in ("Title of main.", "Probe of main.", "Agent of main.")]
     assert len({first, *others}) == 4
+
+
+def test_a_client_without_a_session_is_known_by_its_transcript(stack: Stack) -> None:
+    talk = Talk(stack).says("Plain one.\n!say <think>so so</think>This is the first answer.")
+    talk.headers.pop("X-Claude-Code-Session-Id")
+    first = talk.ask(thinking={"type": "adaptive"}).json()
+    assert [block["type"] for block in first["content"]] == ["thinking", "text"]
+    assert (first["content"][0]["thinking"], bool(first["content"][0]["signature"])) == ("so so", True)
+    talk.body["messages"][-1]["content"][0]["signature"] = ""
+    talk.body["messages"][0]["content"] = [{"type": "text", "text": talk.body["messages"][0]["content"]}]
+    talk.says("Plain two.\n!say second")
+    assert text_of(talk.ask().json()) == "second"
+    one, two = users(stack, "Plain one.")
+    assert one == two
+    seen = upstream_log(stack, "Plain two.")[-1]["request"]["messages"]
+    assert [m["content"] for m in seen if m["role"] == "assistant"] == ["This is the first answer."]
 
 
 def test_an_alias_leads_to_an_app(make_stack: MakeStack) -> None:
