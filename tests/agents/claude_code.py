@@ -35,7 +35,8 @@ class Outcome:
 class ClaudeCode:
     """One installation: `home` is its home folder, `work` the project it works in."""
 
-    def __init__(self, folder: Path, base_url: str, token: str, model: str = "minimal") -> None:
+    def __init__(self, folder: Path, base_url: str = "", token: str = "", model: str = "minimal") -> None:
+        """Without a base URL, its own settings say all."""
         self.home, self.work = folder / "home", folder / "project"
         for made in (self.home, self.work):
             made.mkdir(exist_ok=True)
@@ -45,6 +46,8 @@ class ClaudeCode:
             "ANTHROPIC_MODEL": model,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         }
+        if not base_url:
+            self._settings = {}
 
     def turn(self, *lines: str, options: tuple[str, ...] = (), **settings: str) -> Outcome:
         """Let it do what the lines say; `options` are its own, such as --continue."""

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from bridge.commands.init.agent_settings import AGENTS, Access, change
+from bridge.config import load
 from demo.stack import EXAMPLES, Stack
 from tests.agents.claude_code import ClaudeCode
 from tests.e2e.conftest import MakeStack, call, make_stack, upstream_log
@@ -101,6 +103,19 @@ def test_the_model_sees_a_picture_that_it_reads(stack: Stack, claude: ClaudeCode
         for part in (message["content"] if isinstance(message["content"], list) else [])
     ]
     assert any(part["type"] == "image_url" for part in parts)
+
+
+def test_the_settings_that_init_writes_are_enough(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claude = ClaudeCode(tmp_path)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(claude.home / ".claude"))
+    access = Access(stack.base_url, stack.client_token, load(stack.folder / "clawback.toml").apps)
+    written = change(AGENTS["claude-code"], access)
+    assert written
+    written.write()
+    done = claude.turn("By its settings.", "!say here")
+    assert (done.code, done.said) == (0, "here"), done.errors
 
 
 def test_a_cut_stream_is_joined_and_nothing_runs_twice(stack: Stack, claude: ClaudeCode, cable: Cable) -> None:

@@ -285,10 +285,14 @@ class CountRequest(Part):
         return tools
 
     @property
-    def left_out(self) -> str | None:
-        """A note about the tools that nobody here can run."""
-        names = [tool.name or tool.type or "?" for tool in self.tools or () if not tool.runs_here]
-        return f"left out, since nobody here can run them: {', '.join(names)}" if names else None
+    def left_out(self) -> list[str]:
+        """The names of the tools that nobody here can run."""
+        return [tool.name or tool.type or "?" for tool in self.tools or () if not tool.runs_here]
+
+    @property
+    def note(self) -> str | None:
+        """What of the request is not done."""
+        return f"left out, since nobody here can run them: {', '.join(self.left_out)}" if self.left_out else None
 
 
 class MessagesRequest(CountRequest):

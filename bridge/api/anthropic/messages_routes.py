@@ -15,19 +15,21 @@ from bridge.api.anthropic.messages_request import (
     parse_messages_request,
 )
 from bridge.api.anthropic.messages_response import Body, MessageTeller, Told
-from bridge.api.anthropic.schemas import AnthropicMessage, MessageEvent, TokenCount
+from bridge.api.anthropic.schemas import AnthropicError, AnthropicMessage, MessageEvent, TokenCount
 from bridge.api.anthropic.transcript import ask_of, prompt_of
-from bridge.api.anthropic.wording import in_their_words
+from bridge.api.anthropic.wording import error_body, in_their_words, status_of
 from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.blueprint import app_of
 from bridge.api.openai.keepalive import ClientGone, connection_of, follow
 from bridge.api.openai.turns import Turns
-from bridge.api.openapi.operation import RUN_ERRORS, operation
+from bridge.api.openapi.operation import RUN_ERRORS, ErrorForm, operation
 from bridge.config import Config
 from bridge.errors import NotFound
 from bridge.runs.answers.usage import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.segments import Begun, Event, Failure, Segment, extent
+
+ANTHROPIC = ErrorForm(AnthropicError, lambda error: error_body(error) | {"request_id": "req_3vQ8rT2xLm"}, status_of)
 
 log = logging.getLogger("clawback.endpoint")
 
@@ -44,6 +46,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         answer=AnthropicMessage,
         stream=MessageEvent,
         errors=(NotFound, *RUN_ERRORS),
+        error_form=ANTHROPIC,
     )
     def create() -> Response:
         body = json_body(request, limits.request_bytes)
@@ -59,7 +62,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
             prompt_tokens=prompt_tokens(ask.messages, ask.tools),
             context_window=app.context_window,
             thinking=bool(asked.thinking and asked.thinking.shown),
-            note=asked.left_out,
+            note=asked.note,
         )
         if asked.stream:
             _wait_for_content(reading.segment, told, limits.first_event_seconds)
@@ -73,7 +76,13 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
     @blueprint.post("/count_tokens")
-    @operation("Estimate how many tokens a request has.", body=CountRequest, answer=TokenCount, errors=(NotFound,))
+    @operation(
+        "Estimate how many tokens a request has.",
+        body=CountRequest,
+        answer=TokenCount,
+        errors=(NotFound,),
+        error_form=ANTHROPIC,
+    )
     def count_tokens() -> Response:
         body = json_body(request, limits.request_bytes)
         check_sizes(body, limits)

@@ -83,3 +83,19 @@ class TokenCount(Answer):
     """How many tokens a request is estimated to have, by the rule of `usage`."""
 
     input_tokens: _COUNT
+
+
+class AnthropicErrorDetail(BaseModel):
+    """What is wrong. `details` may hold the bridge's own code and the path of the field that is wrong."""
+
+    type: str
+    message: str
+    details: dict[str, str] = {}
+
+
+class AnthropicError(Answer):
+    """An error in Anthropic's shape."""
+
+    type: Literal["error"]
+    error: AnthropicErrorDetail
+    request_id: str

@@ -64,10 +64,13 @@ def _choice(asked: CountRequest) -> ToolChoice | None:
     chosen = asked.tool_choice
     if chosen is None:
         return None
+    if chosen.type == "tool" and not chosen.name:
+        raise InvalidRequest("tool_choice of the type tool names none", param="tool_choice.name")
+    if chosen.name in asked.left_out or (asked.left_out and not any(tool.runs_here for tool in asked.tools or ())):
+        # Nobody can be made to call what is left out.
+        return None
     if chosen.type == "tool":
-        if not chosen.name:
-            raise InvalidRequest("tool_choice of the type tool names none", param="tool_choice.name")
-        return named(chosen.name)
+        return named(str(chosen.name))
     return "required" if chosen.type == "any" else chosen.type
 
 

@@ -143,11 +143,17 @@ def test_the_choice_among_the_tools(given: Any, tools: list[str], choice: Any, p
     assert (names_of(ask.tools), ask.tool_choice, ask.parallel_tool_calls) == (tools, choice, parallel)
 
 
-def test_a_choice_that_is_not_there_and_tools_of_servers() -> None:
-    with pytest.raises(InvalidRequest, match="web_search"):
-        asked(user("hi"), tools=[SEARCH], tool_choice={"type": "tool", "name": "web_search"})
+@pytest.mark.parametrize("choice", [{"type": "tool", "name": "web_search"}, {"type": "any"}, {"type": "auto"}])
+def test_tools_of_servers_are_left_out_and_noted(choice: Any) -> None:
+    assert asked(user("hi"), tools=[SEARCH], tool_choice=choice).tool_choice is None
     body = {"model": "m", "messages": [user("hi")], "tools": [READ, SEARCH, {"type": "bash_20250124", "name": "bash"}]}
-    assert parse_messages_request(body).left_out == "left out, since nobody here can run them: web_search, bash"
+    assert parse_messages_request(body).note == "left out, since nobody here can run them: web_search, bash"
+
+
+@pytest.mark.parametrize("choice", [{"type": "tool", "name": "Write"}, {"type": "tool"}])
+def test_a_choice_that_is_not_there_is_refused(choice: Any) -> None:
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        asked(user("hi"), tools=[READ], tool_choice=choice)
 
 
 def test_what_is_for_the_model() -> None:
