@@ -7,6 +7,8 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from bridge.api.access import protect
+from bridge.api.anthropic import wording
+from bridge.api.anthropic.messages_routes import messages_blueprint
 from bridge.api.executor import executor_blueprint, ticket_blueprint
 from bridge.api.health import health_blueprint
 from bridge.api.openai.blueprint import endpoint_blueprint
@@ -45,6 +47,7 @@ def create_app(config: Config) -> Flask:
     turns = Turns(core)
     app.register_blueprint(endpoint_blueprint(config, core, turns))
     app.register_blueprint(responses_blueprint(config, core, turns))
+    app.register_blueprint(messages_blueprint(config, core, turns))
     app.register_blueprint(plugin_blueprint(config, core.invocations, core.tickets))
     app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
     app.register_blueprint(ticket_blueprint(core.tickets))
@@ -111,9 +114,10 @@ def _shape_errors(app: Flask) -> None:
     @app.errorhandler(BridgeError)
     def _bridge_error(error: BridgeError) -> Response:
         g.error_code = error.code or error.type
-        response = jsonify(error.body())
-        response.status_code = error.status
-        response.headers.extend(error.headers())
+        anthropic = wording.speaks_anthropic(request)
+        response = jsonify(wording.error_body(error) if anthropic else error.body())
+        response.status_code = wording.status_of(error) if anthropic else error.status
+        response.headers.extend(wording.headers_of(error) if anthropic else error.headers())
         return response
 
     @app.errorhandler(HTTPException)

@@ -21,9 +21,10 @@ import os
 import tomllib
 from collections import Counter
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 from pydantic import (
@@ -104,6 +105,9 @@ class App(_Section):
 
     model: str = Field(min_length=1, max_length=128)
     """The model id that clients see."""
+    aliases: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(default_factory=list)
+    """Other names under which clients may ask for it, such as `claude-*`: `*` stands for any characters. The first app
+    with a fitting name counts, and a model id of an app always comes before other names."""
     base_url: str = Field(pattern=r"^https?://")
     """The service API's address, as the app's API Access page in Dify shows it; it usually ends in /v1."""
     api_key: SecretStr = SecretStr("")
@@ -301,6 +305,11 @@ class Config(_Section):
     def app(self, model: str) -> App | None:
         """Return the app that is shown as `model`."""
         return next((app for app in self.apps if app.model == model), None)
+
+    def app_called(self, name: str) -> App | None:
+        """Return the app that clients may ask for by this name."""
+        called = (app for app in self.apps if any(fnmatchcase(name, alias) for alias in app.aliases))
+        return self.app(name) or next(called, None)
 
 
 def is_loopback(host: str) -> bool:

@@ -28,7 +28,9 @@ def find() -> Path:
 def provider_entry(
     base_url: str, api_key: str, models: list[str], api: str = "openai-completions", **compat: object
 ) -> dict[str, Any]:
-    """Return the provider that OpenClaw's configuration needs for the bridge. `api` may be `openai-responses` too."""
+    """Return the provider that OpenClaw's configuration needs for the bridge. `api` may be `openai-responses`, or
+    `anthropic-messages` with a base URL that does not end in /v1.
+    """
     return {
         "baseUrl": base_url,
         "apiKey": api_key,

@@ -15,6 +15,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 ROOT = Path(__file__).resolve().parent.parent
 OPENCLAW = ROOT / ".cache/openclaw/bin/openclaw"
+AGENTS = ROOT / ".cache/agents"
 
 
 def newest_postgresql() -> Path | None:
@@ -27,6 +28,7 @@ def newest_postgresql() -> Path | None:
 # What a marker asks for, and whether it is here.
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
+    "agents": ("a coding agent", (AGENTS / "installed.json").exists),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
     "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
 }

@@ -26,8 +26,9 @@ def test_no_file_names_a_place_that_only_this_machine_has() -> None:
     assert named == []
 
 
-def test_openclaw_s_lock_leaves_open_which_registry_serves_it() -> None:
-    packages = json.loads((ROOT / "scripts/openclaw/package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("lock", ["openclaw", "agents"])
+def test_a_lock_leaves_open_which_registry_serves_it(lock: str) -> None:
+    packages = json.loads((ROOT / f"scripts/{lock}/package-lock.json").read_text())["packages"]
     assert [name for name, package in packages.items() if "resolved" in package] == []
 
 

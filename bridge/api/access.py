@@ -41,6 +41,8 @@ ROUTES: Mapping[str, Keys] = {
     "DELETE /v1/responses/{response_id}": _CLIENT,
     "POST /v1/responses/{response_id}/cancel": _CLIENT,
     "GET /v1/responses/{response_id}/input_items": _CLIENT,
+    "POST /v1/messages": _CLIENT,
+    "POST /v1/messages/count_tokens": _CLIENT,
     # The plugin opens tickets and waits for them.
     "GET /plugin/v1/ping": _PLUGIN,
     "POST /plugin/v1/attach": _PLUGIN,
@@ -123,7 +125,7 @@ def protect(app: Flask, tokens: Tokens) -> None:
                 f"{request.method} {request.url_rule.rule} is open to nobody: bridge.access does not have it"
             )
         if keys and Token.LOGIN not in keys:
-            g.shown = _shown(tokens, keys, _bearer(request))
+            g.shown = _shown(tokens, keys, _tokens_in(request, keys))
 
 
 def shown() -> Token:
@@ -132,21 +134,25 @@ def shown() -> Token:
     return token
 
 
-def _bearer(request: Request) -> str:
-    """Return the request's bearer token, or an empty string."""
+def _tokens_in(request: Request, keys: Keys) -> list[str]:
+    """Return the request's bearer token and, where clients ask, what Anthropic's clients send in `x-api-key`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    given = [token if scheme.lower() == "bearer" else ""]
+    if Token.CLIENT in keys:
+        given.append(request.headers.get("x-api-key", ""))
+    return [token.strip() for token in given if token.strip()]
 
 
-def _shown(tokens: Tokens, keys: Keys, token: str) -> Token:
+def _shown(tokens: Tokens, keys: Keys, given: list[str]) -> Token:
     kept = {key: hashed for key in keys if (hashed := tokens.hash_of(key))}
     # Every hash is compared, so that the time taken does not tell which one a token is for.
-    found = [key for key, hashed in kept.items() if matches(token, hashed)]
+    found = [key for token in given for key, hashed in kept.items() if matches(token, hashed)]
     if found:
         return found[0]
     if keys == (Token.LOCAL,):
         raise Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
     if not kept.keys() - {Token.LOCAL}:
         raise Unauthorized(f"this bridge has no {keys[0]} token yet: `clawback token {keys[0]}` makes one")
-    missing = "is missing" if not token else "is not the right one"
-    raise Unauthorized(f"the {keys[0]} token {missing}: send it as Authorization: Bearer <token>")
+    missing = "is not the right one" if given else "is missing"
+    other = ", or as x-api-key" if Token.CLIENT in keys else ""
+    raise Unauthorized(f"the {keys[0]} token {missing}: send it as Authorization: Bearer <token>{other}")

@@ -65,6 +65,7 @@ def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blu
     parts = Parts(config, core, Timeline(core.store), Requests(), DoctorRun(config))
     logins = Logins(config, core.store)
     blueprint = Blueprint("page", __name__)
+    _show_life(blueprint)
     _guard(blueprint, Origins(config), logins)
     _add_pages(blueprint, parts, logins, Streams(core.services.wakeups, stopping))
     _add_decisions(blueprint, parts)
@@ -75,6 +76,13 @@ def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blu
 
 
 # Who may come in
+
+
+def _show_life(blueprint: Blueprint) -> None:
+    @blueprint.before_request
+    def _answer() -> Response | None:
+        """Claude Code asks for the head of its base URL, to see whether anybody is there."""
+        return Response() if request.method == "HEAD" and request.path == "/" else None
 
 
 def _guard(blueprint: Blueprint, origins: Origins, logins: Logins) -> None:

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel
 
 from bridge.api.access import Token, keys_of, path_of_rule
+from bridge.api.anthropic.messages_request import MessagesRequest
 from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.responses_request import ResponsesRequest
 from bridge.api.openapi.document import described_routes
@@ -26,7 +27,11 @@ _WHO = {
 def endpoint_page(note: str) -> str:
     """Return the page."""
     return _PAGE.format(
-        note=note, chat=_fields(ChatRequest), responses=_fields(ResponsesRequest), routes="\n".join(_routes())
+        note=note,
+        chat=_fields(ChatRequest),
+        responses=_fields(ResponsesRequest),
+        messages=_fields(MessagesRequest),
+        routes="\n".join(_routes()),
     )
 
 
@@ -37,7 +42,7 @@ def _fields(model: type[BaseModel]) -> str:
 def _routes() -> list[str]:
     with TemporaryDirectory() as folder:
         app = create_app(parse({"data_dir": str(Path(folder))}))
-        app.extensions["clawback.sweeper"].stop()
+        app.extensions["clawback"].sweeper.stop()
         rows = []
         for rule, method, said in described_routes(app):
             what = f"`{method} {path_of_rule(rule)}`"
@@ -51,9 +56,9 @@ _PAGE = """\
 # The endpoint
 
 {note}
-The bridge speaks OpenAI's chat completions and responses. `GET /openapi.json` describes all of it as OpenAPI 3.1, with
-schemas and examples. A field that is not here is ignored, as OpenAI's servers do; one that is here and has the wrong
-type or value is a 400 whose `param` is its path.
+The bridge speaks OpenAI's chat completions and responses, and Anthropic's messages. `GET /openapi.json` describes all
+of it as OpenAPI 3.1, with schemas and examples. A field that is not here is ignored, as OpenAI's servers do; one that
+is here and has the wrong type or value is a 400 whose `param` is its path.
 
 ## `POST /v1/chat/completions`
 
@@ -70,6 +75,26 @@ type or value is a 400 whose `param` is its path.
 A response that is stored can be retrieved, streamed again from behind any of its events (`stream=true` and
 `starting_after`), continued (`previous_response_id`), cancelled while it is in progress, and deleted. Its events keep
 their numbers as long as the bridge that told them runs; later it can be streamed from its beginning.
+
+## `POST /v1/messages`
+
+| field | |
+|---|---|
+{messages}
+
+Anthropic's API, for Claude Code and other clients of it. Their base URL is the bridge's address without `/v1`, their
+key is the client token, in `x-api-key` or as a bearer token. Headers, query strings and fields that are not here are
+ignored. `POST /v1/messages/count_tokens` estimates by the rule of `usage`: it is near what the upstream will count,
+never exact.
+
+- Tools without a schema, which Anthropic's servers would run, are left out; `clawback` in the answer names them.
+- A message has the same id however often it is told. The `signature` of a thinking block names what the bridge keeps of
+  the message; clients may send it back, change it or leave it out.
+- Silence is filled with empty deltas, since clients count a `ping` as none.
+- `stop_reason` is `end_turn`, `tool_use`, `max_tokens` or `refusal`.
+- Requests under Claude Code's session that have no tools of their own, such as titles and searches, and those with
+  `max_tokens` of 1, leave the session's conversation in Dify alone. A sub-agent has a conversation of its own.
+- Errors have Anthropic's form. What does not help to repeat says `x-should-retry: false`; 429 and 529 say when to.
 
 ## What a client may rely on
 
@@ -89,6 +114,7 @@ their numbers as long as the bridge that told them runs; later it can be streame
 |---|---|---|
 | message, delta | `reasoning_content` | what the model thought |
 | completion, last chunk, response | `clawback` | `note`: what was odd about the run, for whoever runs the bridge |
+| model | `type`, `display_name`, `created_at`, `lifecycle`, `max_input_tokens`, `max_tokens` | Anthropic's form of it |
 | model | `kind`, `inputs`, `input_modalities` | what Dify says of the app |
 | model | `description`, `context_window`, `max_output_tokens` | what the configuration says of the app |
 | error | `code` | the bridge's own, where OpenAI has none: see [errors](errors.md) |

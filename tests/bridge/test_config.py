@@ -64,3 +64,16 @@ def test_a_token_matches_its_hash_alone() -> None:
     assert matches(token, hash_token(token))
     assert not matches(token + "x", hash_token(token))
     assert token not in hash_token(token)
+
+
+def test_an_app_is_found_by_other_names_after_its_own() -> None:
+    app = {"base_url": "http://127.0.0.1/v1", "api_key": "app-x"}
+    config = parse({"apps": [
+        app | {"model": "a", "aliases": ["claude-*", "gpt"]},
+        app | {"model": "claude-b", "aliases": ["*"]},
+    ]})  # fmt: skip
+    names = ("a", "claude-haiku-4-5", "claude-b", "gpt", "gpt-5", "Claude-x")
+    found = [config.app_called(name) for name in names]
+    assert [app.model for app in found if app] == ["a", "a", "claude-b", "a", "claude-b", "claude-b"]
+    # What a run remembers of its app is its own name.
+    assert config.app("claude-haiku-4-5") is None

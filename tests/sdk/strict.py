@@ -19,7 +19,10 @@ OWN_FIELDS = {
     "ChatCompletionChunk": {"clawback"},
     "ChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
-    "Model": {"context_window", "description", "input_modalities", "inputs", "kind", "max_output_tokens"},
+    "Model": {
+        *("context_window", "description", "input_modalities", "inputs", "kind", "max_output_tokens"),
+        *("type", "display_name", "created_at", "lifecycle", "max_input_tokens", "max_tokens"),
+    },
     "Response": {"clawback"},
 }
 _EVENTS = {

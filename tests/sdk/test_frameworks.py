@@ -166,3 +166,35 @@ def test_vercel_s_ai_sdk(bright: dict[str, str], sdk: Path, tmp_path: Path) -> N
             ["tool-input-start", "tool-input-delta", "tool-call", "tool-result"],
         ],
     }
+
+
+def test_anthropic_s_sdk_for_python(bright: dict[str, str], sdk: Path, tmp_path: Path) -> None:
+    told = json.loads(run([str(sdk / "python/bin/python"), str(FRAMEWORKS / "anthropic_python.py")], bright, tmp_path))
+    assert told["answer"] == ["Hello.", "end_turn", True, True]
+    assert told["streamed"] == [
+        "Let me look.",
+        [{"path": "a"}, {"path": "b"}],
+        "tool_use",
+        "message_start",
+        "message_stop",
+    ]
+    assert "web_search" in told["note"]["note"]
+    assert told["after results"] == "All read."
+    assert told["ran"] == ["Sunny.", ["Oslo", "Rome"]]
+    assert told["counted"]
+    assert told["models"] == [True, "minimal"]
+    assert told["errors"] == [
+        ["NotFoundError", "not_found_error"],
+        ["BadRequestError", "invalid_request_error"],
+        ["AuthenticationError", "authentication_error"],
+    ]
+
+
+def test_anthropic_s_sdk_for_javascript(bright: dict[str, str], sdk: Path, tmp_path: Path) -> None:
+    told = node("anthropic_node.mjs", bright, sdk, tmp_path)
+    assert told["answer"] == ["Hello.", "end_turn"]
+    assert int(str(told["deltas"])) > 0
+    assert told["streamed"] == ["Let me look.", {"path": "a"}, "tool_use"]
+    assert told["afterResults"] == "Read."
+    assert told["counted"]
+    assert told["models"]

@@ -35,7 +35,9 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     def list_models() -> Response:
         with ThreadPoolExecutor(max(1, len(config.apps))) as pool:
             known = list(pool.map(catalogue.of, config.apps))
-        return jsonify({"object": "list", "data": list(map(_model, config.apps, known))})
+        models = list(map(_model, config.apps, known))
+        ids: list[str | None] = [app.model for app in config.apps] or [None]
+        return jsonify({"object": "list", "data": models, "first_id": ids[0], "last_id": ids[-1], "has_more": False})
 
     @blueprint.get("/models/<path:model>")
     @operation("Look at one model.", answer=Model)
@@ -106,8 +108,8 @@ def jsonify_completion(
 
 
 def app_of(config: Config, model: str) -> App:
-    """Return the app that is shown as `model`. Raises NotFound."""
-    app = config.app(model)
+    """Return the app that is shown as `model`, or has it among its aliases. Raises NotFound."""
+    app = config.app_called(model)
     if app is None:
         known = ", ".join(app.model for app in config.apps) or "none: the configuration has no [[apps]]"
         raise NotFound(f"there is no model {model!r}; this bridge has {known}", code="model_not_found", param="model")
@@ -115,6 +117,7 @@ def app_of(config: Config, model: str) -> App:
 
 
 def _model(app: App, facts: AppFacts) -> dict[str, object]:
+    """Return the app as a model in OpenAI's form and in Anthropic's: neither minds the other's fields."""
     return {
         "id": app.model,
         "object": "model",
@@ -126,6 +129,13 @@ def _model(app: App, facts: AppFacts) -> dict[str, object]:
         "kind": facts.kind,
         "inputs": None if facts.inputs is None else [_input(field, app) for field in facts.inputs],
         "input_modalities": ["text", "image"] if facts.images else ["text"],
+        # Anthropic's
+        "type": "model",
+        "display_name": app.model,
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": app.context_window,
+        "max_tokens": app.max_output_tokens,
     }
 
 

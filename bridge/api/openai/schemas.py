@@ -160,13 +160,23 @@ class Model(Answer):
     """The variables of its Start node; null where Dify did not say."""
     input_modalities: list[Literal["text", "image"]]
     """What the app itself takes. Its nodes' models may see images that it does not."""
+    type: Literal["model"]
+    """Anthropic's, as all that follow."""
+    display_name: str
+    created_at: Literal["1970-01-01T00:00:00Z"]
+    lifecycle: Literal["active"]
+    max_input_tokens: int = Field(ge=1)
+    max_tokens: int = Field(ge=1)
 
 
 class ModelList(Answer):
-    """All apps, shown as models."""
+    """All apps, shown as models. The last three fields are Anthropic's."""
 
     object: Literal["list"]
     data: list[Model]
+    first_id: str | None
+    last_id: str | None
+    has_more: Literal[False]
 
 
 # Responses

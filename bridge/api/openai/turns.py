@@ -10,7 +10,7 @@ Whose conversation the new run goes on with is the rule of bridge.runs.sessions.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,7 +41,7 @@ from bridge.runs.sessions.sessions import (
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
-from tools.results import ToolResult, text_of
+from tools.results import Message, ToolResult, text_of
 from tools.run_states import UNFINISHED, RunEvent
 from tools.wire import Usage
 
@@ -114,7 +114,14 @@ class Turns:
         own = {call.id for call in ticket.calls}
         errors = {result.tool_call_id for result in ask.results if result.is_error}
         results = [
-            ToolResult(tool_call_id=call_id, output=text_of(content), is_error=call_id in errors)
+            # Of parts, the result keeps the images, too.
+            ToolResult.model_validate(
+                {
+                    "tool_call_id": call_id,
+                    "output": content if isinstance(content, list) else text_of(content),
+                    "is_error": call_id in errors,
+                }
+            )
             for call_id, content in turn.results
             if call_id in own
         ]
@@ -125,7 +132,7 @@ class Turns:
             ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked)
             if not ticket.missing():
                 return self._segment_after(app, self._store.run(run.id) or run, ticket, asked)
-        if ask.one_call:
+        if ask.one_call or _was_cut(asked.messages, ticket):
             return Reading(run.id, _next_call(ticket))
         raise InvalidRequest(
             "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
@@ -288,8 +295,14 @@ def _is_broken(segment: Segment) -> bool:
     return segment.broken
 
 
+def _was_cut(messages: Sequence[Message], ticket: TicketRow) -> bool:
+    """Say whether the client never got the calls that are missing: its stream broke behind those that it has run."""
+    held = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
+    return any(call.id in held for call in ticket.calls) and held.isdisjoint(ticket.missing())
+
+
 def _next_call(ticket: TicketRow) -> Segment:
-    """Return the response that asks for the next call of a ticket, for a client that takes one at a time."""
+    """Return the response that asks for the next call of a ticket, for a client that has not got it yet."""
     segment = Segment(ticket.segment or 0)
     waiting = next(call.call() for call in ticket.calls if call.output is None)
     segment.add(Calls((waiting,)), End("tool_calls", Usage()))

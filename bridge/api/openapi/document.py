@@ -12,7 +12,7 @@ from werkzeug.routing import Rule
 
 from bridge.api.access import ANYBODY, LOGIN_COOKIE, Keys, keys_of, path_of_rule
 from bridge.api.openapi.examples import EXAMPLES
-from bridge.api.openapi.operation import Error, Operation, operation, operation_of
+from bridge.api.openapi.operation import Operation, operation, operation_of
 from bridge.config import Token
 from bridge.errors import (
     BridgeError,
@@ -34,7 +34,7 @@ _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
 _SCHEMES = {
-    "client": "The token of clients of the endpoint: `clawback token client`.",
+    "client": "The token of clients of the endpoint: `clawback token client`. Taken in `x-api-key`, too.",
     "plugin": "The token in the plugin's credential form in Dify: `clawback token plugin`.",
     "executor": "The token of executors: `clawback token executor`.",
     "operator": "The token of who may decide about calls: `clawback token operator`.",
@@ -45,6 +45,7 @@ _SCHEMES = {
 _TAGS = {
     "endpoint": "OpenAI's chat completions and models.",
     "responses": "OpenAI's responses.",
+    "messages": "Anthropic's messages.",
     "plugin": "What the plugin asks from inside Dify.",
     "executor": "What executors ask: who they are, and which calls to run.",
     "tickets": "Tickets, for executors that look at them.",
@@ -192,12 +193,10 @@ def _answers(rule: Rule, keys: Keys, said: Operation, schemas: _Schemas) -> Json
     answers = {str(status): answer for status in said.statuses}
     for status, kinds in sorted(_errors(rule, keys, said).items()):
         meaning = "; ".join(dict.fromkeys(_meaning(kind) for kind in kinds))
-        schema = schemas.refer(Error, "serialization")
-        error: Json = {
-            "description": meaning,
-            "content": {_JSON: {"schema": schema, "example": _error_example(kinds[0])}},
-        }
-        if status in {TooManyRequests.status, Unavailable.status}:
+        schema = schemas.refer(said.error_form.model, "serialization")
+        example = said.error_form.example(_example_of(kinds[0]))
+        error: Json = {"description": meaning, "content": {_JSON: {"schema": schema, "example": example}}}
+        if any(issubclass(kind, TooManyRequests | Unavailable) for kind in kinds):
             retry = {"description": "When to try again, in seconds.", "schema": {"type": "string"}}
             error["headers"] = {"Retry-After": retry}
         answers.setdefault(str(status), error)
@@ -226,7 +225,7 @@ def _errors(rule: Rule, keys: Keys, said: Operation) -> dict[int, list[type[Brid
     kinds += said.errors
     by_status: dict[int, list[type[BridgeError]]] = {}
     for kind in kinds:
-        by_status.setdefault(kind.status, []).append(kind)
+        by_status.setdefault(said.error_form.status(_example_of(kind)), []).append(kind)
     return by_status
 
 
@@ -234,8 +233,8 @@ def _meaning(kind: type[BridgeError]) -> str:
     return (kind.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def _error_example(kind: type[BridgeError]) -> Json:
-    return kind(_meaning(kind), code=ContextTooLong.code if kind is ContextTooLong else None).body()
+def _example_of(kind: type[BridgeError]) -> BridgeError:
+    return kind(_meaning(kind), code=ContextTooLong.code if kind is ContextTooLong else None)
 
 
 def openapi_blueprint() -> Blueprint:

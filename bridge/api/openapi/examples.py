@@ -56,6 +56,14 @@ EXAMPLES: dict[str, Any] = {
         "tools": [{"type": "function", **_READ}],
         "store": True,
     },
+    "MessagesRequest": {
+        "model": "assistant",
+        "max_tokens": 1024,
+        "system": "Be brief.",
+        "messages": [{"role": "user", "content": "What do my notes say?"}],
+        "tools": [{"name": "read", "description": _READ["description"], "input_schema": _READ["parameters"]}],
+    },
+    "CountRequest": {"model": "assistant", "messages": [{"role": "user", "content": "What do my notes say?"}]},
     "ModelList": {
         "object": "list",
         "data": [
@@ -70,8 +78,17 @@ EXAMPLES: dict[str, Any] = {
                 "kind": "chatflow",
                 "inputs": [{"name": "city", "type": "text-input", "required": True}],
                 "input_modalities": ["text"],
+                "type": "model",
+                "display_name": "assistant",
+                "created_at": "1970-01-01T00:00:00Z",
+                "lifecycle": "active",
+                "max_input_tokens": 128000,
+                "max_tokens": 8192,
             }
         ],
+        "first_id": "assistant",
+        "last_id": "assistant",
+        "has_more": False,
     },
     "AttachRequest": {
         "protocol": 1,

@@ -24,6 +24,17 @@ class Error(BaseModel):
     error: ErrorDetail
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """How a route tells errors: a model of their bodies, and what makes an example and a status of one."""
+
+    model: type[BaseModel]
+    example: Callable[[BridgeError], dict[str, Any]]
+    status: Callable[[BridgeError], int]
+
+
+OPENAI = ErrorForm(Error, lambda error: error.body(), lambda error: error.status)
+
 _ATTRIBUTE = "clawback_operation"
 
 RUN_ERRORS: tuple[type[BridgeError], ...] = (Conflict, Gone, UnprocessableRun, TooManyRequests, Internal, Unavailable)
@@ -48,6 +59,7 @@ class Operation:
     stream_end: str | None = None
     media: str = "application/json"
     errors: tuple[type[BridgeError], ...] = ()
+    error_form: ErrorForm = OPENAI
     statuses: tuple[int, ...] = (200,)
 
 

@@ -6,6 +6,7 @@ config_file      the configuration file: as people may edit it, and on disk, whe
 plan             all answers together, and the configuration that they make
 answers          flags, and what the terminal says, as a plan
 questions        the answers that a terminal is asked for
+agent_settings   the bridge in the settings of coding agents
 openclaw_entry   the bridge as a provider in OpenClaw's configuration
 paste            what to paste where
 command          the command itself

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bridge.commands.init import openclaw_entry
+from bridge.commands.init import agent_settings, openclaw_entry, questions
+from bridge.commands.init.agent_settings import AGENTS, Access
 from bridge.commands.init.answers import Given, plan_of
 from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
@@ -35,7 +36,14 @@ from bridge.config import default_path
 @click.option("--port", type=click.IntRange(1, 65535), help="The port to bind (8765 unless given).")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder for the store.")
 @click.option("--renew", multiple=True, type=click.Choice(AUDIENCES), help="Make a new token in place of this one.")
-@click.option("--apply-openclaw", is_flag=True, help="Put the provider entry into OpenClaw's configuration, too.")
+@click.option(
+    "--apply",
+    "applied",
+    multiple=True,
+    type=click.Choice(["openclaw", *AGENTS]),
+    help="Write the settings of this agent, too; a copy of the old ones is kept. May be given several times.",
+)
+@click.option("--apply-openclaw", is_flag=True, help="The same as --apply openclaw.")
 @click.option("--openclaw", "openclaw", default="openclaw", metavar="COMMAND", help="OpenClaw's command.")
 @click.option("--no-check", is_flag=True, help="Believe the address and the keys without asking Dify.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the tokens that were made.")
@@ -50,6 +58,7 @@ def init(
     port: int | None,
     data_dir: Path | None,
     renew: Sequence[str],
+    applied: Sequence[str],
     apply_openclaw: bool,
     openclaw: str,
     no_check: bool,
@@ -67,8 +76,15 @@ def init(
             print_json(_as_json(path, written, pasted))
         else:
             _tell(path, written, pasted, given.place)
-        if apply_openclaw:
-            _apply(openclaw, pasted, written)
+        for name in dict.fromkeys([*applied, *(["openclaw"] if apply_openclaw else [])]):
+            if "client" not in written.tokens:
+                raise SetupError(
+                    f"{name} needs the client token, which is only known when it is made: add --renew client"
+                )
+            if name == "openclaw":
+                _apply_openclaw(openclaw, pasted)
+            else:
+                _apply(name, written, client_url)
     except SetupError as error:
         raise click.ClickException(str(error)) from None
 
@@ -92,7 +108,9 @@ def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> Non
         say(f"   {name + ':':<14} {value}")
     _section("2. In the app's LLM node: a model of Clawback, and this parameter. Then publish the app.")
     say(f"   {pasted.node}")
-    _section("3. In OpenClaw's configuration (~/.openclaw/openclaw.json), or with --apply-openclaw:")
+    _section(
+        "3. In OpenClaw's configuration (~/.openclaw/openclaw.json), or with --apply openclaw (others: see --apply):"
+    )
     say(pasted.openclaw)
     others = {name: token for name, token in written.tokens.items() if name in {"executor", "operator"}}
     if others:
@@ -108,10 +126,20 @@ def _section(title: str) -> None:
     say(f"\n{title}", bold=True)
 
 
-def _apply(command: str, pasted: Paste, written: Written) -> None:
-    if "client" not in written.tokens:
-        raise SetupError("OpenClaw needs the client token, which is only known when it is made: add --renew client")
+def _apply_openclaw(command: str, pasted: Paste) -> None:
     found = shutil.which(command)
     if found is None:
         raise SetupError(f"There is no {command} here: install OpenClaw, or name its command with --openclaw")
     say(openclaw_entry.apply(found, pasted.entry), err=True)
+
+
+def _apply(name: str, written: Written, client_url: str | None) -> None:
+    base_url = client_url or openclaw_entry.client_url(written.config)
+    change = agent_settings.change(AGENTS[name], Access(base_url, written.tokens["client"], written.config.apps))
+    if change is None:
+        return
+    say(f"\n{change.path} gains:\n{change.shown}", err=True)
+    if questions.can_ask() and not click.confirm("Write it?", default=True, err=True):
+        return
+    change.write()
+    say(f"Wrote {change.path}" + (f"; the old one is {change.kept}" if change.kept else ""), err=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from bridge.runs.sessions.claude_code import is_reminder, without_reminders
 from tools.results import Message, text_of
 
 Auxiliary = Literal["memory_flush", "compaction_summary", "skill_review", "heartbeat", "model_run", "internal"]
@@ -44,7 +45,7 @@ def clean_user_text(text: str) -> str:
 
 
 def _without_envelope(text: str) -> str:
-    text = _CONTEXT.sub("", text).strip()
+    text = without_reminders(_CONTEXT.sub("", text)).strip()
     before, _, last_line = text.rpartition("\n")
     if _RUNTIME.fullmatch(last_line):
         text = before
@@ -195,7 +196,7 @@ def last_user_index(messages: Sequence[Message]) -> int | None:
 
 
 def _written_by_openclaw(message: Message) -> Literal["context", "instruction", "summary"] | None:
-    if is_internal_context(message):
+    if is_internal_context(message) or is_reminder(text_of(message.get("content"))):
         return "context"
     if is_continue_instruction(message):
         return "instruction"

@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 from bridge.runs.breath import in_pieces
 from bridge.runs.requests import RunRequest
-from bridge.runs.sessions import openclaw
+from bridge.runs.sessions import claude_code, openclaw
 from bridge.runs.sessions.openclaw import (
     clean_user_text,
     is_continue_instruction,
@@ -116,7 +116,7 @@ def _openclaw(headers: Headers, messages: Sequence[Message]) -> str | None:
 
 def _claude_code(headers: Headers, _: Sequence[Message]) -> str | None:
     """A sub-agent has its session's id, and one of its own."""
-    session, agent = headers.get("x-claude-code-session-id"), headers.get("x-claude-code-agent-id")
+    session, agent = headers.get(claude_code.SESSION), headers.get(claude_code.AGENT)
     return f"{session}\n{agent}" if session and agent else session
 
 
@@ -169,11 +169,11 @@ def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body:
 def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
     """Return what kind of call this is that is not a user's turn, and must not touch the session's conversation.
 
-    OpenClaw's own are known by their words (see `openclaw`). Any client may say so itself, with a header
-    `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor` does.
+    OpenClaw's own are known by their words (see `openclaw`), Claude Code's by what they lack. Any client may say so
+    itself, with a header `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor` does.
     """
     named = {name.lower(): value for name, value in headers.items()}.get(AUXILIARY_HEADER.lower(), "").strip()
-    return named[:32] or openclaw.auxiliary(headers, body)
+    return named[:32] or claude_code.auxiliary(headers, body) or openclaw.auxiliary(headers, body)
 
 
 def _without_compactions(value: str) -> str:

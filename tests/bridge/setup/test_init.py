@@ -228,3 +228,44 @@ def _converse(command: list[str], answers: dict[str, list[str]]) -> str:
     assert process.wait(10) == 0, shown
     os.close(main)
     return shown
+
+
+def test_claude_code_s_settings_gain_the_bridge_and_keep_the_rest(
+    dify: Stack, init: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "claude"))
+    settings = tmp_path / "claude" / "settings.json"
+    settings.parent.mkdir()
+    before = {"theme": "dark", "env": {"ANTHROPIC_BASE_URL": "https://elsewhere", "MINE": "1"}}
+    settings.write_text(json.dumps(before))
+    app = ("--dify-url", dify.box_url, "--app", f"assistant={key(dify, 'minimal')}", "--place", "docker")
+    done = init(*app, "--apply", "claude-code")
+    assert done.returncode == 0, done.stderr
+    written = json.loads(settings.read_text())
+    env = written["env"]
+    assert (written["theme"], env["MINE"], env["ANTHROPIC_BASE_URL"]) == ("dark", "1", "http://127.0.0.1:8765")
+    assert matches(env["ANTHROPIC_AUTH_TOKEN"], load(config).tokens.client)
+    assert env["ANTHROPIC_MODEL"] == env["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == "assistant"
+    assert settings.stat().st_mode & 0o777 == 0o600
+    kept = [path for path in settings.parent.iterdir() if path != settings]
+    assert [json.loads(path.read_text()) for path in kept] == [before]
+    assert '"ANTHROPIC_MODEL": "assistant"' in done.stderr, "what is written is shown"
+    assert env["ANTHROPIC_AUTH_TOKEN"] not in done.stderr
+
+    late = init("--port", "8766", "--apply", "claude-code")
+    assert late.returncode != 0
+    assert "--renew client" in late.stderr
+
+
+def test_settings_that_cannot_be_read_are_left_alone(
+    dify: Stack, init: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
+    settings = tmp_path / "settings.json"
+    app = ("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker", "--renew", "client")
+    for broken in ("{ // a comment", "[]"):
+        settings.write_text(broken)
+        done = init(*app, "--apply", "claude-code")
+        assert done.returncode != 0
+        assert "settings.json" in done.stderr
+        assert settings.read_text() == broken

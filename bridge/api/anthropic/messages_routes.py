@@ -1,0 +1,138 @@
+"""The routes of Anthropic's Messages API."""
+
+import json
+import logging
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from flask import Blueprint, Response, g, request
+
+from bridge.api.anthropic.messages_request import (
+    CountRequest,
+    MessagesRequest,
+    parse_count_request,
+    parse_messages_request,
+)
+from bridge.api.anthropic.messages_response import Body, MessageTeller, Told
+from bridge.api.anthropic.schemas import AnthropicError, AnthropicMessage, MessageEvent, TokenCount
+from bridge.api.anthropic.transcript import ask_of, prompt_of
+from bridge.api.anthropic.wording import error_body, in_their_words, status_of
+from bridge.api.bodies import check_sizes, json_body
+from bridge.api.openai.blueprint import app_of
+from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.turns import Turns
+from bridge.api.openapi.operation import RUN_ERRORS, ErrorForm, operation
+from bridge.config import Config
+from bridge.errors import NotFound
+from bridge.runs.answers.usage import prompt_tokens
+from bridge.runs.core import Core
+from bridge.runs.segments import Begun, Event, Failure, Segment, extent
+
+ANTHROPIC = ErrorForm(AnthropicError, lambda error: error_body(error) | {"request_id": "req_3vQ8rT2xLm"}, status_of)
+
+log = logging.getLogger("clawback.endpoint")
+
+
+def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
+    """Return the blueprint of Anthropic's messages."""
+    blueprint = Blueprint("messages", __name__, url_prefix="/v1/messages")
+    limits = config.limits
+
+    @blueprint.post("")
+    @operation(
+        "Ask for a message, whole or as a stream.",
+        body=MessagesRequest,
+        answer=AnthropicMessage,
+        stream=MessageEvent,
+        errors=(NotFound, *RUN_ERRORS),
+        error_form=ANTHROPIC,
+    )
+    def create() -> Response:
+        body = json_body(request, limits.request_bytes)
+        check_sizes(body, limits)
+        asked = parse_messages_request(body)
+        app = app_of(config, asked.model)
+        ask = ask_of(asked, body, app.max_output_tokens)
+        reading = turns.respond(dict(request.headers), app, ask)
+        told = Told(
+            model=asked.model,
+            run_id=reading.run_id,
+            segment=reading.segment.number,
+            prompt_tokens=prompt_tokens(ask.messages, ask.tools),
+            context_window=app.context_window,
+            thinking=bool(asked.thinking and asked.thinking.shown),
+            note=asked.note,
+        )
+        if asked.stream:
+            _wait_for_content(reading.segment, told, limits.first_event_seconds)
+        connection = connection_of(request.environ)
+        events = follow(core.runs, reading.run_id, reading.segment, connection, limits)
+        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id, "request-id": g.request_id}
+        if not asked.stream:
+            return _json(_whole(told, events), headers)
+        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        stream = _stream(MessageTeller(told), events)
+        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+
+    @blueprint.post("/count_tokens")
+    @operation(
+        "Estimate how many tokens a request has.",
+        body=CountRequest,
+        answer=TokenCount,
+        errors=(NotFound,),
+        error_form=ANTHROPIC,
+    )
+    def count_tokens() -> Response:
+        body = json_body(request, limits.request_bytes)
+        check_sizes(body, limits)
+        asked = parse_count_request(body)
+        app_of(config, asked.model)
+        messages, tools, _ = prompt_of(asked)
+        return _json({"input_tokens": prompt_tokens(messages, tools)}, {"request-id": g.request_id})
+
+    return blueprint
+
+
+def _wait_for_content(segment: Segment, told: Told, seconds: float) -> None:
+    """Give what fails before it says anything the chance to do so with a proper status.
+
+    Claude Code repeats a stream that ends in an error at once, and without `stream`, whatever the error is.
+    """
+    until, position = time.monotonic() + seconds, 0
+    while (left := until - time.monotonic()) > 0:
+        for event in segment.read(position, left):
+            if isinstance(event, Failure):
+                raise in_their_words(event.error.fresh(), told.prompt_tokens, told.context_window)
+            if not isinstance(event, Begun):
+                return
+            position += extent(event)
+
+
+def _json(body: Body, headers: dict[str, str]) -> Response:
+    return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
+
+
+def _whole(told: Told, events: Generator[Event | None]) -> Body:
+    teller = MessageTeller(told)
+    with closing(events):
+        for event in events:
+            for _ in teller.tell(event) if event is not None else ():
+                pass
+    if teller.error:
+        raise teller.error.fresh()
+    return teller.message()
+
+
+def _stream(teller: MessageTeller, events: Generator[Event | None]) -> Iterator[str]:
+    with closing(events):
+        yield from map(_sse, teller.begin())
+        try:
+            for event in events:
+                yield from map(_sse, teller.keepalive() if event is None else teller.tell(event))
+        except ClientGone:
+            log.info("the client went away")
+
+
+def _sse(event: Body) -> str:
+    return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n"

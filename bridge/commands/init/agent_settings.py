@@ -1,0 +1,97 @@
+"""The bridge in the settings of coding agents: which file, what it gains, and how it is changed."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bridge.commands.init import config_file
+from bridge.commands.init.errors import SetupError
+from bridge.config import App
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an agent needs: the base URL up to /v1, the client token, and the apps, of which the first is its model."""
+
+    base_url: str
+    token: str = field(repr=False)
+    apps: Sequence[App] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent. `gains` returns what its settings are afterwards, of what they were."""
+
+    name: str
+    path: Callable[[], Path]
+    gains: Callable[[dict[str, Any], Access], dict[str, Any]]
+
+
+def _claude_path() -> Path:
+    folder = os.environ.get("CLAUDE_CONFIG_DIR")
+    return (Path(folder) if folder else Path.home() / ".claude") / "settings.json"
+
+
+def _claude_code(before: dict[str, Any], access: Access) -> dict[str, Any]:
+    """Its sub-agents and side calls ask for models by other names, which lead to the same app."""
+    model = access.apps[0].model
+    names = ("ANTHROPIC_MODEL", *(f"ANTHROPIC_DEFAULT_{name}_MODEL" for name in ("OPUS", "SONNET", "HAIKU")))
+    env = {
+        "ANTHROPIC_BASE_URL": access.base_url.removesuffix("/v1"),
+        "ANTHROPIC_AUTH_TOKEN": access.token,
+        **dict.fromkeys(names, model),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+    known = before.get("env")
+    return before | {"env": (known if isinstance(known, dict) else {}) | env}
+
+
+AGENTS = {"claude-code": Agent("Claude Code", _claude_path, _claude_code)}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What would be written where. `kept` is where the old file goes."""
+
+    path: Path
+    text: str = field(repr=False)
+    shown: str
+    kept: Path | None
+
+    def write(self) -> None:
+        """Write it so that only its owner can read it. The old file is kept beside it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.kept:
+            config_file.write(self.kept, self.path.read_text(encoding="utf-8"))
+        config_file.write(self.path, self.text)
+
+
+def change(agent: Agent, access: Access) -> Change | None:
+    """Return what an agent's settings gain, None where they have it all. Raises SetupError."""
+    if not access.apps:
+        raise SetupError(f"{agent.name} needs a model, and the configuration has no app yet")
+    path = agent.path()
+    before = _read(path)
+    after = agent.gains(before, access)
+    if after == before:
+        return None
+    news = {name: value for name, value in after.items() if before.get(name) != value}
+    shown = json.dumps(news, indent=2, ensure_ascii=False).replace(access.token, "(the client token)")
+    kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak") if path.exists() else None
+    return Change(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n", shown, kept)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8") or "{}")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{path} cannot be read as JSON: {error}. Mend it, or move it away") from None
+    if not isinstance(read, dict):
+        raise SetupError(f"{path} is not a JSON object. Mend it, or move it away")
+    return read

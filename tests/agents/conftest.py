@@ -1,0 +1,26 @@
+"""Coding agents as they are, before the real parts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.stack import Stack
+from tests.agents.claude_code import ClaudeCode
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """All three example apps; every other model name leads to the first."""
+    with Stack(
+        tmp_path_factory.mktemp("agents"),
+        bridge_settings={"keepalive_seconds": 0.5, "grace_seconds": 5, "dify_streams": 100},
+        each_app={"minimal": {"aliases": ["claude-*", "dify-app"]}},
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def claude(stack: Stack, tmp_path: Path) -> ClaudeCode:
+    """A Claude Code that has done nothing yet."""
+    return ClaudeCode(tmp_path, stack.bridge_url, stack.client_token)
