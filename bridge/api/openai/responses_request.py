@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo,
 
 from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
-from bridge.api.openai.chat_messages import LONGEST_CALL_ID, Part
+from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part
 from bridge.api.openai.chat_request import FunctionTool
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
@@ -75,9 +75,9 @@ class FunctionCallItem(Part):
 
     type: Literal["function_call"]
     id: str | None = None
-    call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    call_id: CallId = ""
     name: str = Field(min_length=1)
-    arguments: str = "{}"
+    arguments: ArgumentsText = "{}"
 
 
 class FunctionCallOutputItem(Part):
@@ -85,7 +85,7 @@ class FunctionCallOutputItem(Part):
 
     type: Literal["function_call_output"]
     id: str | None = None
-    call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    call_id: CallId = ""
     output: _Contents
 
 
