@@ -1,4 +1,4 @@
-"""The turn that a transcript ends in is found, whatever stands at its end, and a round's results wherever they stand."""
+"""The turn that a transcript ends in is found, whatever stands at its end, and a round's results wherever they are."""
 
 import pytest
 

@@ -20,7 +20,8 @@ OWN_FIELDS = {
     "ChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
     "Model": {"context_window", "description", "input_modalities", "inputs", "kind", "max_output_tokens"},
-    "Response": {"clawback"},
+    # The last three are Open Responses', which other servers have too.
+    "Response": {"clawback", "frequency_penalty", "presence_penalty", "store"},
 }
 _EVENTS = {
     literal: kind

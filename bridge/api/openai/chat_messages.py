@@ -3,8 +3,11 @@
 Source: OpenAI's API reference, chat completions. Unknown fields are ignored, as OpenAI's servers do.
 """
 
+import base64
 import json
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -72,6 +75,23 @@ def _refuse_in_results(value: Any) -> Any:
     if isinstance(value, dict) and value.get("type") in {"file", "input_audio"}:
         raise ValueError("a tool's result holds text and images alone; send what is in the file as text")
     return value
+
+
+_TEXTS = re.compile(
+    r"data:(text/|application/(json|xml|yaml|x-yaml|toml|javascript|x-sh)|[^,;]*\+(json|xml))[^,]*,", re.I
+)
+
+
+def text_in(file_data: str) -> str | None:
+    """Return what stands in a file that is text, None where it is none."""
+    head = _TEXTS.match(file_data)
+    if head is None:
+        return None
+    data = file_data[head.end() :]
+    try:
+        return base64.b64decode(data, validate=True).decode() if ";base64" in head[0].lower() else unquote(data)
+    except ValueError:
+        return None
 
 
 def _string_or_parts(value: Any) -> str:

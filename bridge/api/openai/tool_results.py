@@ -17,9 +17,9 @@ from tools.results import Message, ToolResult
 
 _LONGEST_STAND_IN = 400
 _STAND_IN = re.compile(
-    r"missing (tool |function )?(call )?(result|output)|(result|output)s? (is |was |were )?(missing|not found)|synthetic"
+    r"missing (tool |function )?(call )?(result|output)|(result|output)s? (is |was |were )?(missing|not found)"
     r"|no (tool |function )?(result|output|response)( (was |is )?(provided|recorded|available|found|received))?\b"
-    r"|interrupted|aborted|cancell?ed|skipped|did not (complete|finish|return)|never (completed|finished|ran)",
+    r"|synthetic|interrupted|aborted|cancell?ed|skipped|did not (complete|finish|return)|never (finished|ran)",
     re.IGNORECASE,
 )
 
