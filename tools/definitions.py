@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NAME_PATTERN = r"^[a-zA-Z0-9_.:-]{1,64}$"
+NAME_PATTERN = r"^[a-zA-Z0-9_.:-]{1,128}$"
 
 
 class Function(BaseModel):
@@ -14,7 +14,7 @@ class Function(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: str = Field(min_length=1, max_length=64, pattern=NAME_PATTERN)
+    name: str = Field(min_length=1, max_length=128, pattern=NAME_PATTERN)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None

@@ -1,7 +1,7 @@
 """A conversation in OpenAI's form: repaired, and merged with a node's own prompt.
 
 OpenAI-compatible servers answer orphans with 400: a call without its result, a result without its call, an id that
-occurs twice. Clients' histories have all of these, since they compact, retry and rewrite.
+occurs twice, an image in a result. Clients' histories have all of these, since they compact, retry and rewrite.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tools.fingerprint import text_digest
-from tools.results import Message, text_of
+from tools.results import Message, ToolResult, images_message, text_of
 
 NO_RESULT = "(no result: this call was interrupted before its tool answered)"
 _LEADING = {"system", "developer"}
@@ -44,7 +44,7 @@ def repair(messages: Iterable[Message]) -> list[Message]:
             repaired.append(message)
             continue
         results = _results_after(given, position)
-        renamed, answers = [], []
+        renamed, answers, shown = [], [], []
         for call in calls:
             old = str(call.get("id") or "call")
             short = old if len(old) <= _LONGEST_ID else _shortened(old)
@@ -52,11 +52,22 @@ def repair(messages: Iterable[Message]) -> list[Message]:
             new = short if used[short] == 1 else _free_id(short, used, numbers)
             renamed.append(call | {"id": new})
             waiting = results.get(old)
-            content = text_of(waiting.popleft().get("content")) if waiting else NO_RESULT
-            answers.append({"role": "tool", "tool_call_id": new, "content": content})
+            content = waiting.popleft().get("content") if waiting else NO_RESULT
+            result = _result(new, content)
+            shown.append(result)
+            answers.append(result.to_message())
         repaired.append(message | {"tool_calls": renamed, "content": message.get("content") or None})
         repaired.extend(answers)
+        if images := images_message(shown):
+            repaired.append(images)
     return repaired
+
+
+def _result(call_id: str, content: Any) -> ToolResult:
+    try:
+        return ToolResult.model_validate({"tool_call_id": call_id, "output": content})
+    except ValueError:
+        return ToolResult(tool_call_id=call_id, output=text_of(content))
 
 
 def _function_calls(message: Message) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ OWN_FIELDS = {
         *("context_window", "description", "input_modalities", "inputs", "kind", "max_output_tokens"),
         *("type", "display_name", "created_at", "lifecycle", "max_input_tokens", "max_tokens"),
     },
-    "Response": {"clawback"},
+    # The last three are Open Responses', which other servers have too.
+    "Response": {"clawback", "frequency_penalty", "presence_penalty", "store"},
 }
 _EVENTS = {
     literal: kind

@@ -70,7 +70,7 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
             return jsonify_completion(chat, events, headers, form)
         if reading.fresh:
             wait_for_first(reading, limits.first_event_seconds)
-        stream = stream_of(ChatStream(chat.model, chat.include_usage, form), events)
+        stream = stream_of(ChatStream(chat.model, chat.include_usage, form, chat.note), events)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
@@ -103,7 +103,7 @@ def jsonify_completion(
 ) -> Response:
     """Return the whole answer as one body."""
     with closing(events):
-        body = completion(chat.model, (event for event in events if event is not None), form)
+        body = completion(chat.model, (event for event in events if event is not None), form, chat.note)
     return Response(json.dumps(body, ensure_ascii=False), content_type="application/json", headers=headers)
 
 

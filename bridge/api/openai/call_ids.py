@@ -56,17 +56,24 @@ def _run_of(store: Store, turn_key: str) -> RunRow | None:
 
 
 def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence[CallRow]) -> Iterator[Message]:
-    ids: dict[str, str] = {}
+    ids: dict[str, deque[str]] = {}
+    answered: dict[str, str] = {}
     waiting = _Waiting(ours)
 
     def renamed(call: dict[str, Any]) -> dict[str, Any]:
         arguments = call["function"]["arguments"]
         row = None if call["id"] in known else waiting.take(call["function"]["name"], arguments)
+        new = call["id"]
         if row is not None:
-            ids[call["id"]] = row.id
-            arguments = arguments or row.arguments
-        function = call["function"] | {"arguments": arguments or "{}"}
-        return call | {"id": ids.get(call["id"], call["id"]), "function": function}
+            new, arguments = row.id, arguments or row.arguments
+            ids.setdefault(call["id"], deque()).append(new)
+        return call | {"id": new, "function": call["function"] | {"arguments": arguments or "{}"}}
+
+    def answers(given: str) -> str:
+        """Several calls may have lost their ids, or have the same: their results come in their order."""
+        if waiting_for := ids.get(given):
+            answered[given] = waiting_for.popleft()
+        return answered.get(given, given)
 
     for message in in_pieces(messages):
         calls = message.get("tool_calls")
@@ -74,7 +81,7 @@ def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence
             yield message | {"tool_calls": [renamed(call) for call in calls]}
         elif message.get("role") == "tool":
             given = str(message.get("tool_call_id"))
-            yield message | {"tool_call_id": ids.get(given, given)}
+            yield message | {"tool_call_id": answers(given)}
         else:
             yield message
 

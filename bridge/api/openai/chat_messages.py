@@ -3,11 +3,13 @@
 Source: OpenAI's API reference, chat completions. Unknown fields are ignored, as OpenAI's servers do.
 """
 
+import base64
+import json
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
-
-LONGEST_CALL_ID = 256
 
 
 class Part(BaseModel):
@@ -38,11 +40,15 @@ class ImageUrl(Part):
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
+def _with_url(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
 class ImagePart(Part):
-    """An image."""
+    """An image; some clients leave the object around its URL out."""
 
     type: Literal["image_url"]
-    image_url: ImageUrl
+    image_url: Annotated[ImageUrl, BeforeValidator(_with_url)]
 
 
 class FileData(Part):
@@ -65,6 +71,29 @@ def _refuse_audio(value: Any) -> Any:
     return value
 
 
+def _refuse_in_results(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("type") in {"file", "input_audio"}:
+        raise ValueError("a tool's result holds text and images alone; send what is in the file as text")
+    return value
+
+
+_TEXTS = re.compile(
+    r"data:(text/|application/(json|xml|yaml|x-yaml|toml|javascript|x-sh)|[^,;]*\+(json|xml))[^,]*,", re.I
+)
+
+
+def text_in(file_data: str) -> str | None:
+    """Return what stands in a file that is text, None where it is none."""
+    head = _TEXTS.match(file_data)
+    if head is None:
+        return None
+    data = file_data[head.end() :]
+    try:
+        return base64.b64decode(data, validate=True).decode() if ";base64" in head[0].lower() else unquote(data)
+    except ValueError:
+        return None
+
+
 def _string_or_parts(value: Any) -> str:
     return "parts" if isinstance(value, list) else "string"
 
@@ -74,26 +103,53 @@ type _TextParts = Annotated[list[TextPart], Field(min_length=1), Tag("parts")]
 type _UserPart = Annotated[
     Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")], BeforeValidator(_refuse_audio)
 ]
-type _AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+type _ResultPart = Annotated[
+    Annotated[TextPart | ImagePart, Field(discriminator="type")], BeforeValidator(_refuse_in_results)
+]
+
+
+class ThoughtPart(Part):
+    """What a model thought, as some clients keep it; nothing of it goes back."""
+
+    type: Literal["thinking", "redacted_thinking", "reasoning"]
+
+
+type _AssistantPart = Annotated[TextPart | RefusalPart | ThoughtPart, Field(discriminator="type")]
 
 TextContent = Annotated[_Text | _TextParts, Discriminator(_string_or_parts)]
 UserContent = Annotated[
     _Text | Annotated[list[_UserPart], Field(min_length=1), Tag("parts")], Discriminator(_string_or_parts)
 ]
+ResultContent = Annotated[_Text | Annotated[list[_ResultPart], Tag("parts")], Discriminator(_string_or_parts)]
 AssistantContent = Annotated[_Text | Annotated[list[_AssistantPart], Tag("parts")], Discriminator(_string_or_parts)]
+
+
+def _as_json(value: Any) -> Any:
+    return value if isinstance(value, str) else json.dumps({} if value is None else value, ensure_ascii=False)
+
+
+def _as_id(value: Any) -> Any:
+    return "" if value is None else str(value) if isinstance(value, int | float) else value
+
+
+CallId = Annotated[str, BeforeValidator(_as_id)]
+"""Whatever a client made of it: ids of finished turns are no business of the bridge's, and its own are found again."""
+
+ArgumentsText = Annotated[str, BeforeValidator(_as_json)]
+"""JSON text; some clients send the object itself."""
 
 
 class FunctionCall(Part):
     """The function of a tool call. `arguments` is JSON text."""
 
     name: str = Field(min_length=1)
-    arguments: str = "{}"
+    arguments: ArgumentsText = "{}"
 
 
 class MessageToolCall(Part):
     """One entry of an assistant message's `tool_calls`."""
 
-    id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    id: CallId = ""
     type: Literal["function"] = "function"
     function: FunctionCall
 
@@ -130,16 +186,20 @@ class AssistantMessage(Part):
             self.content = self.refusal
         self.refusal = None
         if isinstance(self.content, list):
-            self.content = "".join(part.text if isinstance(part, TextPart) else part.refusal for part in self.content)
+            self.content = "".join(map(_spoken, self.content))
         return self
+
+
+def _spoken(part: TextPart | RefusalPart | ThoughtPart) -> str:
+    return part.text if isinstance(part, TextPart) else part.refusal if isinstance(part, RefusalPart) else ""
 
 
 class ToolMessage(Part):
     """What a tool answered."""
 
     role: Literal["tool"]
-    tool_call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
-    content: TextContent | None = ""
+    tool_call_id: CallId
+    content: ResultContent | None = ""
 
 
 class FunctionMessage(Part):

@@ -7,7 +7,7 @@ that say nothing to a chatflow (`store`, `service_tier`, `logprobs` and the like
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
@@ -21,6 +21,7 @@ from bridge.api.openai.legacy import (
 )
 from bridge.api.openai.parameters import Sampling
 from bridge.api.openai.tool_choice import ChatToolChoice, offer
+from bridge.api.openai.tool_kinds import note_of
 from bridge.errors import InvalidRequest
 from bridge.runs.breath import breathe
 from tools.definitions import Function, ToolDefinition
@@ -30,19 +31,20 @@ from tools.results import ToolResult
 CallMode = Literal["structured", "openclaw_text"]
 
 
-def _functions_alone(kind: Any) -> Any:
-    if isinstance(kind, str) and kind != "function":
-        raise ValueError(f"tools of type {kind!r} are not supported; use function tools")
-    return kind
+class OtherTool(Part):
+    """A tool that nobody here can run: it is left out."""
+
+    type: str = Field(json_schema_extra={"not": {"const": "function"}})
 
 
-FunctionTool = Annotated[Literal["function"], BeforeValidator(_functions_alone)]
+def _tool_kind(tool: Any) -> str:
+    kind = tool.get("type", "function") if isinstance(tool, dict) else getattr(tool, "type", "function")
+    return "other" if isinstance(kind, str) and kind != "function" else "function"
 
 
-class ChatTool(ToolDefinition):
-    """A tool on offer. Only functions are supported."""
-
-    type: FunctionTool = "function"
+ChatTool = Annotated[
+    Annotated[ToolDefinition, Tag("function")] | Annotated[OtherTool, Tag("other")], Discriminator(_tool_kind)
+]
 
 
 class StreamOptions(Part):
@@ -63,7 +65,7 @@ class ChatRequest(Sampling):
     stream_options: StreamOptions | None = None
     """`include_usage` puts the usage into a chunk of its own, after the last."""
     tools: list[ChatTool] | None = None
-    """The client's tools: functions alone."""
+    """The client's tools. What is no function is left out, and the answer says so."""
     tool_choice: ChatToolChoice | None = None
     """`auto`, `none`, `required`, a function, or `allowed_tools`. It is enforced, whatever the upstream makes of it."""
     parallel_tool_calls: bool | None = None
@@ -118,6 +120,11 @@ class ChatRequest(Sampling):
         return not self.tools and (bool(self.functions) or speaks_of_functions(self.messages))
 
     @property
+    def note(self) -> str | None:
+        """What is said of tools that were left out."""
+        return note_of(tool.model_dump() for tool in self.tools or () if isinstance(tool, OtherTool))
+
+    @property
     def include_usage(self) -> bool:
         """Whether the stream is to end with a chunk that holds the usage alone."""
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -137,7 +144,8 @@ def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int) -> Ask:
     if chat.legacy:
         tools, choice = offer(modern_tools(chat.functions or []), modern_choice(chat.function_call))
     else:
-        tools, choice = offer(chat.tools or [], chat.tool_choice)
+        functions = [tool for tool in chat.tools or () if isinstance(tool, ToolDefinition)]
+        tools, choice = offer(functions, chat.tool_choice)
     messages = modern_messages(chat.messages)
     return Ask(
         model=chat.model,

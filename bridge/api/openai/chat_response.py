@@ -55,8 +55,9 @@ def usage_body(usage: Usage) -> dict[str, int]:
 class ChatStream:
     """Turns a segment's events into `chat.completion.chunk`s, as server-sent events."""
 
-    def __init__(self, model: str, include_usage: bool, form: CallForm = "tools") -> None:
+    def __init__(self, model: str, include_usage: bool, form: CallForm = "tools", note: str | None = None) -> None:
         self._form = form
+        self._note = note
         self._written: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._head: dict[str, Any] = {
@@ -106,7 +107,7 @@ class ChatStream:
         usage = usage_body(end.usage)
         reason = _finish_reason(end, self._form)
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
-        last = {**self._head, "choices": [choice], **_note(end)}
+        last = {**self._head, "choices": [choice], **_note(end, self._note)}
         if self._include_usage:
             yield self._sse(last)
             yield self._sse({**self._head, "choices": [], "usage": usage})
@@ -135,7 +136,9 @@ class ChatStream:
         yield self._delta({"function_call": {"arguments": call.arguments}})
 
 
-def completion(model: str, events: Iterable[Event], form: CallForm = "tools") -> dict[str, Any]:
+def completion(
+    model: str, events: Iterable[Event], form: CallForm = "tools", note: str | None = None
+) -> dict[str, Any]:
     """Return the `chat.completion` body for a whole segment. Raises the error of one that failed."""
     text: list[str] = []
     reasoning: list[str] = []
@@ -173,7 +176,7 @@ def completion(model: str, events: Iterable[Event], form: CallForm = "tools") ->
             {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(end, form)},
         ],
         "usage": usage_body(end.usage),
-        **_note(end),
+        **_note(end, note),
     }
 
 
@@ -181,6 +184,7 @@ def _finish_reason(end: End, form: CallForm) -> str:
     return "function_call" if form == "function" and end.finish_reason == "tool_calls" else end.finish_reason
 
 
-def _note(end: End) -> dict[str, Any]:
+def _note(end: End, own: str | None) -> dict[str, Any]:
     """Return what was odd about the run, in a field that OpenAI does not have and clients ignore."""
-    return {"clawback": {"note": end.note}} if end.note else {}
+    notes = [note for note in (own, end.note) if note]
+    return {"clawback": {"note": "; ".join(notes)}} if notes else {}

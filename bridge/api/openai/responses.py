@@ -12,12 +12,14 @@ from bridge.api.openai.responses_request import (
     Item,
     ItemReference,
     ResponsesRequest,
+    SkippedItem,
     ask_of,
     chat_messages,
     items_of,
     stored_items,
 )
 from bridge.api.openai.responses_response import Body, ResponseTeller, new_response_id, response_of_item
+from bridge.api.openai.tool_kinds import Origin, call_item
 from bridge.api.openai.turns import Reading, Turns
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
@@ -195,14 +197,23 @@ class ResponseDesk:
         """Return the item, or the one it refers to. `outputs` are those of responses that were looked up before."""
         if not isinstance(item, ItemReference):
             return item
+        if item.id.startswith("fc_") and (call := self._call_of(item.id.removeprefix("fc_"))):
+            return call
         named = response_of_item(item.id) or ""
         if named not in outputs:
             found = self._rows.find(named)
             outputs[named] = {body["id"]: body for body in self._body(found)["output"]} if found else {}
         body = outputs[named].get(item.id)
+        if body is None and item.id.startswith("rs_"):
+            return SkippedItem(type="reasoning", id=item.id)
         if body is None:
             raise InvalidRequest(f"item {item.id!r} is not known", code="item_not_found", param=f"input[{position}].id")
         return _items([body])[0]
+
+    def _call_of(self, call_id: str) -> Item | None:
+        tickets = self._core.store.tickets_of_calls([call_id])
+        calls = [call for ticket in tickets for call in ticket.calls if call.id == call_id]
+        return _items([call_item(Origin(name=calls[0].name), call_id, calls[0].arguments)])[0] if calls else None
 
 
 def _items(bodies: Sequence[Body]) -> list[Item]:

@@ -5,16 +5,26 @@ Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
-from bridge.api.openai.chat_messages import LONGEST_CALL_ID, Part
-from bridge.api.openai.chat_request import FunctionTool
+from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, text_in
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
+from bridge.api.openai.tool_kinds import echoed, flat_name, functions_of
 from bridge.errors import InvalidRequest
 from bridge.runs.breath import in_pieces
 from tools.definitions import Function, ToolDefinition
@@ -75,24 +85,96 @@ class FunctionCallItem(Part):
 
     type: Literal["function_call"]
     id: str | None = None
-    call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    call_id: CallId = ""
     name: str = Field(min_length=1)
-    arguments: str = "{}"
+    namespace: str | None = None
+    arguments: ArgumentsText = "{}"
+
+    @property
+    def known_as(self) -> str:
+        """The name that the model knows."""
+        return flat_name(self.name, self.namespace)
 
 
-class FunctionCallOutputItem(Part):
+class CustomCallItem(Part):
+    """A call of a custom tool."""
+
+    type: Literal["custom_tool_call"]
+    id: str | None = None
+    call_id: CallId = ""
+    name: str = Field(min_length=1)
+    namespace: str | None = None
+    input: str = ""
+
+    @property
+    def known_as(self) -> str:
+        """The name that the model knows."""
+        return flat_name(self.name, self.namespace)
+
+    @property
+    def arguments(self) -> str:
+        """The text, as the function's only argument."""
+        return json.dumps({"input": self.input}, ensure_ascii=False)
+
+
+class ShellCallItem(Part):
+    """A command that the client's machine runs."""
+
+    type: Literal["local_shell_call"]
+    id: str | None = None
+    call_id: CallId = ""
+    action: dict[str, Any] = Field(default_factory=dict)
+
+    known_as: ClassVar[str] = "local_shell"
+
+    @property
+    def arguments(self) -> str:
+        """What is run."""
+        return json.dumps({name: value for name, value in self.action.items() if name != "type"}, ensure_ascii=False)
+
+
+class SearchCallItem(Part):
+    """A search for tools that the client makes, or that OpenAI's servers made."""
+
+    type: Literal["tool_search_call"]
+    id: str | None = None
+    call_id: CallId = ""
+    arguments: ArgumentsText = "{}"
+
+    known_as: ClassVar[str] = "tool_search"
+
+
+class OutputItem(Part):
     """What came of a call."""
 
-    type: Literal["function_call_output"]
+    type: Literal["function_call_output", "custom_tool_call_output", "local_shell_call_output"]
     id: str | None = None
-    call_id: str = Field(min_length=1, max_length=LONGEST_CALL_ID)
+    call_id: CallId = ""
     output: _Contents
 
+    @model_validator(mode="after")
+    def _has_a_call(self) -> "OutputItem":
+        self.call_id = self.call_id or self.id or ""
+        return self
 
-class ReasoningItem(Part):
-    """What the model thought; nothing of it goes back."""
 
-    type: Literal["reasoning"]
+class SearchOutputItem(Part):
+    """The tools that a client's search has found: they are on offer from then on."""
+
+    type: Literal["tool_search_output"]
+    id: str | None = None
+    call_id: CallId = ""
+    tools: list[dict[str, Any]] = Field(default_factory=list)
+
+
+_NOT_OURS = {"reasoning", "compaction", "compaction_summary", "context_compaction", "compaction_trigger"}
+_NOT_OURS_EITHER = ("_call", "_call_output", "_list_tools", "_approval_request", "_approval_response", "ghost_snapshot")
+
+
+class SkippedItem(Part):
+    """What the model thought, or what other makers' servers did; nothing of it goes back."""
+
+    type: str
     id: str | None = None
 
 
@@ -104,24 +186,63 @@ class ItemReference(Part):
 
 
 def _with_type(item: Any) -> Any:
-    return {"type": "message", **item} if isinstance(item, dict) and "role" in item and "type" not in item else item
+    if not isinstance(item, dict):
+        return item
+    if "type" not in item and "role" in item:
+        return {"type": "message", **item}
+    # OpenAI's own example of a reference names no type.
+    return {"type": "item_reference", **item} if list(item) == ["id"] else item
+
+
+_ITEMS: dict[str, str] = {
+    "function_call_output": "output",
+    "custom_tool_call_output": "output",
+    "local_shell_call_output": "output",
+}
+_OWN = {
+    "message",
+    "function_call",
+    "custom_tool_call",
+    "local_shell_call",
+    "tool_search_call",
+    "tool_search_output",
+    "item_reference",
+}
+
+
+def _item_kind(item: Any) -> str | None:
+    kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
+    if not isinstance(kind, str) or kind in _OWN:
+        return kind
+    if kind in _ITEMS:
+        return "output"
+    return "skipped" if kind in _NOT_OURS or kind.endswith(_NOT_OURS_EITHER) else kind
 
 
 Item = Annotated[
     Annotated[
-        MessageItem | FunctionCallItem | FunctionCallOutputItem | ReasoningItem | ItemReference,
-        Field(discriminator="type"),
+        Annotated[MessageItem, Tag("message")]
+        | Annotated[FunctionCallItem, Tag("function_call")]
+        | Annotated[CustomCallItem, Tag("custom_tool_call")]
+        | Annotated[ShellCallItem, Tag("local_shell_call")]
+        | Annotated[SearchCallItem, Tag("tool_search_call")]
+        | Annotated[SearchOutputItem, Tag("tool_search_output")]
+        | Annotated[OutputItem, Tag("output")]
+        | Annotated[ItemReference, Tag("item_reference")]
+        | Annotated[SkippedItem, Tag("skipped")],
+        Discriminator(_item_kind),
     ],
     BeforeValidator(_with_type),
 ]
+CallItem = FunctionCallItem | CustomCallItem | ShellCallItem | SearchCallItem
 
 
-class _Typed(Part):
-    type: FunctionTool
+class ResponsesTool(Part):
+    """A tool on offer, of whatever kind: `bridge.api.openai.tool_kinds` says what becomes of it."""
 
+    model_config = ConfigDict(extra="allow")
 
-class ResponsesTool(Function, _Typed):
-    """A tool on offer. Only functions are supported."""
+    type: str
 
 
 class TextFormat(JsonSchema):
@@ -176,7 +297,7 @@ class ResponsesRequest(Part):
     store: bool | None = True
     """Whether it can be asked for later, and continued."""
     tools: list[ResponsesTool] | None = None
-    """The client's tools: functions alone."""
+    """The client's tools: functions, namespaces of them, custom tools. What nobody here can run is left out."""
     tool_choice: FlatToolChoice | None = None
     """`auto`, `none`, `required`, a function, or `allowed_tools`. It is enforced, whatever the upstream makes of it."""
     parallel_tool_calls: bool | None = None
@@ -185,6 +306,10 @@ class ResponsesRequest(Part):
     """How freely the model chooses its words."""
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
     """From how much of all likely words the model chooses."""
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
+    """How much the model avoids what was said already."""
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
+    """How much the model avoids what it said often."""
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
     """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
     text: TextConfig | None = None
@@ -225,6 +350,11 @@ class ResponsesRequest(Part):
             return [MessageItem(role="user", content=self.input)]
         return self.input or []
 
+    def offered(self) -> list[dict[str, Any]]:
+        """Return the client's tools with those that its searches have found."""
+        found = [tool for item in self.items if isinstance(item, SearchOutputItem) for tool in item.tools]
+        return [*(tool.model_dump() for tool in self.tools or []), *found]
+
     def sampling(self) -> Sampling:
         """Return what is for the model alone, in the terms of chat completions."""
         format_ = self.text.format if self.text else None
@@ -235,6 +365,8 @@ class ResponsesRequest(Part):
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
             max_completion_tokens=self.max_output_tokens,
             reasoning_effort=self.reasoning.effort if self.reasoning else None,
             verbosity=self.text.verbosity if self.text else None,
@@ -253,11 +385,18 @@ class ResponsesRequest(Part):
             "previous_response_id": self.previous_response_id,
             "prompt_cache_key": self.prompt_cache_key,
             "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
-            "temperature": self.temperature,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": self._text_echo(),
             "tool_choice": self._tool_choice_echo(),
-            "tools": [tool.model_dump() for tool in self.tools or []],
-            "top_p": self.top_p,
+            "tools": echoed(self.offered()),
+            "top_p": 1.0 if self.top_p is None else self.top_p,
+            "presence_penalty": self.presence_penalty or 0.0,
+            "frequency_penalty": self.frequency_penalty or 0.0,
+            "top_logprobs": 0,
+            "store": self.store is not False,
+            "service_tier": "default",
+            "max_tool_calls": None,
+            "safety_identifier": None,
             "truncation": "disabled",
             "user": self.user,
         }
@@ -284,17 +423,19 @@ def ask_of(
     asked: ResponsesRequest, body: dict[str, Any], before: Sequence[Message], items: Sequence[Item], most_tokens: int
 ) -> Ask:
     """Return what the request asks for. `before` is the conversation that it continues, `items` its resolved input."""
-    definitions = [ToolDefinition(function=Function(**tool.model_dump(exclude={"type"}))) for tool in asked.tools or []]
-    tools, choice = offer(definitions, asked.tool_choice)
+    tools, choice = offer(_definitions(asked.offered()), asked.tool_choice)
     instructions = [{"role": "system", "content": asked.instructions}] if asked.instructions else []
+    _check_files(items)
     transcript = [*before, *chat_messages(items)]
     called = {call["id"] for message in transcript for call in message.get("tool_calls") or ()}
+    # Without words of the user's, results that nobody asked for are all that there is: then they are refused.
+    spoken = any(isinstance(item, MessageItem) and item.role == "user" for item in items)
     loose = [
-        ToolResult(tool_call_id=item.call_id, output=_text(item.output))
+        ToolResult.model_validate({"tool_call_id": item.call_id, "output": _result(item)})
         for item in items
-        if isinstance(item, FunctionCallOutputItem) and item.call_id not in called
+        if isinstance(item, OutputItem) and item.call_id not in called and not spoken
     ]
-    known = [m for m in transcript if m.get("role") != "tool" or m["tool_call_id"] in called]
+    known = [m for m in transcript if spoken or m.get("role") != "tool" or m["tool_call_id"] in called]
     if not known and not loose:
         raise InvalidRequest("input: there is nothing to answer", param="input")
     return Ask(
@@ -317,19 +458,67 @@ def chat_messages(items: Sequence[Item]) -> list[Message]:
         match item:
             case MessageItem():
                 messages.append({"role": item.role, "content": _content(item)})
-            case FunctionCallItem():
+            case FunctionCallItem() | CustomCallItem() | ShellCallItem() | SearchCallItem():
                 call = {
                     "id": item.call_id,
                     "type": "function",
-                    "function": {"name": item.name, "arguments": item.arguments or "{}"},
+                    "function": {"name": item.known_as, "arguments": item.arguments or "{}"},
                 }
                 if messages and messages[-1]["role"] == "assistant":
                     messages[-1].setdefault("tool_calls", []).append(call)
                 else:
                     messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
-            case FunctionCallOutputItem():
-                messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output)})
+            case OutputItem():
+                messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _result(item)})
+            case SearchOutputItem():
+                found = json.dumps(item.tools, ensure_ascii=False)
+                messages.append({"role": "tool", "tool_call_id": item.call_id, "content": found})
     return messages
+
+
+def _definitions(tools: Sequence[dict[str, Any]]) -> list[ToolDefinition]:
+    definitions: dict[str, ToolDefinition] = {}
+    for path, function, _ in functions_of(tools):
+        try:
+            definition = ToolDefinition(function=Function.model_validate(function, strict=True))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            param = ".".join(["tools" + path, *map(str, problem["loc"])])
+            raise InvalidRequest(f"{param}: {problem['msg']}", param=param) from None
+        if definition.name in definitions and path.count("[") == 1:
+            raise InvalidRequest(f"two tools are named {definition.name!r}", param="tools" + path)
+        definitions[definition.name] = definition
+    return list(definitions.values())
+
+
+def _result(item: OutputItem) -> str | list[dict[str, Any]]:
+    """Return what a call gave; a file is a text where it can be read as one."""
+    if isinstance(item.output, str):
+        return item.output
+    parts = [_text_file(part) if isinstance(part, InputFile) else _part(part) for part in item.output]
+    return parts if any(part["type"] != "text" for part in parts) else "\n".join(part["text"] for part in parts)
+
+
+def _text_file(part: InputFile) -> dict[str, Any]:
+    text, name = text_in(part.file_data), part.filename or "file"
+    return {"type": "text", "text": f"({name} is not shown)" if text is None else f"{name}:\n{text}"}
+
+
+def _check_files(items: Sequence[Item]) -> None:
+    """Refuse what the model would not see of the results that it waits for. What is over and done is not refused."""
+    for position in reversed(range(len(items))):
+        match items[position]:
+            case MessageItem(role="user"):
+                return
+            case OutputItem(output=list() as parts):
+                for number, part in enumerate(parts):
+                    if isinstance(part, InputFile) and text_in(part.file_data) is None:
+                        raise InvalidRequest(
+                            "a call's output holds text, images and files of text; send what is in this file as text",
+                            param=f"input[{position}].output[{number}]",
+                        )
+            case _:
+                pass
 
 
 def _content(item: MessageItem) -> str | list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.api.openai.tool_kinds import Origin, call_item, note_of, origins_of
 from bridge.errors import BridgeError
 from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
@@ -19,6 +20,8 @@ Body = dict[str, Any]
 _ARGUMENTS_PIECE = 4096
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ERROR_CODES = {"rate_limit_error": "rate_limit_exceeded", "invalid_request_error": "invalid_prompt"}
+_OWN_CODES = frozenset({"context_length_exceeded", "insufficient_quota"})
+"""Of the bridge's codes, those by which Codex knows what to do."""
 
 
 def new_response_id() -> str:
@@ -49,6 +52,7 @@ class ResponseTeller:
     def __init__(self, response_id: str, echo: Body, created_at: float | None = None) -> None:
         self.id = response_id
         self._echo = echo
+        self._origins = origins_of(echo.get("tools", ()))
         self._created_at = int(created_at or time.time())
         self._items: list[_Item] = []
         self._message: _Item | None = None
@@ -59,7 +63,7 @@ class ResponseTeller:
         self.error: BridgeError | None = None
         self._usage: Usage | None = None
         self._incomplete: str | None = None
-        self._note: str | None = None
+        self._note = note_of(echo.get("tools", ()))
 
     # The whole
 
@@ -198,9 +202,12 @@ class ResponseTeller:
     # Calls
 
     def _arguments(self, call_id: str, name: str, piece: str) -> Iterator[Body]:
+        origin = self._origins.get(name) or Origin(name=name)
+        if origin.kind != "function":
+            # What is not told in pieces of JSON is told when it is whole.
+            return
         if call_id not in self._calls:
-            body = {"id": f"fc_{call_id}", "type": "function_call", "call_id": call_id, "name": name, "arguments": ""}
-            yield from self._add(body | {"status": "in_progress"})
+            yield from self._add(call_item(origin, call_id, "") | {"status": "in_progress"})
             self._calls[call_id] = self._items[-1]
         item = self._calls[call_id]
         for start in range(0, len(piece), _ARGUMENTS_PIECE):
@@ -209,12 +216,30 @@ class ResponseTeller:
             yield self._event("response.function_call_arguments.delta", **self._place(item), delta=part)
 
     def _call(self, call: ToolCall) -> Iterator[Body]:
+        origin = self._origins.get(call.name) or Origin(name=call.name)
+        if origin.kind != "function":
+            yield from self._whole_call(origin, call)
+            return
         known = self._calls.get(call.id)
         told = "".join(known.text) if known else ""
         yield from self._arguments(call.id, call.name, call.arguments[len(told) :])
         item = self._calls[call.id]
         item.body["arguments"] = call.arguments
-        yield self._event("response.function_call_arguments.done", **self._place(item), arguments=call.arguments)
+        yield self._event(
+            "response.function_call_arguments.done",
+            **self._place(item),
+            arguments=call.arguments,
+        )
+        yield self._done(item)
+
+    def _whole_call(self, origin: Origin, call: ToolCall) -> Iterator[Body]:
+        whole = call_item(origin, call.id, call.arguments)
+        yield from self._add(whole | {"status": "in_progress"} | ({"input": ""} if "input" in whole else {}))
+        item = self._items[-1]
+        item.body |= whole
+        if "input" in whole:
+            yield self._event("response.custom_tool_call_input.delta", **self._place(item), delta=whole["input"])
+            yield self._event("response.custom_tool_call_input.done", **self._place(item), input=whole["input"])
         yield self._done(item)
 
     # The end
@@ -222,7 +247,7 @@ class ResponseTeller:
     def _end(self, end: End) -> Iterator[Body]:
         yield from self._end_thinking()
         yield from self._end_text()
-        self._usage, self._note = end.usage, end.note
+        self._usage, self._note = end.usage, "; ".join(filter(None, (self._note, end.note))) or None
         self._incomplete = _INCOMPLETE.get(end.finish_reason)
         self.status = "incomplete" if self._incomplete else "completed"
         yield self._event(f"response.{self.status}", response=self.response())
@@ -266,4 +291,5 @@ def _usage_body(usage: Usage) -> Body:
 def _error_body(error: BridgeError) -> Body:
     """OpenAI knows a fixed list of codes here; the bridge's own code leads the text."""
     own = f"{error.code}: " if error.code else ""
-    return {"code": _ERROR_CODES.get(error.type, "server_error"), "message": f"{own}{error.message}"}
+    code = error.code if error.code in _OWN_CODES else _ERROR_CODES.get(error.type, "server_error")
+    return {"code": code, "message": f"{own}{error.message}"}

@@ -20,7 +20,7 @@ from bridge.api.openai.schemas import DeletedResponse, InputItemList, ResponseBo
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, operation
 from bridge.config import Config, Limits
-from bridge.errors import InvalidRequest, NotFound
+from bridge.errors import BridgeError, InvalidRequest, NotFound
 from bridge.runs.core import Core
 from bridge.runs.segments import Event
 from bridge.store.faults import StoreUnavailable
@@ -63,8 +63,12 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         body = json_body(request, config.limits.request_bytes)
         check_sizes(body, config.limits)
         asked = parse_responses_request(body)
-        opened = desk.open(dict(request.headers), app_of(config, asked.model), asked, body)
-        return _answer(core, desk, config.limits, asked, opened)
+        try:
+            opened = desk.open(dict(request.headers), app_of(config, asked.model), asked, body)
+            return _answer(core, desk, config.limits, asked, opened)
+        except BridgeError as error:
+            error.param = _own_field(error.param)
+            raise
 
     @blueprint.get("/<response_id>")
     @operation(
@@ -116,6 +120,23 @@ def _answer(core: Core, desk: ResponseDesk, limits: Limits, asked: ResponsesRequ
         if telling.teller.error:
             raise telling.teller.error.fresh()
     return _json(telling.teller.response(), _headers(opened))
+
+
+_FIELDS = (
+    ("messages", "input"),
+    ("tool_results", "input"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("max_tokens", "max_output_tokens"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("response_format", "text.format"),
+    ("verbosity", "text.verbosity"),
+)
+
+
+def _own_field(param: str | None) -> str | None:
+    """Return the field of the client's own request: the rest of the bridge speaks of those of chat completions."""
+    named = (param or "").partition("[")[0].partition(".")[0]
+    return dict(_FIELDS).get(named, param)
 
 
 def _events(core: Core, limits: Limits, opened: Opened) -> Generator[Event | None]:

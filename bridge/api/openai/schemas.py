@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tools.definitions import NAME_PATTERN
-
 _COUNT = Annotated[int, Field(ge=0)]
 
 
@@ -253,9 +251,21 @@ class OutputCall(Answer):
     call_id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
     name: str
     arguments: str
+    namespace: str | None = None
 
 
-OutputItem = Annotated[OutputMessage | OutputReasoning | OutputCall, Field(discriminator="type")]
+class OutputOtherCall(Answer):
+    """A call of a tool of another kind: its text (`custom_tool_call`), or its action or arguments."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    type: Literal["custom_tool_call", "local_shell_call", "tool_search_call"]
+    status: ItemStatus
+    call_id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
+
+
+OutputItem = Annotated[OutputMessage | OutputReasoning | OutputCall | OutputOtherCall, Field(discriminator="type")]
 ResponseStatus = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
 
 
@@ -273,13 +283,11 @@ class IncompleteDetails(Answer):
 
 
 class EchoedTool(Answer):
-    """A tool that was on offer."""
+    """A tool that was on offer, a function or as it came."""
 
-    type: Literal["function"]
-    name: str = Field(pattern=NAME_PATTERN)
-    description: str | None
-    parameters: dict[str, Any] | None
-    strict: bool | None
+    model_config = ConfigDict(extra="allow")
+
+    type: str
 
 
 class ResponseBody(Answer):
@@ -303,11 +311,18 @@ class ResponseBody(Answer):
     previous_response_id: str | None
     prompt_cache_key: str | None
     reasoning: dict[str, Any]
-    temperature: float | None
+    temperature: float
     text: dict[str, Any]
     tool_choice: str | dict[str, Any]
     tools: list[EchoedTool]
-    top_p: float | None
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    top_logprobs: int
+    store: bool
+    service_tier: Literal["default"]
+    max_tool_calls: int | None
+    safety_identifier: str | None
     truncation: Literal["disabled"]
     user: str | None
     clawback: Note | None = None

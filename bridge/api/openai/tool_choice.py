@@ -48,9 +48,9 @@ class AllowedTools(Part):
 
 
 class FlatNamedTool(Part):
-    """A function that is to be called, as responses name it."""
+    """A function or custom tool that is to be called, as responses name it."""
 
-    type: Literal["function"] = "function"
+    type: Literal["function", "custom"] = "function"
     name: str = Field(min_length=1)
 
 
@@ -82,6 +82,7 @@ ChatToolChoice = Annotated[
 FlatToolChoice = Annotated[
     Annotated[Word, Tag("word")]
     | Annotated[FlatNamedTool, Tag("function")]
+    | Annotated[FlatNamedTool, Tag("custom")]
     | Annotated[FlatAllowedTools, Tag("allowed_tools")],
     _BY_KIND,
 ]

@@ -5,13 +5,58 @@
 A client may send the results of all its turns each time, or results alone without any transcript.
 """
 
+import re
 from collections.abc import Sequence
 
 from bridge.errors import InvalidRequest
 from bridge.runs.breath import in_pieces
 from bridge.store import Store
+from bridge.store.rows import TicketRow
 from tools.calls import assistant_message
 from tools.results import Message, ToolResult
+
+_LONGEST_STAND_IN = 400
+_STAND_IN = re.compile(
+    r"missing (tool |function )?(call )?(result|output)|(result|output)s? (is |was |were )?(missing|not found)"
+    r"|no (tool |function )?(result|output|response)( (was |is )?(provided|recorded|available|found|received))?\b"
+    r"|synthetic|interrupted|aborted|cancell?ed|skipped|did not (complete|finish|return)|never (finished|ran)",
+    re.IGNORECASE,
+)
+
+
+def is_stand_in(output: str) -> bool:
+    """Say whether a client wrote this where it has no result: it reads so, and is too short for much else."""
+    return len(output) <= _LONGEST_STAND_IN and _STAND_IN.search(output) is not None
+
+
+def gathered(messages: Sequence[Message], ticket: TicketRow) -> list[Message]:
+    """Return `messages` with a ticket's round as one message of all its calls and the results behind it.
+
+    Clients tear rounds apart, one call a message, cut the calls away, or put results before them.
+    """
+    own = {call.id: call.call() for call in ticket.calls}
+    results = {str(m.get("tool_call_id")): m for m in reversed(messages) if m.get("role") == "tool"}
+    transcript: list[Message] = []
+    asked: list[int] = []
+    answered: list[int] = []
+    text: list[str] = []
+    for message in in_pieces(messages):
+        calls = message.get("tool_calls") or ()
+        others = [call for call in calls if call["id"] not in own]
+        if message.get("role") == "tool" and message.get("tool_call_id") in own:
+            answered.append(len(transcript))
+        elif len(others) == len(calls):
+            transcript.append(message)
+        else:
+            asked.append(len(transcript))
+            if others:
+                transcript.append(message | {"tool_calls": others})
+            elif message.get("content"):
+                text.append(str(message["content"]))
+    asking = assistant_message("\n".join(text) or ticket.content, list(own.values()))
+    place = min(asked or answered, default=len(transcript))
+    transcript[place:place] = [asking, *(results[call_id] for call_id in own if call_id in results)]
+    return transcript
 
 
 def woven(store: Store, messages: Sequence[Message], results: Sequence[ToolResult]) -> list[Message]:

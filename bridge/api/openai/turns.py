@@ -1,6 +1,7 @@
 """Which run and segment a request asks for.
 
-results of a known ticket at the end of the transcript  -> the segment after that ticket
+all results of the open round, anywhere in it           -> the segment after that ticket
+some of them, and new words of the user behind its call -> a new run, as of anything else
 the same request as one whose answer was not taken yet  -> its first segment, from the beginning
 the same request with the same Idempotency-Key          -> its first segment, for ten minutes
 anything else                                           -> a new run
@@ -10,15 +11,17 @@ Whose conversation the new run goes on with is the rule of bridge.runs.sessions.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import ValidationError
 
 from bridge.api.access import shown
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
 from bridge.api.openai.keepalive import is_gone
-from bridge.api.openai.tool_results import woven
+from bridge.api.openai.tool_results import gathered, is_stand_in, woven
 from bridge.config import App, Token
 from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
@@ -29,7 +32,6 @@ from bridge.runs.segments import Calls, End, Segment
 from bridge.runs.sessions.conversations import Seeker
 from bridge.runs.sessions.sessions import (
     Session,
-    Turn,
     auxiliary,
     digest,
     frame_of,
@@ -38,16 +40,19 @@ from bridge.runs.sessions.sessions import (
     split_turn,
     turn_key,
 )
+from bridge.runs.sessions.turn import Answers, answers_of, result_ids
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
-from tools.results import Message, ToolResult, text_of
+from tools.results import Message, ToolResult
 from tools.run_states import UNFINISHED, RunEvent
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.endpoint")
 
 IDEMPOTENCY_SECONDS = 600.0
+_NEWEST = 200
+"""The open round is looked for among so many of the last results, and then among all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Turns:
         )
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
         self._services.apps.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
-        if turn.is_follow_up and (continued := self._continue(app, session, asked, turn, ask)):
+        if continued := self._continue(app, session, asked, ask):
             return continued
         with self._services.locks.of(f"session {session.row_key(app.model) if session.alone else session.scope}"):
             return self._begin(app, session, asked, headers, ask.body)
@@ -103,30 +108,23 @@ class Turns:
 
     # A follow-up
 
-    def _continue(self, app: App, session: Session, asked: RunRequest, turn: Turn, ask: Ask) -> Reading | None:
-        ticket, run = self._ticket_of(app, turn, asked.asker)
+    def _continue(self, app: App, session: Session, asked: RunRequest, ask: Ask) -> Reading | None:
+        ticket, run = self._ticket_of(app, asked)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
             return None
         if not self._conversations.belongs(run, session, app.model):
             return None
-        reply = Reply(messages=turn.after_results, tools=asked.tools, tool_choice=asked.tool_choice)
-        own = {call.id for call in ticket.calls}
-        errors = {result.tool_call_id for result in ask.results if result.is_error}
-        results = [
-            # Of parts, the result keeps the images, too.
-            ToolResult.model_validate(
-                {
-                    "tool_call_id": call_id,
-                    "output": content if isinstance(content, list) else text_of(content),
-                    "is_error": call_id in errors,
-                }
-            )
-            for call_id, content in turn.results
-            if call_id in own
-        ]
+        answers = answers_of(asked.messages, {call.id for call in ticket.calls})
+        results = _results(answers, ticket, ask)
+        missing = set(ticket.missing()).difference(result.tool_call_id for result in results)
+        if _is_new_turn(ticket, answers, missing):
+            return None
         # What is refused changes nothing, and so not who drives the run either.
         self._tickets.check(ticket, results)
+        reply = Reply(messages=answers.said, tools=asked.tools, tool_choice=asked.tool_choice)
+        told = gathered(asked.messages, ticket)
+        asked = asked.model_copy(update={"messages": told, "turn": split_turn(told).index})
         with self._services.locks.of(run.id):
             self._take_over(run)
             ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked)
@@ -150,14 +148,16 @@ class Turns:
         if run.state == "running" and not (live and live.attempt == run.attempt):
             self._store.step(run, RunEvent.TAKE_OVER)
 
-    def _ticket_of(self, app: App, turn: Turn, asker: Token) -> tuple[TicketRow | None, RunRow | None]:
-        tickets = self._store.tickets_of_calls([call_id for call_id, _ in turn.results])
+    def _ticket_of(self, app: App, asked: RunRequest) -> tuple[TicketRow | None, RunRow | None]:
+        ids = result_ids(asked.messages)
+        newest, rest = ids[-_NEWEST:], ids[:-_NEWEST]
+        tickets = self._store.tickets_of_calls(newest) or (self._store.tickets_of_calls(rest) if rest else [])
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
         if run is None or run.model not in {app.model, app.auxiliary}:
             return None, None
-        is_own = RunRequest.model_validate_json(run.request).asker == asker
+        is_own = RunRequest.model_validate_json(run.request).asker == asked.asker
         return (tickets[-1], run) if is_own else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
@@ -299,6 +299,45 @@ def _was_cut(messages: Sequence[Message], ticket: TicketRow) -> bool:
     """Say whether the client never got the calls that are missing: its stream broke behind those that it has run."""
     held = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
     return any(call.id in held for call in ticket.calls) and held.isdisjoint(ticket.missing())
+
+
+def _results(answers: Answers, ticket: TicketRow, ask: Ask) -> list[ToolResult]:
+    """Return the results that count: the first of each call, and a client's stand-in only where nothing else came.
+
+    Stand-ins are taken when they are all that is missing: the client has given up then.
+    """
+    given = {result.tool_call_id: result for result in reversed(ask.results)}
+    came: dict[str, ToolResult] = {}
+    stand_ins: dict[str, ToolResult] = {}
+    for call_id, content in answers.results:
+        result = _result(call_id, content)
+        if call_id in given:
+            result.is_error = given[call_id].is_error
+            result.images = result.images or given[call_id].images
+        (stand_ins if is_stand_in(result.output) else came).setdefault(call_id, result)
+    if set(ticket.missing()) <= {*came, *stand_ins}:
+        for call_id, result in stand_ins.items():
+            came.setdefault(call_id, result)
+    settled = {call.id: call.output for call in ticket.calls if call.output is not None}
+    return [result for result in came.values() if not (result.tool_call_id in settled and is_stand_in(result.output))]
+
+
+def _result(call_id: str, content: object) -> ToolResult:
+    try:
+        return ToolResult.model_validate({"tool_call_id": call_id, "output": content or ""})
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"the result of {call_id}: {problem}", param="messages") from None
+
+
+def _is_new_turn(ticket: TicketRow, answers: Answers, missing: Collection[str]) -> bool:
+    """Say whether the user has moved on, instead of waiting for this round's results or for the answer to them."""
+    if answers.passed:
+        return True
+    if ticket.state == "open":
+        return bool(missing) and answers.new_words
+    before = Reply.model_validate_json(ticket.reply).messages if ticket.reply else []
+    return answers.answered or len(answers.said) > len(before)
 
 
 def _next_call(ticket: TicketRow) -> Segment:

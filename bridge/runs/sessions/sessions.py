@@ -222,10 +222,12 @@ def _past(turns: Sequence[tuple[str, list[str]]]) -> Past:
 
 
 def _last_calls(messages: Sequence[Message]) -> tuple[str, ...]:
-    """Return the ids of the calls between the user's last words and those before."""
+    """Return the ids of the calls between the user's last words and those before, of which there may be several."""
     end = last_user_index(messages)
     if end is None:
         return ()
+    while end and messages[end - 1].get("role") == "user":
+        end -= 1
     begin = last_user_index(messages[:end])
     turn = messages[0 if begin is None else begin + 1 : end]
     return tuple(str(call.get("id")) for message in turn for call in message.get("tool_calls") or ())

@@ -1,7 +1,7 @@
-"""What the end of a transcript asks for: a new turn, or that a turn goes on with its results."""
+"""What a transcript asks for: a new turn, or that a turn goes on with the results of its calls."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from bridge.runs.sessions.openclaw import (
     clean_user_text,
@@ -15,18 +15,29 @@ from tools.results import Message, text_of
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The turn that a transcript ends in.
+    """The turn that a transcript ends in: `messages[index]` is the user's message, `query` its cleaned text.
 
-    `messages[index]` is the user's message, `query` its cleaned text. In a follow-up, `results` are tool_call_id and
-    content of the tool messages after the last assistant message, in their order, and `after_results` what the user
-    said since that message. `index` is None where nobody said anything.
+    `index` is None where nobody said anything.
     """
 
     index: int | None
     query: str
-    results: list[tuple[str, object]] = field(default_factory=list)
-    after_results: list[Message] = field(default_factory=list)
-    is_follow_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a transcript says of one round of calls, wherever that stands in it: clients write it in many ways.
+
+    `results` are tool_call_id and content, in their order, and `said` what the user said since the calls.
+    `new_words` says that some of that stands behind the last call, `answered` that the model has spoken since, and
+    `passed` that the user has spoken again after that.
+    """
+
+    results: list[tuple[str, object]]
+    said: list[Message]
+    new_words: bool = False
+    answered: bool = False
+    passed: bool = False
 
 
 def split_turn(messages: Sequence[Message]) -> Turn:
@@ -35,20 +46,31 @@ def split_turn(messages: Sequence[Message]) -> Turn:
     The last message is of no help: OpenClaw puts one that nobody wrote behind the user's words and behind results.
     """
     index = last_user_index(messages)
-    query = "" if index is None else clean_user_text(text_of(messages[index].get("content")))
-    asked = _last_assistant(messages)
-    if asked is None:
-        return Turn(index, query)
-    tail = messages[asked + 1 :]
-    results = [(str(m.get("tool_call_id") or ""), m.get("content")) for m in tail if m.get("role") == "tool"]
-    called = _called_ids(messages[asked])
-    return Turn(
-        index=index,
-        query=query,
-        results=results,
-        after_results=[dict(message) for message in tail if _is_said(message)] if results else [],
-        is_follow_up=any(call_id in called for call_id, _ in results),
+    return Turn(index, "" if index is None else clean_user_text(text_of(messages[index].get("content"))))
+
+
+def answers_of(messages: Sequence[Message], round_: Collection[str]) -> Answers:
+    """Return what the transcript says of a round. A call that was cut away stands where its result does."""
+    calls = [position for position, message in enumerate(messages) if _asks_for(message, round_)]
+    results = [position for position, message in enumerate(messages) if _answers(message, round_)]
+    if not results:
+        return Answers([], [])
+    begin, asked, end = min(calls or results), max(calls or results), max(calls + results)
+    spoken = [position for position in range(end + 1, len(messages)) if _is_spoken(messages[position])]
+    said = [position for position in range(begin + 1, len(messages)) if _is_said(messages[position])]
+    return Answers(
+        results=[(str(messages[position]["tool_call_id"]), messages[position].get("content")) for position in results],
+        said=[dict(messages[position]) for position in said],
+        new_words=any(position > asked for position in said),
+        answered=bool(spoken),
+        passed=bool(spoken) and any(position > spoken[0] for position in said),
     )
+
+
+def result_ids(messages: Sequence[Message]) -> list[str]:
+    """Return the ids of the calls that the transcript holds results of, in their order."""
+    ids = (message.get("tool_call_id") for message in messages if message.get("role") == "tool")
+    return list(dict.fromkeys(str(call_id) for call_id in ids if call_id))
 
 
 def _is_said(message: Message) -> bool:
@@ -57,11 +79,14 @@ def _is_said(message: Message) -> bool:
     return not is_internal_context(message) and not is_continue_instruction(message)
 
 
-def _last_assistant(messages: Sequence[Message]) -> int | None:
-    spoken = (i for i, m in enumerate(messages) if m.get("role") == "assistant" and not is_filler(m))
-    return max(spoken, default=None)
+def _is_spoken(message: Message) -> bool:
+    return message.get("role") == "assistant" and not is_filler(message)
 
 
-def _called_ids(message: Message) -> set[str]:
-    calls = message.get("tool_calls")
-    return {str(call.get("id")) for call in calls if isinstance(call, dict)} if isinstance(calls, list) else set()
+def _answers(message: Message, round_: Collection[str]) -> bool:
+    return message.get("role") == "tool" and str(message.get("tool_call_id")) in round_
+
+
+def _asks_for(message: Message, round_: Collection[str]) -> bool:
+    calls = message.get("tool_calls") if message.get("role") == "assistant" else None
+    return isinstance(calls, list) and any(isinstance(call, dict) and str(call.get("id")) in round_ for call in calls)

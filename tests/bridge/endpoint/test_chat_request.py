@@ -53,7 +53,6 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"tools": "read"}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
-        ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
         ({"tools": [READ, READ]}, "tools[1]"),
         ({"tools": [READ], "tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": [READ], "tool_choice": 5}, "tool_choice"),
@@ -223,3 +222,10 @@ def test_an_odd_body_is_taken_or_refused_and_nothing_else(odd: dict[str, Any]) -
     with suppress(InvalidRequest):
         chat = parse_chat_request(body)
         ask_of(chat, body, 8192)
+
+
+def test_tools_that_nobody_here_can_run_are_left_out_with_a_note() -> None:
+    chat = parse_chat_request({"model": "m", "messages": HI, "tools": [{"type": "web_search"}, READ]})
+    assert [tool.name for tool in ask_of(chat, {}, 1000).tools] == ["read"]
+    assert chat.note == "tools that nobody here can run were left out: web_search"
+    assert parse_chat_request({"model": "m", "messages": HI, "tools": [READ]}).note is None
