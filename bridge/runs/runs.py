@@ -5,7 +5,6 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 
 from bridge.config import App
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
@@ -47,19 +46,36 @@ class Runs:
 
     # Starting
 
-    def start(
-        self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys, auxiliary: str | None
+    def start(self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys) -> LiveRun | None:
+        """Start a run in its session; None where a run of that session is under way."""
+        return self._start(app, request, session, keys, None, apart=False)
+
+    def start_apart(
+        self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys, auxiliary: str | None = None
     ) -> LiveRun:
-        """Start a run. A session that has a run under way gets a Dify user of its own for this one."""
+        """Start a run with a Dify user of its own."""
+        live = self._start(app, request, session, keys, auxiliary, apart=True)
+        assert live is not None  # noqa: S101 - nothing is in its way
+        return live
+
+    def _start(
+        self,
+        app: App,
+        request: RunRequest,
+        session: SessionRow,
+        keys: RequestKeys,
+        auxiliary: str | None,
+        *,
+        apart: bool,
+    ) -> LiveRun | None:
         now = clock.now()
-        asks_apart = auxiliary is not None
         run = RunRow(
             id=random_name(),
             model=app.model,
             session_key=session.key,
             turn_key=keys.turn,
-            dify_user=f"clawback-{random_name()}" if asks_apart else session.dify_user,
-            conversation_id="" if asks_apart or app.conversation == "new" else session.conversation_id,
+            dify_user=f"clawback-{random_name()}" if apart else session.dify_user,
+            conversation_id="" if apart or app.conversation == "new" else session.conversation_id,
             query_digest=text_digest(request.query),
             auxiliary=auxiliary,
             state="running",
@@ -75,16 +91,13 @@ class Runs:
             request_key=keys.request,
             idempotency=keys.idempotency,
         )
-        is_apart = asks_apart
-        if asks_apart:
+        if apart:
             self._store.insert_run(run)
         elif not self._store.begin_run(run, session):
-            is_apart = True
-            run = replace(run, dify_user=f"clawback-{random_name()}", conversation_id="")
-            self._store.insert_run(run)
+            return None
         live = self._make_live(run, request)
-        self._drive(run, app, request, live, None if is_apart or app.conversation == "new" else session)
-        log.info("run started", extra={"run": run.id, "model": run.model, "apart": is_apart})
+        self._drive(run, app, request, live, None if apart or app.conversation == "new" else session)
+        log.info("run started", extra={"run": run.id, "model": run.model, "apart": apart})
         return live
 
     def resume(self, run: RunRow, app: App, latest: RunRequest | None = None) -> LiveRun:

@@ -75,8 +75,9 @@ class Store:
         self._deferred = Deferred(self.transaction)
         self._end_users: dict[str, str] = {}
         upsert = self._insert(t.sessions)
-        changed = {column.name: upsert.excluded[column.name] for column in t.sessions.c if not column.primary_key}
-        self._upsert_session = upsert.on_conflict_do_update(index_elements=["key"], set_=changed)
+        self._upsert_session = upsert.on_conflict_do_update(
+            index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
+        )
         self.nodes = NodeStatements(self.transaction, self._deferred)
         self.due = DueStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
@@ -274,12 +275,16 @@ class Store:
         self.decide(run_id, lambda change: change.run(**values))
 
     def begin_run(self, run: RunRow, session: SessionRow) -> bool:
-        """Write a new run of a session's Dify user, and the session; say no where a run of that user is unfinished."""
+        """Write a new run of a session's Dify user, and the session if it is new.
+
+        Say no where a run of that user is unfinished, or the session has got another user meanwhile.
+        """
         values = values_of(session) | {"updated_at": clock.now()}
         with self.transaction() as connection:
             # The session's row is held until the end: of two runs that begin at the same time, one does.
             connection.execute(self._upsert_session, values)
-            if connection.execute(_UNFINISHED_OF_USER, {"at": session.dify_user}).first():
+            user, is_busy = connection.execute(_USER_OF_SESSION, {"at": session.key}).one()
+            if is_busy or user != session.dify_user:
                 return False
             connection.execute(*inserting(t.runs, values_of(run)))
         self._began(run)
@@ -662,9 +667,13 @@ def _select(table: Table, row: type) -> Select[Any]:
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
-_UNFINISHED_OF_USER = (
-    select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("at"), t.runs.c.state.in_(sorted(UNFINISHED))).limit(1)
-)
+_USER_OF_SESSION = select(
+    t.sessions.c.dify_user,
+    select(t.runs.c.id)
+    .where(t.runs.c.dify_user == t.sessions.c.dify_user, t.runs.c.state.in_(sorted(UNFINISHED)))
+    .correlate(t.sessions)
+    .exists(),
+).where(t.sessions.c.key == bindparam("at"))
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))

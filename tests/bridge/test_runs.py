@@ -78,7 +78,9 @@ def test_a_run_gets_a_user_of_its_own_while_another_one_of_its_session_may_still
     core: Core, state: str, apart: bool
 ) -> None:
     row(core, "earlier", state=state)
-    live = core.runs.start(app_of(core), asked(), SESSION, RequestKeys("turn"), None)
+    live = core.runs.start(app_of(core), asked(), SESSION, RequestKeys("turn"))
+    assert (live is None) is apart
+    live = live or core.runs.start_apart(app_of(core), asked(), SESSION, RequestKeys("turn"))
     started = core.store.run(live.run_id)
     assert started is not None
     assert (started.dify_user != SESSION.dify_user) is apart

@@ -100,8 +100,10 @@ def _not_asked_twice(played: Played, log: list[dict[str, Any]], tickets: list[Ti
             continue
         number = sum(bool(m.get("tool_calls")) for m in _after(played, entry["request"]["messages"]))
         for ticket in stored[number]:
-            # A round that nobody has answered when its workflow fails is over: whoever asks then begins anew.
-            failed = ticket.state == "cancelled" and (ticket.reason or "").startswith("the workflow run failed")
+            # A round that nobody has answered when its workflow fails, or its client is gone, is over: whoever asks
+            # then begins anew.
+            over = ("the workflow run failed", "the client went away")
+            failed = ticket.state == "cancelled" and (ticket.reason or "").startswith(over)
             if ticket.created_at + SLACK < entry["at"] and not failed:
                 yield (
                     f"round {number} of {played.name} was asked for {entry['at'] - ticket.created_at:.2f} s after "

@@ -182,8 +182,7 @@ class Turns:
         if asked.turn is None:
             raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
         keys = self._keys(app, session, asked, headers)
-        joined = self._repeated(keys) or self._join(session, keys) or self._take_up(app, session, keys)
-        if joined:
+        if joined := self._joined(app, session, keys):
             return joined
         kind = auxiliary(headers, body)
         serving = self._serving(app, kind)
@@ -192,9 +191,17 @@ class Turns:
         asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
         seeker = Seeker(app, session, asked.messages, asked.given, asked.frame)
-        row = self._conversations.of(seeker) if kind is None else self._conversations.apart(seeker)
-        live = self._runs.start(serving, asked, row, keys, kind)
+        live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys)
+        if live is None:
+            # The run that is in its way may be this same request's, at another bridge.
+            if kind is None and (joined := self._joined(app, session, keys)):
+                return joined
+            live = self._runs.start_apart(serving, asked, self._conversations.apart(seeker), keys, kind)
         return Reading(live.run_id, live.current, fresh=True)
+
+    def _joined(self, app: App, session: Session, keys: RequestKeys) -> Reading | None:
+        """Return what the same request gets already."""
+        return self._repeated(keys) or self._join(session, keys) or self._take_up(app, session, keys)
 
     def _keys(self, app: App, session: Session, asked: RunRequest, headers: Mapping[str, str]) -> RequestKeys:
         whole = request_key(session, app.model, asked)
