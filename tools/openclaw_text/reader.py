@@ -453,6 +453,9 @@ class Reader:
 
     def _thought(self, found: Found) -> Steps[None]:
         """Show a thought. What is in it is no call, unless the thought never ends."""
+        if _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+            return
         self._show(found.text)
         if not self._open_thought:
             yield from self._think((_end_of_thought(_plain(found.text)),), may_call=True)

@@ -275,6 +275,15 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         [OSLO],
     ),
     "minicpm": ('<function name="forecast"><param name="city"><![CDATA[Oslo]]></param></function>', [OSLO]),
+    "minicpm, closers in CDATA": (
+        '<function name="forecast"><param name="city"><![CDATA[</param></function>]]></param></function>',
+        [("forecast", {"city": "</param></function>"})],
+    ),
+    "k2 horizon, nothing": ("<ifm|tool_calls><ifm|tool_call>clock\n</ifm|tool_call></ifm|tool_calls>", [CLOCK]),
+    "gigachat, nothing": (
+        '<｜GCML｜tool_calls><｜GCML｜invoke name="clock">\n</｜GCML｜invoke></｜GCML｜tool_calls>',
+        [CLOCK],
+    ),
     "beam": (
         'to=forecast<|channel|>analysis <|constrain|>xml<|message|><rfl:parameter name="city">\nOslo\n</rfl:parameter>'
         "<|end|><|start|>assistant to=clock<|channel|>analysis <|constrain|>xml<|message|><|call|>",
@@ -684,6 +693,7 @@ def test_an_open_thought_ends_at_its_last_call(family: str) -> None:
         ("</｜DSML｜invoke>\n</｜DSML｜tool_calls>\nDone.", "\n\nDone."),
         ("<|open|>tools<|sep|><|close|>tools<|sep|>Done.", "Done."),
         ("<|content_text|>Done.<|end_message|><|content_model_end_sampling|>", "Done."),
+        ('<|open|>message role="assistant"<|sep|>Done.<|close|>message<|sep|>', "Done."),
         ("all\nDone.", "Done."),
         ("So.<|message_sep|>", "So."),
     ],
