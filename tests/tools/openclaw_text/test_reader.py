@@ -515,10 +515,10 @@ def test_calls_are_numbered() -> None:
     ("text", "reason"),
     [
         ('<tool_call>{"name": "note", "arguments": {"body": 12 13}}', "not valid JSON"),
-        (hermes('{"name": "note", "arguments": {"tag": "red"}}'), "'body' is required"),
+        (hermes('{"name": "note", "arguments": {"tag": "red"}}'), "body is required"),
         (hermes('{"name": "note", "arguments": {"body": "x", "tag": "green"}}'), "must be one of"),
-        (hermes('{"name": "forecast", "arguments": {"days": "soon"}}'), "must be of type integer"),
-        (hermes('{"name": "forecast", "arguments": {"places": ["a", 1]}}'), "must be of type string"),
+        (hermes('{"name": "forecast", "arguments": {"days": "soon"}}'), "days must be an integer"),
+        (hermes('{"name": "forecast", "arguments": {"places": ["a", {}]}}'), "places[1] must be a string"),
         ('<tool_call>{"name": "forecast", "arguments": [1]}</tool_call>', "not a JSON object"),
         ('<tool_call>{"name": "note", "arguments": {"body": "rm -rf /tmp/x', "the text ends in a string"),
         ("<function=note><parameter=body>rm -rf /tmp/x", "the text ends in a value"),
