@@ -133,9 +133,6 @@ FRAMES = (
     "<|content_text|>",
     "<|end_message|>",
     "<|content_model_end_sampling|>",
-    "<|open|>response<|sep|>",
-    "<|close|>response<|sep|>",
-    "<|close|>message<|sep|>",
 )
 
 #: What a family calls its thoughts, in tags of any spelling.
@@ -168,13 +165,13 @@ _BARS = Run("[|｜]", 1, 2)
 #: A family's name inside bars, as in `<｜DSML｜invoke`, or before a sign, as in `<seed:think>` and `<ifm|tool_call>`.
 BARRED = (_BLANKS, _BARS, _BLANKS, Run("[a-z]", 2, 12), _BLANKS, _BARS, _BLANKS)
 PREFIX = OneOf(((Run(r"\w", 1, 16), OneOf((":", "|"))), ""))
-_UNDERSCORED = (Run("[a-z]", 1, 16), "_")
+UNDERSCORED = (Run("[a-z]", 1, 16), "_")
 _WORDS = OneOf(("tool_calls", "tool_call", "function_calls", "function_call", "toolcalls", "calls"))
 _PARTS = OneOf(("function", "invoke", "parameter", "call", "tool"))
 
 #: Wrappers, heads and closers in a family's own tags.
 FAMILY_WRAPPERS: tuple[Pattern, ...] = tuple(
-    ("<", family, _WORDS, ">") for family in (OneOf((BARRED,)), PREFIX, OneOf((_UNDERSCORED,)))
+    ("<", family, _WORDS, ">") for family in (OneOf((BARRED,)), PREFIX, OneOf((UNDERSCORED,)))
 )
 FAMILY_HEADS: tuple[Pattern, ...] = (
     ("<", OneOf((BARRED, (Run(r"\w", 1, 16), ":"))), OneOf(("invoke", "function", "call")), OneOf((" name=", "="))),
@@ -183,7 +180,7 @@ BARRED_CLOSERS: tuple[Pattern, ...] = (("<", _BLANKS, "/", *BARRED, OneOf((*_WOR
 FAMILY_CLOSERS: tuple[Pattern, ...] = (
     *BARRED_CLOSERS,
     ("</", PREFIX, OneOf((*_WORDS.choices, *_PARTS.choices)), ">"),
-    ("</", *_UNDERSCORED, _WORDS, ">"),
+    ("</", *UNDERSCORED, _WORDS, ">"),
 )
 
 
@@ -209,6 +206,8 @@ SPELLINGS = (
     Spelling(("<|", ":start|>"), ("<|", ":end|>"), divider="<|tool_arg:value|>"),
     Spelling(("<", _SUFFIX), ("</", _SUFFIX)),
 )
+#: The words of tags that frame a message.
+FRAME_WORDS = ("response", "message")
 #: The words of tags that hold calls, and of those that are one unless there is one inside.
 HOLDER_WORDS = ("tools", "tool_calls", "tool_requests", "function_calls")
 CALL_WORDS = ("tool_call", "tool_request", "function_call", "call", "invoke")

@@ -15,6 +15,7 @@ from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, WRAPPERS, T
 from tools.openclaw_text.patterns import whole
 from tools.openclaw_text.python_text import BadPythonError, PythonCall, calls_in, read_brackets
 from tools.openclaw_text.tag_text import (
+    CLOSES,
     FUNCTION_HEAD,
     BadTagsError,
     read_elements,
@@ -362,7 +363,7 @@ class Grammar:
         """Whether the call is closed here, or another one opened."""
         if (yield from self.tape.peek()) != "<":
             return False
-        while not (found := _CLOSES.match(self.tape.text, self.tape.at)):
+        while not (found := CLOSES.match(self.tape.text, self.tape.at)):
             if len(self.tape.text) - self.tape.at > TAG_CAP or not (yield from self.tape.more()):
                 break
         return found is not None
@@ -706,11 +707,6 @@ class _Entries:
             raise NotACallError
 
 
-_CLOSES = re.compile(
-    r"</?(?:[|｜]\s?DSML\s?[|｜]\s?)?(?:\w{1,20}:)?(?:function|invoke|call|tool|(?:\w{1,20}_)?(?:tool|function)_calls?)"
-    r"[\s>=|]|<[|｜](?:tool|call|end|eom|eot|return)",
-    re.IGNORECASE,
-)
 _TAG_END = re.compile(">")
 
 

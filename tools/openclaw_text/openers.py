@@ -109,6 +109,7 @@ def _spelled(words: tuple[str, ...], *ends: str) -> list[Pattern]:
 
 
 _THOUGHT_WORDS = OneOf(formats.THOUGHT_WORDS)
+_ANY_PREFIX = OneOf((*formats.PREFIX.choices, formats.UNDERSCORED))
 WRAPPERS = [*tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS)), *formats.FAMILY_WRAPPERS]
 HEADS = [*tags(formats.FUNCTION_HEADS), *formats.FAMILY_HEADS]
 SPELLED = _spelled((*formats.HOLDER_WORDS, *formats.CALL_WORDS), "opening")
@@ -119,12 +120,12 @@ CLOSERS = [
 ]
 _THOUGHTS = [
     *tags(formats.THOUGHTS),
-    ("<", formats.PREFIX, _THOUGHT_WORDS, ">"),
+    ("<", _ANY_PREFIX, _THOUGHT_WORDS, ">"),
     *_spelled(formats.THOUGHT_WORDS, "opening"),
 ]
 _LONE_ENDS = [
     *tags(end for end in formats.THOUGHTS.values() if end not in formats.FRAMES),
-    ("</", formats.PREFIX, _THOUGHT_WORDS, ">"),
+    ("</", _ANY_PREFIX, _THOUGHT_WORDS, ">"),
     *_spelled(formats.THOUGHT_WORDS, "closing"),
 ]
 #: What a thought may end with, and the calls that may stand in it.
@@ -134,6 +135,15 @@ THOUGHT_MARKS = Token.kinds(
         "call": [*WRAPPERS, *HEADS, *SPELLED],
     }
 )
+
+
+_KIMI = formats.SPELLINGS[0]
+_FRAMES = [
+    *tags(formats.FRAMES),
+    *formats.BARRED_CLOSERS,
+    (*_KIMI.opening[0], OneOf(formats.FRAME_WORDS), Run(r"[^<>|]", 0, 120), *_KIMI.opening[1]),
+    (*_KIMI.closing[0], OneOf(formats.FRAME_WORDS), *_KIMI.closing[1]),
+]
 
 
 def _beginning(char: str, patterns: Iterable[Pattern]) -> list[Pattern]:
@@ -154,7 +164,7 @@ _TAGS = Token.kinds(
     {
         **_kinds("<"),
         "channel": tags(("<|channel|>", "<|start|>")),
-        "frame": [*tags(formats.FRAMES), *formats.BARRED_CLOSERS],
+        "frame": _FRAMES,
         "element": [("<", _NAME, Run(r"\s", 0, 4), OneOf((">", "/>")))],
     }
 )

@@ -46,7 +46,7 @@ _NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
 _INDEXED = re.compile(r"(?<!functools)(?<=[A-Za-z0-9_)\]])\Z")
 # Behind a backtick, or in a line of a block quote.
 _QUOTED = re.compile(r"(?:^|[^`])`\Z|\n[ \t]{0,3}>[ \t][^\n]*\Z")
-_NAME = re.compile(r"[\w.:-]+")
+_QUOTABLE = ("wrapper", "spelled", "function", "object", "array", "python", "pair", "element", "thought", "thought_end")
 _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
     {
@@ -230,7 +230,9 @@ class Reader:
         tape = self._tape
         token = self._openers.by_char.get(tape.text[tape.at], self._openers.line)
         found = yield from tape.token(token)
-        if found:
+        if found and found.kind in _QUOTABLE and _QUOTED.search(self._last):
+            yield from self._inline_code(found.text)
+        elif found:
             read: Callable[[Found], Steps[None]] = getattr(self, f"_{found.kind}")
             yield from read(found)
         else:
@@ -291,9 +293,6 @@ class Reader:
     # openers
 
     def _wrapper(self, found: Found) -> Steps[None]:
-        if _QUOTED.search(self._last):
-            yield from self._inline_code(found.text)
-            return
         if (yield from self._attempt(found.text, lambda: self._grammar.read(hard=True, wrapper=found.text), hard=True)):
             yield from self._after(hard=True)
 
@@ -313,32 +312,16 @@ class Reader:
         yield from self._unread("[", found.text, lambda: self._grammar.read(hard=False))
 
     def _function(self, found: Found) -> Steps[None]:
-        if _QUOTED.search(self._last):
-            yield from self._inline_code(found.text)
-            return
         yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=True), hard=True)
-
-    def _object(self, found: Found) -> Steps[None]:
-        yield from self._soft(found)
-
-    def _array(self, found: Found) -> Steps[None]:
-        yield from self._soft(found)
-
-    def _python(self, found: Found) -> Steps[None]:
-        yield from self._soft(found)
-
-    def _pair(self, found: Found) -> Steps[None]:
-        yield from self._soft(found)
 
     def _soft(self, found: Found) -> Steps[None]:
         """Read a call that nothing announced, unless it stands inside something else."""
-        if _QUOTED.search(self._last):
-            yield from self._inline_code(found.text)
-            return
         if _NESTED.search(self._last) or (found.text[0] == "[" and _INDEXED.search(self._last)):
             self._show(found.text)
             return
         yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=False))
+
+    _object = _array = _python = _pair = _soft
 
     def _unread(
         self, text: str, opener: str, read: Callable[[], Steps[list[Item]]], *, hard: bool = False
@@ -369,9 +352,6 @@ class Reader:
         yield from self._unread("{", found.text, lambda: self._grammar.object_of(found.name))
 
     def _element(self, found: Found) -> Steps[None]:
-        if _QUOTED.search(self._last):
-            yield from self._inline_code(found.text)
-            return
         read = self._grammar.empty_element if found.text.endswith("/>") else self._grammar.elements
         if (yield from self._attempt(found.text, lambda: read(found.name))):
             yield from self._after(hard=False)
@@ -425,9 +405,6 @@ class Reader:
                 yield from self._think(formats.MESSAGE_ENDS, may_call=head.thinks)
 
     def _spelled(self, found: Found) -> Steps[None]:
-        if _QUOTED.search(self._last):
-            yield from self._inline_code(found.text)
-            return
         held = bool(self._raws)
         yield from self._unread(found.text, found.text, lambda: self._grammar.spelled(held=held), hard=True)
 
@@ -518,9 +495,7 @@ class Reader:
 
     def _thought_end(self, found: Found) -> Steps[None]:
         """Show what ends a thought that the prompt began: the calls before it are taken back."""
-        if _QUOTED.search(self._last):
-            yield from self._inline_code(found.text)
-            return
+        yield from ()
         if not (self._thought_over or self._open_thought) and self._raws:
             self._events.append(CallsWithdrawn())
             self._show("".join(self._raws))

@@ -1,13 +1,13 @@
-"""Arguments are typed by the tool's JSON schema and checked against it, as far as tools.schema_walk goes."""
+"""Arguments that were written as text are typed by the tool's JSON schema, as far as tools.schema_walk goes."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from itertools import takewhile
 from typing import Any
 
+from tools.arguments import checked
 from tools.openclaw_text.python_text import BadPythonError, literal
 from tools.schema_walk import Walk
 
@@ -15,7 +15,6 @@ DEPTH_CAP = 32
 _LONGEST_REFERENCE = 1000
 _MOST_FORMS = 64
 _MOST_LOOKED_AT = 256
-_SHOWN_CHARACTERS = 300
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -144,56 +143,7 @@ class Schema:
 
     def complaint(self, values: Mapping[str, Any]) -> str | None:
         """Say what is wrong with typed arguments; None when nothing is."""
-        required = dict.fromkeys(self.required)
-        missing = next((name for name in required if name not in values), None)
-        if missing is not None:
-            return f"the parameter {missing!r} is required"
-        walk = Walk(self._root)
-        for name, value in values.items():
-            if walk.over:
-                break
-            # A null for a parameter that need not be there says that it is not.
-            absent = value is None and name not in required
-            if not absent and (complaint := self._complaint(value, self.of(name), walk, 0)):
-                return f"the parameter {name!r} {complaint}"
-        return None
-
-    def _complaint(self, value: Any, schema: Mapping[str, Any] | None, walk: Walk, depth: int) -> str | None:
-        choices = self._choices(schema)
-        if not (walk.goes_on() and walk.affords(2 + len(choices))) or schema is None or depth > DEPTH_CAP:
-            return None
-        types = self.types(schema)
-        if types and not any(_is(value, name) for name in types):
-            return f"must be of type {' or '.join(types)}"
-        lists = [_enum(choice) for choice in choices]
-        if lists and all(lists) and walk.affords_comparing(value, sum(map(len, lists))):
-            allowed = [item for each in lists for item in each]
-            if value not in allowed:
-                return f"must be one of {json.dumps(allowed, ensure_ascii=False)[:_SHOWN_CHARACTERS]}"
-        if isinstance(value, dict):
-            return self._complaint_about_object(value, schema, walk, depth)
-        if isinstance(value, list):
-            inner = self.items(schema)
-            looked_at = takewhile(lambda _: not walk.over, value)
-            complaints = (self._complaint(item, inner, walk, depth + 1) for item in looked_at)
-            return next((f"has an item that {complaint}" for complaint in complaints if complaint), None)
-        return None
-
-    def _complaint_about_object(
-        self, value: dict[str, Any], schema: Mapping[str, Any], walk: Walk, depth: int
-    ) -> str | None:
-        choices = self._choices(schema)
-        required = choices[0].get("required") if len(choices) == 1 else None
-        if isinstance(required, list) and walk.affords(len(required) // 4):
-            missing = next((name for name in required if isinstance(name, str) and name not in value), None)
-            if missing is not None:
-                return f"lacks {missing!r}"
-        for name, item in value.items():
-            if walk.over:
-                break
-            if complaint := self._complaint(item, self.below(schema, name), walk, depth + 1):
-                return f"has {name!r}, which {complaint}"
-        return None
+        return checked(json.dumps(values, ensure_ascii=False), self._root).problem
 
     def _choices(self, schema: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
         """Every form that the schema offers: itself, or what its `anyOf` and `$ref` lead to."""

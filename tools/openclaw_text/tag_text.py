@@ -23,6 +23,11 @@ _PAIRED = r"(?:[a-z]{1,16}_)??(?:arg|param)_"
 _HOLDERS = r"(?:[a-z]{1,16}_)??(?:tool|function)_calls?"
 _NAMED = r"(?:\s{0,8}=\s{0,8}|\s{1,8}name\s{0,8}=\s{0,8})[\"']?"
 
+#: That a call is closed here, or another one opened.
+CLOSES = re.compile(
+    rf"<\s{{0,2}}/?{_FAMILY}(?:function|invoke|call|tool|{_HOLDERS})[\s>=|]|<[|｜](?:tool|call|end|eom|eot|return)",
+    re.IGNORECASE,
+)
 #: The head of a call: `<function=f>`, `<invoke name="f">` and the like. Groups: name, `/` when it closes itself.
 FUNCTION_HEAD = re.compile(
     # Its end may be missing, or written as another `=`, before an object or a parameter.
@@ -37,7 +42,7 @@ _PARAMETER_HEAD = re.compile(
     rf"{_PARAMETER}(?:\s{{0,8}}=\s{{0,8}}[\"']?(?P<bare>[^\"'<>]{{1,120}}?)[\"']?\s{{0,8}}/?>"
     rf"|\s{{1,8}}name\s{{0,8}}=\s{{0,8}}(?:[\"'](?P<quoted>[^\"'<>]{{1,120}})[\"']|(?P<unquoted>[^\"'<>\s]{{1,120}}))"
     r"(?P<attributes>\s[^<>]{0,80})?/?>)"
-    rf"|<(?P<paired>(?P<kin>{_FAMILY}){_PAIRED})key>\s{{0,8}}(?P<key>[^<>]{{1,120}}?)\s{{0,8}}</(?P=paired)key>\s{{0,16}}"
+    rf"|<(?P<paired>(?P<kin>{_FAMILY}){_PAIRED})key>\s{{0,8}}(?P<key>[^<>]{{1,120}}?)\s{{0,8}}(?:</(?P=paired)key>|(?=<(?P=paired)value>))\s{{0,16}}"
     rf"(?:<(?P=paired)type>(?P<type>[^<>]{{1,40}})</(?P=paired)type>\s{{0,16}})?(?:<(?P=paired)value>|(?=[^<\s]))",
     re.IGNORECASE,
 )
@@ -137,6 +142,7 @@ class _Value:
         tape = self.tape
         start = tape.hold()
         try:
+            yield from self._data()
             ended = False
             while not ended and (tag := (yield from self._next_tag())):
                 ended = yield from self._is_end(tag)
@@ -149,6 +155,20 @@ class _Value:
             return text if end[0] < end[1] else text.removesuffix("\n").removesuffix("\r")
         finally:
             tape.release()
+
+    def _data(self) -> Steps[None]:
+        """Go behind what is quoted as a whole, if the value begins so."""
+        tape = self.tape
+        while _DATA_BEGINS.startswith(tape.text[tape.at : tape.at + len(_DATA_BEGINS)]):
+            if len(tape.text) - tape.at < len(_DATA_BEGINS):
+                if not (yield from tape.more()):
+                    return
+                continue
+            while (end := tape.text.find("]]>", tape.at)) < 0:
+                tape.at = max(tape.at, len(tape.text) - 2)
+                if not (yield from tape.more(_TAG_END)):
+                    return
+            tape.at = end + 3
 
     def _next_tag(self) -> Steps[re.Match[str] | None]:
         tape = self.tape
@@ -231,6 +251,7 @@ class _Value:
 
 _ELEMENT = re.compile(r"<([A-Za-z_][\w.-]*)\s*(/?)>")
 _DATA = re.compile(r"\s*<!\[CDATA\[(.*?)\]\]>\s*", re.DOTALL)
+_DATA_BEGINS = "<![CDATA["
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos);")
 _CLOSING = "</{}\\s*>|</\\s+{}\\s*>"
 DEPTH_CAP = 16

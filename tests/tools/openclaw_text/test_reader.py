@@ -275,6 +275,15 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         [OSLO],
     ),
     "minicpm": ('<function name="forecast"><param name="city"><![CDATA[Oslo]]></param></function>', [OSLO]),
+    "minicpm, closers in CDATA": (
+        '<function name="forecast"><param name="city"><![CDATA[</param></function>]]></param></function>',
+        [("forecast", {"city": "</param></function>"})],
+    ),
+    "k2 horizon, nothing": ("<ifm|tool_calls><ifm|tool_call>clock\n</ifm|tool_call></ifm|tool_calls>", [CLOCK]),
+    "gigachat, nothing": (
+        '<｜GCML｜tool_calls><｜GCML｜invoke name="clock">\n</｜GCML｜invoke></｜GCML｜tool_calls>',
+        [CLOCK],
+    ),
     "beam": (
         'to=forecast<|channel|>analysis <|constrain|>xml<|message|><rfl:parameter name="city">\nOslo\n</rfl:parameter>'
         "<|end|><|start|>assistant to=clock<|channel|>analysis <|constrain|>xml<|message|><|call|>",
@@ -506,10 +515,10 @@ def test_calls_are_numbered() -> None:
     ("text", "reason"),
     [
         ('<tool_call>{"name": "note", "arguments": {"body": 12 13}}', "not valid JSON"),
-        (hermes('{"name": "note", "arguments": {"tag": "red"}}'), "'body' is required"),
+        (hermes('{"name": "note", "arguments": {"tag": "red"}}'), "body is required"),
         (hermes('{"name": "note", "arguments": {"body": "x", "tag": "green"}}'), "must be one of"),
-        (hermes('{"name": "forecast", "arguments": {"days": "soon"}}'), "must be of type integer"),
-        (hermes('{"name": "forecast", "arguments": {"places": ["a", 1]}}'), "must be of type string"),
+        (hermes('{"name": "forecast", "arguments": {"days": "soon"}}'), "days must be an integer"),
+        (hermes('{"name": "forecast", "arguments": {"places": ["a", {}]}}'), "places[1] must be a string"),
         ('<tool_call>{"name": "forecast", "arguments": [1]}</tool_call>', "not a JSON object"),
         ('<tool_call>{"name": "note", "arguments": {"body": "rm -rf /tmp/x', "the text ends in a string"),
         ("<function=note><parameter=body>rm -rf /tmp/x", "the text ends in a value"),
@@ -684,6 +693,7 @@ def test_an_open_thought_ends_at_its_last_call(family: str) -> None:
         ("</｜DSML｜invoke>\n</｜DSML｜tool_calls>\nDone.", "\n\nDone."),
         ("<|open|>tools<|sep|><|close|>tools<|sep|>Done.", "Done."),
         ("<|content_text|>Done.<|end_message|><|content_model_end_sampling|>", "Done."),
+        ('<|open|>message role="assistant"<|sep|>Done.<|close|>message<|sep|>', "Done."),
         ("all\nDone.", "Done."),
         ("So.<|message_sep|>", "So."),
     ],
