@@ -250,6 +250,8 @@ def test_either_key_opens_and_errors_have_their_form(stack: Stack) -> None:
         assert refused.json()["error"]["type"] == "authentication_error"
         assert refused.json()["request_id"] == refused.headers["request-id"]
     missing = httpx.get(f"{stack.bridge_url}/v1/messages/batches", headers={"x-api-key": right})
+    twice = httpx.post(f"{stack.base_url}/v1/messages", json=ask, headers={"anthropic-version": "2023-06-01"})
+    assert (twice.status_code, "without /v1" in twice.json()["error"]["message"]) == (404, True)
     assert missing.json()["error"]["type"] == "not_found_error"
     deny = f"{stack.bridge_url}/operator/v1/calls/x/deny"
     assert httpx.post(deny, json={}, headers={"x-api-key": stack.operator_token}).status_code == 401

@@ -148,6 +148,8 @@ def test_tools_of_servers_are_left_out_and_noted(choice: Any) -> None:
     assert asked(user("hi"), tools=[SEARCH], tool_choice=choice).tool_choice is None
     body = {"model": "m", "messages": [user("hi")], "tools": [READ, SEARCH, {"type": "bash_20250124", "name": "bash"}]}
     assert parse_messages_request(body).note == "left out, since nobody here can run them: web_search, bash"
+    body = {"model": "m", "messages": [user("hi")], "mcp_servers": [{"type": "url", "name": "s", "url": "https://s"}]}
+    assert parse_messages_request(body).note == "left out, since nobody here can run them: mcp_servers"
 
 
 @pytest.mark.parametrize("choice", [{"type": "tool", "name": "Write"}, {"type": "tool"}])
