@@ -123,7 +123,8 @@ def _shape_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http_error(error: HTTPException) -> Response:
         known = NotFound if error.code == 404 else InvalidRequest
-        shaped = known(f"{request.method} {request.path}: {error.description or error.name}")
+        hint = wording.hint(request) if error.code == 404 else ""
+        shaped = known(f"{request.method} {request.path}: {error.description or error.name}{hint}")
         response = _bridge_error(shaped)
         response.status_code = error.code or 500
         # Such as Allow, which says what else may be asked here.

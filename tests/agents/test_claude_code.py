@@ -142,6 +142,18 @@ def test_a_wrong_token_ends_at_once(claude: ClaudeCode) -> None:
     assert time.monotonic() - began < 20
 
 
+def test_a_busy_upstream_is_waited_for_and_no_tool_runs_twice(stack: Stack, claude: ClaudeCode) -> None:
+    done = claude.turn(
+        "Busy.",
+        call("Bash", command="echo ran >> ran.txt; echo once", description="a"),
+        "!then",
+        "!error 503 times 6",
+        "!say done",
+    )
+    assert (done.code, done.said) == (0, "done"), done.errors
+    assert (claude.work / "ran.txt").read_text() == "ran\n"
+
+
 def test_an_app_that_fails_for_good_ends_the_turn_at_once(stack: Stack, claude: ClaudeCode) -> None:
     began = time.monotonic()
     done = claude.turn("Refused.", "!error 400 times 9")

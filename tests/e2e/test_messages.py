@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from demo.stack import Stack
 from tests.e2e.conftest import MakeStack, call, upstream_log, workflow_runs
@@ -193,6 +194,34 @@ def test_calls_behind_a_cut_are_told_once_more(stack: Stack) -> None:
     assert [m["content"] for m in seen if m["role"] == "tool"] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("written", ["pairs", "without the calls", "before their calls"])
+def test_a_round_is_found_however_it_is_written(written: str, stack: Stack) -> None:
+    talk = Talk(stack).says(
+        f"Written: {written}.\n{call('Read', path='a')}\n{call('Read', path='b')}\n!then\n!say both"
+    )
+    one, two = calls_of(talk.ask().json())
+    asked, _ = talk.body["messages"]
+    first = {"role": "assistant", "content": [one]}, {"role": "user", "content": [result(one, "A")]}
+    second = {"role": "assistant", "content": [two]}, {"role": "user", "content": [result(two, "B")]}
+    talk.body["messages"] = {
+        "pairs": [asked, *first, *second],
+        "without the calls": [asked, first[1], second[1]],
+        "before their calls": [asked, second[1], first[1], first[0], second[0]],
+    }[written]
+    answer = talk.ask()
+    assert text_of(answer.json()) == "both"
+    seen = upstream_log(stack, f"Written: {written}.")[-1]["request"]["messages"]
+    assert [m["content"] for m in seen if m["role"] == "tool"] == ["A", "B"]
+    assert len(workflow_runs(stack, answer.headers["X-Clawback-Run"])) == 1
+
+
+def test_words_behind_some_of_the_results_begin_a_new_turn(stack: Stack) -> None:
+    talk = Talk(stack).says(f"Move on.\n{call('Read', path='a')}\n{call('Read', path='b')}\n!then\n!say both")
+    one, _ = calls_of(talk.ask().json())
+    talk.says(result(one, "A"), {"type": "text", "text": "Never mind.\n!say as you like"})
+    assert text_of(talk.ask().json()) == "as you like"
+
+
 def test_what_the_session_has_beside_its_turns_leaves_its_conversation_alone(stack: Stack) -> None:
     talk = Talk(stack).says("Main one.\n!say first")
     assert talk.ask().status_code == 200
@@ -250,6 +279,8 @@ def test_either_key_opens_and_errors_have_their_form(stack: Stack) -> None:
         assert refused.json()["error"]["type"] == "authentication_error"
         assert refused.json()["request_id"] == refused.headers["request-id"]
     missing = httpx.get(f"{stack.bridge_url}/v1/messages/batches", headers={"x-api-key": right})
+    twice = httpx.post(f"{stack.base_url}/v1/messages", json=ask, headers={"anthropic-version": "2023-06-01"})
+    assert (twice.status_code, "without /v1" in twice.json()["error"]["message"]) == (404, True)
     assert missing.json()["error"]["type"] == "not_found_error"
     deny = f"{stack.bridge_url}/operator/v1/calls/x/deny"
     assert httpx.post(deny, json={}, headers={"x-api-key": stack.operator_token}).status_code == 401

@@ -270,6 +270,8 @@ class CountRequest(Part):
     """The client's tools. Those of Anthropic's servers are left out, and a note says so."""
     tool_choice: MessagesToolChoice | None = None
     """`auto`, `any`, `tool` or `none`, and `disable_parallel_tool_use`. It is enforced."""
+    mcp_servers: list[Any] | None = None
+    """Left out, and a note says so: Anthropic's servers would ask them."""
     thinking: Thinking | None = None
     """Whether blocks of the model's reasoning are sent."""
     output_config: OutputConfig | None = None
@@ -292,7 +294,8 @@ class CountRequest(Part):
     @property
     def note(self) -> str | None:
         """What of the request is not done."""
-        return f"left out, since nobody here can run them: {', '.join(self.left_out)}" if self.left_out else None
+        names = [*self.left_out, *(["mcp_servers"] if self.mcp_servers else [])]
+        return f"left out, since nobody here can run them: {', '.join(names)}" if names else None
 
 
 class MessagesRequest(CountRequest):

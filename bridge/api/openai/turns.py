@@ -40,7 +40,7 @@ from bridge.runs.sessions.sessions import (
     split_turn,
     turn_key,
 )
-from bridge.runs.sessions.turn import Answers, answers_of, result_ids
+from bridge.runs.sessions.turn import Answers, answers_of, is_worded, result_ids
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
@@ -130,7 +130,7 @@ class Turns:
             ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked)
             if not ticket.missing():
                 return self._segment_after(app, self._store.run(run.id) or run, ticket, asked)
-        if ask.one_call or _was_cut(asked.messages, ticket):
+        if ask.one_call or _was_cut(ask.messages, ticket):
             return Reading(run.id, _next_call(ticket))
         raise InvalidRequest(
             "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
@@ -344,7 +344,7 @@ def _is_new_turn(ticket: TicketRow, answers: Answers, missing: Collection[str]) 
     if ticket.state == "open":
         return bool(missing) and answers.new_words
     before = Reply.model_validate_json(ticket.reply).messages if ticket.reply else []
-    return answers.answered or len(answers.said) > len(before)
+    return answers.answered or answers.words > sum(map(is_worded, before))
 
 
 def _next_call(ticket: TicketRow) -> Segment:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from bridge.runs.sessions.claude_code import is_reminder
 from bridge.runs.sessions.openclaw import (
     clean_user_text,
     is_continue_instruction,
@@ -28,13 +29,15 @@ class Turn:
 class Answers:
     """What a transcript says of one round of calls, wherever that stands in it: clients write it in many ways.
 
-    `results` are tool_call_id and content, in their order, and `said` what the user said since the calls.
-    `new_words` says that some of that stands behind the last call, `answered` that the model has spoken since, and
-    `passed` that the user has spoken again after that.
+    `results` are tool_call_id and content, in their order, and `said` what the user said since the calls, or Claude
+    Code in the user's name. `words` is how many of these messages are the user's own. `new_words` says that one of
+    them stands behind the last call, `answered` that the model has spoken since, and `passed` that the user has spoken
+    again after that.
     """
 
     results: list[tuple[str, object]]
     said: list[Message]
+    words: int = 0
     new_words: bool = False
     answered: bool = False
     passed: bool = False
@@ -58,12 +61,14 @@ def answers_of(messages: Sequence[Message], round_: Collection[str]) -> Answers:
     begin, asked, end = min(calls or results), max(calls or results), max(calls + results)
     spoken = [position for position in range(end + 1, len(messages)) if _is_spoken(messages[position])]
     said = [position for position in range(begin + 1, len(messages)) if _is_said(messages[position])]
+    words = [position for position in said if is_worded(messages[position])]
     return Answers(
         results=[(str(messages[position]["tool_call_id"]), messages[position].get("content")) for position in results],
         said=[dict(messages[position]) for position in said],
-        new_words=any(position > asked for position in said),
+        words=len(words),
+        new_words=any(position > asked for position in words),
         answered=bool(spoken),
-        passed=bool(spoken) and any(position > spoken[0] for position in said),
+        passed=bool(spoken) and any(position > spoken[0] for position in words),
     )
 
 
@@ -77,6 +82,11 @@ def _is_said(message: Message) -> bool:
     if message.get("role") != "user":
         return False
     return not is_internal_context(message) and not is_continue_instruction(message)
+
+
+def is_worded(message: Message) -> bool:
+    """Say whether there are words of the user's own in what was said in the user's name."""
+    return not is_reminder(text_of(message.get("content")))
 
 
 def _is_spoken(message: Message) -> bool:

@@ -10,6 +10,7 @@ from bridge.api.anthropic.transcript import ask_of
 from bridge.api.openai.ask import Ask
 from bridge.errors import InvalidRequest
 from bridge.runs.sessions.sessions import auxiliary, identify, split_turn, turn_key
+from bridge.runs.sessions.turn import answers_of
 from tools.definitions import names_of
 
 READ = {"name": "Read", "description": "Read a file.", "input_schema": {"type": "object", "properties": {}}}
@@ -78,10 +79,9 @@ def test_results_are_texts_images_and_failures() -> None:
             result("c", [text("1"), text("2")], is_error=False),
         ),
     )
-    turn = split_turn(ask.messages)
-    assert turn.is_follow_up
+    answers = answers_of(ask.messages, {"a", "b", "c", "d"})
     url = f"data:image/png;base64,{PIXEL}"
-    assert turn.results == [
+    assert answers.results == [
         ("b", [text("seen"), {"type": "image_url", "image_url": {"url": url}}]),
         ("a", "broken"),
         ("d", ""),
@@ -148,6 +148,8 @@ def test_tools_of_servers_are_left_out_and_noted(choice: Any) -> None:
     assert asked(user("hi"), tools=[SEARCH], tool_choice=choice).tool_choice is None
     body = {"model": "m", "messages": [user("hi")], "tools": [READ, SEARCH, {"type": "bash_20250124", "name": "bash"}]}
     assert parse_messages_request(body).note == "left out, since nobody here can run them: web_search, bash"
+    body = {"model": "m", "messages": [user("hi")], "mcp_servers": [{"type": "url", "name": "s", "url": "https://s"}]}
+    assert parse_messages_request(body).note == "left out, since nobody here can run them: mcp_servers"
 
 
 @pytest.mark.parametrize("choice", [{"type": "tool", "name": "Write"}, {"type": "tool"}])
@@ -221,7 +223,9 @@ def test_the_query_is_what_the_user_wrote() -> None:
     later = asked(user("look"), model(use("a")), user(result("a", "r"), text(REMINDER)))
     turn = split_turn(later.messages)
     assert (turn.index, turn.query) == (0, "look")
-    assert turn.after_results == [{"role": "user", "content": REMINDER}], "the model is told what Claude Code noticed"
+    answers = answers_of(later.messages, {"a"})
+    assert answers.said == [{"role": "user", "content": REMINDER}], "the model is told what Claude Code noticed"
+    assert (answers.words, answers.new_words, answers.passed) == (0, False, False)
 
 
 def test_an_unclosed_reminder_is_the_users_text() -> None:
