@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from bridge.api.access import protect
 from bridge.api.anthropic import wording
 from bridge.api.anthropic.messages_routes import messages_blueprint
+from bridge.api.cors import allow_origins
 from bridge.api.executor import executor_blueprint, ticket_blueprint
 from bridge.api.health import health_blueprint
 from bridge.api.openai.blueprint import endpoint_blueprint
@@ -19,6 +20,7 @@ from bridge.api.operator import operator_blueprint
 from bridge.api.plugin import plugin_blueprint
 from bridge.api.plugin_requests import Witness, doctor_blueprint
 from bridge.api.watch import watch_blueprint
+from bridge.api.wrong_paths import advice
 from bridge.config import Config
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
 from bridge.page import page_blueprint
@@ -56,6 +58,7 @@ def create_app(config: Config) -> Flask:
     app.extensions |= {"clawback": core, "clawback.traces": traces}
     _identify_requests(app)
     measure(app, metrics)
+    allow_origins(app, config)
     protect(app, config.tokens)
     if traces:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
@@ -123,8 +126,10 @@ def _shape_errors(app: Flask) -> None:
     @app.errorhandler(HTTPException)
     def _http_error(error: HTTPException) -> Response:
         known = NotFound if error.code == 404 else InvalidRequest
-        hint = wording.hint(request) if error.code == 404 else ""
-        shaped = known(f"{request.method} {request.path}: {error.description or error.name}{hint}")
+        said = error.description or error.name
+        if error.code in {404, 405}:
+            said = wording.hint(request) or advice(request.path, request.host_url) or said
+        shaped = known(f"{request.method} {request.path}: {said}")
         response = _bridge_error(shaped)
         response.status_code = error.code or 500
         # Such as Allow, which says what else may be asked here.

@@ -258,6 +258,8 @@ class Config(_Section):
     traces: Traces = Traces()
     policy: Path | None = None
     """Which calls run at once, which wait for a person, which do not run: see bridge.runs.tickets.policy."""
+    cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = Field(default_factory=list)
+    """The origins whose pages may ask the endpoint from a browser, such as `http://localhost:3000`. `*` is any."""
     log_content: bool = False
     """Show requests, arguments, results and answers on the web page, and keep arguments and the reasons that people
     give in the audit trail, too."""

@@ -12,6 +12,7 @@ BridgeError
 ├── Conflict                409   the request contradicts what was accepted already
 ├── Gone                    410   the ticket or run ended before this arrived
 ├── TooLarge                413   a body or a result exceeds its limit
+├── UnsupportedEncoding     415   the body is packed in a way that is not read
 ├── TooManyRequests         429   waiting helps
 ├── Unavailable             503   waiting helps: Dify or the upstream is out of reach for now
 └── Internal                500   a fault of the bridge itself
@@ -52,7 +53,9 @@ class BridgeError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Return the headers that tell a client when to come back."""
-        return {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
+        # Codex gives up at a 429 that does not say when to come back.
+        seconds = 1 if self.retry_after is None and self.status == 429 else self.retry_after
+        return {} if seconds is None else {"Retry-After": str(max(1, round(seconds)))}
 
 
 class InvalidRequest(BridgeError):
@@ -130,6 +133,14 @@ class TooLarge(BridgeError):
     status = 413
     type = "invalid_request_error"
     code = "too_large"
+
+
+class UnsupportedEncoding(BridgeError):
+    """The body is packed in a way that is not read."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_encoding"
 
 
 class TooManyRequests(BridgeError):

@@ -6,5 +6,7 @@ plugin   the invocations of LLM nodes        plugin_requests   what was seen of 
 executor   workers near the tools            operator, watch   people who look and decide
 health     whether it lives                  openapi           all routes as a document
 
-bodies   how a body is read, in pieces and within limits, and how one is written
+cors       pages of other origins             wrong_paths   what is said to whoever asks for a path that is not there
+
+bodies   how a body is read, in pieces and within limits, and how one is written; packed, where its client packed it
 """

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Request, Response, g
 from pydantic import BaseModel, ValidationError
 
+from bridge.api.packed import unpacked
 from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.runs.breath import Breath, breathe, in_pieces
@@ -200,7 +201,7 @@ def _count(value: Any) -> int:
 
 
 def json_body(request: Request, limit: int) -> dict[str, Any]:
-    """Return the body's object. Raises TooLarge or InvalidRequest.
+    """Return the body's object. Raises TooLarge, UnsupportedEncoding or InvalidRequest.
 
     Half of a surrogate pair, which clients leave behind when they cut a text amid an emoji, becomes U+FFFD: JSON can
     name it, and no text can hold it. What was read is `g.json_body` from then on: a body can be read only once.
@@ -210,6 +211,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
     raw = request.stream.read(limit + 1)
     if len(raw) > limit:
         raise TooLarge(f"the body is larger than {limit} bytes (limits.request_bytes)")
+    raw = unpacked(raw, request.headers.get("Content-Encoding", ""), limit)
     breathe()
     try:
         body = loads(raw)

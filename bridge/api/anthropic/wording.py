@@ -43,7 +43,7 @@ def hint(request: Request) -> str:
     """Return what may be wrong where Anthropic's clients find nothing; empty for all others."""
     if VERSION_HEADER not in request.headers or request.path.startswith("/v1/messages"):
         return ""
-    return " The base URL of Anthropic's clients is the bridge's address without /v1."
+    return "there is no such path; the base URL of Anthropic's clients is the bridge's address without /v1"
 
 
 def status_of(error: BridgeError) -> int:

@@ -25,6 +25,7 @@ from bridge.errors import (
     TooSlow,
     Unauthorized,
     Unavailable,
+    UnsupportedEncoding,
 )
 
 Json = dict[str, Any]
@@ -219,7 +220,7 @@ def _errors(rule: Rule, keys: Keys, said: Operation) -> dict[int, list[type[Brid
     if said.body or said.query:
         kinds += [InvalidRequest]
     if said.body:
-        kinds += [TooSlow, TooLarge]
+        kinds += [TooSlow, TooLarge, UnsupportedEncoding]
     if rule.arguments:
         kinds += [NotFound]
     kinds += said.errors

@@ -147,11 +147,8 @@ An affinity header of anybody else is no name: nanobot's is one of a process. So
 
 
 def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body: Mapping[str, Any]) -> Session:
-    """Return what the request calls its conversation.
-
-    Header names may have `_` or `-`, since servers and proxies rewrite or drop the former.
-    """
-    given = {name.lower().replace("_", "-"): value.strip() for name, value in headers.items() if value.strip()}
+    """Return what the request calls its conversation."""
+    given = _plain(headers)
     for source, named in KNOWN_CLIENTS:
         if key := named(given, body_messages):
             return Session(key, source, alone=True)
@@ -169,11 +166,24 @@ def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body:
 def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
     """Return what kind of call this is that is not a user's turn, and must not touch the session's conversation.
 
-    OpenClaw's own are known by their words (see `openclaw`), Claude Code's by what they lack. Any client may say so
-    itself, with a header `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor` does.
+    OpenClaw's own are known by their words (see `openclaw`), those of Claude Code, Codex and opencode by what they lack.
+    Any client may say so itself, with a header `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor`
+    does.
     """
     named = {name.lower(): value for name, value in headers.items()}.get(AUXILIARY_HEADER.lower(), "").strip()
-    return named[:32] or claude_code.auxiliary(headers, body) or openclaw.auxiliary(headers, body)
+    own = claude_code.auxiliary(headers, body) or _side_call(headers, body) or openclaw.auxiliary(headers, body)
+    return named[:32] or own
+
+
+def _side_call(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
+    """Codex sums up a thread, and opencode names a session, under its name and without tools; their turns have some."""
+    given = _plain(headers)
+    return "side_call" if not body.get("tools") and (_codex(given, ()) or _opencode(given, ())) else None
+
+
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers by their names with `-`: servers and proxies rewrite or drop `_`."""
+    return {name.lower().replace("_", "-"): value.strip() for name, value in headers.items() if value.strip()}
 
 
 def _without_compactions(value: str) -> str:
