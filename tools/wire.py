@@ -88,8 +88,8 @@ class AttachRequest(_Wire):
 class Round(_Wire):
     """One finished round of an earlier try of the same invocation: it is replayed, not asked for again.
 
-    `reasoning` is what the upstream wants back with it, unread (`tools.carried`): some refuse to go on without it. `shown` is what
-    Dify was given of it, reasoning tags included, and is given again.
+    `reasoning` is what the upstream wants back with it, unread (`tools.carried`): some refuse to go on without it.
+    `shown` is what Dify was given of it, reasoning tags included, and is given again.
     """
 
     content: str | None = None

@@ -7,8 +7,8 @@ from itertools import islice
 
 from provider.modes.mode import Reply
 from tools.arguments import checked
-from tools.carried import OF_CALLS, with_extras
 from tools.calls import ToolCall, arguments_problem, assistant_message
+from tools.carried import OF_CALLS, with_extras
 from tools.definitions import ToolDefinition
 from tools.results import Message, ToolResult, images_message
 from tools.wire import OpenTicket, Round
