@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from tools.carried import of_call
 from tools.ids import new_tool_call_id
 from tools.json_depth import DEEPEST, is_too_deep
 from tools.json_prefix import JsonObjectPrefix
@@ -16,11 +17,15 @@ LONGEST_NAME = 128
 
 
 class ToolCall(BaseModel):
-    """One call. `arguments` is JSON text, as OpenAI sends it; `{}` when there are none."""
+    """One call. `arguments` is JSON text, as OpenAI sends it; `{}` when there are none.
+
+    `extra` is what else its server wants back with it. It travels beside the calls (`tools.carried`), never in them.
+    """
 
     id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
     name: str = Field(min_length=1, max_length=LONGEST_NAME)
     arguments: str = "{}"
+    extra: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     def to_openai(self) -> dict[str, Any]:
         """Return the entry of an assistant message's `tool_calls`."""
@@ -66,6 +71,7 @@ class _Partial:
     id: str = field(default_factory=new_tool_call_id)
     upstream_id: str = ""
     name: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
     sound: JsonObjectPrefix = field(default_factory=JsonObjectPrefix)
     _pieces: list[str] = field(default_factory=list)
 
@@ -106,6 +112,7 @@ class ToolCallAssembler:
         """Take one entry of a chunk's `delta.tool_calls`."""
         function = delta.get("function") or {}
         partial = self._partial(delta.get("index"), delta.get("id") or "", function.get("name") or "")
+        partial.extra |= of_call(delta)
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             partial.replace(json.dumps(arguments, ensure_ascii=False))
@@ -142,6 +149,7 @@ class ToolCallAssembler:
                 id=partial.id,
                 name=partial.name[:LONGEST_NAME],
                 arguments=partial.arguments.strip() or "{}",
+                extra=partial.extra,
             )
             for partial in self._calls
             if partial.name

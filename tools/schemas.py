@@ -124,3 +124,84 @@ def _take_one(schema: Schema, word: str, inner: object, depth: int) -> None:
             schema[word] = inner
     elif isinstance(inner, Mapping):
         schema[word] = _schema(inner, depth + 1)
+
+
+LISTED_TYPES = "type list"
+"""Stands among the words of a schema for a `type` that is a list."""
+
+_DEFINITIONS = frozenset({"$ref", "$defs", "definitions"})
+_MEANS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+WORDS = frozenset({*_ONE, *_LISTS, *_MAPS, *_COUNTS, *_NUMBERS, *_PLAIN, *_FLAGS, "pattern", "enum", LISTED_TYPES}) - {
+    "properties",
+    "items",
+    "description",
+}
+
+
+def without(schema: Any, words: frozenset[str]) -> Any:
+    """Return a schema that says without `words` what can be said without them; references are followed."""
+    if words & _DEFINITIONS:
+        words |= _DEFINITIONS
+    return _without(schema, words, schema, 0) if isinstance(schema, dict) else schema
+
+
+def _without(given: Any, words: frozenset[str], root: Schema, depth: int) -> Any:
+    if not isinstance(given, dict) or depth > DEEPEST:
+        return given if isinstance(given, bool) else {}
+    if "$ref" in given and "$ref" in words:
+        return _without(_target(given["$ref"], root), words, root, depth + 5)
+    schema: Schema = {}
+    for word in [word for word in given if word not in words]:
+        schema[word] = _inner(word, given[word], words, root, depth + 1)
+    return _said_otherwise(schema, given, words, root, depth)
+
+
+def _inner(word: str, value: Any, words: frozenset[str], root: Schema, depth: int) -> Any:
+    if word in _MAPS:
+        return {name: _without(inner, words, root, depth) for name, inner in value.items()}
+    if word in _LISTS:
+        return [_without(inner, words, root, depth) for inner in value]
+    return _without(value, words, root, depth) if word in _ONE else value
+
+
+def _said_otherwise(schema: Schema, given: Schema, words: frozenset[str], root: Schema, depth: int) -> Schema:
+    for word in words & given.keys():
+        if word == "const" and "enum" not in words:
+            schema["enum"] = [given[word]]
+        elif word in _MEANS:
+            schema.setdefault(_MEANS[word], given[word])
+        elif word in {"oneOf", "anyOf", "allOf"}:
+            schema = _first(given[word], words, root, depth) | schema
+    if LISTED_TYPES in words and isinstance(schema.get("type"), list):
+        schema["type"] = next((kind for kind in schema["type"] if kind != "null"), "string")
+        if schema["type"] == "array":
+            schema.setdefault("items", {})
+    return schema
+
+
+def _first(branches: Any, words: frozenset[str], root: Schema, depth: int) -> Schema:
+    kinds = [_without(branch, words, root, depth + 1) for branch in branches]
+    return dict(next((kind for kind in kinds if isinstance(kind, dict) and kind.get("type") != "null"), {}))
+
+
+def _target(reference: str, root: Schema) -> Any:
+    target: Any = root
+    for name in filter(None, reference.removeprefix("#").split("/")):
+        target = target.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+    return target or {}
+
+
+def words_of(schema: Any) -> set[str]:
+    """Return the words that a schema uses."""
+    words: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        given = waiting.pop()
+        if not isinstance(given, dict):
+            continue
+        words |= given.keys() & WORDS
+        if isinstance(given.get("type"), list):
+            words.add(LISTED_TYPES)
+        for word, value in given.items():
+            waiting += value.values() if word in _MAPS else value if word in _LISTS else [value] if word in _ONE else []
+    return words

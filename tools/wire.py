@@ -88,12 +88,12 @@ class AttachRequest(_Wire):
 class Round(_Wire):
     """One finished round of an earlier try of the same invocation: it is replayed, not asked for again.
 
-    `reasoning` is what the model thought, in the upstream's own field: some refuse to go on without it. `shown` is what
-    Dify was given of it, reasoning tags included, and is given again.
+    `reasoning` is what the upstream wants back with it, unread (`tools.carried`): some refuse to go on without it.
+    `shown` is what Dify was given of it, reasoning tags included, and is given again.
     """
 
     content: str | None = None
-    reasoning: dict[str, str] = Field(default_factory=dict)
+    reasoning: dict[str, Any] = Field(default_factory=dict)
     shown: str = ""
     calls: list[ToolCall]
     results: list[ToolResult]
@@ -142,7 +142,7 @@ class OpenTicket(_Wire):
 
     ticket_id: str
     content: str | None = None
-    reasoning: dict[str, str] = Field(default_factory=dict)
+    reasoning: dict[str, Any] = Field(default_factory=dict)
     shown: str = ""
     calls: list[ToolCall]
 
@@ -171,8 +171,8 @@ class DraftRequest(_Wire):
 
 
 class TicketRequest(_Wire):
-    """The pending tool calls of one round. `content` is the text the model wrote before them, `reasoning` what it
-    thought (in the upstream's own field), `shown` what Dify was given of both, reasoning tags included.
+    """The pending tool calls of one round. `content` is the text the model wrote before them, `reasoning` what the
+    upstream wants back with them, `shown` what Dify was given of both, reasoning tags included.
 
     `streamed_text` says that text of this round went to Dify, so that the bridge waits for it before it ends the
     client's response. `usage` is this round's. `wait_seconds` is how long the invocation will hold. `stops` says that
@@ -184,7 +184,7 @@ class TicketRequest(_Wire):
     invocation_id: str
     round: int = Field(ge=0)
     content: str | None = None
-    reasoning: dict[str, str] = Field(default_factory=dict)
+    reasoning: dict[str, Any] = Field(default_factory=dict)
     shown: str = ""
     calls: list[ToolCall] = Field(min_length=1)
     usage: Usage = Usage()

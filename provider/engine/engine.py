@@ -57,7 +57,7 @@ from provider.engine.response import (
     reminder,
     tellable,
 )
-from provider.engine.rounds import OpenRound, aside, of_journal, of_ticket, repaired, sort_out, unseen
+from provider.engine.rounds import OpenRound, aside, carried_with, of_journal, of_ticket, repaired, sort_out, unseen
 from provider.errors import (
     Cancelled,
     ProviderError,
@@ -72,6 +72,7 @@ from provider.modes.mode import Mode, Prompt, Reply
 from provider.settings import NodeSettings
 from provider.upstream.request import with_client
 from tools.calls import Draft, ToolCall
+from tools.carried import Growing
 from tools.choices import ToolChoice, after_round, resolve
 from tools.definitions import ToolDefinition, allow, names_of
 from tools.fingerprint import invocation_fingerprint
@@ -436,7 +437,8 @@ class Engine:
         return [*self._given.tools, *(tool for tool in allowed if tool.name not in self._node_s_names)]
 
     def _hand_over(self, calls: Sequence[ToolCall]) -> list[Action]:
-        return self._end(Finish("tool_calls", self._total, repaired(calls, self._given.tools)))
+        carried = carried_with(self._response.reasoning, calls)
+        return self._end(Finish("tool_calls", self._total, repaired(calls, self._given.tools), carried))
 
     # A round
 
@@ -468,7 +470,7 @@ class Engine:
             invocation_id=self._given.invocation_id,
             round=self._rounds,
             content=self._round.content or None,
-            reasoning=self._round.reasoning,
+            reasoning=self._round.carried,
             shown=self._shown,
             calls=self._round.runnable,
             usage=self._usage,
@@ -658,6 +660,8 @@ class _Response:
         self._shown: list[str] = []
         self._reasoning: list[str] = []
         self._reasoning_field = ""
+        self._thought = False
+        self._sealed = Growing()
         self._arguments = 0
 
     @property
@@ -672,13 +676,16 @@ class _Response:
 
     @property
     def reasoning(self) -> Message:
-        """The reasoning alone, in the upstream's own field."""
-        return {self._reasoning_field: "".join(self._reasoning)} if self._reasoning_field else {}
+        """The reasoning alone, in the upstream's own fields."""
+        fields = self._sealed.close()
+        return fields | {self._reasoning_field: "".join(self._reasoning)} if self._reasoning_field else fields
 
     def feed(self, delta: Delta) -> str:
         """Take a delta and return the text to show."""
         self._reasoning.append(delta.reasoning)
-        self._reasoning_field = self._reasoning_field or delta.reasoning_field
+        self._sealed.feed(delta.sealed)
+        if delta.reasoning_field and not self._thought:
+            self._reasoning_field, self._thought = delta.reasoning_field, bool(delta.reasoning)
         return self._show(delta.reasoning, self._decoder.feed(delta))
 
     def drafts(self) -> Sequence[Draft]:

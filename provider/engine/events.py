@@ -4,7 +4,7 @@ An event that begins an exchange is answered by at most one `Exchange`; its outc
 goes to the bridge without an outcome. Everything else that the engine returns is an `Output` for Dify.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,13 +31,14 @@ class Attached:
 class Delta:
     """A piece of what the upstream's model says. `tool_calls` are entries of a chunk's `delta.tool_calls`.
 
-    `reasoning_field` is what the upstream calls its reasoning.
+    `reasoning_field` is what the upstream calls its reasoning, `sealed` what it wants back unread (`tools.carried`).
     """
 
     text: str = ""
     reasoning: str = ""
     reasoning_field: str = ""
     tool_calls: Sequence[dict[str, Any]] = ()
+    sealed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +193,12 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end. `calls` are for Dify itself, which passed the tools."""
+    """The end. `calls` are for Dify itself, which passed the tools; `carried` is what goes back with them."""
 
     finish_reason: str
     usage: Usage
     calls: Sequence[ToolCall] = ()
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from itertools import islice
 from provider.modes.mode import Reply
 from tools.arguments import checked
 from tools.calls import ToolCall, arguments_problem, assistant_message
+from tools.carried import OF_CALLS, with_extras
 from tools.definitions import ToolDefinition
 from tools.results import Message, ToolResult, images_message
 from tools.wire import OpenTicket, Round
@@ -27,6 +28,11 @@ class OpenRound:
     reasoning: Message = field(default_factory=dict)
 
     @property
+    def carried(self) -> Message:
+        """What goes back with the round, that of its calls by the ids that they have now."""
+        return carried_with(self.reasoning, self.calls)
+
+    @property
     def runnable(self) -> list[ToolCall]:
         """The calls that go into a ticket."""
         return [call for call in self.calls if call.id not in self.own]
@@ -39,11 +45,11 @@ class OpenRound:
     def messages(self, results: Iterable[ToolResult], then: Sequence[Message] = ()) -> list[Message]:
         """Return the assistant message, one tool message for each call in call order, then the images of the results.
 
-        What the client said `then` comes last. The reasoning goes back in the field in which it came: DeepSeek's models
-        refuse to go on without it, see https://api-docs.deepseek.com/guides/thinking_mode
+        What the client said `then` comes last. The reasoning goes back as it came: many servers refuse to go on
+        without it, see `tools.carried`.
         """
         by_id = self.own | {result.tool_call_id: result for result in results}
-        said = assistant_message(self.content, list(self.calls)) | self.reasoning
+        said = with_extras(assistant_message(self.content, list(self.calls)), self.carried)
         answers = [
             by_id.get(call.id, ToolResult(tool_call_id=call.id, output="(no result)", is_error=True))
             for call in self.calls
@@ -106,6 +112,12 @@ def sort_out(
             call = _presentable(call, known=call.name in tools)
         calls.append(call)
     return OpenRound(content, calls, own, reasoning or {})
+
+
+def carried_with(reasoning: Message, calls: Iterable[ToolCall]) -> Message:
+    """Return what goes back with a message and with its calls."""
+    extras = {call.id: call.extra for call in calls if call.extra}
+    return reasoning | {OF_CALLS: extras} if extras else reasoning
 
 
 def _unknown(name: str, offered: Collection[str]) -> str | None:

@@ -10,7 +10,7 @@ import httpx
 from provider.credentials import MAIN, Credentials, advice_for_host
 from provider.engine.events import UpstreamFailed
 from provider.errors import ProviderError, Refused, Unreachable, clean
-from provider.upstream import connections, refused_fields
+from provider.upstream import connections
 from provider.upstream.capabilities import Capabilities, capabilities
 from provider.upstream.completion import CUT_OFF, DONE, CompletionReader, StreamEvent
 from provider.upstream.dialect import Dialect
@@ -59,7 +59,7 @@ class Upstream:
             with closing(self._ask(body, seconds, show_reasoning=request.get("thinking") is not False)) as events:
                 for event in events:
                     if isinstance(event, UpstreamFailed):
-                        refused = refused_fields.learn(self._dialect.upstream(body), body, event)
+                        refused = self._dialect.learn(body, event)
                         if refused and refused not in left_out:
                             break
                     yield event

@@ -16,13 +16,13 @@ from provider.engine.events import Completed, Delta, UpstreamFailed
 from provider.errors import Unreachable
 from provider.upstream.failures import from_body
 from provider.upstream.think_tags import ThinkTags
+from tools.carried import sealed, thought_in
 from tools.halves import Halves
 from tools.wire import Usage
 
 StreamEvent = Delta | Completed | UpstreamFailed
 
 DONE = "[DONE]"
-_REASONING_FIELDS = ("reasoning_content", "reasoning")
 CUT_OFF = "The upstream's answer broke off before its end. Trying again may help."
 
 
@@ -77,9 +77,9 @@ class CompletionReader:
     def _shown(self, delta: Delta) -> Iterator[Delta]:
         reasoning, text = self._tags.feed(delta.text)
         if not self._show_reasoning:
-            delta, reasoning = replace(delta, reasoning="", reasoning_field=""), ""
+            delta, reasoning = replace(delta, reasoning=""), ""
         delta = replace(delta, text=text, reasoning=delta.reasoning + reasoning)
-        if delta.text or delta.reasoning or delta.tool_calls:
+        if delta.text or delta.reasoning or delta.tool_calls or delta.sealed or delta.reasoning_field:
             yield delta
 
     def rest(self) -> Iterator[Delta]:
@@ -96,13 +96,14 @@ class CompletionReader:
 
 
 def _delta(delta: Mapping[str, Any]) -> Delta:
-    field = next((name for name in _REASONING_FIELDS if isinstance(delta.get(name), str) and delta[name]), "")
+    reasoning, field = thought_in(delta)
     calls = delta.get("tool_calls")
     return Delta(
         text=_text(delta.get("content") or delta.get("refusal")),
-        reasoning=delta[field] if field else "",
+        reasoning=reasoning,
         reasoning_field=field,
         tool_calls=[call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else (),
+        sealed=sealed(delta),
     )
 
 

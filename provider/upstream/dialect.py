@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from provider.credentials import Credentials
+from provider.engine.events import UpstreamFailed
+from provider.upstream import lessons, shapes
 from provider.upstream.capabilities import Capabilities
-from provider.upstream.refused_fields import without_refused
-from provider.upstream.think_tags import without_think_block
+from provider.upstream.request import FROM_CLIENT
 from provider.upstream.vendors import ThinkingDialect, Vendor
 from tools.results import Message, text_of
 
@@ -60,25 +61,41 @@ class Dialect:
         self._form = form
         self._vendor: Vendor = form.vendor
         self._can = can
+        self._optional: frozenset[str] = frozenset()
+        self._passing: list[lessons.Lesson] = []
 
     def write(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the body to send."""
         body = dict(request)
         extra = body.pop("extra_body", None) or {}
-        body |= self._thinking(body)
-        body["messages"] = [self._message(message) for message in body.get("messages") or ()]
+        asked = set(body.pop(FROM_CLIENT, ()))
+        thinking = self._thinking(body)
+        # Each vendor's fields say the same as the two of ours.
+        asked |= thinking.keys() if asked & {"thinking", "reasoning_effort"} else set()
+        body |= thinking
+        messages = shapes.plain(body.get("messages") or (), sees=self._can.vision)
+        body["messages"] = [self._media(message) for message in messages]
         self._rename_limit(body)
         self._rename_user(body)
         self._choose_stream(body)
         if not self._can.tool_choice:
             body.pop("tool_choice", None)
         body |= self._form.extra_body | extra
-        body = without_refused(self.upstream(body), body)
         body = {name: value for name, value in body.items() if value is not None}
+        self._optional = frozenset(asked - self._form.extra_body.keys() - extra.keys())
+        for lesson in (*lessons.lessons_of(self._upstream(body), self._vendor.lessons), *self._passing):
+            if not lesson.optional or lesson.name in self._optional:
+                body = lesson.write(body)
         return as_completion(body) if self._form.completion_mode == "completion" else body
 
-    def upstream(self, body: dict[str, Any]) -> tuple[str, str]:
-        """Return what a refusal is remembered of: the address and the model."""
+    def learn(self, body: dict[str, Any], failed: UpstreamFailed) -> str | None:
+        """Return the name of what a refusal of `body` taught, None where another try would be refused as well."""
+        lesson = lessons.learn(self._upstream(body), body, failed, self._optional)
+        if lesson and lesson.passing:
+            self._passing.append(lesson)
+        return lesson.name if lesson else None
+
+    def _upstream(self, body: dict[str, Any]) -> tuple[str, str]:
         return self._form.upstream_base_url, str(body.get("model"))
 
     def _thinking(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -89,10 +106,8 @@ class Dialect:
         dialect: ThinkingDialect = self._vendor.thinking if said == "auto" else said
         return thinking_fields(dialect, thinking, effort)
 
-    def _message(self, message: Message) -> Message:
+    def _media(self, message: Message) -> Message:
         content = message.get("content")
-        if message.get("role") == "assistant" and isinstance(content, str):
-            return message | {"content": without_think_block(content) or (None if message.get("tool_calls") else "")}
         if isinstance(content, list):
             return message | {"content": [for_vendor(part, self._vendor) for part in content]}
         return message

@@ -15,7 +15,7 @@ from typing import Any
 
 from provider.credentials import Credentials
 from provider.engine.events import Completed, Delta, UpstreamFailed
-from provider.upstream import refused_fields
+from provider.upstream import lessons
 from provider.upstream.capabilities import Capabilities, Findings, remember
 from provider.upstream.client import Upstream
 
@@ -156,7 +156,7 @@ def _tools(form: Credentials, model: str, until: float) -> Answers:
 def _tool_choice(form: Credentials, model: str, until: float) -> Answers:
     choice = {"type": "function", "function": {"name": "get_weather"}}
     heard = ask(form, model, until, messages=_user("Say hello."), tools=[_TOOL], tool_choice=choice)
-    if refused_fields.refuses((form.upstream_base_url, form.upstream_name(model)), "tool_choice"):
+    if lessons.taught((form.upstream_base_url, form.upstream_name(model)), "tool_choice"):
         return {"tool_choice": False}
     return {"tool_choice": _verdict(heard, bool(heard.called))}
 

@@ -8,7 +8,7 @@ from provider.credentials import json_object, read_headers
 from provider.errors import Refused
 from provider.settings import NodeSettings
 
-_PASSED_ON = (
+SAMPLING = (
     "temperature",
     "top_p",
     "top_k",
@@ -20,7 +20,9 @@ _PASSED_ON = (
     "thinking",
     "reasoning_effort",
 )
-_FROM_CLIENT = frozenset({*_PASSED_ON, "verbosity", "max_tokens", "stop", "response_format"})
+_OF_CLIENT = frozenset({*SAMPLING, "verbosity", "max_tokens", "stop", "response_format"})
+FROM_CLIENT = "from_client"
+"""Under this name a request says which of its fields only the client asked for: those may be left out."""
 
 
 def base_request(
@@ -31,7 +33,7 @@ def base_request(
     The calls stream wherever the upstream can, whatever Dify asked for: a stream shows that the upstream is alive.
     """
     body: dict[str, Any] = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
-    body |= {name: value for name in _PASSED_ON if (value := getattr(settings, name)) is not None}
+    body |= {name: value for name in SAMPLING if (value := getattr(settings, name)) is not None}
     if settings.max_tokens is not None:
         body["max_tokens"] = settings.max_tokens
     if stop:
@@ -48,13 +50,13 @@ def base_request(
 
 def with_client(request: Mapping[str, Any], parameters: Mapping[str, Any], settings: NodeSettings) -> dict[str, Any]:
     """Return the fields of every upstream call, with what the client asks of the model."""
-    asked = {name: parameters[name] for name in parameters.keys() & _FROM_CLIENT}
+    asked = {name: parameters[name] for name in parameters.keys() & _OF_CLIENT}
     if settings.parameters_from == "client":
-        return {**request, **asked}
+        return {**request, **asked, FROM_CLIENT: sorted(asked)}
     if settings.response_format:
         # Text is what a request without the field means, so the field alone does not tell that the node wants it.
         asked.pop("response_format", None)
-    return {**asked, **request}
+    return {**asked, **request, FROM_CLIENT: sorted(asked.keys() - request.keys())}
 
 
 def node_headers(settings: NodeSettings) -> dict[str, str]:

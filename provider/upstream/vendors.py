@@ -18,7 +18,8 @@ class Vendor:
 
     `thinking` is how reasoning is switched, `completion_tokens` the beginnings of the names of models that want
     `max_completion_tokens`, `structure` the strictest response format, `user_field` the name of OpenAI's `user`.
-    `tools`, `tool_choice`, `vision` say what is to be expected where nobody has found out.
+    `tools`, `tool_choice`, `vision` say what is to be expected where nobody has found out, `lessons` what its refusals
+    would teach (`lessons.KNOWN`).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Vendor:
     vision: bool = True
     audio_as_url: bool = False
     document_as_url: bool = False
+    lessons: tuple[str, ...] = ()
 
 
 # OpenAI's reasoning models refuse `max_tokens`: https://platform.openai.com/docs/api-reference/chat/create
@@ -61,6 +63,7 @@ VENDORS = (
         "https://api-docs.deepseek.com/guides/thinking_mode",
         hosts=("api.deepseek.com",),
         thinking="thinking",
+        lessons=("reasoning_content",),
         structure="json_object",
         vision=False,
     ),
@@ -91,6 +94,7 @@ VENDORS = (
         "https://platform.moonshot.cn/docs/api/chat",
         hosts=("api.moonshot.cn", "api.moonshot.ai"),
         thinking="thinking",
+        lessons=("reasoning_content",),
         structure="json_object",
         tool_choice=False,
     ),

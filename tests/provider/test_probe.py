@@ -14,7 +14,7 @@ from provider.modes.choice import mode_for
 from provider.modes.openclaw_text import OpenclawText
 from provider.settings import NodeSettings
 from provider.upstream import capabilities as known
-from provider.upstream import refused_fields
+from provider.upstream import lessons
 from provider.upstream.capabilities import Findings, capabilities
 from provider.upstream.probe import find_out
 from tests.provider.byte_server import answering, response
@@ -26,10 +26,10 @@ ALL = Findings(tools=True, streamed_tools=True, tool_choice=True, structured_out
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     known.forget()
-    refused_fields.forget()
+    lessons.forget()
     yield
     known.forget()
-    refused_fields.forget()
+    lessons.forget()
 
 
 def form_for(upstream: dict[str, Any], vendor: str, **more: str) -> Credentials:

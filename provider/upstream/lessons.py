@@ -1,0 +1,296 @@
+"""What a refusal teaches about an upstream: the request is written otherwise, sent again, and so is every later one.
+
+A lesson changes fields that a request can do without, the prompt's shape, words of a tool's schema, or a value. What a
+node sets itself (a temperature, a seed) is left alone: there the upstream's words name what to change.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from provider.engine.events import UpstreamFailed
+from provider.errors import ContextTooLong
+from provider.upstream import shapes
+from tools.results import Message
+from tools.schemas import LISTED_TYPES, without, words_of
+
+log = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+Upstream = tuple[str, str]
+
+_STATUSES = {400, 404, 422, 500, 501}
+_MOST = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is different from now on. `passing` is one that counts for the invocation at hand alone.
+
+    An `optional` one is about a field that only a client asked for: a node's own is sent all the same.
+    """
+
+    name: str
+    write: Callable[[Body], Body]
+    passing: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A lesson, and how a refusal speaks of it."""
+
+    name: str
+    refusal: re.Pattern[str]
+    write: Callable[[Body], Body]
+
+
+def _known(name: str, refusal: str, write: Callable[[Body], Body]) -> Known:
+    return Known(name, re.compile(refusal, re.IGNORECASE), write)
+
+
+def _prompt(write: Callable[[Sequence[Message]], list[Message]]) -> Callable[[Body], Body]:
+    return lambda body: body | {"messages": write(body["messages"])}
+
+
+def _leave_out(*names: str) -> Callable[[Body], Body]:
+    return lambda body: {name: value for name, value in body.items() if name not in names}
+
+
+def _instead(old: str, new: str) -> Callable[[Body], Body]:
+    return lambda body: {new if name == old else name: value for name, value in body.items()}
+
+
+def _whole(body: Body) -> Body:
+    return _leave_out("stream_options")(body) | {"stream": False} if body.get("stream") else body
+
+
+_NOT = r"(not|un|in)[ -]?(be )?(supported|permitted|allowed|expected|recogni[sz]ed|known|available|valid)|not support"
+_REFUSED = re.compile(
+    rf"{_NOT}|extra|no such|cannot find|additional propert|remove|不支持|不存在|无效|only .{{0,40}}(supported|allowed)",
+    re.IGNORECASE,
+)
+
+KNOWN = (
+    _known(
+        "reasoning_content",
+        r"reasoning_content.{0,80}(must|missing|required|expected|empty|passed back)|missing.{0,40}reasoning_content",
+        _prompt(shapes.with_thoughts),
+    ),
+    _known("thought_signature", r"thought_?signature", _prompt(shapes.with_signatures)),
+    _known(
+        "system",
+        r"system (role|message)s?[^.]{0,30}(not|un)[ -]?support|"
+        r"not support[^.]{0,40}(\bsystem\b|developer instruction)|"
+        r"(invalid|unsupported|unknown|unexpected) role:? ['\"`]?(system|developer)",
+        _prompt(shapes.without_system),
+    ),
+    _known(
+        "system_first",
+        r"system (message|prompt|role)s?.{0,40}(beginning|first|start|only one|multiple|once)|"
+        r"(multiple|more than one) system|unexpected role ['\"`]?system",
+        _prompt(shapes.system_first),
+    ),
+    _known(
+        "alternating",
+        r"alternat|consecutive|roles? must|first message.{0,40}user|incorrect role|last message.{0,30}user",
+        _prompt(shapes.alternating),
+    ),
+    _known(
+        "answer_between",
+        r"role ['\"`]?user['\"`]? (right )?after (the )?role ['\"`]?tool|user.{0,20}(after|follow).{0,20}tool|"
+        r"(after|follow).{0,20}tool.{0,40}assistant",
+        _prompt(shapes.answer_between),
+    ),
+    _known(
+        "images",
+        r"(image|vision|multi-?modal|visual)[^.]{0,60}(not|un)[ -]?(support|allow|available|enabled)|"
+        r"(not|n't) support[^.]{0,60}(image|vision|multi-?modal)|no endpoints found that support image|"
+        r"unknown variant ['\"`]?image_url|is not a (multimodal|vision)",
+        _prompt(shapes.without_images),
+    ),
+    _known(
+        "strings",
+        r"expected a string|(must|should) be a(n? valid)? string|not a(?: valid)? string|expects? (a )?string|"
+        r"string_type",
+        _prompt(shapes.strings_alone),
+    ),
+    _known(
+        "content", r"content.{0,60}(null|none|missing|required|empty)|null.{0,40}content", _prompt(shapes.with_content)
+    ),
+    _known("stream_options", r"stream_options|include_usage", _leave_out("stream_options")),
+    _known("tool_choice", r"tool_choice|tool choice", _leave_out("tool_choice")),
+    _known("parallel_tool_calls", r"parallel_tool_calls|parallel (tool|function)", _leave_out("parallel_tool_calls")),
+    _known("max_tokens", r"max_completion_tokens", _instead("max_tokens", "max_completion_tokens")),
+    _known("max_completion_tokens", r"max_completion_tokens", _instead("max_completion_tokens", "max_tokens")),
+    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|parameters?:? user\b", _leave_out("user", "user_id")),
+    _known(
+        "stream",
+        r"\bstream(ing)?\b.{0,60}(not|un)[ -]?(be )?(supported|allowed|available)|not support.{0,20}\bstream(ing)?\b",
+        _whole,
+    ),
+)
+_BY_NAME = {known.name: Lesson(known.name, known.write) for known in KNOWN}
+_ORDER = {name: place for place, name in enumerate(_BY_NAME)}
+
+_learned: dict[Upstream, tuple[Lesson, ...]] = {}
+"""What each upstream (its address and the model) has taught since this process began."""
+
+
+def lessons_of(upstream: Upstream, names: Collection[str] = ()) -> list[Lesson]:
+    """Return what holds for an upstream, `names` are what is known of its vendor. Shapes come in their own order."""
+    lessons = {lesson.name: lesson for lesson in (*map(_BY_NAME.__getitem__, names), *_learned.get(upstream, ()))}
+    return sorted(lessons.values(), key=lambda lesson: _ORDER.get(lesson.name, -1))
+
+
+def taught(upstream: Upstream, name: str) -> bool:
+    """Say whether the upstream has taught a lesson."""
+    return any(lesson.name == name for lesson in _learned.get(upstream, ()))
+
+
+def learn(upstream: Upstream, body: Body, failed: UpstreamFailed, optional: Collection[str] = ()) -> Lesson | None:
+    """Return what a refusal of `body` teaches, and remember it; None where it teaches nothing that is not known.
+
+    `optional` are fields that only the client asked for.
+    """
+    if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong):
+        return None
+    said = str(failed.error)
+    known = _learned.get(upstream, ())
+    for lesson in _candidates(said, body, optional):
+        if lesson.write(body) == body or (lesson in known and not lesson.passing):
+            continue
+        if not lesson.passing and len(known) < _MOST:
+            _learned[upstream] = (*(other for other in known if other.name != lesson.name), lesson)
+        log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
+        return lesson
+    return None
+
+
+def forget() -> None:
+    """Forget what was learned."""
+    _learned.clear()
+
+
+def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Lesson]:
+    yield from _of_limit(said, body)
+    for known in KNOWN:
+        if known.refusal.search(said):
+            yield _BY_NAME[known.name]
+    yield from _of_schemas(said, body)
+    for name in ("response_format", "stop"):
+        if name in body and _names(said, name) and _REFUSED.search(said):
+            yield Lesson(name, _leave_out(name))
+    for name in optional:
+        if name in body and _names(said, name):
+            yield Lesson(name, _leave_out(name), optional=True)
+    if _REFUSED.search(said):
+        yield from _inside(said, body)
+
+
+def _names(said: str, name: str) -> bool:
+    words = {"response_format": "response.?format|json.?schema|json.?(mode|object)|structured.?output"}
+    return bool(re.search(words.get(name, rf"\b{name.replace('_', '[ _-]?')}\b"), said, re.IGNORECASE))
+
+
+# The limit of the answer
+
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_OF_LIMIT = re.compile(r"max_?(completion_|output_|new_)?tokens|(completion|output) tokens", re.IGNORECASE)
+_LEFT = re.compile(r"> (\d+) - (\d+)")
+
+
+def _of_limit(said: str, body: Body) -> Iterator[Lesson]:
+    """A cap on the answer, by the largest number in the refusal that is below what was asked for.
+
+    What is left of the context is another number for each prompt.
+    """
+    field = next((name for name in _LIMITS if body.get(name)), None)
+    if field is None or not _OF_LIMIT.search(said):
+        return
+    left = _LEFT.search(said)
+    numbers = [int(left[1]) - int(left[2])] if left else [int(number) for number in re.findall(r"\b\d{2,9}\b", said)]
+    caps = [number for number in numbers if 0 < number < body[field]]
+    if caps and not re.search(r"max_completion_tokens['\"`]? instead", said):
+        yield Lesson("limit", partial(_capped, max(caps)), passing=bool(left))
+
+
+def _capped(cap: int, body: Body) -> Body:
+    return body | {name: min(cap, body[name]) for name in _LIMITS if body.get(name)}
+
+
+# Words of schemas
+
+_OF_SCHEMAS = re.compile(r"schema|function_declarations|tools?\b|function|parameters|propert", re.IGNORECASE)
+_OF_TYPES = re.compile(
+    r"not repeating, cannot start list|type.{0,60}(list|array|sequence|must be a string)", re.IGNORECASE
+)
+
+
+def _of_schemas(said: str, body: Body) -> Iterator[Lesson]:
+    if not body.get("tools") or not _OF_SCHEMAS.search(said):
+        return
+    used: set[str] = set()
+    for tool in body["tools"]:
+        used |= words_of(tool["function"].get("parameters"))
+    words = {word for word in used if _named_in(said, word)} if _REFUSED.search(said) or "keyword" in said else set()
+    if not words and LISTED_TYPES in used and _OF_TYPES.search(said):
+        words = {LISTED_TYPES}
+    if words:
+        yield Lesson(f"schema {sorted(words)}", partial(_without_words, frozenset(words)))
+
+
+def _named_in(said: str, word: str) -> bool:
+    """Say whether a word of a schema, which may be an everyday one, is spoken of."""
+    quoted = rf"['\"`]{re.escape(word)}['\"`]|[./]{re.escape(word)}\b|keywords?:? {re.escape(word)}\b"
+    return bool(re.search(rf"(?<!\w){re.escape(word)}\b" if re.search(r"[$A-Z]", word) else quoted, said))
+
+
+def _without_words(words: frozenset[str], body: Body) -> Body:
+    return (
+        body | {"tools": [_function(tool, without(_parameters(tool), words)) for tool in body.get("tools") or ()]}
+        if body.get("tools")
+        else body
+    )
+
+
+def _parameters(tool: Body) -> Any:
+    return tool["function"].get("parameters")
+
+
+def _function(tool: Body, parameters: Any) -> Body:
+    return tool | {"function": tool["function"] | ({"parameters": parameters} if parameters is not None else {})}
+
+
+# Fields inside messages, calls and tools
+
+_NEEDED = frozenset({"role", "content", "tool_calls", "tool_call_id", "id", "type", "function", "name", "parameters",
+                     "arguments", "description"})  # fmt: skip
+
+
+def _inside(said: str, body: Body) -> Iterator[Lesson]:
+    fields = {"name"} | {name for message in body["messages"] for name in message}
+    fields |= {name for message in body["messages"] for call in message.get("tool_calls") or () for name in call}
+    fields |= {name for tool in body.get("tools") or () for part in (tool, tool["function"]) for name in part}
+    for name in sorted(fields - (_NEEDED - {"name"})):
+        if re.search(rf"['\"`.]{re.escape(name)}\b", said):
+            yield Lesson(f"inside {name}", partial(_without_inside, name))
+
+
+def _without_inside(name: str, body: Body) -> Body:
+    """Leave a field out of the messages and their calls, and of the tools; a function keeps its name."""
+
+    def bare(part: Body) -> Body:
+        return {key: value for key, value in part.items() if key != name}
+
+    def message(given: Body) -> Body:
+        calls = given.get("tool_calls")
+        return bare(given) | ({"tool_calls": [bare(call) for call in calls]} if calls else {})
+
+    written = body | {"messages": [message(given) for given in body["messages"]]}
+    if body.get("tools") and name != "name":
+        written["tools"] = [bare(tool) | {"function": bare(tool["function"])} for tool in body["tools"]]
+    return written
