@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from tools.carried import of_call
 from tools.ids import new_tool_call_id
@@ -25,7 +26,7 @@ class ToolCall(BaseModel):
     id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
     name: str = Field(min_length=1, max_length=LONGEST_NAME)
     arguments: str = "{}"
-    extra: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+    extra: SkipJsonSchema[dict[str, Any]] = Field(default_factory=dict, exclude=True, repr=False)
 
     def to_openai(self) -> dict[str, Any]:
         """Return the entry of an assistant message's `tool_calls`."""

@@ -1,4 +1,4 @@
-"""What agents of OpenAI's two languages were seen to send, sent again: each request is answered, and names its thread."""
+"""What agents of OpenAI's two languages were seen to send, sent again: each is answered, and names its thread."""
 
 import json
 from typing import Any

@@ -166,7 +166,7 @@ def identify(headers: Mapping[str, str], body_messages: Sequence[Message], body:
 def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
     """Return what kind of call this is that is not a user's turn, and must not touch the session's conversation.
 
-    OpenClaw's own are known by their words (see `openclaw`), those of Claude Code, Codex and opencode by what they lack.
+    OpenClaw's own are known by their words (see `openclaw`), those of other agents by what they lack.
     Any client may say so itself, with a header `X-Clawback-Auxiliary` that holds a word for the kind; `clawback doctor`
     does.
     """
