@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from bridge.api.access import protect
 from bridge.api.anthropic import wording
 from bridge.api.anthropic.messages_routes import messages_blueprint
+from bridge.api.clients import Clients
 from bridge.api.cors import allow_origins
 from bridge.api.executor import executor_blueprint, ticket_blueprint
 from bridge.api.health import health_blueprint
@@ -59,7 +60,7 @@ def create_app(config: Config) -> Flask:
     _identify_requests(app)
     measure(app, metrics)
     allow_origins(app, config)
-    protect(app, config.tokens)
+    protect(app, config.tokens, Clients(store))
     if traces:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(metrics_blueprint(metrics, core.figures))

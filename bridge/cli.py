@@ -13,17 +13,15 @@ from bridge.commands.init.command import init
 from bridge.commands.init.config_file import is_private
 from bridge.commands.operator import approve, deny, tickets
 from bridge.commands.package.command import package
+from bridge.commands.token import token
 from bridge.commands.watch import runs, status, tail
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, tracing
 from bridge.server.banner import banner
-from tools.tokens import hash_token, new_token
 from tools.visible import visible, visible_json
 
 log = logging.getLogger("clawback")
-
-AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
 
 
 class Commands(click.Group):
@@ -125,16 +123,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(str(error)) from None
 
 
-@main.command()
-@click.argument("audience", type=click.Choice(AUDIENCES))
-def token(audience: str) -> None:
-    """Make a bearer token for AUDIENCE; the configuration keeps only its hash."""
-    made = new_token(audience)
-    click.echo(f"token: {made}\nhash:  {hash_token(made)}\n")
-    click.echo(f"Put the hash into the configuration as tokens.{audience}, and give the token to the {audience}.")
-
-
-for _command in (status, runs, tail, tickets, approve, deny, init, doctor, package):
+for _command in (token, status, runs, tail, tickets, approve, deny, init, doctor, package):
     main.add_command(_command)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from flask import Flask, Request, g, request
 from werkzeug.routing import Rule
 
+from bridge.api.clients import DEFAULT, Clients
 from bridge.config import Token, Tokens
 from bridge.errors import Forbidden, Unauthorized
+from bridge.store.rows import ClientRow
 from tools.tokens import matches
 
 LOGIN_COOKIE = "clawback_login"
@@ -112,7 +114,7 @@ def path_of_rule(rule: Rule) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
-def protect(app: Flask, tokens: Tokens) -> None:
+def protect(app: Flask, tokens: Tokens, clients: Clients) -> None:
     """Let through whoever shows a token that opens the route, as bridge.api.access says. The page sees to logins."""
 
     @app.before_request
@@ -125,13 +127,38 @@ def protect(app: Flask, tokens: Tokens) -> None:
                 f"{request.method} {request.url_rule.rule} is open to nobody: bridge.access does not have it"
             )
         if keys and Token.LOGIN not in keys:
-            g.shown = _shown(tokens, keys, _tokens_in(request, keys))
+            given = _tokens_in(request, keys)
+            g.client = clients.of(given) if Token.CLIENT in keys else None
+            g.shown = Token.CLIENT if g.client else _shown(tokens, keys, given)
+            g.clients = clients
+            if g.client:
+                clients.admit(g.client, asks=request.method == "POST")
 
 
 def shown() -> Token:
     """Return the token that the request at hand has shown, where its route asks for one."""
     token: Token = g.shown
     return token
+
+
+def client_name() -> str:
+    """Return who asks: a client's name, `default` for the token of the configuration, `local` for commands here."""
+    client: ClientRow | None = g.client
+    if client:
+        return client.name
+    return DEFAULT if g.shown == Token.CLIENT else str(g.shown)
+
+
+def begin_turn() -> None:
+    """Raise TooManyRequests where whoever asks has as many open tickets as it may."""
+    if g.client:
+        g.clients.check_tickets(g.client)
+
+
+def may_ask(model: str) -> bool:
+    """Whether whoever asks may ask this model."""
+    client: ClientRow | None = g.client
+    return client is None or client.may_ask(model)
 
 
 def _tokens_in(request: Request, keys: Keys) -> list[str]:

@@ -36,6 +36,14 @@ class WaitingTickets(BaseModel):
     oldest_seconds: float
 
 
+class ClientFigures(BaseModel):
+    """A client with a token of its own. Times are seconds since the epoch, None for never."""
+
+    name: str
+    used_at: float | None
+    expires_at: float | None
+
+
 class Status(BaseModel):
     """The figures at this moment. `runs` counts those that are kept, by state."""
 
@@ -46,6 +54,7 @@ class Status(BaseModel):
     tickets: WaitingTickets
     executors: list[ExecutorFigures]
     dify_streams: list[StreamFigures]
+    clients: list[ClientFigures]
 
 
 class RunsQuery(BaseModel):
@@ -113,6 +122,10 @@ def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeup
                 ),
                 executors=now.executors,
                 dify_streams=now.streams,
+                clients=[
+                    ClientFigures(name=each.name, used_at=each.used_at, expires_at=each.expires_at)
+                    for each in watching.clients()
+                ],
             )
         )
 

@@ -58,6 +58,10 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Dify", f"{plain(each['dify'])}: {each['used']} of {each['limit']} places taken{waiting}"
     for each in answer["executors"]:
         yield "executor", f"{plain(each['name'])}: {each['calls']} of {each['concurrency']} calls at once"
+    for each in answer["clients"]:
+        seen = f"last seen {_moment(each['used_at'])}" if each["used_at"] else "not seen yet"
+        ends = f", until {_moment(each['expires_at'])}" if each["expires_at"] else ""
+        yield "client", f"{plain(each['name'])}: {seen}{ends}"
 
 
 @click.command()

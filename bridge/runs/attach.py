@@ -240,7 +240,7 @@ class Invocations:
             self._executor_runs.ended(request)
             return
         if run := self._store.run(request.run_id):
-            self._services.observers.used_upstream(run.model, request.usage)
+            self._services.used_upstream(run, request.usage)
         live = self._live_runs.get(request.run_id)
         if live:
             live.stop_writing(invocation_id, request.error)

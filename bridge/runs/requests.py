@@ -15,9 +15,9 @@ class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
     `messages[turn]` is the user message whose cleaned text is `query`. `given` and `frame` are digests of the client's
-    own values for the app's variables, and of what else came with its words. `asker` is the token that it showed: who
-    shows another one takes no part in the run. An executors' run keeps Dify's UUID of the user that it belongs to, the
-    conversation where the node names it, and whether a resumed workflow began it.
+    own values for the app's variables, and of what else came with its words. `asker` is the token that it showed, and
+    `client` whose that is: others take no part in the run. An executors' run keeps Dify's UUID of the user that it
+    belongs to, the conversation where the node names it, and whether a resumed workflow began it.
     """
 
     messages: list[Message]
@@ -31,6 +31,7 @@ class RunRequest(BaseModel):
     given: str = ""
     frame: str = ""
     asker: Token = Token.CLIENT
+    client: str = "default"
     end_user: str | None = None
     conversation: str | None = None
     resumed: bool = False

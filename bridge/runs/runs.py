@@ -90,6 +90,7 @@ class Runs:
             began_at=now,
             request_key=keys.request,
             idempotency=keys.idempotency,
+            client=request.client,
         )
         if apart:
             self._store.insert_run(run)

@@ -10,7 +10,9 @@ from bridge.config import Config
 from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
 from bridge.store import Store
+from bridge.store.rows import RunRow
 from bridge.store.wakeups import Wakeups
+from tools.wire import Usage
 
 
 class Locks:
@@ -49,6 +51,12 @@ class Services:
     observers: Observers
     locks: Locks = field(default_factory=Locks)
     apps: Apps = field(init=False)
+
+    def used_upstream(self, run: RunRow, usage: Usage) -> None:
+        """The plugin reported an upstream call of a run."""
+        self.observers.used_upstream(run.model, usage)
+        if run.client not in {"", "default"}:
+            self.store.clients.spend(run.client, usage.prompt_tokens + usage.completion_tokens)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "apps", Apps(self.config))

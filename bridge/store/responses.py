@@ -25,6 +25,7 @@ class ResponseRow:
     input: str
     answer: str | None
     created_at: float
+    client: str = "default"
 
 
 _COLUMNS = [t.responses.c[name] for name in ResponseRow.__slots__]
@@ -42,18 +43,19 @@ class Responses:
         with self._store.transaction() as connection:
             connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
 
-    def find(self, response_id: str) -> ResponseRow | None:
-        """Find the response with this id."""
+    def find(self, response_id: str, client: str) -> ResponseRow | None:
+        """Find the response with this id, if it is this client's."""
+        own = (t.responses.c.id == response_id, t.responses.c.client == client)
         with self._store.transaction() as connection:
-            row = connection.execute(select(*_COLUMNS).where(t.responses.c.id == response_id)).first()
+            row = connection.execute(select(*_COLUMNS).where(*own)).first()
             return ResponseRow(**row._mapping) if row else None
 
-    def chain(self, response_id: str) -> list[ResponseRow]:
+    def chain(self, response_id: str, client: str) -> list[ResponseRow]:
         """List the response and those that it continues, oldest first. Empty where one of them is missing."""
         rows: list[ResponseRow] = []
         next_id: str | None = response_id
         while next_id is not None and len(rows) < LONGEST_CHAIN:
-            row = self.find(next_id)
+            row = self.find(next_id, client)
             if row is None:
                 return []
             rows.append(row)
@@ -76,10 +78,11 @@ class Responses:
                 .values(answer=answer, updated_at=clock.now())
             )
 
-    def delete(self, response_id: str) -> bool:
-        """Forget the response and say whether there was one."""
+    def delete(self, response_id: str, client: str) -> bool:
+        """Forget the response and say whether there was one of this client's."""
+        own = (t.responses.c.id == response_id, t.responses.c.client == client)
         with self._store.transaction() as connection:
-            return connection.execute(delete(t.responses).where(t.responses.c.id == response_id)).rowcount == 1
+            return connection.execute(delete(t.responses).where(*own)).rowcount == 1
 
     def forget_before(self, cutoff: float) -> int:
         """Delete what was last used before `cutoff`, and say how many that were."""

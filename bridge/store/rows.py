@@ -42,7 +42,8 @@ class RunRow:
     the attempt.
 
     `request_key` is a digest of the whole request that began it, `idempotency` one of that and its Idempotency-Key.
-    `version` rises with each change of the run and of all that belongs to it.
+    `version` rises with each change of the run and of all that belongs to it. `client` is whose it is: nobody's where
+    executors run its calls.
     """
 
     id: str
@@ -67,6 +68,7 @@ class RunRow:
     request_key: str | None = None
     idempotency: str | None = None
     version: int = 0
+    client: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,26 @@ class NodeRow:
     currency: str
     started_at: float
     ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """A client with a token of its own. `apps` is JSON: the models that it may ask, empty for all."""
+
+    name: str
+    token_hash: str
+    apps: str
+    created_at: float
+    expires_at: float | None = None
+    used_at: float | None = None
+    requests_per_minute: int | None = None
+    open_tickets: int | None = None
+    tokens_per_day: int | None = None
+
+    def may_ask(self, model: str) -> bool:
+        """Whether the client may ask this model."""
+        apps = json.loads(self.apps)
+        return not apps or model in apps
 
 
 @dataclass(frozen=True, slots=True)

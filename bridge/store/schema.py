@@ -85,6 +85,7 @@ runs = Table(
     Column("request_key", String(64), nullable=True, doc="digest of the whole request that began it"),
     Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
     Column("version", Integer, nullable=False, server_default="0", doc="rises with each change of the run"),
+    Column("client", String(64), nullable=False, server_default="default", doc="whose it is; executors' runs: empty"),
     Index("runs_by_user", "dify_user", "state"),
     Index("runs_by_turn", "turn_key"),
     Index("runs_by_conversation", "conversation_id"),
@@ -224,6 +225,7 @@ responses = Table(
     Column("answer", Text, nullable=True, doc="the whole response, once it has ended"),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    Column("client", String(64), nullable=False, server_default="default", doc="whose it is"),
 )
 
 nodes = Table(
@@ -244,6 +246,30 @@ nodes = Table(
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float, nullable=True),
     Index("nodes_by_run", "run_id", "attempt", "execution_id"),
+)
+
+# Clients with tokens of their own, beside the one of the configuration.
+clients = Table(
+    "clients",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("token_hash", String(80), nullable=False, unique=True),
+    Column("apps", Text, nullable=False, server_default="[]", doc="JSON: the models that it may ask, empty for all"),
+    Column("requests_per_minute", Integer, nullable=True),
+    Column("open_tickets", Integer, nullable=True),
+    Column("tokens_per_day", Integer, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=True),
+    Column("used_at", Float, nullable=True),
+)
+
+# How many of its tokens a client has used on each day (UTC).
+spent = Table(
+    "spent",
+    metadata,
+    Column("client", String(64), primary_key=True),
+    Column("day", Integer, primary_key=True, doc="days since the epoch"),
+    Column("tokens", Integer, nullable=False),
 )
 
 # Who is logged in to the web page. The id itself is only in the browser's cookie.

@@ -22,7 +22,7 @@ from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
-from bridge.store.logins import LoginStatements
+from bridge.store.keys import ClientStatements, LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import (
     CallRow,
@@ -82,6 +82,7 @@ class Store:
         self.due = DueStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
+        self.clients = ClientStatements(self.transaction, self._deferred, self._insert)
         try:
             # Where it is away for now, the bridge begins all the same.
             with suppress(StoreUnavailable), self.transaction():
@@ -505,10 +506,10 @@ class Store:
             return held.tickets.get(ticket_id)
         return next(iter(self._tickets(t.tickets.c.id == ticket_id)), None)
 
-    def tickets_of_calls(self, call_ids: Sequence[str]) -> list[TicketRow]:
-        """List the tickets of clients' runs that these tool_call_ids belong to, oldest first.
+    def tickets_of_calls(self, call_ids: Sequence[str], client: str = "default") -> list[TicketRow]:
+        """List the tickets of a client's runs that these tool_call_ids belong to, oldest first.
 
-        Executors' calls are none of a client's business: it neither reads nor answers them.
+        Executors' calls, and those of others, are none of a client's business: it neither reads nor answers them.
         """
         if not call_ids:
             return []
@@ -516,7 +517,7 @@ class Store:
         unknown = [call_id for call_id in call_ids if self._held.of_call(call_id) is None]
         for call_id in set(call_ids).difference(unknown):
             state = self._of_memory(self._held.of_call(call_id))
-            if state and state.run.direction == "endpoint":
+            if state and state.run.direction == "endpoint" and state.run.client == client:
                 ticket = next(each for each in state.tickets.values() if any(call.id == call_id for call in each.calls))
                 found[ticket.id] = ticket
         if unknown:
@@ -524,7 +525,7 @@ class Store:
                 select(t.calls.c.ticket_id)
                 .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
                 .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-                .where(t.calls.c.id.in_(unknown), t.runs.c.direction == "endpoint")
+                .where(t.calls.c.id.in_(unknown), t.runs.c.direction == "endpoint", t.runs.c.client == client)
             )
             found |= {ticket.id: ticket for ticket in self._tickets(t.tickets.c.id.in_(ids))}
         return sorted(found.values(), key=lambda ticket: ticket.created_at)

@@ -24,6 +24,7 @@ class RunSummary:
     error: str | None
     created_at: float
     updated_at: float
+    client: str = ""
     tickets: int = 0
     calls: int = 0
 
@@ -53,6 +54,7 @@ class Watching:
 
     def __init__(self, store: Store) -> None:
         self._transaction = store.transaction
+        self.clients = store.clients.all
 
     def run_states(self) -> dict[str, int]:
         """Count the runs that are kept, by state."""

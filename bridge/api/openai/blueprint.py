@@ -8,6 +8,7 @@ from contextlib import closing
 
 from flask import Blueprint, Response, g, jsonify, request
 
+from bridge.api.access import may_ask
 from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.api.openai.chat_response import CallForm, ChatStream, as_text, completion
@@ -33,10 +34,11 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     @blueprint.get("/models")
     @operation("List the apps, shown as models.", answer=ModelList)
     def list_models() -> Response:
-        with ThreadPoolExecutor(max(1, len(config.apps))) as pool:
-            known = list(pool.map(catalogue.of, config.apps))
-        models = list(map(_model, config.apps, known))
-        ids: list[str | None] = [app.model for app in config.apps] or [None]
+        apps = [app for app in config.apps if may_ask(app.model)]
+        with ThreadPoolExecutor(max(1, len(apps))) as pool:
+            known = list(pool.map(catalogue.of, apps))
+        models = list(map(_model, apps, known))
+        ids: list[str | None] = [app.model for app in apps] or [None]
         return jsonify({"object": "list", "data": models, "first_id": ids[0], "last_id": ids[-1], "has_more": False})
 
     @blueprint.get("/models/<path:model>")
@@ -110,8 +112,11 @@ def jsonify_completion(
 def app_of(config: Config, model: str) -> App:
     """Return the app that is shown as `model`, or has it among its aliases. Raises NotFound."""
     app = config.app_called(model)
-    if app is None:
-        known = ", ".join(app.model for app in config.apps) or "none: the configuration has no [[apps]]"
+    if app is None or not may_ask(app.model):
+        known = (
+            ", ".join(app.model for app in config.apps if may_ask(app.model))
+            or "none: the configuration has no [[apps]]"
+        )
         raise NotFound(f"there is no model {model!r}; this bridge has {known}", code="model_not_found", param="model")
     return app
 

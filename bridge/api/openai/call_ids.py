@@ -19,12 +19,12 @@ from bridge.store.rows import CallRow, RunRow
 from tools.results import Message, ToolResult
 
 
-def with_our_ids(store: Store, session: Session, model: str, messages: Sequence[Message]) -> list[Message]:
+def with_our_ids(store: Store, client: str, session: Session, model: str, messages: Sequence[Message]) -> list[Message]:
     """Return `messages` in which the calls of the turn in progress have the ids that the bridge gave them."""
     user = last_user_index(messages)
     begun, tail = ([], messages) if user is None else (messages[: user + 1], messages[user + 1 :])
     given = {call["id"] for message in tail for call in message.get("tool_calls") or ()}
-    known = {call.id for ticket in store.tickets_of_calls(sorted(given)) for call in ticket.calls}
+    known = {call.id for ticket in store.tickets_of_calls(sorted(given), client) for call in ticket.calls}
     run = _run_of(store, turn_key(session, model, begun)) if given - known else None
     tickets = store.tickets_of_run(run.id) if run else []
     ours = [call for ticket in tickets for call in ticket.calls if call.id not in given]
@@ -32,11 +32,11 @@ def with_our_ids(store: Store, session: Session, model: str, messages: Sequence[
 
 
 def results_with_our_ids(
-    store: Store, session: Session, model: str, messages: Sequence[Message], results: Sequence[ToolResult]
+    store: Store, client: str, session: Session, model: str, messages: Sequence[Message], results: Sequence[ToolResult]
 ) -> list[ToolResult]:
     """Return `results` whose own ids nobody knows under those of the calls that wait for them, in their order."""
     user = last_user_index(messages)
-    if user is None or not results or store.tickets_of_calls([result.tool_call_id for result in results]):
+    if user is None or not results or store.tickets_of_calls([result.tool_call_id for result in results], client):
         return list(results)
     run = _run_of(store, turn_key(session, model, messages[: user + 1]))
     open_tickets = store.tickets_of_run(run.id, "open") if run else []

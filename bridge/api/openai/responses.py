@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.api.access import client_name
 from bridge.api.bodies import check_messages
 from bridge.api.openai.response_log import Telling, Tellings
 from bridge.api.openai.responses_request import (
@@ -76,6 +77,7 @@ class ResponseDesk:
                     input=stored_items(items),
                     answer=None,
                     created_at=clock.now(),
+                    client=client_name(),
                 )
             )
         return Opened(telling, reading)
@@ -127,8 +129,9 @@ class ResponseDesk:
 
     def delete(self, response_id: str) -> None:
         """Forget the response. Raises NotFound."""
+        self._row(response_id)
         self._tellings.forget(response_id)
-        if not self._rows.delete(response_id):
+        if not self._rows.delete(response_id, client_name()):
             raise _no_response(response_id)
 
     def cancel(self, response_id: str) -> Body:
@@ -148,7 +151,7 @@ class ResponseDesk:
     # Pieces
 
     def _row(self, response_id: str) -> ResponseRow:
-        row = self._rows.find(response_id)
+        row = self._rows.find(response_id, client_name())
         if row is None:
             raise _no_response(response_id)
         return row
@@ -180,7 +183,7 @@ class ResponseDesk:
         return teller.response()
 
     def _before(self, response_id: str) -> list[Message]:
-        rows = self._rows.chain(response_id)
+        rows = self._rows.chain(response_id, client_name())
         if not rows:
             raise InvalidRequest(
                 f"previous response {response_id!r} is not known: it was not stored, or it is too old",
@@ -201,7 +204,7 @@ class ResponseDesk:
             return call
         named = response_of_item(item.id) or ""
         if named not in outputs:
-            found = self._rows.find(named)
+            found = self._rows.find(named, client_name())
             outputs[named] = {body["id"]: body for body in self._body(found)["output"]} if found else {}
         body = outputs[named].get(item.id)
         if body is None and item.id.startswith("rs_"):
@@ -211,7 +214,7 @@ class ResponseDesk:
         return _items([body])[0]
 
     def _call_of(self, call_id: str) -> Item | None:
-        tickets = self._core.store.tickets_of_calls([call_id])
+        tickets = self._core.store.tickets_of_calls([call_id], client_name())
         calls = [call for ticket in tickets for call in ticket.calls if call.id == call_id]
         return _items([call_item(Origin(name=calls[0].name), call_id, calls[0].arguments)])[0] if calls else None
 

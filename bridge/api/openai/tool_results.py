@@ -59,7 +59,7 @@ def gathered(messages: Sequence[Message], ticket: TicketRow) -> list[Message]:
     return transcript
 
 
-def woven(store: Store, messages: Sequence[Message], results: Sequence[ToolResult]) -> list[Message]:
+def woven(store: Store, client: str, messages: Sequence[Message], results: Sequence[ToolResult]) -> list[Message]:
     """Return `messages` with `results` in it as tool messages, behind the calls that they answer.
 
     Where the transcript does not hold the calls, those of the newest ticket that is meant are added at its end, and
@@ -76,7 +76,7 @@ def woven(store: Store, messages: Sequence[Message], results: Sequence[ToolResul
         transcript.extend(open_results.pop(call_id).to_message() for call_id in ids if call_id in open_results)
     if not open_results:
         return transcript
-    tickets = store.tickets_of_calls(list(open_results))
+    tickets = store.tickets_of_calls(list(open_results), client)
     if tickets:
         calls = [call.call() for call in tickets[-1].calls]
         transcript.append(assistant_message(tickets[-1].content, calls))

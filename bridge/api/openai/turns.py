@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bridge.api.access import shown
+from bridge.api.access import begin_turn, client_name, shown
+from bridge.api.clients import DEFAULT
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
 from bridge.api.openai.keepalive import is_gone
@@ -80,7 +81,7 @@ class Turns:
         """Return what answers the request. Raises BridgeError."""
         session = _session(headers, ask)
         ask = self._cleaned(session, app, ask)
-        messages = woven(self._store, ask.messages, ask.results) if ask.results else ask.messages
+        messages = woven(self._store, client_name(), ask.messages, ask.results) if ask.results else ask.messages
         turn = split_turn(messages)
         asked = RunRequest(
             messages=messages,
@@ -92,6 +93,7 @@ class Turns:
             parameters=ask.parameters,
             inputs=ask.inputs,
             asker=shown(),
+            client=client_name(),
         )
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
         self._services.apps.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
@@ -102,8 +104,8 @@ class Turns:
 
     def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
         """Return the request with our ids of its calls, and without what others might take for a run's marker."""
-        messages = with_our_ids(self._store, session, app.model, without_markers(ask.messages))
-        results = results_with_our_ids(self._store, session, app.model, messages, ask.results)
+        messages = with_our_ids(self._store, client_name(), session, app.model, without_markers(ask.messages))
+        results = results_with_our_ids(self._store, client_name(), session, app.model, messages, ask.results)
         return replace(ask, messages=messages, results=results, inputs=without_markers(ask.inputs))
 
     # A follow-up
@@ -151,7 +153,7 @@ class Turns:
     def _ticket_of(self, app: App, asked: RunRequest) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)
         newest, rest = ids[-_NEWEST:], ids[:-_NEWEST]
-        tickets = self._store.tickets_of_calls(newest) or (self._store.tickets_of_calls(rest) if rest else [])
+        tickets = self._store.tickets_of_calls(newest, asked.client) or self._store.tickets_of_calls(rest, asked.client)
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
@@ -184,13 +186,14 @@ class Turns:
         keys = self._keys(app, session, asked, headers)
         if joined := self._joined(app, session, keys):
             return joined
+        begin_turn()
         kind = auxiliary(headers, body)
         serving = self._serving(app, kind)
         facts = self._services.apps.catalogue.of(serving)
         given = given_inputs(facts, body, asked.inputs)
         asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
-        seeker = Seeker(app, session, asked.messages, asked.given, asked.frame)
+        seeker = Seeker(app, session, asked.client, asked.messages, asked.given, asked.frame)
         live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys)
         if live is None:
             # The run that is in its way may be this same request's, at another bridge.
@@ -290,9 +293,14 @@ class Turns:
 
 
 def _session(headers: Mapping[str, str], ask: Ask) -> Session:
-    """Return the session of the request at hand. What commands of this machine ask is no part of any client's."""
+    """Return the session of the request at hand: each client has its own, and so have commands of this machine."""
     session = identify(headers, ask.messages, ask.body)
-    return session if shown() is Token.CLIENT else replace(session, key=f"{shown()}:{session.key or ''}", former=None)
+    if shown() is not Token.CLIENT:
+        return replace(session, key=f"{shown()}:{session.key or ''}", former=None)
+    name = client_name()
+    if name == DEFAULT:
+        return session
+    return replace(session, key=session.key and f"{name}\n{session.key}", former=None, owner=name)
 
 
 def _is_broken(segment: Segment) -> bool:

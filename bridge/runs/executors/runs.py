@@ -102,6 +102,7 @@ class ExecutorRuns:
             updated_at=now,
             expires_at=now + self._services.config.limits.run_seconds,
             direction="executor",
+            client="",
         )
 
     def ended(self, request: RecordRequest) -> None:

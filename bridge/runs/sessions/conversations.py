@@ -29,6 +29,7 @@ class Seeker:
 
     app: App
     session: Session
+    client: str
     messages: Sequence[Message]
     inputs: str
     frame: str
@@ -94,7 +95,7 @@ class Conversations:
 
     def _by_calls(self, seeker: Seeker, past: Past) -> SessionRow | None:
         """Find the session whose last turn gave out a call that the request's last turn holds."""
-        tickets = self._store.tickets_of_calls(past.calls[-_MOST_CALLS:])
+        tickets = self._store.tickets_of_calls(past.calls[-_MOST_CALLS:], seeker.client)
         run = self._store.run(tickets[-1].run_id) if tickets else None
         if run is None or run.auxiliary or run.direction != "endpoint" or run.model != seeker.app.model:
             return None
@@ -180,6 +181,8 @@ class Conversations:
 
     def _begun_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
         session, model = seeker.session, seeker.app.model
+        if session.owner:
+            return None
         if session.key is None and session.former is None:
             return self._store.take_session_of_transcript(model, past.whole)
         former = session.former_row_key(model)

@@ -78,13 +78,14 @@ class Session:
     """What a client calls its conversation; `key` is None where only the transcript tells.
 
     `alone` says that this is the name of one conversation. `former` is the name under which versions before 0.2 knew
-    the conversation of a name that may be shared.
+    the conversation of a name that may be shared. `owner` is the client whose it is, where that has a token of its own.
     """
 
     key: str | None
     source: Source
     alone: bool = False
     former: str | None = None
+    owner: str = ""
 
     def row_key(self, model: str) -> str:
         """Return the key of the session's row, where the name counts alone."""
@@ -98,7 +99,7 @@ class Session:
     def scope(self) -> str:
         """What conversations must have in common before anything else is asked; equal for all that have no name."""
         if self.key is None:
-            return ""
+            return digest(["owner", self.owner]) if self.owner else ""
         return digest(["scope", "alone" if self.alone else self.source, self.key])
 
 

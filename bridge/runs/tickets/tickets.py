@@ -105,7 +105,7 @@ class Tickets:
         record, live = self._store.record(request.run_id), self._live_runs.get(request.run_id)
         if record is None or ticket_id in record.tickets:
             return
-        self._services.observers.used_upstream(record.run.model, request.usage)
+        self._services.used_upstream(record.run, request.usage)
         if live and live.attempt == record.run.attempt:
             live.used(request.usage)
 

@@ -1,0 +1,84 @@
+"""Clients with tokens of their own: who asks, and how much each may."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from bridge.errors import TooManyRequests
+from bridge.store import Store, clock
+from bridge.store.keys import DAY_SECONDS
+from bridge.store.rows import ClientRow
+from tools.tokens import hash_token
+
+DEFAULT = "default"
+"""The client with the token of the configuration."""
+
+RESERVED = frozenset({DEFAULT, "local", ""})
+KNOWN_SECONDS = 2.0
+"""For so long after it was revoked, a token may still be taken."""
+
+MINUTE = 60.0
+PAUSE_SECONDS = 5
+"""When a client is told to come back that has too many open tickets."""
+
+
+class Clients:
+    """Who they are by their tokens. Requests are counted by each process on its own."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, tuple[float, ClientRow | None]] = {}
+        self._asked: dict[str, deque[float]] = {}
+
+    def of(self, tokens: Sequence[str]) -> ClientRow | None:
+        """Return the client with one of these tokens, None where they are no client's of its own."""
+        return next((client for token in tokens if (client := self._with(hash_token(token)))), None)
+
+    def _with(self, hashed: str) -> ClientRow | None:
+        now = time.monotonic()
+        read_at, client = self._known.get(hashed, (-KNOWN_SECONDS, None))
+        if now - read_at >= KNOWN_SECONDS:
+            if len(self._known) > 1000:
+                self._known.clear()
+            client = self._store.clients.with_hash(hashed)
+            self._known[hashed] = (now, client)
+        return client
+
+    def admit(self, client: ClientRow, *, asks: bool) -> None:
+        """Note that a client is here, and what it asks for. Raises TooManyRequests."""
+        self._store.clients.used(client)
+        if not asks:
+            return
+        self._check_rate(client)
+        if client.tokens_per_day is not None:
+            spent = self._store.clients.spent_today(client.name)
+            if spent >= client.tokens_per_day:
+                raise TooManyRequests(
+                    f"client {client.name} has used {spent} tokens today, and may use {client.tokens_per_day}; it may "
+                    "go on at midnight (UTC)",
+                    code="insufficient_quota",
+                    retry_after=int(DAY_SECONDS - clock.now() % DAY_SECONDS) + 1,
+                )
+
+    def _check_rate(self, client: ClientRow) -> None:
+        if client.requests_per_minute is None:
+            return
+        now, asked = time.monotonic(), self._asked.setdefault(client.name, deque())
+        while asked and now - asked[0] >= MINUTE:
+            asked.popleft()
+        if len(asked) >= client.requests_per_minute:
+            raise TooManyRequests(
+                f"client {client.name} may send {client.requests_per_minute} requests a minute",
+                retry_after=int(MINUTE - (now - asked[0])) + 1,
+            )
+        asked.append(now)
+
+    def check_tickets(self, client: ClientRow) -> None:
+        """Raise TooManyRequests where a client has as many open tickets as it may, and would begin another turn."""
+        limit = client.open_tickets
+        if limit is not None and self._store.clients.open_tickets(client.name) >= limit:
+            raise TooManyRequests(
+                f"client {client.name} has {limit} open tickets, which is all that it may have: send the results of "
+                "their calls, or wait until they expire",
+                retry_after=PAUSE_SECONDS,
+            )

@@ -1,0 +1,145 @@
+"""Clients with tokens of their own: what one begins does not exist for the others, and each has its limits."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+
+from demo.client import session_headers
+from demo.local_tools import DEFINITIONS
+from demo.stack import Stack
+from tests.e2e.conftest import call
+
+RESPONSES_TOOLS = [{"type": "function", **tool["function"]} for tool in DEFINITIONS]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("clients"), apps=["minimal", "router"]) as stack:
+        yield stack
+
+
+def clawback(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    config = ("--config", str(stack.folder / "clawback.toml"))
+    return subprocess.run(
+        [sys.executable, "-m", "bridge.cli", "token", *arguments, *config], capture_output=True, text=True, check=False
+    )
+
+
+def made(stack: Stack, *arguments: str) -> str:
+    added = clawback(stack, "add", *arguments)
+    assert added.returncode == 0, added.stderr
+    return added.stdout.split()[1]
+
+
+class Asking:
+    """A client with its token. All are of the same session, and say the same."""
+
+    def __init__(self, stack: Stack, token: str) -> None:
+        headers = {"Authorization": f"Bearer {token}", **session_headers("the-same")}
+        self.http = httpx.Client(base_url=stack.base_url, headers=headers, timeout=60)
+
+    def chat(self, *messages: dict[str, Any], model: str = "minimal") -> httpx.Response:
+        return self.http.post(
+            "/chat/completions", json={"model": model, "messages": list(messages), "tools": DEFINITIONS}
+        )
+
+    def respond(self, **body: Any) -> httpx.Response:
+        return self.http.post("/responses", json={"model": "minimal", "tools": RESPONSES_TOOLS, **body})
+
+
+WORDS = {"role": "user", "content": f"Ours.\n{call('exec', command='echo secret-of-ada')}\n!then\n!say done"}
+
+
+def test_what_one_client_begins_does_not_exist_for_another(stack: Stack) -> None:
+    ada, bob = (Asking(stack, made(stack, name)) for name in ("ada", "bob"))
+    default = Asking(stack, stack.client_token)
+    asked = ada.chat(WORDS).json()["choices"][0]["message"]
+    [tool_call] = asked["tool_calls"]
+    result = {"role": "tool", "tool_call_id": tool_call["id"], "content": "forged"}
+    forged = {"tool_call_id": tool_call["id"], "output": "forged"}
+    for other in (bob, default):
+        theirs = other.chat(WORDS, asked, result)
+        assert theirs.headers["x-clawback-run"] not in _runs(stack, "ada")
+        alone = other.http.post(
+            "/chat/completions",
+            json={
+                "model": "minimal",
+                "messages": [WORDS],
+                "tool_results": [forged],
+            },
+        )
+        assert alone.status_code == 400, "nobody else's calls are woven into a transcript"
+        assert "secret-of-ada" not in alone.text
+    with closing(stack.store()) as store:
+        [run] = [store.run(run_id) for run_id in _runs(stack, "ada")]
+        assert store.tickets_of_run(run.id)[0].state == "open"
+    own = ada.chat(WORDS, asked, {**result, "content": "hers"}).json()
+    assert own["choices"][0]["message"]["content"] == "done"
+
+
+def test_responses_belong_to_their_client(stack: Stack) -> None:
+    eve, mallory = (Asking(stack, made(stack, name)) for name in ("eve", "mallory"))
+    response = eve.respond(input="!say hello").json()
+    for path, method in (("", "GET"), ("/input_items", "GET"), ("/cancel", "POST"), ("", "DELETE")):
+        assert mallory.http.request(method, f"/responses/{response['id']}{path}").status_code == 404
+    assert mallory.respond(input="go on", previous_response_id=response["id"]).status_code == 400
+    assert eve.http.get(f"/responses/{response['id']}").status_code == 200
+    assert eve.respond(input="!say more", previous_response_id=response["id"]).status_code == 200
+
+
+def test_a_client_sees_the_models_that_it_may_ask(stack: Stack) -> None:
+    guest = Asking(stack, made(stack, "guest", "--app", "router"))
+    assert [model["id"] for model in guest.http.get("/models").json()["data"]] == ["router"]
+    refused = guest.chat(WORDS)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+    assert "minimal" not in refused.json()["error"]["message"].partition("has ")[2]
+    assert clawback(stack, "add", "typo", "--app", "rooter").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "before", "code"),
+    [
+        ("--requests-per-minute", 2, "rate_limit_exceeded"),
+        ("--open-tickets", 1, "rate_limit_exceeded"),
+        ("--tokens-per-day", 1, "insufficient_quota"),
+    ],
+)
+def test_a_limit_is_told_with_when_to_come_back(stack: Stack, limit: str, before: int, code: str) -> None:
+    name = limit.strip("-")
+    client = Asking(stack, made(stack, name, limit, str(before)))
+    for number in range(before):
+        words = f"{number} {WORDS['content']}" if limit == "--open-tickets" else f"!say {number}"
+        client.http.headers.update(session_headers(f"{name}-{number}"))
+        assert client.chat({"role": "user", "content": words}).status_code == 200
+    client.http.headers.update(session_headers(f"{name}-last"))
+    # What a turn has used is counted as it ends, a moment after its answer.
+    until = time.monotonic() + 20
+    while (refused := client.chat({"role": "user", "content": "!say one more"})).status_code == 200:
+        assert limit == "--tokens-per-day"
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, code)
+    assert int(refused.headers["retry-after"]) > 0
+
+
+def test_a_token_ends_when_it_is_revoked(stack: Stack) -> None:
+    gone = Asking(stack, made(stack, "gone"))
+    assert gone.http.get("/models").status_code == 200
+    listed = {each["name"]: each for each in json.loads(clawback(stack, "list", "--json").stdout)}
+    assert listed["gone"]["expires_at"] is None
+    assert clawback(stack, "revoke", "gone").returncode == 0
+    time.sleep(2.5)
+    assert gone.http.get("/models").status_code == 401
+    assert clawback(stack, "revoke", "gone").returncode == 1
+
+
+def _runs(stack: Stack, client: str) -> list[str]:
+    with closing(stack.store()) as store:
+        return [run_id for run_id in store.run_ids() if (run := store.run(run_id)) and run.client == client]
