@@ -135,6 +135,11 @@ def test_a_cut_stream_is_joined_and_nothing_runs_twice(stack: Stack, claude: Cla
     assert len(upstream_log(stack, "Cut the cable.")) == 1
 
 
+def test_a_key_instead_of_a_token_will_do(stack: Stack, claude: ClaudeCode) -> None:
+    done = claude.turn("With a key.", "!say here", ANTHROPIC_AUTH_TOKEN="", ANTHROPIC_API_KEY=stack.client_token)
+    assert (done.code, done.said) == (0, "here"), done.errors
+
+
 def test_a_wrong_token_ends_at_once(claude: ClaudeCode) -> None:
     began = time.monotonic()
     done = claude.turn("Wrong.", ANTHROPIC_AUTH_TOKEN="wrong")

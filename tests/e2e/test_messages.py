@@ -176,6 +176,18 @@ def test_a_cut_behind_results_joins_as_well(stack: Stack) -> None:
     assert len(workflow_runs(stack, answer.headers["X-Clawback-Run"])) == 1
 
 
+def test_what_fails_for_good_amid_its_stream_is_told_once_more_and_not_run_again(stack: Stack) -> None:
+    talk = Talk(stack).says("Fail late.\n!say part\n!sleep 3\n!error 401 times 9")
+    with talk.stream() as events:
+        failed = list(events)[-1]["error"]
+    refused = talk.ask()
+    assert (refused.status_code, refused.json()["error"]) == (422, failed)
+    assert len(users(stack, "Fail late.")) == 1
+    # A person who tries the same once more is not told an old failure.
+    assert talk.ask().status_code == 422
+    assert len(users(stack, "Fail late.")) == 2
+
+
 def test_calls_behind_a_cut_are_told_once_more(stack: Stack) -> None:
     talk = Talk(stack).says(
         "\n".join(["Cut between.", *(call("Read", path=path) for path in "abc"), "!then", "!say all three"])

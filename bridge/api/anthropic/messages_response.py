@@ -162,8 +162,12 @@ class MessageTeller:
     # Calls
 
     def _draft(self, draft: Draft) -> Iterator[Body]:
-        """Tell a call as it grows: the first one, since others that grow beside it would need their own block open."""
-        if self._open is None or not self._open.call_id:
+        """Tell a call as it grows, where it comes first.
+
+        Of others that grow beside it only one block could be open. Behind text that has ended, Claude Code does not
+        repeat a stream that breaks amid a call, but gives up.
+        """
+        if not self._content:
             yield from self._begin_call(draft.call_id, draft.name)
         if self._open and self._open.call_id == draft.call_id:
             yield from self._arguments(draft.arguments)

@@ -3,8 +3,9 @@
 import json
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from functools import partial
 
 from flask import Blueprint, Response, g, request
 
@@ -16,6 +17,7 @@ from bridge.api.anthropic.messages_request import (
 )
 from bridge.api.anthropic.messages_response import Body, MessageTeller, Told
 from bridge.api.anthropic.schemas import AnthropicError, AnthropicMessage, MessageEvent, TokenCount
+from bridge.api.anthropic.told_failures import ToldFailures, key_of
 from bridge.api.anthropic.transcript import ask_of, prompt_of
 from bridge.api.anthropic.wording import error_body, in_their_words, status_of
 from bridge.api.bodies import check_sizes, json_body
@@ -24,7 +26,7 @@ from bridge.api.openai.keepalive import ClientGone, connection_of, follow
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, ErrorForm, operation
 from bridge.config import Config
-from bridge.errors import NotFound
+from bridge.errors import BridgeError, NotFound
 from bridge.runs.answers.usage import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.segments import Begun, Event, Failure, Segment, extent
@@ -38,6 +40,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     """Return the blueprint of Anthropic's messages."""
     blueprint = Blueprint("messages", __name__, url_prefix="/v1/messages")
     limits = config.limits
+    failures = ToldFailures()
 
     @blueprint.post("")
     @operation(
@@ -49,12 +52,15 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         error_form=ANTHROPIC,
     )
     def create() -> Response:
+        given = dict(request.headers)
         body = json_body(request, limits.request_bytes)
         check_sizes(body, limits)
         asked = parse_messages_request(body)
         app = app_of(config, asked.model)
         ask = ask_of(asked, body, app.max_output_tokens)
-        reading = turns.respond(dict(request.headers), app, ask)
+        if not asked.stream:
+            failures.raise_again(given, body)
+        reading = turns.respond(given, app, ask)
         told = Told(
             model=asked.model,
             run_id=reading.run_id,
@@ -72,7 +78,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         if not asked.stream:
             return _json(_whole(told, events), headers)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        stream = _stream(MessageTeller(told), events)
+        stream = _stream(MessageTeller(told), events, partial(failures.keep, key_of(given, body)))
         return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
 
     @blueprint.post("/count_tokens")
@@ -124,12 +130,17 @@ def _whole(told: Told, events: Generator[Event | None]) -> Body:
     return teller.message()
 
 
-def _stream(teller: MessageTeller, events: Generator[Event | None]) -> Iterator[str]:
+def _stream(
+    teller: MessageTeller, events: Generator[Event | None], keep_failure: Callable[[BridgeError], None]
+) -> Iterator[str]:
     with closing(events):
         yield from map(_sse, teller.begin())
         try:
             for event in events:
-                yield from map(_sse, teller.keepalive() if event is None else teller.tell(event))
+                told = list(teller.keepalive() if event is None else teller.tell(event))
+                if teller.error:
+                    keep_failure(teller.error)
+                yield from map(_sse, told)
         except ClientGone:
             log.info("the client went away")
 

@@ -56,7 +56,12 @@ def status_of(error: BridgeError) -> int:
 def headers_of(error: BridgeError) -> dict[str, str]:
     """Return the headers that tell a client whether to come back, and when."""
     own = error.headers() | {"request-id": request_id.current()}
-    return own if status_of(error) in _COMES_BACK else own | {"x-should-retry": "false"}
+    return own if helps_to_repeat(error) else own | {"x-should-retry": "false"}
+
+
+def helps_to_repeat(error: BridgeError) -> bool:
+    """Say whether the same request may go better in a while."""
+    return status_of(error) in _COMES_BACK
 
 
 def error_body(error: BridgeError) -> dict[str, Any]:

@@ -102,6 +102,7 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "run.1"}
         ([DRAFT, Calls((B, A)), CALLED], [use(A), use(B)], "tool_use"),
         ([DRAFT, Draft("b", "read", "{}"), Calls((A, B)), CALLED], [use(A), use(B)], "tool_use"),
         ([DRAFT, Text("late"), Calls((A,)), CALLED], [use(A), text("late")], "tool_use"),
+        ([Text("x"), DRAFT, Text("y"), Calls((A,)), CALLED], [text("xy"), use(A)], "tool_use"),
         ([None, None, Text("x"), END], [text("x")], "end_turn"),
         ([None, DRAFT, None, Calls((A,)), CALLED], [text(""), use(A)], "tool_use"),
         ([Reasoning("hm"), Text("x"), END], [text("x")], "end_turn"),
@@ -123,6 +124,12 @@ def test_thinking_is_told_where_it_was_asked_for_and_signed() -> None:
 
 def test_no_call_is_whole_before_its_ticket_is_there() -> None:
     stream, _ = told(DRAFT, Draft("a", "read", ": 1}"), Text("x"), None)
+    assert "content_block_stop" not in [event["type"] for event in stream]
+
+
+@pytest.mark.parametrize("before", [Text("x"), None])
+def test_no_block_has_ended_while_a_call_may_still_break(before: Event | None) -> None:
+    stream, _ = told(before, DRAFT, None)
     assert "content_block_stop" not in [event["type"] for event in stream]
 
 
