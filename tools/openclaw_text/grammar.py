@@ -91,6 +91,8 @@ class Grammar:
                 return []
             if char == "{":
                 return (yield from self._objects(hard=hard))
+            if char == "]":
+                return (yield from self.spelled(held=True))
             if char == "[" and not (yield from self._wrapper()):
                 return (yield from self._list(hard=hard))
             if char == "<" and (inner := (yield from self._wrapper())):

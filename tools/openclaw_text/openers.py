@@ -109,7 +109,7 @@ def _spelled(words: tuple[str, ...], *ends: str) -> list[Pattern]:
 
 
 _THOUGHT_WORDS = OneOf(formats.THOUGHT_WORDS)
-_ANY_PREFIX = OneOf((*formats.PREFIX.choices, formats.UNDERSCORED))
+_ANY_PREFIX = OneOf((*formats.PREFIX.choices, formats.UNDERSCORED, formats.BARRED))
 WRAPPERS = [*tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS)), *formats.FAMILY_WRAPPERS]
 HEADS = [*tags(formats.FUNCTION_HEADS), *formats.FAMILY_HEADS]
 SPELLED = _spelled((*formats.HOLDER_WORDS, *formats.CALL_WORDS), "opening")

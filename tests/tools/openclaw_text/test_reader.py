@@ -226,6 +226,20 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         "]<]minimax[>[</tool_call>",
         [("forecast", {"city": "Oslo", "places": ["a", "b"]}), CLOCK],
     ),
+    "minimax m3, closing tags without their mark": (
+        '<tool_call>\n]<]minimax[>[<invoke name="forecast">]<]minimax[>[<city><b>Oslo</b></city>'
+        "]<]minimax[>[<days>2</days>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+        [("forecast", {"city": "<b>Oslo</b>", "days": 2})],
+    ),
+    "kimi k3, arguments as JSON": (
+        '<|open|>call tool="forecast"<|sep|><|open|>json<|sep|>{"city": "Oslo"}<|close|>json<|sep|><|close|>call<|sep|>',
+        [OSLO],
+    ),
+    "dsml, a bar lost": (
+        '<DSML｜tool_calls>\n<DSML｜invoke name="forecast">\n<DSML｜parameter name="city" string="true">Oslo'
+        "</DSML｜parameter>\n</DSML｜invoke>\n</DSML｜tool_calls>",
+        [OSLO],
+    ),
     "hunyuan, suffixed": (
         "<tool_calls:ab12><tool_call:ab12>forecast<tool_sep:ab12>\n<arg_key:ab12>city</arg_key:ab12>"
         "<arg_value:ab12>a </arg_value> b</arg_value:ab12></tool_call:ab12>"
@@ -522,6 +536,7 @@ def test_calls_are_numbered() -> None:
         ('<tool_call>{"name": "forecast", "arguments": [1]}</tool_call>', "not a JSON object"),
         ('<tool_call>{"name": "note", "arguments": {"body": "rm -rf /tmp/x', "the text ends in a string"),
         ("<function=note><parameter=body>rm -rf /tmp/x", "the text ends in a value"),
+        ('<|open|>call tool="note"<|sep|><|open|>argument key="body"<|sep|>rm </argument>', "the text ends in a value"),
         ("<tool_code>note(body=read())</tool_code>", "only literals"),
         ('<|tool_call>call:note{body:<|"|>rm -rf', "the text ends"),
     ],
