@@ -11,7 +11,7 @@ from typing import Any
 from tools.openclaw_text import formats
 from tools.openclaw_text.gemma_text import BadGemmaError, read_object
 from tools.openclaw_text.json_text import BadJSONError, read_json
-from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, WRAPPERS, Token, tags
+from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, SPELLED, WRAPPERS, Token, tags
 from tools.openclaw_text.patterns import whole
 from tools.openclaw_text.python_text import BadPythonError, PythonCall, calls_in, read_brackets
 from tools.openclaw_text.tag_text import (
@@ -33,6 +33,7 @@ TAG_CAP = 100
 
 _WRAPPER = Token.of(*WRAPPERS)
 _HEADS = Token.of(*HEADS)
+_SPELLED = Token.of(*SPELLED)
 _SEPARATED = re.compile("|".join(map(whole, tags(formats.SEPARATED_WRAPPERS))), re.IGNORECASE)
 _SECTION = re.compile("|".join(map(whole, tags(formats.SECTION_WRAPPERS))), re.IGNORECASE)
 _CLOSER = Token.of(*CLOSERS)
@@ -91,13 +92,11 @@ class Grammar:
                 return []
             if char == "{":
                 return (yield from self._objects(hard=hard))
-            if char == "]":
-                return (yield from self.spelled(held=True))
             if char == "[" and not (yield from self._wrapper()):
                 return (yield from self._list(hard=hard))
             if char == "<" and (inner := (yield from self._wrapper())):
                 wrapper = inner
-            elif char == "<":
+            elif char in ("<", "]"):
                 return (yield from self._tagged())
             elif char in "`~":
                 yield from self._fence()
@@ -319,6 +318,9 @@ class Grammar:
     # tags
 
     def _tagged(self) -> Steps[list[Item]]:
+        if found := (yield from self.tape.token(_SPELLED)):
+            self.tape.at -= len(found.text)
+            return (yield from self.spelled(held=True))
         named = yield from self._name_tag()
         if named:
             return (yield from self._body(self.toolbox.declared(named)))

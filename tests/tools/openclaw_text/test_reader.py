@@ -232,7 +232,8 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         [("forecast", {"city": "<b>Oslo</b>", "days": 2})],
     ),
     "kimi k3, arguments as JSON": (
-        '<|open|>call tool="forecast"<|sep|><|open|>json<|sep|>{"city": "Oslo"}<|close|>json<|sep|><|close|>call<|sep|>',
+        '<|open|>call tool="forecast"<|sep|><|open|>json<|sep|>{"city": "Oslo"}'
+        "<|close|>json<|sep|><|close|>call<|sep|>",
         [OSLO],
     ),
     "dsml, a bar lost": (
