@@ -88,7 +88,7 @@ class Grammar:
         """
         for _ in range(WRAPPERS_CAP):
             char = yield from self.tape.peek()
-            if char == "<" and wrapper[1:2] in ("|", "｜", " ") and (yield from self.closer()):
+            if wrapper[1:2] in ("|", "｜", " ") and (not char or (yield from self.closer())):
                 return []
             if char == "{":
                 return (yield from self._objects(hard=hard))
@@ -103,7 +103,7 @@ class Grammar:
             elif _SECTION.fullmatch(wrapper):
                 break
             elif char != "[":
-                return (yield from self._named(separated=bool(_SEPARATED.fullmatch(wrapper))))
+                return (yield from self._named(wrapper))
         raise NotACallError
 
     def _wrapper(self) -> Steps[str]:
@@ -455,16 +455,18 @@ class Grammar:
 
     # a name and what follows it
 
-    def _named(self, *, separated: bool) -> Steps[list[Item]]:
+    def _named(self, wrapper: str) -> Steps[list[Item]]:
+        separated = bool(_SEPARATED.fullmatch(wrapper))
+        gemma = wrapper in ("<|tool_call>", "<start_function_call>")
         written = yield from self._word()
-        if _LINE_NUMBER.fullmatch(written):
+        if _LINE_NUMBER.fullmatch(written) or written == "call:":
             yield from self.tape.peek()
             written = yield from self._word()
         if not written:
             raise NotACallError
         on_line = yield from self._gap()
         char = self.tape.text[self.tape.at : self.tape.at + 1]
-        if written.startswith("call:") and char and char in "{(":
+        if (gemma or written.startswith("call:")) and char and char in "{(":
             return (yield from self._gemma(written.removeprefix("call:")))
         if char == "(" and on_line and not separated:
             return (yield from self._python(written, hard=True))
@@ -560,11 +562,22 @@ class Grammar:
         return [self._call(name, stripped)]
 
     def _gemma(self, written: str) -> Steps[list[Item]]:
-        name = self.toolbox.declared(written)
+        """Read arguments in Gemma's notation, or in JSON where that is what stands there."""
+        name, tape = self.toolbox.declared(written), self.tape
+        start = tape.hold()
         try:
-            return [self._call(name, (yield from read_object(self.tape)))]
+            while len(tape.text) - tape.at < len('{"') and (yield from tape.more()):
+                pass
+            if tape.text.startswith('{"', tape.at):
+                try:
+                    return [self._call(name, (yield from read_json(tape)))]
+                except BadJSONError:
+                    tape.rewind(start)
+            return [self._call(name, (yield from read_object(tape)))]
         except BadGemmaError as error:
             raise BrokenCallError(name, f"the call cannot be read: {error}") from error
+        finally:
+            tape.release()
 
     def _json_arguments(self, name: str) -> Steps[dict[str, Any]]:
         try:

@@ -335,6 +335,11 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "llama, = before the object": ('<function=forecast={"city": "Oslo"}</function>', [OSLO]),
     "gemma 4, first quote lost": ('<|tool_call>call:forecast{city:Oslo<|"|>,days:2}<tool_call|>', [TWO_DAYS]),
     "gemma 4, = for a colon": ("<|tool_call>call:forecast{city='Oslo',days=2}<tool_call|>", [TWO_DAYS]),
+    "gemma 4, JSON": (
+        '<|tool_call>call:forecast{"city": "the \\"real\\" one"}<tool_call|>',
+        [("forecast", {"city": 'the "real" one'})],
+    ),
+    "gemma 4, no call:": ('<|tool_call>forecast{city:<|"|>Oslo<|"|>}<tool_call|>', [OSLO]),
     "gemma 4, parentheses": ('<|tool_call>call:forecast(city=<|"|>Oslo<|"|>, days=2)<tool_call|>', [TWO_DAYS]),
     "bare, a name alone beside a call": (
         '{"name": "clock"}\n{"name": "forecast", "arguments": {"city": "Oslo"}}\n{"name": "clock"}',
@@ -706,6 +711,7 @@ def test_an_open_thought_ends_at_its_last_call(family: str) -> None:
     ("text", "shown"),
     [
         ("Fine.<｜DSML｜tool_calls></｜DSML｜tool_calls> Done.", "Fine. Done."),
+        ("Done.\n<｜DSML｜tool_calls>", "Done.\n"),
         ("</｜DSML｜invoke>\n</｜DSML｜tool_calls>\nDone.", "\n\nDone."),
         ("<|open|>tools<|sep|><|close|>tools<|sep|>Done.", "Done."),
         ("<|content_text|>Done.<|end_message|><|content_model_end_sampling|>", "Done."),
