@@ -157,12 +157,13 @@ class Reader:
         if not text.isspace():
             self._blank = self._grammar.beside_call = False
 
-    def _emit(self, items: Iterable[Item], raw: str) -> None:
+    def _emit(self, items: list[Item], raw: str) -> None:
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
-        self._raws.append(raw)
-        self._grammar.beside_call = True
+        if items:
+            self._raws.append(raw)
+            self._grammar.beside_call = True
         self._gap = ""
         self._last = "\n"
         for item in items:

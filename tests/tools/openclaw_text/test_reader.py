@@ -693,6 +693,7 @@ def test_a_thought_that_the_prompt_began_holds_no_call(ends: str) -> None:
     assert call.removesuffix("\n</tool_call>") in parse([f"Perhaps {call}, or not.{ends}I will not."], TOOLS)["content"]
     assert calls(f"{call} and `{ends}` in code") == [CLOCK]
     assert calls(f"<think>Yes.</think>{call}{ends}") == [CLOCK]
+    assert parse([f"So.<|tool_calls|><|tool_calls_end|>{ends}"], TOOLS)["content"] == f"So.{ends}"
 
 
 @pytest.mark.parametrize("message", ["to=user<|message|>", "<|channel|>final<|message|>"])
