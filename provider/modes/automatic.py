@@ -7,7 +7,7 @@ from typing import Any
 from provider.engine.events import Delta, UpstreamFailed
 from provider.errors import ContextTooLong
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
-from provider.modes.openclaw_text import OpenclawText, calls_of, text_reader, too_much
+from provider.modes.openclaw_text import OpenclawText, calls_in_thought, calls_of, text_reader, too_much
 from provider.modes.structured import Structured, StructuredDecoder
 from provider.upstream.wordings import tells_no_tools
 from tools.calls import Draft
@@ -68,17 +68,21 @@ def _refuses_tools(failed: UpstreamFailed) -> bool:
 
 
 class PromotingDecoder:
-    """A structured decoder that takes an answer which is nothing but text calls for the calls that it means.
+    """A structured decoder that takes an answer which is nothing but text calls, and thoughts, for those calls.
 
-    Text is held back only as long as nothing but calls has come: the first other word shows it all, and what follows
-    passes through unread.
+    Text is held back only as long as nothing but these has come: the first other word shows it all, and what follows
+    passes through unread. Thoughts are shown as they come, up to the first call.
     """
 
     def __init__(self, known: Sequence[ToolDefinition]) -> None:
         self._structured = StructuredDecoder()
+        self._known = known
         self._reader = text_reader(known)
         self._held: list[str] = []
+        self._said = ""
+        self._showing = True
         self._events: list[Event] = []
+        self._reasoning: list[str] = []
         self._reading = True
 
     def feed(self, delta: Delta) -> str:
@@ -86,9 +90,14 @@ class PromotingDecoder:
         text = self._structured.feed(delta)
         if not self._reading:
             return text
+        self._reasoning.append(delta.reasoning)
         self._held.append(text)
-        self._events += self._reader.feed(text)
-        return self._release() if delta.tool_calls or _speaks(self._events) else ""
+        events = self._reader.feed(text)
+        if delta.tool_calls or self._reader.spoke or _broken(events):
+            return self._release()
+        shown = self._show(events) if self._showing and not self._events else ""
+        self._events += [event for event in events if not isinstance(event, Text)]
+        return shown
 
     def drafts(self) -> Sequence[Draft]:
         """Return the structured calls as far as they are written."""
@@ -103,13 +112,28 @@ class PromotingDecoder:
         if refusal := too_much(self._events):
             return Reply(refusal=refusal)
         calls, problems = calls_of(self._events)
-        whole = bool(calls) and not problems and not _speaks(self._events)
-        return Reply(calls=calls) if whole and not reply.calls else Reply(self._release(), reply.calls)
+        if reply.calls or problems or self._reader.spoke:
+            return Reply(self._release(), reply.calls)
+        if not calls and not "".join(self._held).strip():
+            calls, problems = calls_in_thought("".join(self._reasoning), self._known)
+        return Reply(calls=calls, problems=problems) if calls else Reply(self._release())
+
+    def _show(self, events: Sequence[Event]) -> str:
+        """Return the text of a thought, where it is what the model wrote to the letter."""
+        self._said += "".join(event.text for event in events if isinstance(event, Text))
+        if not self._said.strip():
+            return ""
+        held = "".join(self._held)
+        if not held.startswith(self._said):
+            self._showing = False
+            return ""
+        said, self._said, self._held = self._said, "", [held[len(self._said) :]]
+        return said
 
     def _release(self) -> str:
         self._reading = False
         return "".join(self._held)
 
 
-def _speaks(events: Sequence[Event]) -> bool:
-    return any(isinstance(event, BrokenCall) or (isinstance(event, Text) and event.text.strip()) for event in events)
+def _broken(events: Sequence[Event]) -> bool:
+    return any(isinstance(event, BrokenCall) for event in events)

@@ -62,10 +62,13 @@ def _warn_once(warning: str) -> None:
 
 class _TextDecoder:
     def __init__(self, known: Sequence[ToolDefinition]) -> None:
+        self._known = known
         self._reader = text_reader(known)
         self._events: list[Event] = []
+        self._reasoning: list[str] = []
 
     def feed(self, delta: Delta) -> str:
+        self._reasoning.append(delta.reasoning)
         return self._take(self._reader.feed(delta.text))
 
     def drafts(self) -> Sequence[Draft]:
@@ -75,6 +78,8 @@ class _TextDecoder:
     def close(self) -> Reply:
         text = self._take(self._reader.close())
         calls, problems = calls_of(self._events)
+        if not calls and not self._reader.spoke:
+            calls, problems = calls_in_thought("".join(self._reasoning), self._known)
         return Reply(text, calls, problems, too_much(self._events))
 
     def _take(self, events: list[Event]) -> str:
@@ -85,6 +90,14 @@ class _TextDecoder:
 def text_reader(known: Sequence[ToolDefinition]) -> Reader:
     """Return a reader that recognises the calls of these tools."""
     return Reader([tool.to_openai() for tool in known])
+
+
+def calls_in_thought(reasoning: str, known: Sequence[ToolDefinition]) -> tuple[list[ToolCall], dict[str, str]]:
+    """Return the calls with which a thought ends that nothing follows: some servers count a call as part of it."""
+    reader = text_reader(known)
+    events = [*reader.feed(f"<think>{reasoning}"), *reader.close()]
+    spoken = [event for event in events if not isinstance(event, Text) or event.text.strip()]
+    return calls_of([] if isinstance(spoken[-1], Text) else spoken)
 
 
 def calls_of(events: Iterable[Event]) -> tuple[list[ToolCall], dict[str, str]]:

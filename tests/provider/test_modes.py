@@ -172,6 +172,38 @@ def test_any_other_answer_is_text_to_the_letter(text: str, data: st.DataObject) 
     assert not play.all(OpenTicket)
 
 
+@pytest.mark.parametrize("mode", [auto(), TEXT])
+@pytest.mark.parametrize(
+    "thought", ["<think>I look.</think>\n", "<think>I look.\n", "<seed:think>I look.</seed:think>"]
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_call_behind_a_thought_or_at_the_end_of_an_open_one_is_a_call(mode: Mode, thought: str, size: int) -> None:
+    play = Play(mode=mode).start(attached(), *streamed(thought + CALL, size))
+
+    assert [call.name for call in play.last(OpenTicket).request.calls] == ["read"]
+    assert play.said.strip() == thought.strip()
+
+
+@pytest.mark.parametrize("mode", [auto(), TEXT])
+def test_a_call_that_the_server_counts_as_part_of_the_thought_is_a_call(mode: Mode) -> None:
+    thought = [Delta(reasoning="I look.\n", reasoning_field="reasoning_content"), Delta(reasoning=CALL)]
+    play = Play(mode=mode).start(attached(), *thought, Completed())
+
+    assert [call.name for call in play.last(OpenTicket).request.calls] == ["read"]
+    for behind in (Delta(reasoning=" No, I will not."), Delta(text="I will not.")):
+        play = Play(mode=mode).start(attached(), *thought, behind, Completed())
+        assert not play.all(OpenTicket)
+
+
+def test_a_thought_is_shown_as_it_comes_and_an_answer_behind_it_to_the_letter() -> None:
+    answer = f"<think>Perhaps {CALL} or <b>not</b>.</think>\n\nI will  not: {CALL}\n"
+    play = Play(mode=auto()).start(attached(), Delta(text="<think>Perhaps "))
+    assert play.said == "<think>Perhaps "
+
+    play = Play(mode=auto()).start(attached(), *streamed(answer))
+    assert play.said == answer
+
+
 def test_a_node_may_keep_text_that_is_a_call_as_text() -> None:
     play = Play(mode=Automatic("http://upstream/v1", "qwen3:8b", TEXT, promote=False)).start(attached())
     play.feed(Delta(text=CALL[:5]))

@@ -133,6 +133,11 @@ FRAMES = (
     "<|content_text|>",
     "<|end_message|>",
     "<|content_model_end_sampling|>",
+    "<|im:start|>",
+    "<|im:content|>",
+    "<|im:end|>",
+    "<|end_of_msg|>",
+    "<|plamo:tag|>",
 )
 
 #: What a family calls its thoughts, in tags of any spelling.
@@ -164,7 +169,8 @@ _BLANKS = Run(" ", 0, 2)
 _BARS = Run("[|｜]", 1, 2)
 #: A family's name inside bars, as in `<｜DSML｜invoke`, or before a sign, as in `<seed:think>` and `<ifm|tool_call>`.
 BARRED = (_BLANKS, _BARS, _BLANKS, Run("[a-z]", 2, 12), _BLANKS, _BARS, _BLANKS)
-PREFIX = OneOf(((Run(r"\w", 1, 16), OneOf((":", "|"))), ""))
+_PREFIXED = (Run(r"\w", 1, 16), OneOf((":", "|", "｜")))
+PREFIX = OneOf((_PREFIXED, ""))
 UNDERSCORED = (Run("[a-z]", 1, 16), "_")
 _WORDS = OneOf(("tool_calls", "tool_call", "function_calls", "function_call", "toolcalls", "calls"))
 _PARTS = OneOf(("function", "invoke", "parameter", "call", "tool"))
@@ -174,7 +180,7 @@ FAMILY_WRAPPERS: tuple[Pattern, ...] = tuple(
     ("<", family, _WORDS, ">") for family in (OneOf((BARRED,)), PREFIX, OneOf((UNDERSCORED,)))
 )
 FAMILY_HEADS: tuple[Pattern, ...] = (
-    ("<", OneOf((BARRED, (Run(r"\w", 1, 16), ":"))), OneOf(("invoke", "function", "call")), OneOf((" name=", "="))),
+    ("<", OneOf((BARRED, _PREFIXED)), OneOf(("invoke", "function", "call")), OneOf((" name=", "="))),
 )
 BARRED_CLOSERS: tuple[Pattern, ...] = (("<", _BLANKS, "/", *BARRED, OneOf((*_WORDS.choices, *_PARTS.choices)), ">"),)
 FAMILY_CLOSERS: tuple[Pattern, ...] = (
@@ -188,12 +194,14 @@ FAMILY_CLOSERS: tuple[Pattern, ...] = (
 class Spelling:
     """Other characters than `<`, `</` and `>` for tags: what stands before and behind a tag's word.
 
-    `divider` stands between the name and the value of an argument.
+    `divider` stands between the name and the value of an argument. `bare` says that a closing tag may have lost what
+    marks it, where another marked tag follows.
     """
 
     opening: tuple[Pattern, Pattern]
     closing: tuple[Pattern, Pattern]
     divider: str = ""
+    bare: bool = False
 
 
 _MARK = "]<]minimax[>["
@@ -201,7 +209,7 @@ _SUFFIX = (":", Run(r"[\w-]", 1, 32), ">")
 #: Sources: the chat templates of Kimi K3, MiniMax M3, PLaMo 3, Solar Open 2 and Hunyuan.
 SPELLINGS = (
     Spelling((("<|open|>", _BLANKS), (_BLANKS, "<|sep|>")), (("<|close|>", _BLANKS), (_BLANKS, "<|sep|>"))),
-    Spelling((f"{_MARK}<", ">"), (f"{_MARK}</", ">")),
+    Spelling((f"{_MARK}<", ">"), (f"{_MARK}</", ">"), bare=True),
     Spelling(("<|plamo:begin_", ":plamo|>"), ("<|plamo:end_", ":plamo|>")),
     Spelling(("<|", ":start|>"), ("<|", ":end|>"), divider="<|tool_arg:value|>"),
     Spelling(("<", _SUFFIX), ("</", _SUFFIX)),

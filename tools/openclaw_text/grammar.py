@@ -11,7 +11,7 @@ from typing import Any
 from tools.openclaw_text import formats
 from tools.openclaw_text.gemma_text import BadGemmaError, read_object
 from tools.openclaw_text.json_text import BadJSONError, read_json
-from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, WRAPPERS, Token, tags
+from tools.openclaw_text.openers import CALL_OBJECT, CLOSERS, HEADS, SPELLED, WRAPPERS, Token, tags
 from tools.openclaw_text.patterns import whole
 from tools.openclaw_text.python_text import BadPythonError, PythonCall, calls_in, read_brackets
 from tools.openclaw_text.tag_text import (
@@ -33,6 +33,7 @@ TAG_CAP = 100
 
 _WRAPPER = Token.of(*WRAPPERS)
 _HEADS = Token.of(*HEADS)
+_SPELLED = Token.of(*SPELLED)
 _SEPARATED = re.compile("|".join(map(whole, tags(formats.SEPARATED_WRAPPERS))), re.IGNORECASE)
 _SECTION = re.compile("|".join(map(whole, tags(formats.SECTION_WRAPPERS))), re.IGNORECASE)
 _CLOSER = Token.of(*CLOSERS)
@@ -87,7 +88,7 @@ class Grammar:
         """
         for _ in range(WRAPPERS_CAP):
             char = yield from self.tape.peek()
-            if char == "<" and wrapper[1:2] in ("|", "｜", " ") and (yield from self.closer()):
+            if wrapper[1:2] in ("|", "｜", " ") and (not char or (yield from self.closer())):
                 return []
             if char == "{":
                 return (yield from self._objects(hard=hard))
@@ -95,14 +96,14 @@ class Grammar:
                 return (yield from self._list(hard=hard))
             if char == "<" and (inner := (yield from self._wrapper())):
                 wrapper = inner
-            elif char == "<":
+            elif char in ("<", "]"):
                 return (yield from self._tagged())
             elif char in "`~":
                 yield from self._fence()
             elif _SECTION.fullmatch(wrapper):
                 break
             elif char != "[":
-                return (yield from self._named(separated=bool(_SEPARATED.fullmatch(wrapper))))
+                return (yield from self._named(wrapper))
         raise NotACallError
 
     def _wrapper(self) -> Steps[str]:
@@ -317,6 +318,9 @@ class Grammar:
     # tags
 
     def _tagged(self) -> Steps[list[Item]]:
+        if found := (yield from self.tape.token(_SPELLED)):
+            self.tape.at -= len(found.text)
+            return (yield from self.spelled(held=True))
         named = yield from self._name_tag()
         if named:
             return (yield from self._body(self.toolbox.declared(named)))
@@ -451,16 +455,18 @@ class Grammar:
 
     # a name and what follows it
 
-    def _named(self, *, separated: bool) -> Steps[list[Item]]:
+    def _named(self, wrapper: str) -> Steps[list[Item]]:
+        separated = bool(_SEPARATED.fullmatch(wrapper))
+        gemma = wrapper in ("<|tool_call>", "<start_function_call>")
         written = yield from self._word()
-        if _LINE_NUMBER.fullmatch(written):
+        if _LINE_NUMBER.fullmatch(written) or written == "call:":
             yield from self.tape.peek()
             written = yield from self._word()
         if not written:
             raise NotACallError
         on_line = yield from self._gap()
         char = self.tape.text[self.tape.at : self.tape.at + 1]
-        if written.startswith("call:") and char and char in "{(":
+        if (gemma or written.startswith("call:")) and char and char in "{(":
             return (yield from self._gemma(written.removeprefix("call:")))
         if char == "(" and on_line and not separated:
             return (yield from self._python(written, hard=True))
@@ -556,11 +562,22 @@ class Grammar:
         return [self._call(name, stripped)]
 
     def _gemma(self, written: str) -> Steps[list[Item]]:
-        name = self.toolbox.declared(written)
+        """Read arguments in Gemma's notation, or in JSON where that is what stands there."""
+        name, tape = self.toolbox.declared(written), self.tape
+        start = tape.hold()
         try:
-            return [self._call(name, (yield from read_object(self.tape)))]
+            while len(tape.text) - tape.at < len('{"') and (yield from tape.more()):
+                pass
+            if tape.text.startswith('{"', tape.at):
+                try:
+                    return [self._call(name, (yield from read_json(tape)))]
+                except BadJSONError:
+                    tape.rewind(start)
+            return [self._call(name, (yield from read_object(tape)))]
         except BadGemmaError as error:
             raise BrokenCallError(name, f"the call cannot be read: {error}") from error
+        finally:
+            tape.release()
 
     def _json_arguments(self, name: str) -> Steps[dict[str, Any]]:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from tools.openclaw_text import formats
-from tools.openclaw_text.patterns import Name, OneOf, Pattern, Run, begun, parts_of, whole
+from tools.openclaw_text.patterns import Name, OneOf, Pattern, Run, any_of, begun, parts_of, whole
 
 _SPACES = Run(r"\s", 0, 64)
 _BLANKS = Run(r"[ \t]", 0, 16)
@@ -47,7 +47,7 @@ class Token:
         listed = {kind: list(patterns) for kind, patterns in kinds.items()}
         fixed = {kind: [pattern for pattern in patterns if not _named(pattern)] for kind, patterns in listed.items()}
         named = [(kind, pattern) for kind, patterns in listed.items() for pattern in patterns if _named(pattern)]
-        return cls(_Alternatives.of(fixed), tuple(_Alternatives.of({kind: [pattern]}) for kind, pattern in named))
+        return cls(_Alternatives.of(fixed), tuple(_Alternatives.named(kind, pattern) for kind, pattern in named))
 
     def at(self, text: str, position: int) -> Found | None:
         """The token that stands at `position`."""
@@ -85,11 +85,19 @@ class _Alternatives:
 
     @classmethod
     def of(cls, kinds: dict[str, list[Pattern]]) -> _Alternatives:
-        groups = [f"(?P<{kind}>{'|'.join(map(whole, patterns))})" for kind, patterns in kinds.items() if patterns]
-        prefixes = [begun(pattern) for patterns in kinds.values() for pattern in patterns]
+        """Compile what holds no name."""
+        groups = [f"(?P<{kind}>{any_of(patterns)})" for kind, patterns in kinds.items() if patterns]
+        every = [pattern for patterns in kinds.values() for pattern in patterns]
         return cls(
             re.compile("|".join(groups) or "(?!)", re.IGNORECASE),
-            re.compile("|".join(prefixes) or "(?!)", re.IGNORECASE),
+            re.compile(any_of(every, beginning=True), re.IGNORECASE),
+        )
+
+    @classmethod
+    def named(cls, kind: str, pattern: Pattern) -> _Alternatives:
+        """Compile a pattern that holds a name."""
+        return cls(
+            re.compile(f"(?P<{kind}>{whole(pattern)})", re.IGNORECASE), re.compile(begun(pattern), re.IGNORECASE)
         )
 
 
@@ -109,7 +117,7 @@ def _spelled(words: tuple[str, ...], *ends: str) -> list[Pattern]:
 
 
 _THOUGHT_WORDS = OneOf(formats.THOUGHT_WORDS)
-_ANY_PREFIX = OneOf((*formats.PREFIX.choices, formats.UNDERSCORED))
+_ANY_PREFIX = OneOf((*formats.PREFIX.choices, formats.UNDERSCORED, formats.BARRED))
 WRAPPERS = [*tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS)), *formats.FAMILY_WRAPPERS]
 HEADS = [*tags(formats.FUNCTION_HEADS), *formats.FAMILY_HEADS]
 SPELLED = _spelled((*formats.HOLDER_WORDS, *formats.CALL_WORDS), "opening")

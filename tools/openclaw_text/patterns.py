@@ -8,7 +8,7 @@ from it: one for the whole pattern and one for everything that is cut off inside
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LONGEST_WAIT = 256
@@ -100,3 +100,29 @@ def _begun_literal(text: str, rest: str) -> str:
     for char in reversed(text):
         expression = rf"(?:\Z|{re.escape(char)}{expression})"
     return expression
+
+
+def any_of(patterns: Iterable[Pattern], *, beginning: bool = False) -> str:
+    """The expression that matches one of many patterns, the longest, or where the text ends inside one of them.
+
+    What they begin with in common is looked at once. None of them holds a name.
+    """
+    rests: dict[str, list[Pattern]] = {}
+    firsts: dict[str, Part] = {}
+    complete = False
+    for pattern in patterns:
+        first, *rest = [*(part for part in parts_of(pattern) if part != ""), ""]
+        if first == "":
+            complete = True
+            continue
+        if isinstance(first, str) and len(first) > 1:
+            first, rest = first[0], [first[1:], *rest]
+        key = whole_part(first.lower() if isinstance(first, str) else first)
+        firsts[key] = first
+        rests.setdefault(key, []).append(rest)
+    found = [f"{key}{any_of(rests[key], beginning=beginning)}" for key in firsts]
+    if beginning:
+        found += [r"\Z" if isinstance(first, str) else begun([first]) for first in firsts.values()]
+    elif complete:
+        found.append("")
+    return f"(?:{'|'.join(dict.fromkeys(found))})" if found else "(?!)"

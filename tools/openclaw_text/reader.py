@@ -95,6 +95,9 @@ class Reader:
         #: Whether the text ended inside a thought, and what calls were found there: where, and how they were written.
         self._open_thought = False
         self._rehearsed: list[tuple[int, str]] = []
+        #: Whether there was text outside of thoughts.
+        self.spoke = False
+        self._thinking = False
         #: Whether a thought has ended, and how the calls before that are written.
         self._thought_over = False
         self._raws: list[str] = []
@@ -106,8 +109,7 @@ class Reader:
         wake = self._wake
         if wake is not None and wake.search(delta) is None:
             if self._passing:
-                if self._blank and not delta.isspace():
-                    self._blank = False
+                self._note(delta)
                 self._last = (self._last + delta)[-_CONTEXT:]
                 return [Text(delta)] if delta else []
             self._waiting.append(delta)
@@ -154,15 +156,20 @@ class Reader:
         else:
             self._events.append(Text(text))
         self._last = (self._last + text)[-_CONTEXT:]
+        self._note(text)
+
+    def _note(self, text: str) -> None:
         if not text.isspace():
             self._blank = self._grammar.beside_call = False
+            self.spoke = self.spoke or not self._thinking
 
-    def _emit(self, items: Iterable[Item], raw: str) -> None:
+    def _emit(self, items: list[Item], raw: str) -> None:
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
-        self._raws.append(raw)
-        self._grammar.beside_call = True
+        if items:
+            self._raws.append(raw)
+            self._grammar.beside_call = True
         self._gap = ""
         self._last = "\n"
         for item in items:
@@ -430,6 +437,7 @@ class Reader:
 
     def _thought(self, found: Found) -> Steps[None]:
         """Show a thought. What is in it is no call, unless the thought never ends."""
+        self._thinking = True
         self._show(found.text)
         if not self._open_thought:
             yield from self._think((_end_of_thought(_plain(found.text)),), may_call=True)
@@ -437,6 +445,7 @@ class Reader:
     def _think(self, ends: tuple[str, ...], *, may_call: bool) -> Steps[None]:
         """Show text up to one of its `ends`. Calls in it are none, but `may_call` where it never ends."""
         tape = self._tape
+        self._thinking = may_call
         while True:
             match = _THOUGHT_TRIGGER.search(tape.text, tape.at)
             end = match.start() if match else len(tape.text)
@@ -457,6 +466,7 @@ class Reader:
             self._show(token.text if token else tape.text[tape.at : tape.at + 1])
             tape.at += 0 if token else 1
         self._last, self._blank, self._thought_over = "\n", True, True
+        self._thinking = False
 
     def _end_thought(self, end: str) -> None:
         """Show what ends a thought; a token that ends a message is no text."""

@@ -17,7 +17,7 @@ class BadTagsError(Exception):
 
 
 # What a family puts before its words, and the words.
-_FAMILY = r"(?:\s{0,2}[|｜]{1,2}\s{0,2}[A-Za-z]{2,12}\s{0,2}[|｜]{1,2}\s{0,2}|\w{1,16}[:|])?"
+_FAMILY = r"(?:\s{0,2}[|｜]{1,2}\s{0,2}[A-Za-z]{2,12}\s{0,2}[|｜]{1,2}\s{0,2}|\w{1,16}[:|｜])?"
 _WORDS = r"parameter|param|arg|function|invoke|call|tool"
 _PAIRED = r"(?:[a-z]{1,16}_)??(?:arg|param)_"
 _HOLDERS = r"(?:[a-z]{1,16}_)??(?:tool|function)_calls?"

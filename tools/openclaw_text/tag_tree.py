@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
 
 from tools.openclaw_text import formats
@@ -34,7 +35,10 @@ class Spelling:
             f"{whole(before)}{_WORD}{whole(behind)}" for before, behind in (spelling.opening, spelling.closing)
         )
         closing = closing.replace("<word>", "<closed>").replace("<attributes>", "<rest>")
-        return cls(re.compile(opening), re.compile(f"{closing}|{opening}"), spelling.divider)
+        mark = whole(spelling.closing[0]).removesuffix("</")
+        bare = rf"</(?P<bare>[^\s<>/]{{1,120}})>(?=\s{{0,8}}(?:{mark}(?!</(?P=bare)>)|\Z))"
+        bare = bare if spelling.bare else "(?!)(?P<bare>)"
+        return cls(re.compile(opening), re.compile(f"{closing}|{opening}|{bare}"), spelling.divider)
 
     def end_of(self, opening: re.Match[str]) -> re.Pattern[str]:
         """What ends the call that begins with this tag: its own closing tag, with the same suffix if it has one."""
@@ -57,7 +61,7 @@ def told(tag: str) -> tuple[Spelling, re.Match[str]]:
 
 def attributes(tag: re.Match[str]) -> dict[str, str]:
     """The attributes of an opening tag."""
-    return dict(_ATTRIBUTE.findall(tag["attributes"]))
+    return {key: unescape(value) for key, value in _ATTRIBUTE.findall(tag["attributes"])}
 
 
 @dataclass(slots=True)
@@ -82,7 +86,8 @@ class Tree:
         for tag in spelling.any.finditer(source):
             if tag["word"] is None:
                 words = [node.word for node in opened]
-                depth = len(words) - 1 - words[::-1].index(tag["closed"]) if tag["closed"] in words[1:] else len(words)
+                word = tag["closed"] or tag["bare"]
+                depth = len(words) - 1 - words[::-1].index(word) if word in words[1:] else len(words)
                 for node in opened[depth:]:
                     node.end = tag.start()
                 del opened[depth:]
@@ -110,7 +115,7 @@ class Tree:
     def json(self) -> str:
         """The arguments where they are one JSON object, else nothing."""
         for node in self.root.inside:
-            text = self.text(node) if node.word.endswith(("arguments", "parameters")) else ""
+            text = self.text(node) if node.word.endswith(("arguments", "parameters", "json")) else ""
             if "{" in text:
                 return text[text.index("{") :]
         last = self.source[self.root.inside[-1].end :].strip() if self.root.inside else ""

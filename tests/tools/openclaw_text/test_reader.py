@@ -226,6 +226,21 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         "]<]minimax[>[</tool_call>",
         [("forecast", {"city": "Oslo", "places": ["a", "b"]}), CLOCK],
     ),
+    "minimax m3, closing tags without their mark": (
+        '<tool_call>\n]<]minimax[>[<invoke name="forecast">]<]minimax[>[<city><b>Oslo</b></city>'
+        "]<]minimax[>[<days>2</days>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+        [("forecast", {"city": "<b>Oslo</b>", "days": 2})],
+    ),
+    "kimi k3, arguments as JSON": (
+        '<|open|>call tool="forecast"<|sep|><|open|>json<|sep|>{"city": "Oslo"}'
+        "<|close|>json<|sep|><|close|>call<|sep|>",
+        [OSLO],
+    ),
+    "dsml, a bar lost": (
+        '<DSML｜tool_calls>\n<DSML｜invoke name="forecast">\n<DSML｜parameter name="city" string="true">Oslo'
+        "</DSML｜parameter>\n</DSML｜invoke>\n</DSML｜tool_calls>",
+        [OSLO],
+    ),
     "hunyuan, suffixed": (
         "<tool_calls:ab12><tool_call:ab12>forecast<tool_sep:ab12>\n<arg_key:ab12>city</arg_key:ab12>"
         "<arg_value:ab12>a </arg_value> b</arg_value:ab12></tool_call:ab12>"
@@ -320,6 +335,11 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     "llama, = before the object": ('<function=forecast={"city": "Oslo"}</function>', [OSLO]),
     "gemma 4, first quote lost": ('<|tool_call>call:forecast{city:Oslo<|"|>,days:2}<tool_call|>', [TWO_DAYS]),
     "gemma 4, = for a colon": ("<|tool_call>call:forecast{city='Oslo',days=2}<tool_call|>", [TWO_DAYS]),
+    "gemma 4, JSON": (
+        '<|tool_call>call:forecast{"city": "the \\"real\\" one"}<tool_call|>',
+        [("forecast", {"city": 'the "real" one'})],
+    ),
+    "gemma 4, no call:": ('<|tool_call>forecast{city:<|"|>Oslo<|"|>}<tool_call|>', [OSLO]),
     "gemma 4, parentheses": ('<|tool_call>call:forecast(city=<|"|>Oslo<|"|>, days=2)<tool_call|>', [TWO_DAYS]),
     "bare, a name alone beside a call": (
         '{"name": "clock"}\n{"name": "forecast", "arguments": {"city": "Oslo"}}\n{"name": "clock"}',
@@ -522,6 +542,7 @@ def test_calls_are_numbered() -> None:
         ('<tool_call>{"name": "forecast", "arguments": [1]}</tool_call>', "not a JSON object"),
         ('<tool_call>{"name": "note", "arguments": {"body": "rm -rf /tmp/x', "the text ends in a string"),
         ("<function=note><parameter=body>rm -rf /tmp/x", "the text ends in a value"),
+        ('<|open|>call tool="note"<|sep|><|open|>argument key="body"<|sep|>rm </argument>', "the text ends in a value"),
         ("<tool_code>note(body=read())</tool_code>", "only literals"),
         ('<|tool_call>call:note{body:<|"|>rm -rf', "the text ends"),
     ],
@@ -672,6 +693,7 @@ def test_a_thought_that_the_prompt_began_holds_no_call(ends: str) -> None:
     assert call.removesuffix("\n</tool_call>") in parse([f"Perhaps {call}, or not.{ends}I will not."], TOOLS)["content"]
     assert calls(f"{call} and `{ends}` in code") == [CLOCK]
     assert calls(f"<think>Yes.</think>{call}{ends}") == [CLOCK]
+    assert parse([f"So.<|tool_calls|><|tool_calls_end|>{ends}"], TOOLS)["content"] == f"So.{ends}"
 
 
 @pytest.mark.parametrize("message", ["to=user<|message|>", "<|channel|>final<|message|>"])
@@ -690,6 +712,7 @@ def test_an_open_thought_ends_at_its_last_call(family: str) -> None:
     ("text", "shown"),
     [
         ("Fine.<｜DSML｜tool_calls></｜DSML｜tool_calls> Done.", "Fine. Done."),
+        ("Done.\n<｜DSML｜tool_calls>", "Done.\n"),
         ("</｜DSML｜invoke>\n</｜DSML｜tool_calls>\nDone.", "\n\nDone."),
         ("<|open|>tools<|sep|><|close|>tools<|sep|>Done.", "Done."),
         ("<|content_text|>Done.<|end_message|><|content_model_end_sampling|>", "Done."),
