@@ -25,7 +25,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent. `read` says what its settings hold, raising ValueError, and `changed` how their text reads afterwards."""
+    """One agent. `read` says what its settings hold, raising ValueError; `changed` returns their text afterwards."""
 
     name: str
     path: Callable[[], Path]
