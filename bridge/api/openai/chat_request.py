@@ -154,7 +154,7 @@ def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int) -> Ask:
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=False if chat.legacy else chat.parallel_tool_calls,
-        parameters=chat.parameters(most_tokens),
+        parameters=chat.parameters(most_tokens, messages),
         inputs=chat.inputs or {},
         results=chat.tool_results or [],
         one_call=chat.legacy,

@@ -311,7 +311,7 @@ class ResponsesRequest(Part):
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
     """How much the model avoids what it said often."""
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
+    """How many tokens the answer may have. More than the app's limit is cut to it."""
     text: TextConfig | None = None
     """The answer's form: text, any JSON, or JSON by a schema; and how long it is to be."""
     reasoning: Reasoning | None = None
@@ -445,7 +445,7 @@ def ask_of(
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=asked.parallel_tool_calls,
-        parameters=asked.sampling().parameters(most_tokens),
+        parameters=asked.sampling().parameters(most_tokens, [*instructions, *known]),
         inputs={**(asked.metadata or {}), **(asked.inputs or {})},
         results=loose,
     )
