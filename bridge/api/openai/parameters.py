@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from bridge.errors import InvalidRequest
 from bridge.runs.sessions.openclaw import is_openclaw
 from tools.results import Message
 
@@ -28,6 +29,12 @@ class JsonSchema(BaseModel):
     description: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
+
+
+def check_schema(kind: str, schema: JsonSchema | None, param: str) -> None:
+    """Raise InvalidRequest where a schema is to be followed and there is none; `param` is where it would stand."""
+    if kind == "json_schema" and (schema is None or schema.schema_ is None):
+        raise InvalidRequest(f"{param}: there is no schema to follow; give one, or ask for json_object", param=param)
 
 
 class ResponseFormat(BaseModel):

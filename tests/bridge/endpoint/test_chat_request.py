@@ -79,6 +79,11 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"stream_options": "x"}, "stream_options"),
         ({"tool_call_mode": "morse"}, "tool_call_mode"),
         ({"tool_results": [{"output": "x"}]}, "tool_results[0].tool_call_id"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+            "response_format.json_schema.schema",
+        ),
         ({"functions": "f"}, "functions"),
         ({"functions": [{"name": "f"}], "function_call": "sometimes"}, "function_call"),
         ({"functions": [{"name": "f g"}]}, "functions[0].name"),
