@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from bridge.commands.init.agent_settings import AGENTS, Access, change
+from bridge.config import load
 from demo.stack import EXAMPLES, Stack
 from tests.agents.codex import Codex
 from tests.e2e.conftest import MakeStack, call, make_stack, upstream_log
@@ -85,6 +87,19 @@ def test_the_model_sees_a_picture_that_it_looks_at(stack: Stack, codex: Codex) -
     done = codex.turn("Codex and a picture.", call("view_image", path=str(codex.work / "red.png")), "!then", "!say red")
     assert (done.returncode, done.stdout.strip()) == (0, "red"), done.stderr
     assert "image_url" in json.dumps(upstream_log(stack, "Codex and a picture.")[-1]["request"]["messages"])
+
+
+def test_the_settings_that_init_writes_are_enough(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codex = Codex(tmp_path)
+    monkeypatch.setenv("CODEX_HOME", str(codex.settings.parent))
+    access = Access(stack.base_url, stack.client_token, load(stack.folder / "clawback.toml").apps)
+    written = change(AGENTS["codex"], access)
+    assert written
+    written.write()
+    done = codex.turn("By its settings.", "!say here")
+    assert (done.returncode, done.stdout.strip()) == (0, "here"), done.stderr
 
 
 def test_a_cut_stream_is_joined(stack: Stack, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Asking:
     """A client with its token. All are of the same session, and say the same."""
 
     def __init__(self, stack: Stack, token: str) -> None:
-        headers = {"Authorization": f"Bearer {token}", **session_headers("the-same")}
+        headers = {"Authorization": f"Bearer {token}", **session_headers("the-same"), "Connection": "close"}
         self.http = httpx.Client(base_url=stack.base_url, headers=headers, timeout=60)
 
     def chat(self, *messages: dict[str, Any], model: str = "minimal") -> httpx.Response:

@@ -234,7 +234,7 @@ def test_a_childs_thread_and_a_compaction_of_codex_are_told_by_its_thread_id(sta
         window = {"x-codex-window-id": f"{name}:0", "x-client-request-id": name}
         return {"session-id": session, "thread-id": name, **window, "User-Agent": "codex_exec/0.169.0"}
 
-    key = {"prompt_cache_key": "parent"}
+    key = {"prompt_cache_key": "parent", "tools": TOOLS}
     parent = asked(stack, [say("Begin.\n!say begun")], thread("parent"), **key)
     child = asked(stack, [say("Begin.\n!say begun")], thread("child"), **key)
     compacted = asked(stack, [say("A summary."), say("Go on.\n!say on")], thread("parent"), **key)
@@ -245,7 +245,7 @@ def test_claude_codes_agents_and_sessions_are_apart(stack: Stack) -> None:
     session = {"X-Claude-Code-Session-Id": "s1"}
     begin = [say("Begin.\n!say begun")]
     main, agent, other, again = (
-        asked(stack, begin, headers)
+        asked(stack, begin, headers, tools=TOOLS)
         for headers in (
             session,
             session | {"x-claude-code-agent-id": "a1"},

@@ -180,3 +180,22 @@ def test_an_image_in_a_result_reaches_the_model(stack: Stack, two: Two) -> None:
     post(stack, [*done, said(answered), user("!say later")])
     (*_, later) = upstream_log(stack, "!say later")
     assert PNG in json.dumps(later["request"]["messages"])
+
+
+@pytest.mark.parametrize("observations", [1, 2], ids=["together", "each"])
+def test_calls_and_results_as_text_go_on_in_the_same_run(stack: Stack, two: Two, observations: int) -> None:
+    asked, waiting, calls = two
+    wrote = {"role": "assistant", "content": [{"type": "text", "text": f"Calling tools:\n{calls}"}]}
+    texts = ["Observation:\nA\nB"] if observations == 1 else ["Observation:\nA", "Observation:\nB"]
+    for _ in range(2):
+        answered = post(stack, [asked, wrote, *map(user, texts)])
+        assert answered.headers["x-clawback-run"] == waiting.headers["x-clawback-run"]
+    moved = post(stack, [asked, wrote, *map(user, texts), said(answered), user("!say on")])
+    assert said(moved)["content"].startswith("on")
+
+
+def test_ids_of_somebody_else_in_a_text_are_text(stack: Stack, two: Two) -> None:
+    _, waiting, calls = two
+    one_of_them = {"role": "assistant", "content": f"I saw {calls[0]['id']}."}
+    other = post(stack, [user("Look."), one_of_them, user("!say what of it")])
+    assert other.headers["x-clawback-run"] != waiting.headers["x-clawback-run"]

@@ -302,7 +302,7 @@ class MessagesRequest(CountRequest):
     """The body of a request for a message, as far as the bridge uses it."""
 
     max_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
+    """How many tokens the answer may have. More than the app's limit is cut to it."""
     stream: bool | None = False
     """Whether the answer comes as events."""
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)

@@ -48,7 +48,7 @@ def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> As
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=False if asked.tool_choice and asked.tool_choice.disable_parallel_tool_use else None,
-        parameters=asked.sampling().parameters(most_tokens),
+        parameters=asked.sampling().parameters(most_tokens, messages),
         inputs=asked.inputs or {},
         results=list(_failures(asked.messages)),
     )

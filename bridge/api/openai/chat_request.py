@@ -19,7 +19,7 @@ from bridge.api.openai.legacy import (
     modern_tools,
     speaks_of_functions,
 )
-from bridge.api.openai.parameters import Sampling
+from bridge.api.openai.parameters import Sampling, check_schema
 from bridge.api.openai.tool_choice import ChatToolChoice, offer
 from bridge.api.openai.tool_kinds import note_of
 from bridge.errors import InvalidRequest
@@ -133,6 +133,8 @@ class ChatRequest(Sampling):
 def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
     """Check `body`. Raises InvalidRequest with the field's path."""
     chat = checked(ChatRequest, body)
+    if form := chat.response_format:
+        check_schema(form.type, form.json_schema, "response_format.json_schema.schema")
     breathe()
     if not chat.messages and not chat.tool_results:
         raise InvalidRequest("messages: there must be at least one message", param="messages")
@@ -154,7 +156,7 @@ def ask_of(chat: ChatRequest, body: dict[str, Any], most_tokens: int) -> Ask:
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=False if chat.legacy else chat.parallel_tool_calls,
-        parameters=chat.parameters(most_tokens),
+        parameters=chat.parameters(most_tokens, messages),
         inputs=chat.inputs or {},
         results=chat.tool_results or [],
         one_call=chat.legacy,

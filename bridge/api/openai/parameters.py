@@ -3,13 +3,17 @@
 Source: OpenAI's API reference, chat completions.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-SMALLEST_LIMIT = 16
-"""A smaller limit is not obeyed: OpenClaw asks for 1 token when it believes that the context is full, and OpenAI's
-Responses refuse less than 16."""
+from bridge.errors import InvalidRequest
+from bridge.runs.sessions.openclaw import is_openclaw
+from tools.results import Message
+
+_LEAST_OF_OPENCLAW = 16
+"""A smaller limit of OpenClaw's is not obeyed: it asks for 1 token when it believes that the context is full."""
 
 
 def _string_or_list(value: Any) -> str:
@@ -25,6 +29,12 @@ class JsonSchema(BaseModel):
     description: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
+
+
+def check_schema(kind: str, schema: JsonSchema | None, param: str) -> None:
+    """Raise InvalidRequest where a schema is to be followed and there is none; `param` is where it would stand."""
+    if kind == "json_schema" and (schema is None or schema.schema_ is None):
+        raise InvalidRequest(f"{param}: there is no schema to follow; give one, or ask for json_object", param=param)
 
 
 class ResponseFormat(BaseModel):
@@ -66,7 +76,7 @@ class Sampling(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1, strict=True)
     """The older name of `max_completion_tokens`."""
     max_completion_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
+    """How many tokens the answer may have. More than the app's limit is cut to it."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     """How much the model thinks first. A node's own setting wins, unless it says `client`."""
     verbosity: Literal["low", "medium", "high"] | None = None
@@ -74,12 +84,13 @@ class Sampling(BaseModel):
     response_format: ResponseFormat | None = None
     """Whether the answer is text, any JSON, or JSON by a schema."""
 
-    def parameters(self, most_tokens: int) -> dict[str, Any]:
+    def parameters(self, most_tokens: int, messages: Sequence[Message]) -> dict[str, Any]:
         """Return what goes to the plugin. The limit on the answer is called `max_tokens`, as a node calls it."""
         names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort")
         carried = {name: getattr(self, name) for name in (*names, "verbosity")}
         carried["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop or None
         carried["response_format"] = self.response_format.to_openai() if self.response_format else None
         limit = self.max_completion_tokens or self.max_tokens or 0
-        carried["max_tokens"] = min(limit, most_tokens) if limit >= SMALLEST_LIMIT else None
+        least = _LEAST_OF_OPENCLAW if limit < _LEAST_OF_OPENCLAW and is_openclaw(messages) else 1
+        carried["max_tokens"] = min(limit, most_tokens) if limit >= least else None
         return {name: value for name, value in carried.items() if value is not None}

@@ -22,7 +22,7 @@ from pydantic import (
 from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, text_in
-from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling
+from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
 from bridge.api.openai.tool_kinds import echoed, flat_name, functions_of
 from bridge.errors import InvalidRequest
@@ -249,7 +249,7 @@ class TextFormat(JsonSchema):
     """Whether an answer is text, any JSON, or JSON by a schema."""
 
     type: Literal["text", "json_object", "json_schema"] = "text"
-    name: str = "answer"
+    name: str = Field(default="answer", pattern=r"^[a-zA-Z0-9_-]{1,64}$")
 
 
 class TextConfig(Part):
@@ -311,7 +311,7 @@ class ResponsesRequest(Part):
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
     """How much the model avoids what it said often."""
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. Less than 16 is not obeyed, and more than the app's limit is cut to it."""
+    """How many tokens the answer may have. More than the app's limit is cut to it."""
     text: TextConfig | None = None
     """The answer's form: text, any JSON, or JSON by a schema; and how long it is to be."""
     reasoning: Reasoning | None = None
@@ -416,7 +416,10 @@ class ResponsesRequest(Part):
 
 def parse_responses_request(body: dict[str, Any]) -> ResponsesRequest:
     """Check `body`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
-    return checked(ResponsesRequest, body)
+    asked = checked(ResponsesRequest, body)
+    if asked.text and (form := asked.text.format):
+        check_schema(form.type, form, "text.format.schema")
+    return asked
 
 
 def ask_of(
@@ -445,7 +448,7 @@ def ask_of(
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=asked.parallel_tool_calls,
-        parameters=asked.sampling().parameters(most_tokens),
+        parameters=asked.sampling().parameters(most_tokens, [*instructions, *known]),
         inputs={**(asked.metadata or {}), **(asked.inputs or {})},
         results=loose,
     )

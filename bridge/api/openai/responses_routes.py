@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from bridge.api.bodies import check_sizes, checked_query, json_body
 from bridge.api.openai.blueprint import app_of, wait_for_first
+from bridge.api.openai.chat_response import DONE
 from bridge.api.openai.keepalive import ClientGone, connection_of, follow
 from bridge.api.openai.responses import Opened, ResponseDesk
 from bridge.api.openai.responses_request import ResponsesRequest, parse_responses_request
@@ -57,6 +58,7 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         body=ResponsesRequest,
         answer=ResponseBody,
         stream=ResponseEvent,
+        stream_end="[DONE]",
         errors=(NotFound, *RUN_ERRORS),
     )
     def create() -> Response:
@@ -76,6 +78,7 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         query=RetrieveQuery,
         answer=ResponseBody,
         stream=ResponseEvent,
+        stream_end="[DONE]",
     )
     def retrieve(response_id: str) -> Response:
         asked = checked_query(RetrieveQuery, request.args)
@@ -163,6 +166,8 @@ def _stream(opened: Opened, events: Generator[Event | None], after: int) -> Iter
             for event in opened.telling.tell(events, after):
                 data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
                 yield f"event: {event['type']}\ndata: {data}\n\n"
+            # Open Responses asks for it; OpenAI's SDKs and Codex stop reading before it, or at it.
+            yield DONE
         except ClientGone:
             log.info("the client went away", extra={"run": opened.reading.run_id})
 

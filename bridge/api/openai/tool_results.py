@@ -13,7 +13,9 @@ from bridge.runs.breath import in_pieces
 from bridge.store import Store
 from bridge.store.rows import TicketRow
 from tools.calls import assistant_message
-from tools.results import Message, ToolResult
+from tools.results import Message, ToolResult, text_of
+
+_OWN_ID = re.compile(r"\bcall[0-9a-z]{24}\b")
 
 _LONGEST_STAND_IN = 400
 _STAND_IN = re.compile(
@@ -57,6 +59,31 @@ def gathered(messages: Sequence[Message], ticket: TicketRow) -> list[Message]:
     place = min(asked or answered, default=len(transcript))
     transcript[place:place] = [asking, *(results[call_id] for call_id in own if call_id in results)]
     return transcript
+
+
+def read_from_text(store: Store, client: str, messages: Sequence[Message]) -> Sequence[Message]:
+    """Return `messages` with the last round as calls and results, where a client keeps both as text.
+
+    smolagents does: it writes calls with their ids into the assistant's text, and what came of them into the user's.
+    """
+    last = max((index for index, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
+    if last is None or messages[last].get("tool_calls"):
+        return messages
+    ids = list(dict.fromkeys(_OWN_ID.findall(text_of(messages[last].get("content")))))
+    behind = messages[last + 1 :]
+    if not ids or not behind or any(message.get("role") != "user" for message in behind):
+        return messages
+    tickets = store.tickets_of_calls(ids, client)
+    calls = [call.call() for call in tickets[-1].calls] if tickets else []
+    if not calls or not {call.id for call in calls} <= set(ids):
+        return messages
+    texts = [text_of(message.get("content")) for message in behind]
+    if len(texts) != len(calls):
+        texts = ["\n".join(texts), *["(with the result of the first call)"] * (len(calls) - 1)]
+    results = [
+        ToolResult(tool_call_id=call.id, output=text).to_message() for call, text in zip(calls, texts, strict=True)
+    ]
+    return [*messages[:last], assistant_message(None, calls), *results]
 
 
 def woven(store: Store, client: str, messages: Sequence[Message], results: Sequence[ToolResult]) -> list[Message]:

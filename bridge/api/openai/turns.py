@@ -22,7 +22,7 @@ from bridge.api.clients import DEFAULT
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
 from bridge.api.openai.keepalive import is_gone
-from bridge.api.openai.tool_results import gathered, is_stand_in, woven
+from bridge.api.openai.tool_results import gathered, is_stand_in, read_from_text, woven
 from bridge.config import App, Token
 from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
@@ -104,8 +104,10 @@ class Turns:
 
     def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
         """Return the request with our ids of its calls, and without what others might take for a run's marker."""
-        messages = with_our_ids(self._store, client_name(), session, app.model, without_markers(ask.messages))
-        results = results_with_our_ids(self._store, client_name(), session, app.model, messages, ask.results)
+        client = client_name()
+        told = read_from_text(self._store, client, without_markers(ask.messages))
+        messages = with_our_ids(self._store, client, session, app.model, told)
+        results = results_with_our_ids(self._store, client, session, app.model, messages, ask.results)
         return replace(ask, messages=messages, results=results, inputs=without_markers(ask.inputs))
 
     # A follow-up

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,12 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One agent. `gains` returns what its settings are afterwards, of what they were."""
+    """One agent. `read` says what its settings hold, raising ValueError; `changed` returns their text afterwards."""
 
     name: str
     path: Callable[[], Path]
-    gains: Callable[[dict[str, Any], Access], dict[str, Any]]
+    read: Callable[[str], Any]
+    changed: Callable[[str, Access], str]
 
 
 def _claude_path() -> Path:
@@ -36,7 +38,11 @@ def _claude_path() -> Path:
     return (Path(folder) if folder else Path.home() / ".claude") / "settings.json"
 
 
-def _claude_code(before: dict[str, Any], access: Access) -> dict[str, Any]:
+def _json(text: str) -> Any:
+    return json.loads(text or "{}")
+
+
+def _claude_code(text: str, access: Access) -> str:
     """Its sub-agents and side calls ask for models by other names, which lead to the same app."""
     model = access.apps[0].model
     names = ("ANTHROPIC_MODEL", *(f"ANTHROPIC_DEFAULT_{name}_MODEL" for name in ("OPUS", "SONNET", "HAIKU")))
@@ -46,11 +52,37 @@ def _claude_code(before: dict[str, Any], access: Access) -> dict[str, Any]:
         **dict.fromkeys(names, model),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
+    before = _json(text)
     known = before.get("env")
-    return before | {"env": (known if isinstance(known, dict) else {}) | env}
+    after = before | {"env": (known if isinstance(known, dict) else {}) | env}
+    return json.dumps(after, indent=2, ensure_ascii=False) + "\n"
 
 
-AGENTS = {"claude-code": Agent("Claude Code", _claude_path, _claude_code)}
+def _codex_path() -> Path:
+    folder = os.environ.get("CODEX_HOME")
+    return (Path(folder) if folder else Path.home() / ".codex") / "config.toml"
+
+
+def _codex(text: str, access: Access) -> str:
+    """A provider of its own, whose token stands in the settings: they are for their owner alone."""
+    provider = {
+        "name": "Clawback",
+        "base_url": access.base_url,
+        "experimental_bearer_token": access.token,
+        "wire_api": "responses",
+    }
+    app = access.apps[0]
+    named = config_file.with_value(text, "model", app.model)
+    named = config_file.with_value(named, "model_provider", "clawback")
+    if app.context_window:
+        named = config_file.with_value(named, "model_context_window", app.context_window)
+    return config_file.with_table(named, "model_providers.clawback", provider)
+
+
+AGENTS = {
+    "claude-code": Agent("Claude Code", _claude_path, _json, _claude_code),
+    "codex": Agent("Codex", _codex_path, tomllib.loads, _codex),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +107,23 @@ def change(agent: Agent, access: Access) -> Change | None:
     if not access.apps:
         raise SetupError(f"{agent.name} needs a model, and the configuration has no app yet")
     path = agent.path()
-    before = _read(path)
-    after = agent.gains(before, access)
+    text = config_file.read(path) or ""
+    before = _values(agent, path, text)
+    changed = agent.changed(text, access)
+    after = _values(agent, path, changed)
     if after == before:
         return None
     news = {name: value for name, value in after.items() if before.get(name) != value}
     shown = json.dumps(news, indent=2, ensure_ascii=False).replace(access.token, "(the client token)")
     kept = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak") if path.exists() else None
-    return Change(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n", shown, kept)
+    return Change(path, changed, shown, kept)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _values(agent: Agent, path: Path, text: str) -> dict[str, Any]:
     try:
-        read = json.loads(path.read_text(encoding="utf-8") or "{}")
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise SetupError(f"{path} cannot be read as JSON: {error}. Mend it, or move it away") from None
+        read = agent.read(text)
+    except ValueError as error:
+        raise SetupError(f"{path} cannot be read: {error}. Mend it, or move it away") from None
     if not isinstance(read, dict):
         raise SetupError(f"{path} is not a JSON object. Mend it, or move it away")
     return read

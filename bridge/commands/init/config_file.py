@@ -57,12 +57,19 @@ def with_value(text: str, key: str, value: str | int) -> str:
 
 def with_token(text: str, audience: str, hashed: str) -> str:
     """Return the text with a token's hash set."""
+    return with_table(text, "tokens", {audience: hashed})
+
+
+def with_table(text: str, table: str, values: Mapping[str, str | int]) -> str:
+    """Return the text with keys of a table set, which is put at the end where there is none."""
     lines = text.splitlines()
-    start = next((number for number, line in enumerate(lines) if line.strip().startswith("[tokens]")), None)
+    start = next((number for number, line in enumerate(lines) if line.strip().startswith(f"[{table}]")), None)
     if start is None:
-        lines += ["", "[tokens]"]
+        lines += ["", f"[{table}]"]
         start = len(lines) - 1
-    return _joined(_set(lines, start + 1, _end(lines, start + 1), audience, hashed))
+    for key, value in values.items():
+        lines = _set(lines, start + 1, _end(lines, start + 1), key, value)
+    return _joined(lines)
 
 
 def with_app_value(text: str, model: str, key: str, value: str) -> str:

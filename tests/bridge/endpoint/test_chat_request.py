@@ -79,6 +79,11 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"stream_options": "x"}, "stream_options"),
         ({"tool_call_mode": "morse"}, "tool_call_mode"),
         ({"tool_results": [{"output": "x"}]}, "tool_results[0].tool_call_id"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+            "response_format.json_schema.schema",
+        ),
         ({"functions": "f"}, "functions"),
         ({"functions": [{"name": "f"}], "function_call": "sometimes"}, "function_call"),
         ({"functions": [{"name": "f g"}]}, "functions[0].name"),
@@ -147,9 +152,15 @@ def test_parameters_are_carried_under_the_names_of_a_node() -> None:
     }
 
 
-@pytest.mark.parametrize(("limit", "carried"), [(1, None), (15, None), (16, 16), (8192, 8192), (9999, 8192)])
-def test_a_tiny_limit_is_not_obeyed_and_a_large_one_is_cut(limit: int, carried: int | None) -> None:
-    assert ask(max_completion_tokens=limit).parameters.get("max_tokens") == carried
+@pytest.mark.parametrize(("limit", "carried"), [(1, 1), (16, 16), (8192, 8192), (9999, 8192)])
+def test_a_limit_is_obeyed_and_a_large_one_is_cut(limit: int, carried: int) -> None:
+    assert ask(max_completion_tokens=limit).parameters["max_tokens"] == carried
+
+
+@pytest.mark.parametrize(("limit", "carried"), [(1, None), (15, None), (16, 16)])
+def test_a_tiny_limit_of_openclaw_s_is_not_obeyed(limit: int, carried: int | None) -> None:
+    messages = [{"role": "system", "content": "You are running inside OpenClaw."}, *HI]
+    assert ask(messages=messages, max_tokens=limit).parameters.get("max_tokens") == carried
 
 
 def test_text_as_the_response_format_is_what_is_meant_without_one() -> None:

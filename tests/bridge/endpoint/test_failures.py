@@ -223,8 +223,9 @@ def test_responses_fail_alike(client: FlaskClient, documented: set[Any]) -> None
     check(client.post("/v1/responses", json=body, headers=TOKEN), expected, documented)
     body = {"model": "minimal", "input": "!say Well,\n!raise InvokeError moody", "stream": True}
     text = client.post("/v1/responses", json=body, headers=TOKEN).get_data(as_text=True)
-    name, data = text.strip().split("\n\n")[-1].split("\n")
-    assert name == "event: response.failed"
+    *_, last, done = text.strip().split("\n\n")
+    name, data = last.split("\n")
+    assert (name, done) == ("event: response.failed", "data: [DONE]")
     assert "run_failed: " in json.loads(data.removeprefix("data: "))["response"]["error"]["message"]
 
 

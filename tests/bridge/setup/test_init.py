@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -255,6 +256,36 @@ def test_claude_code_s_settings_gain_the_bridge_and_keep_the_rest(
     late = init("--port", "8766", "--apply", "claude-code")
     assert late.returncode != 0
     assert "--renew client" in late.stderr
+
+
+def test_codex_gains_a_provider(
+    dify: Stack, init: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CODEX_HOME", str(tmp_path / "codex"))
+    settings = tmp_path / "codex" / "config.toml"
+    settings.parent.mkdir()
+    before = '# mine\nmodel = "other"\napproval_policy = "never"\n\n[tui]\ntheme = "dark" # too\n'
+    settings.write_text(before)
+    app = ("--dify-url", dify.box_url, "--app", f"assistant={key(dify, 'minimal')}", "--place", "docker")
+    done = init(*app, "--apply", "codex")
+    assert done.returncode == 0, done.stderr
+    text = settings.read_text()
+    written = tomllib.loads(text)
+    provider = written["model_providers"]["clawback"]
+    assert (written["model"], written["model_provider"]) == ("assistant", "clawback")
+    assert (written["approval_policy"], written["tui"]) == ("never", {"theme": "dark"})
+    assert "# mine" in text
+    assert (provider["base_url"], provider["wire_api"]) == ("http://127.0.0.1:8765/v1", "responses")
+    assert matches(provider["experimental_bearer_token"], load(config).tokens.client)
+    assert provider["experimental_bearer_token"] not in done.stderr
+    assert settings.stat().st_mode & 0o777 == 0o600
+    assert [path.read_text() for path in settings.parent.iterdir() if path != settings] == [before]
+
+    settings.write_text("model = ")
+    broken = init(*app, "--renew", "client", "--apply", "codex")
+    assert broken.returncode != 0
+    assert "config.toml" in broken.stderr
+    assert settings.read_text() == "model = "
 
 
 def test_settings_that_cannot_be_read_are_left_alone(
