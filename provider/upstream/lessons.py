@@ -64,10 +64,6 @@ def _instead(old: str, new: str) -> Callable[[Body], Body]:
     return lambda body: {new if name == old else name: value for name, value in body.items()}
 
 
-def _whole(body: Body) -> Body:
-    return _leave_out("stream_options")(body) | {"stream": False} if body.get("stream") else body
-
-
 _NOT = r"(not|un|in)[ -]?(be )?(supported|permitted|allowed|expected|recogni[sz]ed|known|available|valid)|not support"
 _REFUSED = re.compile(
     rf"{_NOT}|extra|no such|cannot find|additional propert|remove|不支持|不存在|无效|only .{{0,40}}(supported|allowed)",
@@ -126,11 +122,11 @@ KNOWN = (
     _known("parallel_tool_calls", r"parallel_tool_calls|parallel (tool|function)", _leave_out("parallel_tool_calls")),
     _known("max_tokens", r"max_completion_tokens", _instead("max_tokens", "max_completion_tokens")),
     _known("max_completion_tokens", r"max_completion_tokens", _instead("max_completion_tokens", "max_tokens")),
-    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|parameters?:? user\b", _leave_out("user", "user_id")),
+    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|parameters?:? user\b", _leave_out("user")),
     _known(
         "stream",
         r"\bstream(ing)?\b.{0,60}(not|un)[ -]?(be )?(supported|allowed|available)|not support.{0,20}\bstream(ing)?\b",
-        _whole,
+        _leave_out("stream", "stream_options"),
     ),
 )
 _BY_NAME = {known.name: Lesson(known.name, known.write) for known in KNOWN}
