@@ -21,7 +21,7 @@ _FENCE = re.compile(r"^```(?:json)?[ \t]*\n(.*)\n```$", re.DOTALL)
 _COMMA = re.compile(r',(?=\s*[}\]])|("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))', re.DOTALL)
 
 _MEANT = re.compile(r'[{":]')
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _PAIRS = {"{": "}", "[": "]"}
 
 

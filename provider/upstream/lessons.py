@@ -155,15 +155,15 @@ def learn(upstream: Upstream, body: Body, failed: UpstreamFailed, optional: Coll
     if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong):
         return None
     said = str(failed.error)
-    known = _learned.get(upstream, ())
-    for lesson in _candidates(said, body, optional):
-        if lesson.write(body) == body or (lesson in known and not lesson.passing):
-            continue
-        if not lesson.passing and len(known) < _MOST:
-            _learned[upstream] = (*(other for other in known if other.name != lesson.name), lesson)
-        log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
-        return lesson
-    return None
+    # What another request has learned meanwhile is news to this one all the same.
+    lesson = next((lesson for lesson in _candidates(said, body, optional) if lesson.write(body) != body), None)
+    if lesson is None:
+        return None
+    others = [other for other in _learned.get(upstream, ()) if other.name != lesson.name]
+    if not lesson.passing and len(others) < _MOST:
+        _learned[upstream] = (*others, lesson)
+    log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
+    return lesson
 
 
 def forget() -> None:
