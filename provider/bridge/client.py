@@ -184,9 +184,8 @@ class BridgeClient:
         said = clean(_message(response), self._secrets)
         if status in {401, 403}:
             # Dify shows an authorization error in words of its own, as if the upstream's key were wrong.
-            return BridgeFailed(
-                Refused(with_advice(f"The bridge does not know this token: {said}", "Check bridge_token"))
-            )
+            unknown = f"The bridge does not know this token: {said}"
+            return BridgeFailed(Refused(with_advice(unknown, "Check bridge_token")))
         if status == 429 or status >= 500:
             return BridgeFailed(Unavailable(f"The bridge answered {status}: {said}"), transient=True)
         told = f"The bridge answered {status}: {said}"

@@ -40,9 +40,8 @@ def test_a_call_of_no_tool_and_an_unsound_one_are_not_told() -> None:
 
 
 def test_a_call_is_told_only_when_the_one_before_it_is_whole() -> None:
-    play = Play().start(
-        attached(), call_delta(0, "read", '{"path": "', "x"), call_delta(1, "exec", '{"command": "', "y")
-    )
+    begun = (call_delta(0, "read", '{"path": "', "x"), call_delta(1, "exec", '{"command": "', "y"))
+    play = Play().start(attached(), *begun)
     assert list(told(play).values()) == ['{"path": "']
     play.feed(call_delta(0, "", 'a"}'))
     assert list(told(play).values()) == ['{"path": "a"}', '{"command": "']
