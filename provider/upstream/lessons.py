@@ -13,7 +13,7 @@ from typing import Any
 
 from provider.engine.events import UpstreamFailed
 from provider.errors import ContextTooLong
-from provider.upstream import shapes
+from provider.upstream import shapes, standing_in
 from tools.results import Message
 from tools.schemas import LISTED_TYPES, without, words_of
 
@@ -177,14 +177,25 @@ def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Le
         if known.refusal.search(said):
             yield _BY_NAME[known.name]
     yield from _of_schemas(said, body)
-    for name in ("response_format", "stop"):
+    for name, write in _STOOD_IN.items():
         if name in body and _names(said, name) and _REFUSED.search(said):
-            yield Lesson(name, _leave_out(name))
+            yield Lesson(name, write)
     for name in optional:
         if name in body and _names(said, name):
             yield Lesson(name, _leave_out(name), optional=True)
     if _REFUSED.search(said):
         yield from _inside(said, body)
+
+
+def _format_in_words(body: Body) -> Body:
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict):
+        return body
+    return _leave_out("response_format")(body) | {"messages": standing_in.in_words(body["messages"], wanted)}
+
+
+_STOOD_IN: dict[str, Callable[[Body], Body]] = {"response_format": _format_in_words, "stop": _leave_out("stop")}
+"""Fields that are left out, and what they ask for is done here."""
 
 
 def _names(said: str, name: str) -> bool:
