@@ -57,7 +57,7 @@ def _run(engine: Engine, upstream: Upstream, bridge: BridgeClient) -> Generator[
     with closing(invocation.run(engine, upstream, bridge)) as outputs:
         for output in outputs:
             if isinstance(output, Finish) and output.calls:
-                carried.keep(engine.carried, output.calls)
+                carried.keep(engine.carried, output.calls, dict(output.carried))
             yield output
 
 

@@ -98,7 +98,9 @@ def checked(arguments: str, parameters: Mapping[str, Any] | None) -> Checked:
     try:
         mended = _Fitting(Walk(parameters or {})).fit(value, parameters or {}, None, 0)
         same = mended is value and _reads_as(arguments, value)
-        return Checked(arguments if same else json.dumps(mended, ensure_ascii=False))
+        return Checked(arguments if same else json.dumps(mended, ensure_ascii=False, allow_nan=False))
+    except ValueError:  # a number beyond all that JSON's readers hold
+        return Checked(arguments, arguments_problem(arguments))
     except _Misfit as misfit:
         return Checked(arguments, f"the arguments do not fit the tool's schema: {misfit}")
     except RecursionError:

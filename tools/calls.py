@@ -38,10 +38,15 @@ def assistant_message(content: str | None, calls: list[ToolCall]) -> dict[str, A
     return {"role": "assistant", "content": content or None, "tool_calls": [call.to_openai() for call in calls]}
 
 
+def no_number(name: str) -> Any:
+    """Refuse NaN and Infinity, which Python reads and no other reader of JSON takes."""
+    raise ValueError(f"{name} is not JSON")
+
+
 def arguments_problem(arguments: str) -> str | None:
     """Say what is wrong with a call's arguments, or None where they are a JSON object."""
     try:
-        value = json.loads(arguments)
+        value = json.loads(arguments, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         return f"the arguments are not valid JSON: {error}"
     if is_too_deep(value):

@@ -15,12 +15,15 @@ _LITERAL_BEGINNING = re.compile(
 _ESCAPED = frozenset('"\\/bfnrt')
 _HEX = frozenset("0123456789abcdefABCDEF")
 
+_OBLIGED = frozenset({"key or end", "key", "key string", "colon", "value", "value or end"})
+
 
 class JsonObjectPrefix:
     """Reads an object as it is written. `length` is how many characters may be passed on.
 
-    White space before and after the object, a number or word that is not known to have ended, and a quote that may
-    not be the end of its string (models forget to escape them) are not counted.
+    White space before and after the object, a number or word that is not known to have ended, a quote that may not be
+    the end of its string (models forget to escape them), and what obliges to a value that has not begun soundly (a
+    comma, a name) are not counted.
     """
 
     def __init__(self) -> None:
@@ -45,11 +48,17 @@ class JsonObjectPrefix:
                 return
             self._position += 1
             self.sound = self._take(character)
-            if self.sound and not self._literal and self._expects != "object" and self._counts(character):
+            if not self.sound or self._literal or self._expects == "object":
+                continue
+            if self._counts(character):
                 self.length = self._position
+            elif character == "," and self._expects in {"key", "value"}:
+                self.length = self._position - 1
 
     def _counts(self, character: str) -> bool:
-        return not self._quoted and not (self._expects == "nothing" and character in _SPACE)
+        if self._quoted or self._expects in _OBLIGED:
+            return False
+        return not (self._expects == "nothing" and character in _SPACE)
 
     def _take(self, character: str) -> bool:
         if self._expects in {"string", "key string"}:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest, Unavailable
@@ -18,7 +18,9 @@ from bridge.runs.tickets.admission import Admission
 from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
 from bridge.store.run_record import Change, RunRecord
+from tools.carried import with_extras
 from tools.marker import marker_digest, new_secret, strip_markers
+from tools.results import Message
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
 
 log = logging.getLogger("clawback.attach")
@@ -184,7 +186,7 @@ class Invocations:
         return AttachResponse(
             run_id=run.id,
             secret=self._secret_of(run),
-            messages=request.messages,
+            messages=self._with_carried(run, request.messages),
             turn=request.turn,
             query=request.query,
             past_queries=past,
@@ -197,6 +199,25 @@ class Invocations:
             open_ticket=next((_open(ticket) for ticket in tickets if ticket.state == "open"), None),
             answer=Answer.model_validate_json(invocation.answer) if invocation.answer else None,
         )
+
+    def _with_carried(self, run: RunRow, messages: Sequence[Message]) -> list[Message]:
+        """Return the transcript with what the app's upstream wants back of its own calls: few clients can carry it."""
+        ids = [call["id"] for message in messages for call in message.get("tool_calls") or ()]
+        tickets = [ticket for ticket in self._store.tickets_of_calls(ids) if ticket.reasoning]
+        runs = {run_id: self._store.run(run_id) for run_id in {ticket.run_id for ticket in tickets}}
+        of_call = {
+            call.id: json.loads(ticket.reasoning or "{}")
+            for ticket in tickets
+            if (of := runs[ticket.run_id]) and of.model == run.model
+            for call in ticket.calls
+        }
+
+        def carried(message: Message) -> Message:
+            calls = message.get("tool_calls") or ()
+            known = next((of_call[call["id"]] for call in calls if call["id"] in of_call), None)
+            return with_extras(message, known) if known else message
+
+        return [carried(message) for message in messages] if of_call else list(messages)
 
     def _secret_of(self, run: RunRow) -> str | None:
         """Return what an executors' run is called in Dify's history, where its question is looked for to resume it."""

@@ -335,7 +335,7 @@ class LiveRun:
         )
         self._replayed += text
         rest = self._view.close() if self._view else []
-        calls = [Calls(tuple(ticket.handed_out()))] if ticket else []
+        calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
         self._current.add(*rest, *calls, End(finish_reason, usage, self.note))
 
     @property

@@ -49,5 +49,5 @@ def _events_of(row: SegmentRow, ticket: TicketRow | None, view: AnswerView) -> l
     told: list[Event] = [Reasoning(row.reasoning)] if row.reasoning else []
     told += [*view.feed(row.text), *view.close()]
     if ticket:
-        told.append(Calls(tuple(ticket.handed_out())))
+        told.append(Calls(tuple(ticket.handed_out()), ticket.reasoning_details()))
     return [*told, End(row.finish_reason, Usage.model_validate_json(row.usage))]

@@ -8,6 +8,7 @@ import socket
 import threading
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bridge.errors import BridgeError
 from tools.calls import ToolCall
@@ -44,9 +45,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The calls of a ticket; an `End` follows."""
+    """The calls of a ticket; an `End` follows. `details` are what their upstream wants back, for clients to carry."""
 
     calls: tuple[ToolCall, ...]
+    details: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

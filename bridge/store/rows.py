@@ -250,6 +250,11 @@ class TicketRow:
         """Return the calls that the run's client is given; those that the bridge answered itself are none of them."""
         return [call.call() for call in self.calls if not call.withheld]
 
+    def reasoning_details(self) -> tuple[dict[str, Any], ...]:
+        """Return what the model thought in the form in which a client may give it back."""
+        details = json.loads(self.reasoning or "{}").get("reasoning_details")
+        return tuple(details) if isinstance(details, list) else ()
+
     @property
     def undecided(self) -> bool:
         """Whether a person still has to decide about one of the calls."""

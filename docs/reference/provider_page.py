@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from provider.upstream.lessons import KNOWN
 from provider.upstream.vendors import VENDORS, Vendor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,7 @@ def provider_page(note: str) -> str:
         credentials="\n".join(_field(field, forms) for field in _all(forms)),
         parameters="\n".join(map(_parameter, _yaml("provider/models/llm/main.yaml")["parameter_rules"])),
         vendors="\n".join(map(_vendor, VENDORS)),
+        lessons=_lessons(),
         fields=_beside(OFFICIAL_FIELDS),
         parameters_beside=_beside(OFFICIAL_PARAMETERS),
         hidden=_beside(OFFICIAL_HIDDEN),
@@ -147,7 +149,41 @@ def _vendor(vendor: Vendor) -> str:
     expected = {"tools": vendor.tools, "tool_choice": vendor.tool_choice, "images": vendor.vision}
     without = ", ".join(name for name, there in expected.items() if not there)
     known = ", ".join([*vendor.hosts, *([f"port {vendor.port}"] if vendor.port else [])])
-    return f"| {vendor.label} | {known} | `{vendor.thinking}` | {structure} | {without} |"
+    lessons = ", ".join(f"`{name}`" for name in vendor.lessons)
+    return f"| {vendor.label} | {known} | `{vendor.thinking}` | {structure} | {without} | {lessons} |"
+
+
+_LESSONS = {
+    "reasoning_content": "every answer has a thought; a blank stands for one that nobody kept",
+    "thought_signature": "the first call of a round has a signature; Google's own placeholder stands for a lost one",
+    "system": "instructions begin the first user message",
+    "system_first": "a system message amid the dialogue is the user's",
+    "alternating": "user and assistant take turns",
+    "answer_between": "an answer stands between a tool's result and a user",
+    "images": "a note stands for an image",
+    "strings": "every content is a string",
+    "content": "an empty content is a string, too",
+    "stream_options": "left out",
+    "tool_choice": "left out; a reminder asks for what was chosen",
+    "parallel_tool_calls": "left out; of several calls the first counts",
+    "max_tokens": "called `max_completion_tokens`",
+    "max_completion_tokens": "called `max_tokens`",
+    "user": "left out",
+    "stream": "the answer comes whole",
+}
+_MORE_LESSONS = {
+    "limit": "the limit on the answer is the number that the refusal names",
+    "schema ...": "words of schemas that it names are said otherwise or left out; arguments are checked all the same",
+    "inside ...": "a field of messages, calls or tools that it names is left out",
+    "response_format": "the format is asked for in words, and the answer is held against it",
+    "stop": "the answer ends here at the first stop word",
+    "temperature, top_p, seed, ...": "left out where only a client asked for it; what the node sets is told of",
+}
+
+
+def _lessons() -> str:
+    rows = {known.name: _LESSONS[known.name] for known in KNOWN} | _MORE_LESSONS
+    return "\n".join(f"| `{name}` | {meaning} |" for name, meaning in rows.items())
 
 
 def _beside(rows: tuple[tuple[str, tuple[str, ...], str], ...]) -> str:
@@ -182,11 +218,22 @@ What a node leaves switched off is not sent. Defaults are what Dify shows when o
 ## Vendors
 
 A vendor is known by its address, or chosen in `upstream_vendor`. Structured output is the strictest that all its models
-take; the last column is what is not expected of a model until it was found out.
+take; `without` is what is not expected of a model until it was found out, and the last column what its refusals would
+teach.
 
-| vendor | known by | reasoning | structured output | without |
-|---|---|---|---|---|
+| vendor | known by | reasoning | structured output | without | known lessons |
+|---|---|---|---|---|---|
 {vendors}
+
+## What is learned from a refusal
+
+A refused request is written otherwise and sent again, and so is every later one of this plugin process to that address
+and model. The rows come from vendors' references and public reports of their errors; none but those of the scripted
+upstream were seen on a live server by this project.
+
+| lesson | from then on |
+|---|---|
+{lessons}
 
 ## What is found out
 

@@ -22,7 +22,7 @@ from provider.engine.events import (
     TellDrafts,
     TicketReported,
 )
-from provider.errors import ProviderError, Refused, Unauthorized, Unavailable, Unreachable, clean, with_advice
+from provider.errors import ProviderError, Refused, Unavailable, Unreachable, clean, with_advice
 from provider.upstream import connections
 from tools.wire import PROTOCOL, AttachResponse, CancelRequest, PingResponse, TicketStatus
 
@@ -183,9 +183,9 @@ class BridgeClient:
         status = response.status_code
         said = clean(_message(response), self._secrets)
         if status in {401, 403}:
-            return BridgeFailed(
-                Unauthorized(with_advice(f"The bridge does not know this token: {said}", "Check bridge_token"))
-            )
+            # Dify shows an authorization error in words of its own, as if the upstream's key were wrong.
+            unknown = f"The bridge does not know this token: {said}"
+            return BridgeFailed(Refused(with_advice(unknown, "Check bridge_token")))
         if status == 429 or status >= 500:
             return BridgeFailed(Unavailable(f"The bridge answered {status}: {said}"), transient=True)
         told = f"The bridge answered {status}: {said}"

@@ -4,9 +4,12 @@ What was told cannot be taken back. Where a response is given up after a call wa
 call turned out to be unsound, the next one has to make a call that begins alike, or the run fails.
 """
 
+import json
+import re
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from tools.calls import Draft, ToolCall
+from tools.calls import Draft, ToolCall, arguments_of
 from tools.wire import DraftDelta
 
 
@@ -46,6 +49,13 @@ class Drafting:
         self._owed += self._told.values()
         self._told.clear()
 
+    def fitting(self, call: ToolCall, arguments: str) -> str | None:
+        """Return mended arguments as they go on from what was told of a call, None where they cannot."""
+        told = self._told.get(call.id)
+        drafts = [told] if told else [draft for draft in self._owed if draft.name == call.name]
+        found = (continued(draft.arguments, arguments) for draft in drafts)
+        return next((text for text in found if text is not None), None) if drafts else arguments
+
     def settle(self, calls: Sequence[ToolCall]) -> list[ToolCall] | None:
         """Return `calls` under the ids that were told, or None where a call that was begun is not among them."""
         settled = {call.id: call for call in calls}
@@ -59,6 +69,41 @@ class Drafting:
         self._told.clear()
         self._owed.clear()
         return [settled[call.id] for call in calls]
+
+
+_TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*+"?|[{}\[\],:]|[^\s{}\[\],:"]+)', re.DOTALL)
+
+
+def continued(told: str, arguments: str) -> str | None:
+    """Return a JSON text that means what `arguments` mean and begins with `told`, None where there is none."""
+    if arguments.startswith(told):
+        return arguments
+    value = json.loads(arguments)
+    tokens, heard = _TOKEN.findall(json.dumps(value, ensure_ascii=False)), _TOKEN.findall(told)
+    if len(heard) > len(tokens) or any(map(_differ, heard[:-1], tokens)):
+        return None
+    last = tokens[len(heard) - 1]
+    rest = "" if not _differ(heard[-1], last) else _rest_of(heard[-1], last)
+    text = None if rest is None else told + rest + "".join(tokens[len(heard) :])
+    return text if text is not None and arguments_of(text) == value else None
+
+
+def _differ(one: str, other: str) -> bool:
+    return one != other and (_read(one) is None or _read(one) != _read(other))
+
+
+def _read(token: str) -> Any:
+    try:
+        return json.loads(token)
+    except ValueError:
+        return None
+
+
+def _rest_of(begun: str, token: str) -> str | None:
+    """Return how a string that was begun goes on."""
+    start, text = _read(f'{begun}"'), _read(token)
+    goes_on = isinstance(start, str) and isinstance(text, str) and text.startswith(start)
+    return json.dumps(text[len(start) :], ensure_ascii=False)[1:] if goes_on else None
 
 
 def _begins_alike(call: ToolCall, draft: Draft) -> bool:

@@ -57,7 +57,17 @@ from provider.engine.response import (
     reminder,
     tellable,
 )
-from provider.engine.rounds import OpenRound, aside, carried_with, of_journal, of_ticket, repaired, sort_out, unseen
+from provider.engine.rounds import (
+    OpenRound,
+    aside,
+    carried_with,
+    meant,
+    of_journal,
+    of_ticket,
+    repaired,
+    sort_out,
+    unseen,
+)
 from provider.errors import (
     Cancelled,
     ProviderError,
@@ -450,7 +460,7 @@ class Engine:
             offered,
             cut_off=cut_off,
             reasoning=self._response.reasoning,
-            as_written=bool(self._drafting),
+            fitting=self._drafting.fitting if self._drafting else None,
         )
         if not self._round.runnable or self._run_id is None:
             self._drafting.give_up()
@@ -694,7 +704,7 @@ class _Response:
 
     def close(self) -> Reply:
         """End the response; `tail` is the text that only now can be shown."""
-        reply = self._decoder.close()
+        reply = meant(self._decoder.close(), names_of(self.prompt.known or self.prompt.tools))
         self.tail = self._show("", reply.text)
         self.tail += self.add(self._think.close())
         self._arguments = sum(estimate_text(call.name + call.arguments) for call in reply.calls)

@@ -8,20 +8,29 @@ when the node comes back with that call. It lives as long as this process; where
 from collections.abc import Sequence
 
 from tools.calls import ToolCall
+from tools.carried import with_extras
 from tools.results import Message
 
 _MOST = 500
 
+_carried: dict[str, Message] = {}
+"""What the upstream wants back with a message, by the id of its first call: Dify knows nothing of it."""
+
 _rounds: dict[str, list[Message]] = {}
 
 
-def keep(messages: Sequence[Message], calls: Sequence[ToolCall]) -> None:
-    """Keep `messages` until the node comes back with these calls."""
-    if not messages or not calls:
-        return
-    if len(_rounds) >= _MOST:
-        del _rounds[next(iter(_rounds))]
-    _rounds[calls[0].id] = list(messages)
+def keep(messages: Sequence[Message], calls: Sequence[ToolCall], carried: Message | None = None) -> None:
+    """Keep `messages`, and what is `carried` with the calls, until the node comes back with these."""
+    if calls and messages:
+        _put(_rounds, calls[0].id, list(messages))
+    if calls and carried:
+        _put(_carried, calls[0].id, carried)
+
+
+def _put[T](kept: dict[str, T], call_id: str, value: T) -> None:
+    if len(kept) >= _MOST:
+        del kept[next(iter(kept))]
+    kept[call_id] = value
 
 
 def with_carried(messages: Sequence[Message]) -> list[Message]:
@@ -31,5 +40,6 @@ def with_carried(messages: Sequence[Message]) -> list[Message]:
         calls = message.get("tool_calls") or ()
         for call in calls if message.get("role") == "assistant" else ():
             whole += _rounds.get(str(call.get("id")), [])
-        whole.append(message)
+        first = str(calls[0].get("id")) if calls else ""
+        whole.append(with_extras(message, _carried[first]) if first in _carried else message)
     return whole

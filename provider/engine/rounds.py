@@ -1,12 +1,12 @@
 """One round: the calls of a response, those that nobody can run answered at once, and the messages it becomes."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from provider.modes.mode import Reply
-from tools.arguments import checked
+from tools.arguments import Checked, checked
 from tools.calls import ToolCall, arguments_problem, assistant_message
 from tools.carried import OF_CALLS, with_extras
 from tools.definitions import ToolDefinition
@@ -74,6 +74,30 @@ def aside(reply: Reply, names: Collection[str]) -> tuple[list[ToolCall], Reply]:
     return theirs, replace(reply, calls=[call for call in reply.calls if call.name not in names])
 
 
+_PREFIX = re.compile(r"^\s*(functions?|tools?|default_api|api|namespace)\s*[.:/]+\s*", re.IGNORECASE)
+_SUFFIX = re.compile(r"\s*([:#]\s*\d+|\(\s*\))?\s*$")
+
+
+def meant(reply: Reply, names: Collection[str]) -> Reply:
+    """Return the reply with the tools' names as they are, where models write more, or in other cases or blanks.
+
+    Two tools that differ in that alone are told apart by nothing else: no name is taken for one of them.
+    """
+
+    def name(given: str) -> str:
+        if given in names:
+            return given
+        bare = {_folded(given), _folded(_SUFFIX.sub("", _PREFIX.sub("", given)))}
+        found = [known for known in names if _folded(known) in bare]
+        return found[0] if len(found) == 1 else given
+
+    return replace(reply, calls=[call.model_copy(update={"name": name(call.name)}) for call in reply.calls])
+
+
+def _folded(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
 def repaired(calls: Iterable[ToolCall], tools: Iterable[ToolDefinition]) -> list[ToolCall]:
     """Return calls of Dify's own tools with arguments that fit, where only one meaning is possible."""
     parameters = {tool.name: tool.function.parameters for tool in tools}
@@ -92,20 +116,20 @@ def sort_out(
     *,
     cut_off: bool,
     reasoning: Message | None = None,
-    as_written: bool = False,
+    fitting: Callable[[ToolCall, str], str | None] | None = None,
 ) -> OpenRound:
     """Return the round of a reply. Calls that nobody can run get a result at once, so that the model mends them.
 
     Such a call stands in the transcript in a form that upstreams accept: they refuse a history with names outside
-    `[a-zA-Z0-9_-]`, and some fail on arguments that are not JSON. `as_written` says that the client has heard how the
-    calls begin, so that their arguments cannot be mended any more; it is the client then that holds them against the
-    tool's schema, as with any other model.
+    `[a-zA-Z0-9_-]`, and some fail on arguments that are not JSON. `fitting` makes mended arguments fit what the
+    client has heard of a call; where they cannot, the call stays as it was written, and it is the client that holds it
+    against the tool's schema, as with any other model.
     """
     tools = {tool.name: tool for tool in offered}
     calls: list[ToolCall] = []
     own: dict[str, ToolResult] = {}
     for call in reply.calls:
-        call, problem = _checked(call, tools.get(call.name), cut_off=cut_off, as_written=as_written)
+        call, problem = _checked(call, tools.get(call.name), cut_off=cut_off, fitting=fitting)
         problem = reply.problems.get(call.id) or problem or _unknown(call.name, tools)
         if problem:
             own[call.id] = ToolResult(tool_call_id=call.id, output=f"Error: {problem}", is_error=True)
@@ -128,15 +152,19 @@ def _unknown(name: str, offered: Collection[str]) -> str | None:
 
 
 def _checked(
-    call: ToolCall, tool: ToolDefinition | None, *, cut_off: bool, as_written: bool
+    call: ToolCall, tool: ToolDefinition | None, *, cut_off: bool, fitting: Callable[[ToolCall, str], str | None] | None
 ) -> tuple[ToolCall, str | None]:
     """Return the call as it should reach its tool, and what is wrong with it."""
     broken = arguments_problem(call.arguments)
     if broken and cut_off:
         return call, "the call was cut off because the response became too long (max_tokens). Nothing was run."
-    if as_written or tool is None:
-        return call, f"{broken}. {_AGAIN}" if broken else None
-    found = checked(call.arguments, tool.function.parameters)
+    found = Checked(call.arguments, broken) if tool is None else checked(call.arguments, tool.function.parameters)
+    arguments: str | None = found.arguments
+    if fitting and not (broken and found.problem):
+        arguments = None if found.problem else fitting(call, found.arguments)
+        if arguments is None:
+            return call, f"{broken}. {_AGAIN}" if broken else None
+        found = Checked(arguments)
     return call.model_copy(
         update={"arguments": found.arguments}
     ), f"{found.problem}. {_AGAIN}" if found.problem else None

@@ -57,7 +57,7 @@ class Upstream:
             body = self._dialect.write(request)
             refused: str | None = None
             with closing(self._ask(body, seconds, show_reasoning=request.get("thinking") is not False)) as events:
-                for event in events:
+                for event in self._dialect.stand_in(events, request, body):
                     if isinstance(event, UpstreamFailed):
                         refused = self._dialect.learn(body, event)
                         if refused and refused not in left_out:

@@ -1,11 +1,11 @@
 """How one upstream wants a request that is written in our own terms: its fields, its media, its reasoning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from provider.credentials import Credentials
 from provider.engine.events import UpstreamFailed
-from provider.upstream import lessons, shapes
+from provider.upstream import lessons, shapes, standing_in
 from provider.upstream.capabilities import Capabilities
 from provider.upstream.request import FROM_CLIENT
 from provider.upstream.vendors import ThinkingDialect, Vendor
@@ -87,6 +87,18 @@ class Dialect:
             if not lesson.optional or lesson.name in self._optional:
                 body = lesson.write(body)
         return as_completion(body) if self._form.completion_mode == "completion" else body
+
+    def stand_in(
+        self, events: Iterator[standing_in.StreamEvent], request: dict[str, Any], body: dict[str, Any]
+    ) -> Iterator[standing_in.StreamEvent]:
+        """Return the answer to `body` as the request wants it, where the upstream refuses to make it so."""
+        upstream = self._upstream(body)
+        stop, wanted = request.get("stop"), request.get("response_format")
+        if stop and lessons.taught(upstream, "stop"):
+            events = standing_in.stopped_at(events, [stop] if isinstance(stop, str) else stop)
+        if isinstance(wanted, dict) and wanted.get("type") != "text" and lessons.taught(upstream, "response_format"):
+            events = standing_in.held_against(events, wanted)
+        return events
 
     def learn(self, body: dict[str, Any], failed: UpstreamFailed) -> str | None:
         """Return the name of what a refusal of `body` taught, None where another try would be refused as well."""

@@ -19,7 +19,7 @@ from provider.errors import (
     clean,
     with_advice,
 )
-from provider.upstream.wordings import tells_too_long
+from provider.upstream.wordings import tells_rate, tells_too_long
 
 _NO_QUOTA = re.compile(r"insufficient.?(quota|balance)|billing|exceeded your current quota", re.IGNORECASE)
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
@@ -41,19 +41,37 @@ def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str
     fields = error if isinstance(error, dict) else {}
     message = fields.get("message") or body.get("message") or body.get("detail") or error
     code = str(fields.get("code") or fields.get("type") or "")
+    message = _cause(fields) or message
     if status is None:
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 500
     said = clean(message if isinstance(message, str) else json.dumps(message, ensure_ascii=False), secrets)
     out_of_quota = bool(_NO_QUOTA.search(f"{code} {said}"))
     meant = _error(status, code, said, out_of_quota=out_of_quota)
-    passes = status in _TRANSIENT and not out_of_quota and not isinstance(meant, ContextTooLong)
+    rated = isinstance(meant, RateLimited) and status != 402
+    passes = (status in _TRANSIENT or rated) and not out_of_quota and not isinstance(meant, ContextTooLong)
     return UpstreamFailed(meant, transient=passes, status=status)
+
+
+def _cause(fields: Mapping[str, Any]) -> Any:
+    """Return what the server behind a gateway said: OpenRouter's own words only say that there is one."""
+    metadata = fields.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not isinstance(raw, str):
+        return None
+    try:
+        inner = json.loads(raw)
+    except ValueError:
+        return raw.strip() or None
+    error = inner.get("error", inner) if isinstance(inner, dict) else inner
+    return (error.get("message") if isinstance(error, dict) else None) or error
 
 
 def _error(status: int, code: str, said: str, *, out_of_quota: bool) -> ProviderError:
     told = f"The upstream answered {status}: {said or 'nothing more'}"
     if tells_too_long(status, code, said):
         return ContextTooLong(f"context_length_exceeded. {told}")
+    if status == 413 and tells_rate(said):
+        return RateLimited(told)
     if status in {401, 403}:
         return Unauthorized(with_advice(told, "Check upstream_api_key"))
     if status == 402 or (status == 429 and out_of_quota):

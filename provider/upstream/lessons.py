@@ -13,7 +13,7 @@ from typing import Any
 
 from provider.engine.events import UpstreamFailed
 from provider.errors import ContextTooLong
-from provider.upstream import shapes
+from provider.upstream import shapes, standing_in
 from tools.results import Message
 from tools.schemas import LISTED_TYPES, without, words_of
 
@@ -62,10 +62,6 @@ def _leave_out(*names: str) -> Callable[[Body], Body]:
 
 def _instead(old: str, new: str) -> Callable[[Body], Body]:
     return lambda body: {new if name == old else name: value for name, value in body.items()}
-
-
-def _whole(body: Body) -> Body:
-    return _leave_out("stream_options")(body) | {"stream": False} if body.get("stream") else body
 
 
 _NOT = r"(not|un|in)[ -]?(be )?(supported|permitted|allowed|expected|recogni[sz]ed|known|available|valid)|not support"
@@ -126,11 +122,11 @@ KNOWN = (
     _known("parallel_tool_calls", r"parallel_tool_calls|parallel (tool|function)", _leave_out("parallel_tool_calls")),
     _known("max_tokens", r"max_completion_tokens", _instead("max_tokens", "max_completion_tokens")),
     _known("max_completion_tokens", r"max_completion_tokens", _instead("max_completion_tokens", "max_tokens")),
-    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|parameters?:? user\b", _leave_out("user", "user_id")),
+    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|parameters?:? user\b", _leave_out("user")),
     _known(
         "stream",
         r"\bstream(ing)?\b.{0,60}(not|un)[ -]?(be )?(supported|allowed|available)|not support.{0,20}\bstream(ing)?\b",
-        _whole,
+        _leave_out("stream", "stream_options"),
     ),
 )
 _BY_NAME = {known.name: Lesson(known.name, known.write) for known in KNOWN}
@@ -159,15 +155,15 @@ def learn(upstream: Upstream, body: Body, failed: UpstreamFailed, optional: Coll
     if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong):
         return None
     said = str(failed.error)
-    known = _learned.get(upstream, ())
-    for lesson in _candidates(said, body, optional):
-        if lesson.write(body) == body or (lesson in known and not lesson.passing):
-            continue
-        if not lesson.passing and len(known) < _MOST:
-            _learned[upstream] = (*(other for other in known if other.name != lesson.name), lesson)
-        log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
-        return lesson
-    return None
+    # What another request has learned meanwhile is news to this one all the same.
+    lesson = next((lesson for lesson in _candidates(said, body, optional) if lesson.write(body) != body), None)
+    if lesson is None:
+        return None
+    others = [other for other in _learned.get(upstream, ()) if other.name != lesson.name]
+    if not lesson.passing and len(others) < _MOST:
+        _learned[upstream] = (*others, lesson)
+    log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
+    return lesson
 
 
 def forget() -> None:
@@ -181,14 +177,25 @@ def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Le
         if known.refusal.search(said):
             yield _BY_NAME[known.name]
     yield from _of_schemas(said, body)
-    for name in ("response_format", "stop"):
+    for name, write in _STOOD_IN.items():
         if name in body and _names(said, name) and _REFUSED.search(said):
-            yield Lesson(name, _leave_out(name))
+            yield Lesson(name, write)
     for name in optional:
         if name in body and _names(said, name):
             yield Lesson(name, _leave_out(name), optional=True)
     if _REFUSED.search(said):
         yield from _inside(said, body)
+
+
+def _format_in_words(body: Body) -> Body:
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict):
+        return body
+    return _leave_out("response_format")(body) | {"messages": standing_in.in_words(body["messages"], wanted)}
+
+
+_STOOD_IN: dict[str, Callable[[Body], Body]] = {"response_format": _format_in_words, "stop": _leave_out("stop")}
+"""Fields that are left out, and what they ask for is done here."""
 
 
 def _names(said: str, name: str) -> bool:

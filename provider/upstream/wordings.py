@@ -45,16 +45,37 @@ TOO_LONG = (
         "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
     ),
     Wording(
+        "SGLang's router",
+        r"total tokens exceeds? the model",
+        "total tokens exceeds the model's max of 4096",
+    ),
+    Wording(
         "llama.cpp, LM Studio",
-        r"exceeds? the available context size|context size (has been )?exceeded|greater than the context length",
+        r"exceeds? the available context size|context size (has been )?exceeded|greater than the context length|"
+        r"context the overflows|loaded with context length",
         "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
     ),
     Wording(
         "Ollama",
-        r"exceeds? (the )?(maximum )?context (length|window)|input length exceeds",
+        r"exceeds? (the )?(maximum |max )?context (length|window)|exceeded max context length|input length exceeds",
         "the input length exceeds the context length",
     ),
-    Wording("Anthropic, OpenRouter", r"prompt is too long", "prompt is too long: 210000 tokens > 200000 maximum"),
+    Wording("Anthropic, OpenRouter", r"prompt (is )?too long", "prompt is too long: 210000 tokens > 200000 maximum"),
+    Wording(
+        "Anthropic's newer models",
+        r"exceeds? (the )?context limit",
+        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+    ),
+    Wording(
+        "GitHub Copilot",
+        r"(prompt|input) token count .{0,40}exceeds the limit",
+        "prompt token count of 9000 exceeds the limit of 8192",
+    ),
+    Wording(
+        "GitHub Models",
+        r"request body too large for .{1,60}model",
+        "Request body too large for gpt-4o model. Max size: 8000 tokens.",
+    ),
     Wording(
         "Gemini",
         r"input token count .{0,40}exceeds the maximum",
@@ -72,7 +93,7 @@ TOO_LONG = (
     ),
     Wording(
         "Moonshot (Kimi)",
-        r"exceeded model token limit",
+        r"exceed(ed|s)? (the )?model('s)? (token )?limit|exceeded model token limit",
         "Invalid request: Your request exceeded model token limit: 8192",
     ),
     Wording(
@@ -97,22 +118,51 @@ TOO_LONG = (
     ),
     Wording(
         "Bedrock, gateways",
-        r"(input|prompt) is too long|too many (input )?tokens",
+        r"(input|prompt|request) is too long|too many (input )?tokens|exceeds the max(imum)? input token limit",
         "Input is too long for requested model.",
+    ),
+    Wording(
+        "MiniMax, Baichuan, gateways",
+        r"model max length exceeded|exceeds? (the )?max(imum)? (prompt|input) length",
+        "model max length exceeded, max length:8192",
     ),
     Wording("others", r"context.?length.{0,12}exceeded|context.?window", "context length exceeded"),
 )
 
 _ANY_TOO_LONG = any_of(TOO_LONG)
-_CODES = {"context_length_exceeded", "ContextWindowExceededError", "exceed_context_size_error", "1261"}
-_ABOUT_RATE = re.compile(r"per (minute|day|second)|\bTPM\b|rate limit", re.IGNORECASE)
+_CODES = {
+    "context_length_exceeded",
+    "tokens_limit_reached",
+    "ContextWindowExceededError",
+    "exceed_context_size_error",
+    "1261",
+}
+_ABOUT_RATE = re.compile(
+    r"(per|a|/) ?(minute|min|day|second|hour)\b|\b[TR]P[MDS]\b|rate.?limit|throttl|"
+    r"too many (tokens|requests), please wait",
+    re.IGNORECASE,
+)
+_ABOUT_ANSWER = re.compile(
+    r"(?<!\+ )(?<!\+ .)max_?(completion_|output_|new_)?tokens?['\"`:]*( or ['\"`]?max_completion_tokens['\"`]?)?"
+    r"(: \d+| \(\d+\))? ?(is|are|>|must|should|value|exceeds|cannot|has to)\b.{0,30}|"
+    r"(too many|maximum number of|max(imum)?) (completion|output) tokens",
+    re.IGNORECASE,
+)
+"""A cap on the answer: a client that took it for a prompt that is too long would shorten its prompt for ever."""
 
 
 def tells_too_long(status: int, code: str, said: str) -> bool:
     """Say whether a refusal means that the prompt is too long. Too many tokens a minute are another matter."""
     if status not in _TOO_LONG_STATUSES:
         return False
-    return code in _CODES or bool(_ANY_TOO_LONG.search(said) and not _ABOUT_RATE.search(said))
+    if tells_rate(said) or _ABOUT_ANSWER.search(said):
+        return False
+    return code in _CODES or bool(_ANY_TOO_LONG.search(said))
+
+
+def tells_rate(said: str) -> bool:
+    """Say whether a refusal is about how much is asked in a time."""
+    return bool(_ABOUT_RATE.search(said))
 
 
 _NO_TOOLS_STATUSES = {400, 404, 422, 500, 501}

@@ -9,7 +9,19 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+
+from tools.carried import REASONING, of_call, sealed
 
 
 class Part(BaseModel):
@@ -139,6 +151,12 @@ ArgumentsText = Annotated[str, BeforeValidator(_as_json)]
 """JSON text; some clients send the object itself."""
 
 
+class _Carrying(Part):
+    """Keeps the fields in which a server wants back what it said (`tools.carried`)."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
 class FunctionCall(Part):
     """The function of a tool call. `arguments` is JSON text."""
 
@@ -146,12 +164,17 @@ class FunctionCall(Part):
     arguments: ArgumentsText = "{}"
 
 
-class MessageToolCall(Part):
+class MessageToolCall(_Carrying):
     """One entry of an assistant message's `tool_calls`."""
 
     id: CallId = ""
     type: Literal["function"] = "function"
     function: FunctionCall
+
+    @model_serializer(mode="wrap")
+    def _with_extras(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        given = self.model_extra or {}
+        return {name: value for name, value in plain(self).items() if name not in given} | of_call(given)
 
 
 class SystemMessage(Part):
@@ -170,7 +193,7 @@ class UserMessage(Part):
     name: str | None = None
 
 
-class AssistantMessage(Part):
+class AssistantMessage(_Carrying):
     """What the model said, with the tool calls it asked for. `function_call` is from before there were tools."""
 
     role: Literal["assistant"]
@@ -179,6 +202,12 @@ class AssistantMessage(Part):
     tool_calls: list[MessageToolCall] | None = None
     function_call: FunctionCall | None = None
     name: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _with_extras(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        given = self.model_extra or {}
+        own = {name: value for name, value in plain(self).items() if name not in given}
+        return own | {name: given[name] for name in REASONING if isinstance(given.get(name), str)} | sealed(given)
 
     @model_validator(mode="after")
     def _refusal_is_content(self) -> "AssistantMessage":

@@ -95,6 +95,8 @@ class ChatStream:
             case Calls() if self._form == "function":
                 yield from self._function_call(event.calls[0])
             case Calls():
+                if event.details:
+                    yield self._delta({"reasoning_details": list(event.details)})
                 for call in event.calls:
                     yield from self._write(call.id, call.name, call.arguments[self._written.get(call.id, 0) :])
             case End():
@@ -143,6 +145,7 @@ def completion(
     text: list[str] = []
     reasoning: list[str] = []
     calls: list[dict[str, Any]] = []
+    details: list[dict[str, Any]] = []
     end = End("stop", Usage())
     for event in events:
         match event:
@@ -152,6 +155,7 @@ def completion(
                 reasoning.append(event.text)
             case Calls():
                 calls.extend(call.to_openai() for call in event.calls)
+                details.extend(event.details)
             case End():
                 end = event
             case Failure():
@@ -161,8 +165,8 @@ def completion(
         "content": "".join(text) or (None if calls else ""),
         "refusal": None,
     }
-    if reasoning:
-        message["reasoning_content"] = "".join(reasoning)
+    thoughts = {"reasoning_content": "".join(reasoning), "reasoning_details": details}
+    message |= {name: thought for name, thought in thoughts.items() if thought}
     if calls and form == "function":
         message["function_call"] = calls[0]["function"]
     elif calls:

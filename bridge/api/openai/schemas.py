@@ -56,6 +56,7 @@ class AnsweredMessage(Answer):
     content: str | None
     refusal: None
     reasoning_content: str = ""
+    reasoning_details: list[dict[str, Any]] = []
     tool_calls: list[AnsweredCall] = []
     function_call: CalledFunction | None = None
 
@@ -106,6 +107,7 @@ class Delta(Answer):
     role: Literal["assistant"] = "assistant"
     content: str = ""
     reasoning_content: str = ""
+    reasoning_details: list[dict[str, Any]] = []
     tool_calls: list[CallDelta] = []
     function_call: FunctionDelta | None = None
 

@@ -1,0 +1,288 @@
+"""What upstreams refuse, each over HTTP, and how the request comes again: once, and from then on at once."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from provider.credentials import Credentials
+from provider.engine.events import Completed, Delta, UpstreamFailed
+from provider.errors import ContextTooLong, RateLimited
+from provider.upstream import lessons
+from provider.upstream.client import Upstream
+from provider.upstream.failures import from_response
+from tests.provider.byte_server import answering, response
+
+Body = dict[str, Any]
+DONE = (
+    b'data: {"choices":[{"delta":{"content":"done"},"finish_reason":"stop"}]}\n\n'
+    b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\ndata: [DONE]\n\n'
+)
+USER = {"role": "user", "content": "Look."}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+ROUND = [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "seen"}
+IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned() -> Iterator[None]:
+    lessons.forget()
+    yield
+    lessons.forget()
+
+
+def says(text: str) -> bytes:
+    return response(DONE.replace(b'"done"', json.dumps(text).encode()), "text/event-stream")
+
+
+def refuses(words: str, status: str = "400 Bad Request") -> bytes:
+    return response(json.dumps({"error": {"message": words}}).encode(), "application/json", status)
+
+
+def asked_of(request: Body, *answers: bytes, **form: str) -> tuple[list[Any], list[Body]]:
+    """The events of one request, and the bodies that the upstream got for it."""
+    asked: list[bytes] = []
+    with answering(*[[answer] for answer in answers], asked=asked) as url:
+        upstream = Upstream(Credentials.read({"upstream_base_url": url, "vision_support": "on"} | form))
+        events = list(upstream.complete({"model": "m", "messages": [USER], "stream": True} | request, 10))
+    return events, [json.loads(each.partition(b"\r\n\r\n")[2]) for each in asked]
+
+
+def learned(request: Body, words: str, **form: str) -> Body:
+    """The body that an upstream gets once it has refused the request with these words."""
+    events, (_, again) = asked_of(request, refuses(words), says("done"), **form)
+    assert [event.text for event in events if isinstance(event, Delta)] == ["done"]
+    return again
+
+
+def roles(body: Body) -> list[str]:
+    return [message["role"] for message in body["messages"]]
+
+
+def schema(**words: Any) -> Body:
+    parameters = {"type": "object", "properties": {"format": {"type": "integer"} | words}}
+    return {"tools": [{"type": "function", "function": {"name": "look", "parameters": parameters}}]}
+
+
+# The shape that everybody gets
+
+
+def test_most_servers_take_the_first_shape() -> None:
+    messages = [
+        {"role": "system", "content": "One."},
+        {"role": "developer", "content": [{"type": "text", "text": "Two."}]},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": "<think>\nonly\n</think>\n\n"},
+        *ROUND,
+        RESULT | {"content": ""},
+    ]
+    _, (sent,) = asked_of({"messages": messages}, says("done"))
+    assert sent["messages"] == [
+        {"role": "system", "content": "One.\n\nTwo."},
+        {"role": "user", "content": "a\nb"},
+        *ROUND,
+        RESULT | {"content": "(no output)"},
+    ]
+
+
+def test_a_thought_in_the_text_of_a_call_goes_back_in_its_own_field() -> None:
+    thinking = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nI look.", "tool_calls": [CALL]}
+    _, (sent,) = asked_of({"messages": [USER, thinking, RESULT]}, says("done"))
+    assert sent["messages"][1] == thinking | {"content": "I look.", "reasoning_content": "Hm."}
+
+
+def test_images_go_only_to_models_that_see() -> None:
+    _, (sent,) = asked_of({"messages": [IMAGE]}, says("done"), vision_support="off")
+    assert "cannot see" in sent["messages"][0]["content"]
+
+
+# Shapes that are learned
+
+SHAPES: list[tuple[str, list[Body], Callable[[Body], bool]]] = [
+    (
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        [*ROUND, RESULT],
+        lambda body: bool(body["messages"][1]["reasoning_content"]),
+    ),
+    (
+        "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1",
+        [USER, ROUND[1] | {"reasoning_content": ""}, RESULT],
+        lambda body: bool(body["messages"][1]["reasoning_content"]),
+    ),
+    (
+        "Function call is missing a thought_signature in functionCall parts.",
+        [*ROUND, RESULT],
+        lambda body: bool(body["messages"][1]["tool_calls"][0]["extra_content"]["google"]["thought_signature"]),
+    ),
+    (
+        "System message must be at the beginning.",
+        [USER, {"role": "system", "content": "New."}, USER],
+        lambda body: roles(body) == ["user"] * 3 and "New." in body["messages"][1]["content"],
+    ),
+    (
+        "System role not supported",
+        [{"role": "system", "content": "Be brief."}, USER],
+        lambda body: body["messages"] == [{"role": "user", "content": "Be brief.\n\nLook."}],
+    ),
+    (
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        [{"role": "assistant", "content": "Hi."}, USER, USER],
+        lambda body: roles(body) == ["user", "assistant", "user"],
+    ),
+    (
+        "Unexpected role 'user' after role 'tool'",
+        [*ROUND, RESULT, USER],
+        lambda body: roles(body) == ["user", "assistant", "tool", "assistant", "user"],
+    ),
+    (
+        "This model does not support image input.",
+        [IMAGE],
+        lambda body: isinstance(body["messages"][0]["content"], str),
+    ),
+    (
+        "messages[0]: invalid type: sequence, expected a string",
+        [IMAGE],
+        lambda body: isinstance(body["messages"][0]["content"], str),
+    ),
+    (
+        "property 'name' is unsupported",
+        [USER | {"name": "ann"}],
+        lambda body: body["messages"] == [USER],
+    ),
+    (
+        "messages.1.assistant.reasoning_content: Extra inputs are not permitted",
+        [USER, ROUND[1] | {"reasoning_content": "Hm."}, RESULT],
+        lambda body: "reasoning_content" not in body["messages"][1],
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "messages", "holds"), SHAPES)
+def test_a_shape_is_learned_from_its_refusal(words: str, messages: list[Body], holds: Callable[[Body], bool]) -> None:
+    asked: list[bytes] = []
+    with answering([refuses(words)], [says("done")], [says("done")], asked=asked) as url:
+        upstream = Upstream(Credentials.read({"upstream_base_url": url, "vision_support": "on"}))
+        for _ in range(2):
+            assert list(upstream.complete({"model": "m", "messages": messages}, 10))[-1:] != []
+    bodies = [json.loads(each.partition(b"\r\n\r\n")[2]) for each in asked]
+    assert [holds(body) for body in bodies[1:]] == [True, True], "the second request is not refused any more"
+
+
+def test_what_is_known_of_a_vendor_needs_no_refusal() -> None:
+    _, (sent,) = asked_of({"messages": [*ROUND, RESULT]}, says("done"), upstream_vendor="moonshot")
+    assert sent["messages"][1]["reasoning_content"]
+
+
+# Fields, words of schemas, values
+
+
+def test_a_call_at_a_time_need_not_be_asked_for() -> None:
+    words = "Unsupported parameter: 'parallel_tool_calls' is not supported with this model."
+    assert "parallel_tool_calls" not in learned(schema() | {"parallel_tool_calls": False}, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "left"),
+    [
+        (
+            'Invalid JSON payload received. Unknown name "exclusiveMinimum" at \'tools[0].function_declarations[0]'
+            ".parameters.properties[0].value': Cannot find field.",
+            {"exclusiveMinimum": 3},
+            {"type": "integer", "minimum": 3},
+        ),
+        ("schema: keyword 'const' is not supported", {"const": 3}, {"type": "integer", "enum": [3]}),
+        ("tools.0.function.parameters: 'default' is not permitted", {"default": 1}, {"type": "integer"}),
+        (
+            "Invalid value at 'tools[0].function_declarations[0].parameters.properties[0].value.type' (type): Proto "
+            "field is not repeating, cannot start list.",
+            {"type": ["null", "string"]},
+            {"type": "string"},
+        ),
+    ],
+)
+def test_words_of_a_schema_are_said_otherwise(words: str, given: Body, left: Body) -> None:
+    parameters = learned(schema(**given), words)["tools"][0]["function"]["parameters"]
+    assert parameters["properties"] == {"format": left}, "a property may be called like a word"
+
+
+def test_references_are_followed() -> None:
+    parameters = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": parameters}}
+    again = learned({"tools": [tool]}, "tools[0].function.parameters: $ref is not supported")
+    assert again["tools"][0]["function"]["parameters"] == {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def test_a_limit_is_the_number_that_the_refusal_names() -> None:
+    words = "max_tokens is too large: 32000. This model supports at most 16384 completion tokens"
+    assert learned({"max_tokens": 32000}, words, max_output_tokens="64000")["max_tokens"] == 16384
+
+
+def test_what_only_the_client_asked_is_left_out_and_what_the_node_set_is_told() -> None:
+    words = "Unsupported value: 'temperature' does not support 0.2 with this model."
+    assert "temperature" not in learned({"temperature": 0.2, "from_client": ["temperature"]}, words)
+    events, bodies = asked_of({"temperature": 0.2}, refuses(words))
+    assert isinstance(events[-1], UpstreamFailed)
+    assert len(bodies) == 1
+
+
+# What is done here instead
+
+FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"), [('```json\n{"a": 1}\n```', '{"a": 1}'), ('{"a": "x"}', None), ("Sure!", None)]
+)
+def test_a_format_is_asked_for_in_words_and_the_answer_held_against_it(answer: str, text: str | None) -> None:
+    words = "response_format of type json_schema is not supported by this model"
+    events, (_, again) = asked_of({"response_format": FORMAT}, refuses(words), says(answer))
+    assert "response_format" not in again
+    assert '"integer"' in again["messages"][0]["content"]
+    assert [event.text for event in events if isinstance(event, Delta)] == ([text] if text else [])
+    assert isinstance(events[-1], Completed if text else UpstreamFailed)
+
+
+def test_an_answer_ends_at_a_stop_word_here_where_the_upstream_knows_none() -> None:
+    events, (_, again) = asked_of(
+        {"stop": ["END"]}, refuses("Unsupported parameter: 'stop' is not supported"), says("before END behind")
+    )
+    assert "stop" not in again
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "before "
+    assert events[-1] == Completed("stop")
+
+
+# Causes
+
+
+def test_the_cause_behind_a_gateway_is_told() -> None:
+    raw = json.dumps({"error": {"message": "This model's maximum context length is 8192 tokens."}})
+    body = {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}}
+    failed = from_response(400, json.dumps(body).encode(), {})
+    assert isinstance(failed.error, ContextTooLong)
+    assert "8192" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        (413, "Request too large for model x on tokens per minute (TPM): Limit 6000, Requested 8000", RateLimited),
+        (429, "Rate limit reached: too many tokens per minute", RateLimited),
+    ],
+)
+def test_a_rate_in_tokens_is_no_prompt_that_is_too_long(status: int, words: str, kind: type[Exception]) -> None:
+    failed = from_response(status, json.dumps({"error": {"message": words}}).encode(), {})
+    assert type(failed.error) is kind
+    assert failed.transient
+
+
+def test_a_cap_on_the_answer_is_no_prompt_that_is_too_long() -> None:
+    words = (
+        "'max_tokens' or 'max_completion_tokens' is too large: 8000. This model's maximum context length is 4096 "
+        "tokens and your request has 100 input tokens (8000 > 4096 - 100)."
+    )
+    assert learned({"max_tokens": 8000}, words, max_output_tokens="64000")["max_tokens"] == 3996
