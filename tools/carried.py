@@ -8,7 +8,7 @@ DeepSeek's, Moonshot's and Zhipu's `reasoning_content`, Mistral's parts of the t
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tools.halves import whole
+from tools.surrogates import whole
 
 Message = dict[str, Any]
 

@@ -13,8 +13,8 @@ from bridge.api.packed import unpacked
 from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooLarge
 from bridge.runs.breath import Breath, breathe, in_pieces
-from tools.halves import whole
 from tools.json_depth import DEEPEST
+from tools.surrogates import whole
 
 SHORT = 64 * 1024
 """How many characters are read in one go."""

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from bridge.dify.sse import Oversized, ServerSentEvent
-from tools.halves import Halves, whole
+from tools.surrogates import Halves, whole
 from tools.wire import Usage
 
 Payload = Mapping[str, Any]

@@ -17,7 +17,7 @@ from provider.errors import Unreachable
 from provider.upstream.failures import from_body
 from provider.upstream.think_tags import ThinkTags
 from tools.carried import sealed, thought_in
-from tools.halves import Halves
+from tools.surrogates import Halves
 from tools.wire import Usage
 
 StreamEvent = Delta | Completed | UpstreamFailed

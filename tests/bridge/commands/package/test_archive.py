@@ -1,9 +1,13 @@
 import io
 import os
+import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from bridge.commands.package.archive import archive
+from bridge.commands.package.contents import PackageError
 
 
 def test_the_same_contents_make_the_same_bytes_whatever_their_order_times_and_modes(tmp_path: Path) -> None:
@@ -20,7 +24,9 @@ def test_the_same_contents_make_the_same_bytes_whatever_their_order_times_and_mo
 
     assert first == second
     with zipfile.ZipFile(io.BytesIO(first)) as unpacked:
+        assert unpacked.testzip() is None
         assert unpacked.namelist() == ["b", "x/a"]
+        assert unpacked.getinfo("b").external_attr >> 16 == 0o100644
         assert unpacked.read("x/a") == b"A" * 100
 
 
@@ -30,3 +36,12 @@ def test_other_contents_make_other_bytes(tmp_path: Path) -> None:
     before = archive({"a": file})
     file.write_text("B")
     assert archive({"a": file}) != before
+
+
+def test_a_checkout_that_lacks_the_compressor_is_told_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("A")
+    monkeypatch.setitem(sys.modules, "zopfli.zlib", None)
+    with pytest.raises(PackageError, match="Run scripts/bootstrap"):
+        archive({"a": tmp_path / "a"})

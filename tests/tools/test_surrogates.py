@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.halves import Halves, whole
+from tools.surrogates import Halves, whole
 
 UTF16 = st.text(st.characters(exclude_categories=[]))
 
