@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.commands.package.contents import PackageError
+from bridge.commands.package.contents import PackageError, packed
 
 _DEFLATED = 8
 _VERSION = 20
@@ -20,10 +20,10 @@ _EPOCH = 1 << 5 | 1
 
 
 def archive(contents: Mapping[str, Path]) -> bytes:
-    """The zip file of `contents`, which names the entries and says where their bytes are. Takes some seconds."""
+    """The zip file of `contents`, which names the entries and says where their files are. Takes some seconds."""
     files, directory = bytearray(), bytearray()
     for name, path in sorted(contents.items()):
-        data, entry, offset = path.read_bytes(), name.encode("ascii"), len(files)
+        data, entry, offset = packed(path), name.encode("ascii"), len(files)
         deflated = _deflated(data)
         fields = struct.pack(
             "<HHHHHIIIHH",
