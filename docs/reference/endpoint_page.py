@@ -104,6 +104,11 @@ never exact.
   a `finish_reason`.
 - A stream is never silent for longer than `limits.keepalive_seconds`: an empty delta, or `response.in_progress`.
 - The same results for the same calls are taken again and get the same answer. Others are refused with 409.
+- A round's results are found by their ids wherever they stand: a call a message, before the call, without it. Of two
+  for one call in a request the first counts, and a client's stand-in for a missing one never beats a real one. New
+  words of the user behind some of the results begin a new turn; behind all of them they belong to this one.
+- What is over and done is never refused for its ids, its arguments or its thinking: it is mended.
+- Tools and items of kinds that are not known here are left out, and `clawback.note` says which.
 - Ids that a client changed are found again: by what was called, and with which arguments.
 - `X-Request-Id` names the request in the answer, in the log and on its tickets; a client may give its own.
   `X-Clawback-Run` names the run.
