@@ -249,12 +249,18 @@ _RUN_PATTERNS = [
 ]
 
 
+_OURS = "The upstream answered "
+"""Our provider knows its upstreams' words for a prompt that is too long, and what only looks like one of them."""
+
+
 def run_failed(error: str | None, *, status: int | None = None, retry_after: float | None = None) -> RunFailed:
     """Return the failure that the `error` text of a failed node or workflow speaks of."""
     text = (error or "").removeprefix("Run failed: ").strip()
     kind_of_error, message = _from_plugin(text)
     searched = f"{kind_of_error} {message}"
-    kind = next((kind for kind, pattern in _RUN_PATTERNS if pattern.search(searched)), RunFailed)
+    kinds = (kind for kind, pattern in _RUN_PATTERNS if pattern.search(searched))
+    told = _OURS in message and "context_length_exceeded" not in message
+    kind = next((kind for kind in kinds if not (told and kind is ContextTooLong)), RunFailed)
     return kind(message or "The workflow run failed without saying why", status=status, retry_after=retry_after)
 
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,29 @@ def test_a_second_workflow_run_replays_what_the_first_did(app: Flask, run: RunRo
     stale = call(app, "GET", "/plugin/v1/tickets/ticket1?invocation_id=invocation1")[1]
     assert stale["state"] == "cancelled"
     assert "run again" in stale["reason"]
+
+
+def test_what_an_upstream_wants_back_is_remembered_by_the_call_s_id(app: Flask, run: RunRow) -> None:
+    """Most clients cannot carry it into their next turn. Another app's upstream gets none of it."""
+    core: Core = app.extensions["clawback"]
+    attach(app)
+    signature = {"extra_content": {"google": {"thought_signature": "AbC=="}}}
+    kept = {"reasoning_content": "Hm.", "tool_calls": {CALL["id"]: signature}}
+    body = {"run_id": run.id, "invocation_id": "invocation1", "round": 0, "calls": [CALL], "reasoning": kept}
+    assert call(app, "PUT", "/plugin/v1/tickets/ticket1", body)[0] == 200
+    post(app, (CALL["id"], "one"))
+    core.store.update_run(run.id, state="finished")
+
+    function = {"name": "read", "arguments": "{}"}
+    asking = {"role": "assistant", "tool_calls": [{"id": CALL["id"], "type": "function", "function": function}]}
+    transcript = [{"role": "user", "content": "hello"}, asking, {"role": "user", "content": "and now?"}]
+    later = RunRequest.model_validate({"messages": transcript, "turn": 2, "query": "and now?", "tools": []})
+    for model, carried in (("m", True), ("other", False)):
+        row = replace(run, id=f"run-of-{model}", model=model, dify_user=f"user-of-{model}", turn_key=model)
+        core.store.insert_run(replace(row, request=later.model_dump_json()))
+        said = attach(app, f"invocation-of-{model}", user=row.dify_user)["messages"][1]
+        assert (said.get("reasoning_content") == "Hm.") is carried
+        assert ("extra_content" in said["tool_calls"][0]) is carried
 
 
 def test_a_node_that_the_first_workflow_run_did_not_reach_has_nothing_to_replay(app: Flask, run: RunRow) -> None:

@@ -2,11 +2,12 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.bridge.draft_sender import together
-from provider.engine.events import Completed, TellDrafts, Woke
+from provider.engine.events import Completed, OpenTicket, TellDrafts, Woke
 from tests.provider.play import CUT, Play, asks, attached, call_delta, says
 from tools.wire import DraftDelta, DraftRequest
 
@@ -72,6 +73,44 @@ def test_a_call_that_never_comes_again_fails_the_run() -> None:
         play = Play().start(attached(), call_delta(0, "read", '{"path": "a', "x"), CUT, Woke())
         play.feed(*after)
         assert "did not finish as it began" in str(play.failure())
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('{"path": "a.txt",}', {"path": "a.txt"}),
+        ("{'path': 'a.txt'}", {"path": "a.txt"}),
+        ('{"path": "a\n.txt"}', {"path": "a\n.txt"}),
+        ('{"path":"a.txt"', {"path": "a.txt"}),
+        ('{"path":"a.txt"}</tool_call>', {"path": "a.txt"}),
+        (json.dumps('{"path": "a.txt"}'), {"path": "a.txt"}),
+        ('{"path":"\\u0041",  "tags": ["x",]}', {"path": "A", "tags": ["x"]}),
+    ],
+)
+def test_arguments_are_mended_alike_whether_somebody_watches_or_not(
+    written: str, meant: dict[str, object], size: int
+) -> None:
+    pieces = [written[start : start + size] for start in range(0, len(written), size)]
+    for watched in (False, True):
+        play = Play().start(attached(watched=watched), call_delta(0, "read", pieces[0], "x"))
+        play.feed(*(call_delta(0, "", piece) for piece in pieces[1:]), Completed("tool_calls"))
+        (call,) = play.calls
+        assert json.loads(call.arguments) == meant
+        assert all(call.arguments.startswith(text) for text in told(play).values())
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_is_no_number_reaches_nobody(number: str, watched: bool) -> None:
+    play = Play().start(attached(watched=watched), *asks(("read", f'{{"path": {number}}}')))
+    assert not told(play)
+    assert "is not JSON" in play.body["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("written", ['{"n": 12', '{"path": "a', '{"path": "a.txt", "b"', '{"a": 1} {"a": 2}'])
+def test_what_has_no_one_meaning_is_not_mended(written: str) -> None:
+    assert not Play().start(attached(watched=False), *asks(("read", written))).all(OpenTicket)
 
 
 def test_requests_that_wait_travel_together() -> None:

@@ -44,7 +44,7 @@ from provider.errors import (
 from tests.provider.play import CUT, DOWN, NODE, Play, asks, attached, call_delta, says, tool
 from tools.calls import ToolCall
 from tools.results import ToolResult
-from tools.wire import Answer, Round, TicketStatus, Usage
+from tools.wire import Answer, Round, TicketRequest, TicketStatus, Usage
 from tools.wire import OpenTicket as TicketLeftOpen
 
 READ = ("read", '{"path": "a"}')
@@ -302,6 +302,48 @@ def test_reasoning_goes_back_within_the_turn_in_its_own_field() -> None:
     assert play.body["messages"][-2]["reasoning_content"] == "I need a."
     assert play.last(OpenTicket).request.content is None
     assert play.last(OpenTicket).request.shown == "<think>\nI need a.\n</think>\n\n"
+
+
+SIGNED = {"extra_content": {"google": {"thought_signature": "AbC=="}}}
+DETAILS = [{"type": "reasoning.text", "text": text, "index": 0} for text in ("I need", " a.")]
+
+
+def signed_call() -> Delta:
+    (entry,) = call_delta(0, "read", '{"path": "a"}', "up0").tool_calls
+    return Delta(tool_calls=[entry | SIGNED])
+
+
+def test_what_the_upstream_wants_back_returns_as_it_came_and_through_the_journal() -> None:
+    thought = [Delta(sealed={"reasoning_details": [detail]}) for detail in DETAILS]
+    play = Play().start(attached(), *thought, signed_call(), Completed("tool_calls"))
+    request = play.last(OpenTicket).request
+    play.feed(play.status("resolved", ["A"]))
+    said = play.body["messages"][-2]
+    assert said["reasoning_details"] == [{"type": "reasoning.text", "text": "I need a.", "index": 0}]
+    assert {name: said["tool_calls"][0].get(name) for name in SIGNED} == SIGNED
+
+    kept = TicketRequest.model_validate_json(request.model_dump_json())
+    result = ToolResult(tool_call_id=kept.calls[0].id, output="A")
+    done = Round(content=kept.content, reasoning=kept.reasoning, calls=kept.calls, results=[result])
+    replayed = Play().start(attached(rounds=[done]))
+    assert replayed.body["messages"][-2] == said
+
+
+def test_thoughts_that_are_parts_of_the_content_stay_in_it() -> None:
+    part = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+    play = Play().start(attached(), Delta(sealed={"content": [part]}), Delta(sealed={"content": [part]}))
+    play.feed(Delta(text="I look."), *asks(READ))
+    play.feed(play.status("resolved", ["A"]))
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "HmHm"}]}
+    assert play.body["messages"][-2]["content"] == [thought, {"type": "text", "text": "I look."}]
+
+
+@pytest.mark.parametrize("name", ["functions.read", "default_api:read", "functions.read:0", " Read "])
+def test_a_name_with_more_around_it_means_the_one_tool_that_it_can_mean(name: str) -> None:
+    play = Play().start(attached(), *asks((name, '{"path": "a"}')))
+    assert [call.name for call in play.last(OpenTicket).request.calls] == ["read"]
+    twins = attached(tools=[tool("read"), tool("Read")])
+    assert not Play().start(twins, *asks((f"functions.{name.strip()}", '{"path": "a"}'))).all(OpenTicket)
 
 
 # Calls that nobody can run

@@ -130,6 +130,15 @@ def test_an_assistant_message_as_an_sdk_dumps_it_is_taken() -> None:
     assert ask(messages=[*HI, message, *HI]).messages[1] == {"role": "assistant", "content": "No."}
 
 
+def test_what_a_client_gives_back_of_an_answer_goes_on_and_what_is_its_own_does_not() -> None:
+    extras = {"extra_content": {"google": {"thought_signature": "AbC=="}}}
+    call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+    thought = {"reasoning_content": "", "reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}
+    said = {"role": "assistant", "content": None, "tool_calls": [call | extras | {"index": 0}], "id": "own"} | thought
+    asked = ask(messages=[*HI, said])
+    assert asked.messages[1] == {"role": "assistant", "tool_calls": [call | extras]} | thought
+
+
 def test_parameters_are_carried_under_the_names_of_a_node() -> None:
     schema = {"name": "a", "schema": {"type": "object"}, "strict": True}
     asked = ask(
