@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -41,6 +42,8 @@ def demo(
         raise click.UsageError("--upstream needs --model: the name of the model to ask there")
     real = Upstream(upstream, api_key, str(model), str(model)) if upstream else None
     console = Console(quiet=as_json or keep, stderr=False)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         with _folder() as folder:
             console.print("Starting the upstream, the bridge, and Dify in a box with the plugin …")
@@ -58,6 +61,12 @@ def demo(
         _conclude(console, result)
     if not result["ok"]:
         raise SystemExit(1)
+
+
+def _end(number: int, _: object) -> None:
+    """End with all parts, as Ctrl-C does, whoever asks; once is enough."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 @contextmanager

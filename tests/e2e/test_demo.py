@@ -74,7 +74,13 @@ def test_the_story_names_who_sends_what_to_whom_in_order(tmp_path: Path) -> None
     assert "1 Dify workflow run" in done.stdout
 
 
-def test_keep_prints_where_everything_is_and_any_openai_client_can_use_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGHUP, 128 + signal.SIGHUP)],
+)
+def test_keep_prints_where_everything_is_and_ends_with_all_parts(
+    tmp_path: Path, end: signal.Signals, status: int
+) -> None:
     kept = subprocess.Popen(
         [sys.executable, "-m", "bridge.cli", "demo", "--keep"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -91,9 +97,9 @@ def test_keep_prints_where_everything_is_and_any_openai_client_can_use_it(tmp_pa
             said = client.chat.completions.create(model="minimal", messages=[{"role": "user", "content": "Hello."}])
         assert said.choices[0].message.content == "echo: Hello."
     finally:
-        kept.send_signal(signal.SIGINT)
+        kept.send_signal(end)
         kept.communicate(timeout=60)
-    assert kept.returncode == 0
+    assert kept.returncode == status
     deadline = time.monotonic() + 10
     while True:
         try:
