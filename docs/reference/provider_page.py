@@ -175,6 +175,7 @@ _MORE_LESSONS = {
     "limit": "the limit on the answer is the number that the refusal names",
     "schema ...": "words of schemas that it names are said otherwise or left out; arguments are checked all the same",
     "inside ...": "a field of messages, calls or tools that it names is left out",
+    "json_schema": "JSON without a schema; the schema is asked for in words, and the answer is held against it",
     "response_format": "the format is asked for in words, and the answer is held against it",
     "stop": "the answer ends here at the first stop word",
     "temperature, top_p, seed, ...": "left out where only a client asked for it; what the node sets is told of",

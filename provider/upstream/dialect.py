@@ -96,7 +96,9 @@ class Dialect:
         stop, wanted = request.get("stop"), request.get("response_format")
         if stop and lessons.taught(upstream, "stop"):
             events = standing_in.stopped_at(events, [stop] if isinstance(stop, str) else stop)
-        if isinstance(wanted, dict) and wanted.get("type") != "text" and lessons.taught(upstream, "response_format"):
+        kind = wanted.get("type") if isinstance(wanted, dict) else None
+        by_words = {"json_schema": ("json_schema", "response_format"), "json_object": ("response_format",)}
+        if isinstance(wanted, dict) and any(lessons.taught(upstream, name) for name in by_words.get(str(kind), ())):
             events = standing_in.held_against(events, wanted)
         return events
 

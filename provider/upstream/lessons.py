@@ -177,14 +177,21 @@ def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Le
         if known.refusal.search(said):
             yield _BY_NAME[known.name]
     yield from _of_schemas(said, body)
-    for name, write in _STOOD_IN.items():
-        if name in body and _names(said, name) and _REFUSED.search(said):
+    for name, (field, write) in _STOOD_IN.items():
+        if field in body and _names(said, field) and (_REFUSED.search(said) or "must be" in said):
             yield Lesson(name, write)
     for name in optional:
         if name in body and _names(said, name):
             yield Lesson(name, _leave_out(name), optional=True)
     if _REFUSED.search(said):
         yield from _inside(said, body)
+
+
+def _schema_in_words(body: Body) -> Body:
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return body
+    return _format_in_words(body) | {"response_format": {"type": "json_object"}}
 
 
 def _format_in_words(body: Body) -> Body:
@@ -194,8 +201,12 @@ def _format_in_words(body: Body) -> Body:
     return _leave_out("response_format")(body) | {"messages": standing_in.in_words(body["messages"], wanted)}
 
 
-_STOOD_IN: dict[str, Callable[[Body], Body]] = {"response_format": _format_in_words, "stop": _leave_out("stop")}
-"""Fields that are left out, and what they ask for is done here."""
+_STOOD_IN: dict[str, tuple[str, Callable[[Body], Body]]] = {
+    "json_schema": ("response_format", _schema_in_words),
+    "response_format": ("response_format", _format_in_words),
+    "stop": ("stop", _leave_out("stop")),
+}
+"""Fields that are written otherwise or left out, and what they ask for is done here."""
 
 
 def _names(said: str, name: str) -> bool:

@@ -164,6 +164,9 @@ def _tool_choice(form: Credentials, model: str, until: float) -> Answers:
 def _structured_output(form: Credentials, model: str, until: float) -> Answers:
     wanted = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": _SCHEMA}}
     heard = ask(form, model, until, messages=_user("Name a colour."), response_format=wanted)
+    upstream = (form.upstream_base_url, form.upstream_name(model))
+    if any(lessons.taught(upstream, name) for name in ("json_schema", "response_format")):
+        return {"structured_output": False}
     return {"structured_output": _verdict(heard, _is_answer(heard.text))}
 
 

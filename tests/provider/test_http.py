@@ -25,7 +25,7 @@ from provider.engine.events import (
     UpstreamFailed,
 )
 from provider.engine.invocation import deadline, hold_until, time_limit
-from provider.errors import ContextTooLong, Refused, Unauthorized, Unavailable, Unreachable
+from provider.errors import ContextTooLong, Refused, Unavailable, Unreachable
 from provider.modes.structured import Structured
 from provider.settings import NodeSettings
 from provider.upstream.client import Upstream
@@ -118,7 +118,7 @@ ATTACH = Attach(AttachRequest(invocation_id="inv12345", fingerprint="f", model="
 def test_the_bridge_is_asked_with_its_token(bridge: Bridge) -> None:
     assert client(bridge.url).ping() is None
     assert isinstance(client(bridge.url).attach(ATTACH), Attached)
-    assert isinstance(client(bridge.url, "wrong").ping(), Unauthorized)
+    assert isinstance(client(bridge.url, "wrong").ping(), Refused)
 
 
 @pytest.mark.parametrize(
