@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from provider.upstream.think_tags import ThinkTags
-from tools.carried import REASONING, is_thought, with_extras
+from tools.carried import REASONING, is_thought, sealed, with_extras
 from tools.results import Message, text_of
 
 NO_OUTPUT = "(no output)"
@@ -55,7 +55,7 @@ def _without_think_block(message: Message) -> Message:
     pieces = [tags.feed(content), tags.close()]
     thought, text = ("".join(each) for each in zip(*pieces, strict=True))
     calls = message.get("tool_calls")
-    if calls and thought and not any(name in message for name in REASONING):
+    if calls and thought and not (message.keys() & set(REASONING) or sealed(message)):
         message = message | {REASONING[0]: thought}
     return message | {"content": text or (None if calls else "")}
 
