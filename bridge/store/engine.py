@@ -3,8 +3,8 @@
 import sqlite3
 import stat
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Generator, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +22,9 @@ PATIENCE_SECONDS = 2.0
 """For so long all of the store waits for whoever else keeps it locked; then each statement is tried once."""
 _PAUSE = 0.02
 
+ANSWER_SECONDS = 15.0
+"""For so long PostgreSQL may be silent amid a statement."""
+
 _POSTGRESQL = {
     "connect_timeout": "5",
     "keepalives_idle": "5",
@@ -30,11 +33,7 @@ _POSTGRESQL = {
     "tcp_user_timeout": "10000",
 }
 # Another bridge may be stopped amid a transaction, and holds what it locked.
-_LIMITS = (
-    "SET lock_timeout = '5s'",
-    "SET idle_in_transaction_session_timeout = '15s'",
-    "SET statement_timeout = '30s'",
-)
+_LIMITS = ("SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '15s'")
 
 
 def path_of(url: str) -> Path | None:
@@ -59,13 +58,55 @@ def engine_of(url: str) -> Engine:
         hide_parameters=True,
     )
 
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+        return _timely().connect(*arguments, **options)
+
     @event.listens_for(engine, "connect")
     def _limit(connection: Any, _record: Any) -> None:
         for limit in _LIMITS:
             connection.execute(limit)
         connection.commit()
 
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def _clean(*statement: Any) -> Any:
+        _, _, text, values, _, many = statement
+        return text, [_without_nul(each) for each in values] if many else _without_nul(values)
+
     return engine
+
+
+@cache
+def _timely() -> Any:
+    """Return a connection that ends where its server, which may be stopped, does not answer in time."""
+    # Imported here, since it looks at how the process waits as it is imported.
+    from psycopg import Connection, OperationalError
+
+    class Timely(Connection[Any]):
+        def wait(self, gen: Any, *options: Any, **named: Any) -> Any:
+            return super().wait(self._bounded(gen), *options, **named)
+
+        def _bounded(self, gen: Any) -> Generator[Any, Any, Any]:
+            until, ready = time.monotonic() + ANSWER_SECONDS, None
+            while True:
+                try:
+                    wanted = gen.send(ready)
+                except StopIteration as ended:
+                    return ended.value
+                ready = yield wanted
+                if not ready and time.monotonic() > until:
+                    self.close()
+                    raise OperationalError(f"no answer within {ANSWER_SECONDS:g} s")
+
+    return Timely
+
+
+def _without_nul(values: Any) -> Any:
+    """Show what PostgreSQL takes in no text as what cannot be shown."""
+    if not isinstance(values, Mapping):
+        return values
+    found = {name: value for name, value in values.items() if isinstance(value, str) and "\0" in value}
+    return {**values, **{name: value.replace("\0", "\ufffd") for name, value in found.items()}} if found else values
 
 
 def reading_engine_of(url: str) -> Engine:
