@@ -56,7 +56,8 @@ def test_every_request_is_answered_as_it_asks(name: str, stack: Stack) -> None:
     elif request.body.get("stream"):
         assert [event["type"] for event in answered.events][-2:] == ["message_delta", "message_stop"]
     else:
-        assert answered.message["stop_reason"] == "end_turn"
+        # Where it may not count tokens, it asks for an answer of one.
+        assert answered.message["stop_reason"] == ("max_tokens" if request.body["max_tokens"] == 1 else "end_turn")
 
 
 def again(name: str, *texts: str) -> Captured:
