@@ -40,6 +40,10 @@ class Unavailable(ProviderError):
     """The other side cannot serve now."""
 
 
+class SaidNothing(Unavailable):
+    """The upstream answered, and said and called nothing."""
+
+
 class Suspended(Unavailable):
     """The invocation let go of its workflow; the bridge runs it again when the results are there."""
 

@@ -88,23 +88,56 @@ class _Partial:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
 
+    @property
+    def is_begun(self) -> bool:
+        return bool(self._pieces)
+
     def write(self, piece: str) -> None:
         piece = piece if self._pieces else piece.lstrip()
         if piece:
             self._pieces.append(piece)
             self.sound.feed(piece)
 
+    def take(self, piece: str) -> None:
+        """Write a piece, unless it says once more what is written: all of it, or all of it and more."""
+        # Only what begins an object can be more than a piece: looking at each piece would take time that grows with it.
+        if self._pieces and piece.lstrip().startswith("{") and self._repeats(piece.strip()):
+            self.replace(piece)
+        else:
+            self.write(piece)
+
+    def _repeats(self, piece: str) -> bool:
+        known = self.arguments.strip()
+        if self.sound.complete:
+            before, after = _object(known), _object(piece)
+            return piece == known or (before is not None and after is not None and before.items() <= after.items())
+        longer = JsonObjectPrefix()
+        longer.feed(known + piece)
+        return piece.startswith(known) and longer.length < len(known + piece)
+
     def replace(self, whole: str) -> None:
         self._pieces, self.sound = [], JsonObjectPrefix()
         self.write(whole)
 
 
-class ToolCallAssembler:
-    """Puts streamed tool-call deltas together.
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
-    Deltas of parallel calls interleave by `index`; the id and the name come only with a call's first delta. Some
-    servers leave `index` out or repeat 0 for every call: there a new id starts a new call.
-    Source: OpenAI's streaming reference and the dialects listed by vLLM, Ollama and SGLang.
+
+class ToolCallAssembler:
+    """Puts streamed tool-call deltas together, in whatever manner a server writes them.
+
+    A delta is of the call that its id names, else of the one at its `index`, else of the last.
+    It begins another call where there is no such call yet, and something names it; or where it has a name, and
+    its id is another than the call's, or the call is whole already and this says something else.
+    It repeats the call where it says once more what is there, or all of that and more; an empty object counts for
+    nothing where arguments follow. Everything else continues the call: its name in pieces, its arguments, also under a
+    new id each time.
+    Source: OpenAI's streaming reference, and reports about vLLM, SGLang, Ollama, Gemini's and MiniMax's servers.
     """
 
     def __init__(self) -> None:
@@ -115,30 +148,55 @@ class ToolCallAssembler:
         return bool(self._calls)
 
     def feed(self, delta: Mapping[str, Any]) -> None:
-        """Take one entry of a chunk's `delta.tool_calls`."""
+        """Take one entry of a chunk's `delta.tool_calls`. One of a whole message has its `position` in it."""
         function = delta.get("function") or {}
-        partial = self._partial(delta.get("index"), delta.get("id") or "", function.get("name") or "")
+        name, arguments = function.get("name") or "", function.get("arguments")
+        if isinstance(arguments, dict | list):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        piece = "" if arguments is None else str(arguments)
+        position = delta.get("position")
+        if position is not None and position < len(self._calls):
+            partial = self._calls[position]
+            if piece and not partial.sound.complete:
+                partial.replace(piece)
+        else:
+            partial = self._partial(delta.get("index"), str(delta.get("id") or ""), name, piece)
+            partial.take(piece)
         partial.extra |= of_call(delta)
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):
-            partial.replace(json.dumps(arguments, ensure_ascii=False))
-        elif arguments:
-            partial.write(str(arguments))
 
-    def _partial(self, index: int | None, upstream_id: str, name: str) -> _Partial:
-        known = self._by_index.get(index) if index is not None else (self._calls[-1] if self._calls else None)
-        starts_another = known is not None and upstream_id and known.upstream_id and upstream_id != known.upstream_id
-        nameless_first = known is None and not name and not upstream_id and bool(self._calls)
-        if nameless_first:
-            known = self._calls[-1]
-        if known is None or starts_another:
+    def _partial(self, index: int | None, upstream_id: str, name: str, piece: str) -> _Partial:
+        known = self._known(index, upstream_id, name)
+        if known is None or self._begins(known, upstream_id, name, piece):
             known = _Partial()
             self._calls.append(known)
         if index is not None:
             self._by_index[index] = known
         known.upstream_id = known.upstream_id or upstream_id
-        known.name = known.name or name
+        if name and not known.is_begun and known.name != name:
+            # A name that comes in pieces.
+            known.name += name
         return known
+
+    def _known(self, index: int | None, upstream_id: str, name: str) -> _Partial | None:
+        last = self._calls[-1] if self._calls else None
+        if upstream_id and (same := [call for call in self._calls if call.upstream_id == upstream_id]):
+            return same[-1]
+        if index is None:
+            return last
+        known = self._by_index.get(index)
+        return known or (last if not name and not upstream_id else None)
+
+    @staticmethod
+    def _begins(known: _Partial, upstream_id: str, name: str, piece: str) -> bool:
+        if not name:
+            return False
+        if upstream_id and known.upstream_id and upstream_id != known.upstream_id:
+            # Some servers make up an id for each piece.
+            return not known.is_begun or known.sound.complete or piece.lstrip().startswith("{")
+        if known.sound.complete:
+            says_more = piece.strip() not in {"", "{}"} and known.arguments.strip() != "{}"
+            return known.name != name or (says_more and not known._repeats(piece.strip()))
+        return known.is_begun and known.name != name
 
     def drafts(self) -> list[Draft]:
         """Return the calls as far as they are written, in the order in which they began."""

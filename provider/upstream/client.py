@@ -1,5 +1,6 @@
 """The upstream over HTTP: one completion as events."""
 
+import codecs
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -12,7 +13,7 @@ from provider.engine.events import UpstreamFailed
 from provider.errors import ProviderError, Refused, Unreachable, clean
 from provider.upstream import connections
 from provider.upstream.capabilities import Capabilities, capabilities
-from provider.upstream.completion import CUT_OFF, DONE, CompletionReader, StreamEvent
+from provider.upstream.completion import CUT_OFF, DONE, CompletionReader, StreamEvent, error_in
 from provider.upstream.dialect import Dialect
 from provider.upstream.failures import from_response
 from provider.upstream.patience import Patience
@@ -81,7 +82,9 @@ class Upstream:
                 Patience(response, first, between) as patience,
             ):
                 yield from self._read(
-                    response, patience, CompletionReader(self._secrets, show_reasoning=show_reasoning)
+                    response,
+                    patience,
+                    CompletionReader(self._secrets, show_reasoning=show_reasoning, may_be_empty=may_be_empty(body)),
                 )
         except httpx.HTTPError as error:
             silent = isinstance(error, httpx.ReadTimeout) or (patience is not None and patience.lost)
@@ -98,12 +101,14 @@ class Upstream:
         if kind.startswith("text/html"):
             yield UpstreamFailed(Refused(f"{NO_COMPLETION} (it sent a web page)"))
             return
-        for data in _whole(response) if kind.startswith("application/json") else _events(response):
+        for data in _data(response):
             patience.heard()
             for event in reader.feed(data):
                 yield event
                 if isinstance(event, UpstreamFailed):
                     return
+            if reader.is_done:
+                break
         yield from reader.rest()
         end = reader.close()
         yield UpstreamFailed(Unreachable(SILENT), transient=True) if patience.lost and _is_cut(end) else end
@@ -118,6 +123,12 @@ class Upstream:
         )
 
 
+def may_be_empty(body: Mapping[str, Any]) -> bool:
+    """Whether nothing may be all that a model has to say: behind a tool's result, or where a word ends its answer."""
+    messages = body.get("messages") or []
+    return bool(body.get("stop")) or (bool(messages) and messages[-1].get("role") == "tool")
+
+
 def _headers(form: Credentials) -> dict[str, str]:
     key = form.upstream_api_key.get_secret_value()
     authorization = {"Authorization": f"Bearer {key}"} if key else {}
@@ -128,19 +139,38 @@ def _is_cut(end: StreamEvent) -> bool:
     return isinstance(end, UpstreamFailed)
 
 
-def _events(response: httpx.Response) -> Iterator[str]:
-    decoder = EventDecoder()
-    for piece in response.iter_bytes():
-        yield from decoder.feed(piece)
-    yield from decoder.close()
+def _data(response: httpx.Response) -> Iterator[str]:
+    """Yield the data of a body's events, or a body that is one JSON text. What it is shows in it, not in its header."""
+    pieces, head = response.iter_bytes(), b""
+    for piece in pieces:
+        head += piece
+        begun = head.removeprefix(codecs.BOM_UTF8).lstrip()
+        # One JSON object a line is a stream as well, so the first line has to be seen.
+        if begun and (not begun.startswith((b"{", b"[")) or b"\n" in begun):
+            break
+    begun = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if not begun.startswith((b"{", b"[")) or (b"\n" in begun.rstrip() and _is_json(begun.partition(b"\n")[0])):
+        decoder = EventDecoder()
+        yield from decoder.feed(head)
+        for piece in pieces:
+            yield from decoder.feed(piece)
+        yield from decoder.close()
+        return
+    body = head + b"".join(pieces)
+    # Nothing can be missing of a JSON text that is whole.
+    if _is_json(body.removeprefix(codecs.BOM_UTF8)):
+        whole = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
+        said = json.loads(whole)
+        is_answer = not isinstance(said, dict) or "choices" in said or error_in(said, []) is not None
+        yield whole if is_answer else json.dumps({"error": {"message": NO_COMPLETION, "code": 404}})
+        yield DONE
+    elif response.headers.get("content-type", "").startswith("application/json"):
+        yield json.dumps({"error": {"message": CUT_OFF, "code": 502}})
 
 
-def _whole(response: httpx.Response) -> Iterator[str]:
-    """A server that does not stream sends everything at once, and nothing can be missing."""
-    body = response.read().decode(errors="replace")
-    yield (
-        body
-        if '"choices"' in body or '"error"' in body
-        else json.dumps({"error": {"message": NO_COMPLETION, "code": 404}})
-    )
-    yield DONE
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True

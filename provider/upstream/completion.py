@@ -3,7 +3,7 @@
 Servers that call themselves OpenAI-compatible differ: `content` may be absent, null or a list of parts, reasoning is
 called `reasoning_content` or `reasoning` or stands in tags before the answer, `choices` may be missing or empty,
 `usage` comes last, always or never, the final `[DONE]` may be left out, and an error may come as an event. All of that
-is read here.
+is read here. What stands behind `[DONE]` counts for nothing.
 """
 
 import json
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from provider.engine.events import Completed, Delta, UpstreamFailed
-from provider.errors import Unreachable
+from provider.errors import Refused, SaidNothing, Unavailable, Unreachable
 from provider.upstream.failures import from_body
 from provider.upstream.think_tags import ThinkTags
 from tools.carried import sealed, thought_in
@@ -23,13 +23,14 @@ from tools.wire import Usage
 StreamEvent = Delta | Completed | UpstreamFailed
 
 DONE = "[DONE]"
+NOTHING = "The upstream answered nothing: no text and no call. Trying again may help, or another model."
 CUT_OFF = "The upstream's answer broke off before its end. Trying again may help."
 
 
 class CompletionReader:
     """Reads the data of one stream's events, and says at its end whether the answer is whole."""
 
-    def __init__(self, secrets: Sequence[str] = (), *, show_reasoning: bool = True) -> None:
+    def __init__(self, secrets: Sequence[str] = (), *, show_reasoning: bool = True, may_be_empty: bool = False) -> None:
         self._secrets = secrets
         self._show_reasoning = show_reasoning
         self._tags = ThinkTags()
@@ -37,6 +38,16 @@ class CompletionReader:
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._done = False
+        self._may_be_empty = may_be_empty
+        self._is_begun = self._has_said = False
+        self._speaker: object = None
+        self._told: list[str] = []
+        self._thought: list[str] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing that comes now counts."""
+        return self._done
 
     def feed(self, data: str) -> Iterator[Delta | UpstreamFailed]:
         """Take one event's data. What is not a JSON object is passed over: proxies write such lines."""
@@ -47,23 +58,53 @@ class CompletionReader:
             chunk = json.loads(data)
         except ValueError:
             return
+        # Some servers put an error into a list.
+        chunk = chunk[0] if isinstance(chunk, list) and chunk else chunk
         if isinstance(chunk, dict):
             yield from self.feed_chunk(chunk)
 
     def feed_chunk(self, chunk: Mapping[str, Any]) -> Iterator[Delta | UpstreamFailed]:
         """Take one chunk, or a whole completion from a server that does not stream."""
-        if chunk.get("error") or chunk.get("object") == "error":
-            yield from_body(None, chunk, self._secrets)
-            return
-        self._usage = _usage(chunk.get("usage")) or self._usage
         choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, dict):
+        said = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+        error = error_in(chunk, said)
+        if error is not None:
+            yield from_body(None, error, self._secrets)
             return
-        self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        self._usage = _usage(chunk.get("usage"), self._usage)
+        for choice in said:
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+            try:
+                delta = self._delta(choice)
+            except _NoCall as problem:
+                yield UpstreamFailed(Refused(f"The upstream sent a tool call that is none: {problem}"))
+                return
+            yield from self._shown(self._whole(delta))
+
+    def _delta(self, choice: Mapping[str, Any]) -> Delta:
+        """Return what a choice says. A whole message behind deltas says most of it once more."""
+        is_whole = not choice.get("delta") and isinstance(choice.get("message"), dict)
         said = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
-        if isinstance(said, dict):
-            yield from self._shown(self._whole(_delta(said)))
+        delta = _delta(said if isinstance(said, dict) else {})
+        if is_whole and self._is_begun:
+            delta = replace(
+                delta,
+                text=_rest(delta.text, self._told),
+                reasoning=_rest(delta.reasoning, self._thought),
+                tool_calls=[{**call, "position": position} for position, call in enumerate(delta.tool_calls)],
+            )
+        # Another choice holds the calls of the first, where there is one: its words are a second answer's.
+        number = choice.get("index") or 0
+        if delta.text and self._speaker not in (None, number):
+            delta = replace(delta, text="")
+        elif delta.text:
+            self._speaker = number
+        self._is_begun = self._is_begun or bool(delta.text or delta.reasoning or delta.tool_calls)
+        self._has_said = self._has_said or bool(delta.text.strip() or delta.tool_calls)
+        if not is_whole:
+            self._told.append(delta.text)
+            self._thought.append(delta.reasoning)
+        return delta
 
     def _whole(self, delta: Delta) -> Delta:
         """Put characters together that were cut in two, since nothing can pass half of one on."""
@@ -92,19 +133,108 @@ class CompletionReader:
         """Say how the stream ended."""
         if self._finish_reason is None and not self._done:
             return UpstreamFailed(Unreachable(CUT_OFF), transient=True)
-        return Completed(self._finish_reason or "stop", self._usage)
+        reason = _REASONS.get(str(self._finish_reason or "stop").lower(), self._finish_reason)
+        if reason == FAULT:
+            told = f"The upstream gave its answer up ({self._finish_reason}). Trying again may help."
+            return UpstreamFailed(Unavailable(told), transient=True)
+        counted = self._usage is not None and self._usage.completion_tokens > 0
+        is_meant = self._may_be_empty and counted and reason == "stop"
+        if not (self._has_said or is_meant) and reason in {"stop", "tool_calls"}:
+            return UpstreamFailed(SaidNothing(NOTHING), transient=True)
+        return Completed(str(reason), self._usage)
+
+
+FAULT = "fault"
+_REASONS = {
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"),
+    **dict.fromkeys(("tool_use", "tool_call", "function_call", "tool_calls"), "tool_calls"),
+    **dict.fromkeys(
+        ("max_tokens", "max_output_tokens", "model_length", "token_limit", "model_context_window_exceeded"), "length"
+    ),
+    **dict.fromkeys(
+        (
+            *("safety", "sensitive", "refusal", "recitation", "blocklist", "prohibited_content", "spii"),
+            *("image_safety", "function_call_filter", "guardrail_intervened", "content_filtered"),
+        ),
+        "content_filter",
+    ),
+    **dict.fromkeys(
+        (
+            *("malformed_function_call", "malformed_tool_call", "unexpected_tool_call", "too_many_tool_calls"),
+            *("error", "network_error", "abort", "insufficient_system_resource", "other"),
+        ),
+        FAULT,
+    ),
+}
+"""What vendors call the end of an answer. Source: the references of OpenAI, Gemini, Anthropic, Cohere, Mistral,
+DeepSeek, Zhipu and OpenRouter. Words that are not here are passed on.
+"""
+_REASONS |= {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+
+
+class _NoCall(Exception):
+    pass
+
+
+def error_in(chunk: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the error that a chunk tells of, in OpenAI's form, None where it tells of none: 200 says nothing of it."""
+    error = chunk.get("error")
+    if isinstance(error, dict) and not error.get("message") and str(error.get("code") or 0) == "0":
+        error = None
+    if error or chunk.get("object") == "error":
+        return chunk
+    if inner := next((choice["error"] for choice in choices if choice.get("error")), None):
+        return {"error": inner}
+    base = chunk.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code"):
+        return {"error": {"message": base.get("status_msg"), "code": base["status_code"]}}
+    if choices:
+        return None
+    message = chunk.get("error_msg") or chunk.get("errorMessage") or chunk.get("message") or chunk.get("msg")
+    code = chunk.get("error_code") or chunk.get("code")
+    return {"error": {"message": message, "code": code}} if isinstance(message, str) and code else None
+
+
+def _rest(text: str, pieces: Sequence[str]) -> str:
+    """Return what a whole text says beyond its pieces."""
+    told = "".join(pieces)
+    return text[len(told) :] if text.startswith(told) else ""
 
 
 def _delta(delta: Mapping[str, Any]) -> Delta:
     reasoning, field = thought_in(delta)
-    calls = delta.get("tool_calls")
     return Delta(
         text=_text(delta.get("content") or delta.get("refusal")),
         reasoning=reasoning,
         reasoning_field=field,
-        tool_calls=[call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else (),
+        tool_calls=_calls(delta) or (),
         sealed=sealed(delta),
     )
+
+
+def _calls(delta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries for calls, that of the older `function_call` among them. Raises _NoCall."""
+    calls = delta.get("tool_calls") or []
+    if not isinstance(calls, list):
+        raise _NoCall("tool_calls is not a list")
+    if delta.get("function_call") and not calls:
+        calls = [{"index": 0, "function": delta["function_call"]}]
+    return [_call(call) for call in calls if call is not None]
+
+
+def _call(call: Any) -> dict[str, Any]:
+    if not isinstance(call, dict):
+        raise _NoCall("an entry of tool_calls is not an object")
+    function, index = call.get("function"), call.get("index")
+    if function is not None and not isinstance(function, dict):
+        raise _NoCall("function is not an object")
+    if function and not isinstance(function.get("name"), str | None):
+        raise _NoCall("a name is not text")
+    if isinstance(index, str) and index.isdigit():
+        index = int(index)
+    if isinstance(index, bool) or not isinstance(index, int | None):
+        raise _NoCall("an index is not a number")
+    return {**call, "index": index}
 
 
 def _text(content: Any) -> str:
@@ -113,10 +243,11 @@ def _text(content: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _usage(usage: Any) -> Usage | None:
+def _usage(usage: Any, known: Usage | None) -> Usage | None:
+    """Return the usage so far. One of nothing does not replace a real one."""
     if not isinstance(usage, dict):
-        return None
+        return known
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int):
-        return None
+    if not isinstance(prompt, int) or not isinstance(completion, int) or (known and prompt <= 0 and completion <= 0):
+        return known
     return Usage(prompt_tokens=max(0, prompt), completion_tokens=max(0, completion))

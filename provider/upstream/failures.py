@@ -22,6 +22,8 @@ from provider.errors import (
 from provider.upstream.wordings import tells_rate, tells_too_long
 
 _NO_QUOTA = re.compile(r"insufficient.?(quota|balance)|billing|exceeded your current quota", re.IGNORECASE)
+_BAD_CALL = "tool_use_failed"
+"""Groq's word for a call that it could not read; the model writes another one when it is asked again."""
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
 
 
@@ -48,7 +50,11 @@ def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str
     out_of_quota = bool(_NO_QUOTA.search(f"{code} {said}"))
     meant = _error(status, code, said, out_of_quota=out_of_quota)
     rated = isinstance(meant, RateLimited) and status != 402
-    passes = (status in _TRANSIENT or rated) and not out_of_quota and not isinstance(meant, ContextTooLong)
+    passes = (
+        (status in _TRANSIENT or rated or code == _BAD_CALL)
+        and not out_of_quota
+        and not isinstance(meant, ContextTooLong)
+    )
     return UpstreamFailed(meant, transient=passes, status=status)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from provider.credentials import Credentials
 from provider.engine.events import Completed, Delta, UpstreamFailed
+from provider.errors import SaidNothing
 from provider.upstream import lessons
 from provider.upstream.capabilities import Capabilities, Findings, remember
 from provider.upstream.client import Upstream
@@ -101,7 +102,7 @@ def ask(form: Credentials, model: str, until: float, **fields: Any) -> Heard:
                     }
                 case Completed():
                     heard.counted = event.usage is not None
-                case UpstreamFailed():
+                case UpstreamFailed() if not isinstance(event.error, SaidNothing):
                     heard.failed = event
             if time.monotonic() > until:
                 break

@@ -18,6 +18,7 @@ class EventDecoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
         self._data: list[str] = []
+        self._event = ""
         self._begun = False
 
     def feed(self, data: bytes) -> list[str]:
@@ -51,13 +52,25 @@ class EventDecoder:
             if _is_json(self._data):
                 self._end(events)
             self._data.append(value.removeprefix(" "))
+        elif field == "event":
+            self._event = value.strip()
         elif not line:
             self._end(events)
 
     def _end(self, events: list[str]) -> None:
         if self._data:
-            events.append("\n".join(self._data))
-            self._data = []
+            data = "\n".join(self._data)
+            events.append(_as_error(data) if self._event == "error" else data)
+        self._data, self._event = [], ""
+
+
+def _as_error(data: str) -> str:
+    """Return an event that is called an error as one in OpenAI's form: some have the words alone."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        said = data
+    return data if isinstance(said, dict) and "error" in said else json.dumps({"error": said})
 
 
 def _is_json(lines: list[str]) -> bool:

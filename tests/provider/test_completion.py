@@ -73,13 +73,13 @@ def test_what_says_nothing_is_passed_over(nothing: Any) -> None:
     ("chunks", "end"),
     [
         ([chunk("length"), "[DONE]"], Completed("length")),
-        ([chunk("stop")], Completed("stop")),
+        ([chunk("stop", content="x")], Completed("stop")),
         ([chunk(content="x"), "[DONE]"], Completed("stop")),
         (
-            [chunk("stop"), {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}],
+            [chunk("stop", content="x"), {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}],
             Completed("stop", Usage(prompt_tokens=3, completion_tokens=4)),
         ),
-        ([chunk("stop") | {"usage": {"prompt_tokens": "?"}}], Completed("stop")),
+        ([chunk("stop", content="x") | {"usage": {"prompt_tokens": "?"}}], Completed("stop")),
     ],
 )
 def test_how_a_stream_ends(chunks: list[Any], end: Completed) -> None:
