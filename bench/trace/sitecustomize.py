@@ -5,6 +5,7 @@ PYTHONPATH.
 """
 
 import os
+import sqlite3
 import sqlite3.dbapi2 as sqlite
 from typing import Any
 
@@ -18,4 +19,4 @@ def connect(*arguments: Any, **options: Any) -> sqlite.Connection:
     return connection
 
 
-sqlite.connect = connect  # type: ignore[assignment]
+sqlite3.connect = sqlite.connect = connect  # type: ignore[assignment]
