@@ -81,7 +81,7 @@ def create_app(config: Config) -> Flask:
 def _wakeups(config: Config) -> Wakeups:
     if config.wakeups_url is None:
         return Wakeups()
-    from bridge.store.shared_wakeups import SharedWakeups
+    from bridge.store.wakeups import SharedWakeups
 
     return SharedWakeups(config.wakeups_url)
 

@@ -10,7 +10,7 @@ from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import operation
 from bridge.config import Config
 from bridge.errors import Gone
-from bridge.runs.attach import Invocations
+from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.tickets import Tickets
 from tools.wire import (
     AttachRequest,

@@ -1,7 +1,6 @@
 """The core, made once for each process: what the rest of the bridge is given of it."""
 
 from bridge.config import Config
-from bridge.runs.attach import Invocations
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.executors.leases import Leases
 from bridge.runs.executors.registry import Registry
@@ -18,6 +17,7 @@ from bridge.runs.sessions.conversations import Conversations
 from bridge.runs.sweeper import Sweeper
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.approvals import Approvals
+from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.policy import Policy
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store import Store

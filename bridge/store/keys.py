@@ -12,9 +12,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.deferred import Deferred
 from bridge.store.rows import ClientRow, LoginRow
-from bridge.store.statements import columns_of, inserting, updating, values_of
+from bridge.store.statements import Deferred, columns_of, inserting, updating, values_of
 
 DAY_SECONDS = 86_400
 USED_SECONDS = 60.0

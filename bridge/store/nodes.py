@@ -7,9 +7,8 @@ from sqlalchemy import Connection, bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.deferred import Deferred
 from bridge.store.rows import NodeRow
-from bridge.store.statements import columns_of, inserting, updating
+from bridge.store.statements import Deferred, columns_of, inserting, updating
 
 _OF_RUN = select(*columns_of(t.nodes, NodeRow)).where(t.nodes.c.run_id == bindparam("at")).order_by(t.nodes.c.id)
 

@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.deferred import Deferred
 from bridge.store.due import DueStatements
 from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
@@ -37,7 +36,7 @@ from bridge.store.rows import (
     UnclaimedCall,
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
-from bridge.store.statements import Statement, inserting, updating, values_of
+from bridge.store.statements import Deferred, Statement, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState

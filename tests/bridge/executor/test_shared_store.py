@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
-from bridge.store.shared_wakeups import SharedWakeups
+from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
 from tests.servers import Servers
