@@ -18,10 +18,10 @@ def test_a_chain_is_listed_from_its_beginning_and_only_whole(tmp_path: Path) -> 
     kept = responses(tmp_path)
     for response_id, previous in (("a", None), ("b", "a"), ("c", "b")):
         kept.insert(row(response_id, previous))
-    assert [one.id for one in kept.chain("c")] == ["a", "b", "c"]
-    assert kept.delete("a")
-    assert kept.chain("c") == []
-    assert not kept.delete("a")
+    assert [one.id for one in kept.chain("c", "default")] == ["a", "b", "c"]
+    assert kept.delete("a", "default")
+    assert kept.chain("c", "default") == []
+    assert not kept.delete("a", "default")
 
 
 def test_an_answer_is_written_once(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_an_answer_is_written_once(tmp_path: Path) -> None:
     kept.insert(row("a"))
     kept.end("a", "first")
     kept.end("a", "second")
-    found = kept.find("a")
+    found = kept.find("a", "default")
     assert found
     assert found.answer == "first"
 
@@ -40,5 +40,5 @@ def test_what_was_not_used_for_long_is_forgotten_and_what_is_continued_is_not(tm
     kept.insert(row("used"))
     kept.keep(["used"])
     assert kept.forget_before(2000.0) == 1
-    assert kept.find("old") is None
-    assert kept.find("used")
+    assert kept.find("old", "default") is None
+    assert kept.find("used", "default")

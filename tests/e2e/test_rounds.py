@@ -105,7 +105,7 @@ def test_arguments_that_do_not_fit_never_reach_the_client(stack: Stack) -> None:
     assert talk.answer("contents")[0] == "ok"
     asked = upstream_log(stack, "Unfit.")
     assert len(asked) == 3
-    assert "'path' is required" in json.dumps(asked[1]["request"])
+    assert "must be an array, not an integer. Nothing was run." in json.dumps(asked[1]["request"])
 
 
 def test_a_node_answers_without_results_that_do_not_come(stack: Stack) -> None:

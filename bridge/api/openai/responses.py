@@ -115,9 +115,9 @@ class ResponseDesk:
         with suppress(StoreUnavailable):
             self._rows.end(teller.id, json.dumps(teller.response(), ensure_ascii=False))
 
-    def find(self, response_id: str) -> Body:
-        """Return the response as it stands. Raises NotFound."""
-        return self._body(self._row(response_id))
+    def find(self, response_id: str, client: str | None = None) -> Body:
+        """Return the response as it stands, if it is this client's, or whoever's asks. Raises NotFound."""
+        return self._body(self._row(response_id, client))
 
     def input_items(self, response_id: str) -> list[Body]:
         """Return the response's input items, oldest first. Raises NotFound."""
@@ -150,8 +150,8 @@ class ResponseDesk:
 
     # Pieces
 
-    def _row(self, response_id: str) -> ResponseRow:
-        row = self._rows.find(response_id, client_name())
+    def _row(self, response_id: str, client: str | None = None) -> ResponseRow:
+        row = self._rows.find(response_id, client or client_name())
         if row is None:
             raise _no_response(response_id)
         return row

@@ -10,6 +10,7 @@ from typing import Literal
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, Field
 
+from bridge.api.access import client_name
 from bridge.api.bodies import check_sizes, checked_query, json_body
 from bridge.api.openai.blueprint import app_of, wait_for_first
 from bridge.api.openai.chat_response import DONE
@@ -110,7 +111,7 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
 def _answer(core: Core, desk: ResponseDesk, limits: Limits, asked: ResponsesRequest, opened: Opened) -> Response:
     reading, telling = opened.reading, opened.telling
     if asked.background:
-        _in_background(_follow_to_its_end, core, desk, opened, limits)
+        _in_background(_follow_to_its_end, core, desk, opened, limits, client_name())
     events = _events(core, limits, opened)
     if asked.stream:
         if reading.fresh:
@@ -176,12 +177,12 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
     threading.Thread(target=work, args=arguments, daemon=True, name=f"clawback-{work.__name__}").start()
 
 
-def _follow_to_its_end(core: Core, desk: ResponseDesk, opened: Opened, limits: Limits) -> None:
+def _follow_to_its_end(core: Core, desk: ResponseDesk, opened: Opened, limits: Limits, client: str) -> None:
     """Stay with a response whose client does not: a run without readers would end after the grace time."""
     for _ in follow(core.runs, opened.reading.run_id, opened.reading.segment, None, limits):
         pass
     with suppress(StoreUnavailable):
-        desk.find(opened.telling.teller.id)
+        desk.find(opened.telling.teller.id, client)
 
 
 def _page(items: list[Body], asked: PageQuery) -> Body:

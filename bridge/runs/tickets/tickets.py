@@ -373,7 +373,7 @@ class Tickets:
             self._wakeups.wake(ticket.id)
             if run.direction == "executor":
                 self._resuming.soon(run.id)
-            elif run.state == "suspended":
+            elif run.state == "suspended" and not self._store.tickets_of_run(run.id, "open"):
                 self._runs.go_on(run, latest)
         elif run.direction == "executor":
             self._wakeups.wake(CALLS)
