@@ -82,14 +82,24 @@ class Sweeper:
     def sweep(self, now: float) -> None:
         """Do it once."""
         forsaken = now - self._services.config.limits.forsaken_seconds
-        before: dict[Kind, float] = dict.fromkeys(("tickets", "approvals", "leases", "runs", "settled_executors"), now)
-        before |= {"settled": now - SETTLED_SECONDS, "held": forsaken, "silent_executors": now - UNHEARD_SECONDS}
+        # In this order: a call that expires may be what a run has waited for.
+        before: dict[Kind, float] = {
+            "tickets": now,
+            "approvals": now,
+            "leases": now,
+            "held": forsaken,
+            "settled_executors": now,
+            "silent_executors": now - UNHEARD_SECONDS,
+            "settled": now - SETTLED_SECONDS,
+            "runs": now,
+        }
         self._tickets.catch_up()
         self._watchdog.sweep(now)
         self._runs.forget_over()
         self._live_runs.polls.forget_before(forsaken)
         due = self._store.due
-        for kind in due.kinds(before):
+        kinds = due.kinds(before)
+        for kind in (kind for kind in before if kind in kinds):
             for each in due.of(kind, before[kind]):
                 self._acts[kind](each, before[kind])
         if now - self._tidied_at >= TIDY_SECONDS:
