@@ -15,7 +15,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow
 from bridge.store.statements import Statement, columns_of, inserting, updating, values_of
-from tools.run_states import RAISES_ATTEMPT, RunEvent, run_after
+from tools.run_states import RAISES_ATTEMPT, UNFINISHED, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
 
 
@@ -362,10 +362,13 @@ class HeldRuns:
         self._run_of |= dict.fromkeys(_names(state), state.run.id)
 
     def renew(self, state: RunRecord) -> None:
-        """Take what has become of a run, if it is held and nothing newer is known."""
+        """Take what has become of a run, if it is held and nothing newer is known. One that is over may be long."""
         known = self._states.get(state.run.id)
         if known and known.run.version < state.run.version:
-            self.put(state)
+            if state.run.state in UNFINISHED:
+                self.put(state)
+            else:
+                self.drop(state.run.id)
 
     def drop(self, run_id: str) -> None:
         """Hold a run no longer."""
