@@ -322,6 +322,10 @@ class ResponsesRequest(Part):
     """Keeps the conversations of others apart; several may have it in common."""
     prompt_cache_key: str | None = None
     """Keeps conversations of other keys apart; several may have it in common."""
+    safety_identifier: str | None = None
+    """Repeated, and of no effect."""
+    max_tool_calls: int | None = Field(default=None, ge=1, strict=True)
+    """Repeated, and of no effect: it is about tools that a server runs."""
     inputs: dict[str, Any] | None = None
     """The bridge's own: values for the variables of the app's Start node."""
     prompt: Any = None
@@ -395,8 +399,8 @@ class ResponsesRequest(Part):
             "top_logprobs": 0,
             "store": self.store is not False,
             "service_tier": "default",
-            "max_tool_calls": None,
-            "safety_identifier": None,
+            "max_tool_calls": self.max_tool_calls,
+            "safety_identifier": self.safety_identifier,
             "truncation": "disabled",
             "user": self.user,
         }
