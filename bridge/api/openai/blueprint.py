@@ -132,7 +132,7 @@ def _model(app: App, facts: AppFacts) -> dict[str, object]:
         "max_output_tokens": app.max_output_tokens,
         "kind": facts.kind,
         "inputs": None if facts.inputs is None else [_input(field, app) for field in facts.inputs],
-        "input_modalities": ["text", "image"] if facts.images else ["text"],
+        "input_modalities": _modalities(facts),
         # Anthropic's
         "type": "model",
         "display_name": app.model,
@@ -141,6 +141,12 @@ def _model(app: App, facts: AppFacts) -> dict[str, object]:
         "max_input_tokens": app.context_window,
         "max_tokens": app.max_output_tokens,
     }
+
+
+def _modalities(facts: AppFacts) -> list[str]:
+    """Return what an app takes beside text. Dify calls a file that is no image, sound or film a document, or custom."""
+    names = {"image": "image", "document": "file", "custom": "file", "audio": "audio"}
+    return ["text", *dict.fromkeys(names[kind] for kind in names if kind in facts.files)]
 
 
 def _input(field: InputField, app: App) -> dict[str, object]:

@@ -21,7 +21,7 @@ from pydantic import (
 
 from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
-from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, text_in
+from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, SoundPart, text_in
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
 from bridge.api.openai.tool_kinds import echoed, flat_name, functions_of
@@ -60,12 +60,23 @@ class InputFile(Part):
     file_data: str = Field(pattern=r"^data:")
     filename: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_here(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not value.get("file_data") and (value.get("file_id") or value.get("file_url")):
+            raise ValueError("a file is taken as file_data alone: send the file itself, as a data URI")
+        return value
+
+
+class InputAudio(SoundPart):
+    """A sound."""
+
 
 def _string_or_parts(value: Any) -> str:
     return "parts" if isinstance(value, list) else "string"
 
 
-_Content = Annotated[InputText | InputRefusal | InputImage | InputFile, Field(discriminator="type")]
+_Content = Annotated[InputText | InputRefusal | InputImage | InputFile | InputAudio, Field(discriminator="type")]
 type _Contents = Annotated[
     Annotated[str, Tag("string")] | Annotated[list[_Content], Tag("parts")], Discriminator(_string_or_parts)
 ]
@@ -502,13 +513,19 @@ def _result(item: OutputItem) -> str | list[dict[str, Any]]:
     """Return what a call gave; a file is a text where it can be read as one."""
     if isinstance(item.output, str):
         return item.output
-    parts = [_text_file(part) if isinstance(part, InputFile) else _part(part) for part in item.output]
+    parts = [_in_result(part) for part in item.output]
     return parts if any(part["type"] != "text" for part in parts) else "\n".join(part["text"] for part in parts)
 
 
-def _text_file(part: InputFile) -> dict[str, Any]:
-    text, name = text_in(part.file_data), part.filename or "file"
-    return {"type": "text", "text": f"({name} is not shown)" if text is None else f"{name}:\n{text}"}
+def _in_result(part: _Content) -> dict[str, Any]:
+    match part:
+        case InputFile():
+            text, name = text_in(part.file_data), part.filename or "file"
+            return {"type": "text", "text": f"({name} is not shown)" if text is None else f"{name}:\n{text}"}
+        case InputAudio():
+            return {"type": "text", "text": "(a sound is not shown)"}
+        case _:
+            return _part(part)
 
 
 def _check_files(items: Sequence[Item]) -> None:
@@ -519,9 +536,11 @@ def _check_files(items: Sequence[Item]) -> None:
                 return
             case OutputItem(output=list() as parts):
                 for number, part in enumerate(parts):
-                    if isinstance(part, InputFile) and text_in(part.file_data) is None:
+                    if isinstance(part, InputAudio) or (
+                        isinstance(part, InputFile) and text_in(part.file_data) is None
+                    ):
                         raise InvalidRequest(
-                            "a call's output holds text, images and files of text; send what is in this file as text",
+                            "a call's output holds text, images and files of text; send what is in this one as text",
                             param=f"input[{position}].output[{number}]",
                         )
             case _:
@@ -539,6 +558,8 @@ def _part(part: _Content) -> dict[str, Any]:
         case InputImage():
             image = {"url": part.image_url, **({"detail": part.detail} if part.detail else {})}
             return {"type": "image_url", "image_url": image}
+        case InputAudio():
+            return part.model_dump()
         case InputFile():
             return {"type": "file", "file": part.model_dump(include={"file_data", "filename"}, exclude_none=True)}
         case _:
