@@ -8,9 +8,18 @@ import pytest
 
 from demo.stack import Stack
 from tests.agents.captured import Captured, captured
+from tests.conftest import Shows
 
 AGENTS = ("codex", "opencode", "qwen-code", "cline", "nanobot", "mini-swe-agent")
 REQUESTS = [(agent, name) for agent in AGENTS for name in captured(agent)]
+NAMES = {
+    "codex": "Codex CLI",
+    "opencode": "opencode",
+    "qwen-code": "Qwen Code",
+    "cline": "Cline CLI",
+    "nanobot": "nanobot",
+    "mini-swe-agent": "mini-swe-agent",
+}
 THREADS = {"codex": "thread-id", "opencode": "x-session-id"}
 
 
@@ -41,7 +50,7 @@ def user_of(stack: Stack, run_id: str) -> str:
 
 
 @pytest.mark.parametrize(("agent", "name"), REQUESTS, ids=lambda part: part)
-def test_every_request_is_answered(agent: str, name: str, stack: Stack) -> None:
+def test_every_request_is_answered(agent: str, name: str, stack: Stack, shows: Shows) -> None:
     _, told = ask(stack, captured(agent)[name])
     last = told[-1]
     if agent == "codex":
@@ -52,6 +61,7 @@ def test_every_request_is_answered(agent: str, name: str, stack: Stack) -> None:
         assert [chunk for chunk in told if chunk["choices"]][-1]["choices"][0]["finish_reason"] == "stop"
     else:
         assert last["choices"][0]["finish_reason"] == "stop"
+    shows(NAMES[agent], "responses" if agent == "codex" else "chat completions", "captured requests")
 
 
 @pytest.mark.parametrize(

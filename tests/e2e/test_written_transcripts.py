@@ -194,6 +194,15 @@ def test_calls_and_results_as_text_go_on_in_the_same_run(stack: Stack, two: Two,
     assert said(moved)["content"].startswith("on")
 
 
+def test_the_user_s_next_words_behind_results_as_text_are_the_user_s(stack: Stack, two: Two) -> None:
+    asked, _, calls = two
+    wrote = {"role": "assistant", "content": f"Calling tools:\n{calls}"}
+    moved = post(stack, [asked, wrote, user("Observation:\nA\nB\nNew task:\nGo on.\n!say on")])
+    assert said(moved)["content"] == "on"
+    (*_, last) = upstream_log(stack, "Go on.")
+    assert last["request"]["messages"][-1] == user("New task:\nGo on.\n!say on")
+
+
 def test_ids_of_somebody_else_in_a_text_are_text(stack: Stack, two: Two) -> None:
     _, waiting, calls = two
     one_of_them = {"role": "assistant", "content": f"I saw {calls[0]['id']}."}
