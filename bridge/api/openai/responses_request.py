@@ -4,7 +4,7 @@ Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -446,6 +446,8 @@ def ask_of(
     _check_files(items)
     transcript = [*before, *chat_messages(items)]
     called = {call["id"] for message in transcript for call in message.get("tool_calls") or ()}
+    if asked.previous_response_id:
+        _check_calls(items, called)
     # Without words of the user's, results that nobody asked for are all that there is: then they are refused.
     spoken = any(isinstance(item, MessageItem) and item.role == "user" for item in items)
     loose = [
@@ -526,6 +528,17 @@ def _in_result(part: _Content) -> dict[str, Any]:
             return {"type": "text", "text": "(a sound is not shown)"}
         case _:
             return _part(part)
+
+
+def _check_calls(items: Sequence[Item], called: Collection[str]) -> None:
+    """Refuse results of calls that neither the previous response nor the request holds: they are another one's."""
+    for position, item in enumerate(items):
+        if isinstance(item, OutputItem) and item.call_id not in called:
+            raise InvalidRequest(
+                f"the previous response did not ask for the call {item.call_id}",
+                code="unknown_tool_call_id",
+                param=f"input[{position}].call_id",
+            )
 
 
 def _check_files(items: Sequence[Item]) -> None:

@@ -113,7 +113,7 @@ class Turns:
     # A follow-up
 
     def _continue(self, app: App, session: Session, asked: RunRequest, ask: Ask) -> Reading | None:
-        ticket, run = self._ticket_of(app, asked)
+        ticket, run = self._ticket_of(app, asked, ask.follows)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
             return None
@@ -152,10 +152,11 @@ class Turns:
         if run.state == "running" and not (live and live.attempt == run.attempt):
             self._store.step(run, RunEvent.TAKE_OVER)
 
-    def _ticket_of(self, app: App, asked: RunRequest) -> tuple[TicketRow | None, RunRow | None]:
+    def _ticket_of(self, app: App, asked: RunRequest, follows: str | None) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)
         newest, rest = ids[-_NEWEST:], ids[:-_NEWEST]
         tickets = self._store.tickets_of_calls(newest, asked.client) or self._store.tickets_of_calls(rest, asked.client)
+        tickets = [ticket for ticket in tickets if follows in {None, ticket.run_id}]
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
