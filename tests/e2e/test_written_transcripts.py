@@ -95,6 +95,21 @@ def test_the_results_of_an_open_round_are_found(stack: Stack, two: Two, told: To
     assert results == ["A", "B"]
 
 
+@pytest.mark.parametrize("word", ["[Tool result missing]", "aborted", "(no output recorded)"])
+def test_a_result_that_comes_after_its_stand_in_counts(stack: Stack, two: Two, word: str) -> None:
+    asked, waiting, calls = two
+    given_up = [asked, said(waiting), result(calls[0], "A"), result(calls[1], word)]
+    for _ in range(2):
+        answered = post(stack, given_up)
+        assert answered.headers["x-clawback-run"] == waiting.headers["x-clawback-run"]
+    late = post(stack, [*given_up[:-1], result(calls[1], "B")])
+    assert late.headers["x-clawback-run"] != waiting.headers["x-clawback-run"]
+    (*_, last) = upstream_log(stack, said(late)["content"])
+    assert [m["content"] for m in last["request"]["messages"] if m["role"] == "tool"] == ["A", "B"]
+    refused = post(stack, [*given_up[:2], result(calls[0], "other"), result(calls[1], word)], 409).json()["error"]
+    assert refused["type"] == "invalid_request_error"
+
+
 def _with(calls: list[Message], **function: Any) -> list[Message]:
     return [each | {"function": each["function"] | function} for each in calls]
 

@@ -42,6 +42,7 @@ from bridge.runs.sessions.sessions import (
     turn_key,
 )
 from bridge.runs.sessions.turn import Answers, answers_of, is_worded, result_ids
+from bridge.runs.tickets.moves import digest as digest_of
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
@@ -123,6 +124,9 @@ class Turns:
         results = _results(answers, ticket, ask)
         missing = set(ticket.missing()).difference(result.tool_call_id for result in results)
         if _is_new_turn(ticket, answers, missing):
+            return None
+        if _are_late(ticket, results):
+            self._runs.cancel(run.id, "its client had given up a result that came after all")
             return None
         # What is refused changes nothing, and so not who drives the run either.
         self._tickets.check(ticket, results)
@@ -338,6 +342,12 @@ def _results(answers: Answers, ticket: TicketRow, ask: Ask) -> list[ToolResult]:
             came.setdefault(call_id, result)
     settled = {call.id: call.output for call in ticket.calls if call.output is not None}
     return [result for result in came.values() if not (result.tool_call_id in settled and is_stand_in(result.output))]
+
+
+def _are_late(ticket: TicketRow, results: Sequence[ToolResult]) -> bool:
+    """Say whether a result came for which its client had sent a stand-in: then nothing of that run counts."""
+    given_up = {call.id: call.digest for call in ticket.calls if call.output is not None and is_stand_in(call.output)}
+    return any(given_up.get(result.tool_call_id) not in {None, digest_of(result)} for result in results)
 
 
 def _result(call_id: str, content: object) -> ToolResult:
