@@ -171,7 +171,10 @@ class Limits(_Section):
     first_event_seconds: float = Field(default=2, ge=0, le=30)
     """How long a streamed response waits for the run to begin, so that an early failure has a proper status."""
     grace_seconds: float = Field(default=30, ge=0)
-    """How long a run goes on after its client went away."""
+    """How long a run goes on after its client went away: in the middle of an answer, or with calls in hand."""
+    abandoned_seconds: float = Field(default=3_600, gt=0)
+    """How long a client may leave a ticket unanswered before nobody is shown it any more, and its run lets go of its
+    workflow at the latest. Results are taken for as long as `ticket_seconds` says."""
     ticket_seconds: float = Field(default=86_400, gt=0)
     """How long a ticket waits for its results."""
     run_seconds: float = Field(default=7 * 86_400, gt=0)

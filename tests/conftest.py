@@ -1,9 +1,11 @@
 """What all tests share: what to do about the parts that not every machine has."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,10 +27,20 @@ def newest_postgresql() -> Path | None:
     return folders[-1] if folders else None
 
 
+def agents_are_as_locked() -> bool:
+    """Whether `scripts/setup agents` has installed what the locks say now."""
+    locks = {"installed.json": "package-lock.json", "requirements.txt": "requirements.txt"}
+    return all(
+        (AGENTS / installed).exists()
+        and (AGENTS / installed).read_bytes() == (ROOT / "scripts/agents" / lock).read_bytes()
+        for installed, lock in locks.items()
+    )
+
+
 # What a marker asks for, and whether it is here.
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
-    "agents": ("a coding agent", (AGENTS / "installed.json").exists),
+    "agents": ("an agent in the version of its lock", agents_are_as_locked),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
     "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
 }
@@ -43,6 +55,36 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
+
+
+CLIENTS = ROOT / "tests/agents/clients.json"
+"""What each client was seen to do, which docs/reference/clients.md shows: written with CLAWBACK_RECORD=1."""
+
+Shows = Callable[..., None]
+
+
+@pytest.fixture
+def shows(request: pytest.FixtureRequest) -> Shows:
+    """Note that a client was seen to do `what` in a protocol, and why it `cannot` do something.
+
+    What is not written down yet fails, but for a run that writes it down.
+    """
+    test = f"{request.path.relative_to(ROOT)}::{request.node.originalname}"
+
+    def note(client: str, protocol: str, *what: str, **cannot: str) -> None:
+        known: dict[str, Any] = json.loads(CLIENTS.read_text())
+        row = known.setdefault(client, {}).setdefault(protocol, {})
+        seen = dict.fromkeys(what, "") | {name.replace("_", " "): why for name, why in cannot.items()}
+        news = {
+            name: {"test": test, "cannot": why} for name, why in seen.items() if row.get(name, {}).get("cannot") != why
+        }
+        if news and os.environ.get("CLAWBACK_RECORD") == "1":
+            row |= news
+            CLIENTS.write_text(json.dumps(known, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        else:
+            assert not news, f"{client} does what {CLIENTS.name} does not say: run this with CLAWBACK_RECORD=1"
+
+    return note
 
 
 @pytest.fixture(scope="session")

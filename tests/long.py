@@ -1,6 +1,7 @@
 """What is too long for every change: `scripts/test long [NAME ...]`. CI runs a sample of each, with a seed of the day.
 
 conversations   interleaved conversations that have much in common, by the thousand
+abandoned       runs whose client has gone, a thousand of them, and what they hold
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
 schedules       kills and astray requests of one bridge, by the thousand
 shared          the same with two bridges on one PostgreSQL
@@ -16,6 +17,7 @@ tell = partial(print, flush=True)
 SEED = int(time.strftime("%Y%m%d"))
 RUNS = {
     "conversations": ["tests.conversations", "--sets", "200"],
+    "abandoned": ["tests.e2e.test_abandoned", "--runs", "1000"],
     "guarded": ["tests.guarded_texts", "--texts", "200000"],
     "schedules": ["tests.schedules", "--schedules", "1000", "--keep-going"],
     "shared": ["tests.schedules", "--schedules", "1000", "--keep-going", "--shared"],

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from bridge.config import Limits
 from bridge.errors import TooManyRequests
 from bridge.store import Store, clock
 from bridge.store.keys import DAY_SECONDS
@@ -25,8 +26,9 @@ PAUSE_SECONDS = 5
 class Clients:
     """Who they are by their tokens. Requests are counted by each process on its own."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
+        self._limits = limits
         self._known: dict[str, tuple[float, ClientRow | None]] = {}
         self._asked: dict[str, deque[float]] = {}
 
@@ -75,10 +77,10 @@ class Clients:
 
     def check_tickets(self, client: ClientRow) -> None:
         """Raise TooManyRequests where a client has as many open tickets as it may, and would begin another turn."""
-        limit = client.open_tickets
-        if limit is not None and self._store.clients.open_tickets(client.name) >= limit:
+        limit, left_before = client.open_tickets, clock.now() - self._limits.abandoned_seconds
+        if limit is not None and self._store.clients.open_tickets(client.name, left_before) >= limit:
             raise TooManyRequests(
                 f"client {client.name} has {limit} open tickets, which is all that it may have: send the results of "
-                "their calls, or wait until they expire",
+                "their calls, or wait for limits.abandoned_seconds",
                 retry_after=PAUSE_SECONDS,
             )

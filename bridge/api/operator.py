@@ -45,9 +45,10 @@ class Deny(BaseModel):
 
 
 class TicketsQuery(BaseModel):
-    """Which tickets to list."""
+    """Which tickets to list. `open` leaves out those that clients have left unanswered for `limits.abandoned_seconds`,
+    which `abandoned` asks for."""
 
-    state: TicketState | Literal["all"] = TicketState.OPEN
+    state: TicketState | Literal["abandoned", "all"] = TicketState.OPEN
 
 
 class CallView(BaseModel):
@@ -143,7 +144,14 @@ def operator_blueprint(config: Config, store: Store, approvals: Approvals, regis
     @operation("List the newest tickets and their calls.", query=TicketsQuery, answer=TicketList)
     def list_tickets() -> Response:
         state = checked_query(TicketsQuery, request.args).state
-        found = store.tickets(*([] if state == "all" else [state]))
+        left_before = clock.now() - config.limits.abandoned_seconds
+        match state:
+            case "abandoned":
+                found = store.abandoned_tickets(left_before)
+            case "all":
+                found = store.tickets()
+            case _:
+                found = store.tickets(state, left_before=left_before)
         return json_answer(TicketList(tickets=[TicketView(**_ticket(ticket)) for ticket in found]))
 
     @blueprint.get("/tickets/<ticket_id>")

@@ -17,7 +17,9 @@ SHOWN_CHARACTERS = 200
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Also tickets that are no longer open.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also tickets that are no longer open, or that their client has left."
+)
 @bridge_options()
 @as_json_option
 def tickets(bridge: OperatorClient, everything: bool, as_json: bool) -> None:

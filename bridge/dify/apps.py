@@ -6,8 +6,8 @@ It is asked when it is first needed, and again every few minutes. What Dify does
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bridge.config import App, Config
@@ -31,22 +31,30 @@ _UNKNOWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRules:
-    """How an app takes images: as uploads, as URLs, how many, and of how many bytes at most."""
+class FileRules:
+    """How an app takes files of a kind: as uploads, as URLs, how many, and of how many bytes at most.
+
+    `limit` is Dify's setting of these, `endings` are those of `custom` files' names.
+    """
 
     uploads: bool
     urls: bool
     count: int
     most_bytes: int
+    limit: str
+    endings: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class AppFacts:
-    """One app. `inputs` are the variables of its Start node, None where Dify did not say; `images` the same."""
+    """One app. `inputs` are the variables of its Start node, None where Dify did not say.
+
+    `files` are the kinds of files that it takes: image, document, audio, video, custom.
+    """
 
     kind: Kind
     inputs: tuple[InputField, ...] | None = None
-    images: ImageRules | None = None
+    files: Mapping[str, FileRules] = field(default_factory=dict)
 
     @property
     def names_users(self) -> bool:
@@ -92,7 +100,7 @@ class AppCatalogue:
             parameters = client.parameters()
         except DifyError:
             return AppFacts("chatflow" if app.kind == "auto" else app.kind), _UNKNOWN_SECONDS
-        return AppFacts(kind, parameters.inputs, _image_rules(parameters)), _KNOWN_SECONDS
+        return AppFacts(kind, parameters.inputs, _file_rules(parameters)), _KNOWN_SECONDS
 
 
 class Apps:
@@ -130,8 +138,16 @@ class Apps:
             log.info("Dify did not stop a task", extra={"model": model, "error": str(error)})
 
 
-def _image_rules(parameters: AppParameters) -> ImageRules | None:
-    """Return how the app takes images; None where it takes none.
+_SIZES = {
+    "image": ("image_file_size_limit", 10, "UPLOAD_IMAGE_FILE_SIZE_LIMIT"),
+    "audio": ("audio_file_size_limit", 50, "UPLOAD_AUDIO_FILE_SIZE_LIMIT"),
+    "video": ("video_file_size_limit", 100, "UPLOAD_VIDEO_FILE_SIZE_LIMIT"),
+}
+_SIZE = ("file_size_limit", 15, "UPLOAD_FILE_SIZE_LIMIT")
+
+
+def _file_rules(parameters: AppParameters) -> dict[str, FileRules]:
+    """Return how the app takes files, by the kinds that it takes.
 
     Source: `core/app/app_config/features/file_upload/manager.py` of Dify 1.16; before 0.15 only `image` was said.
     """
@@ -139,21 +155,25 @@ def _image_rules(parameters: AppParameters) -> ImageRules | None:
     image = _object(upload.get("image"))
     kinds = upload.get("allowed_file_types")
     if isinstance(kinds, list):
-        taken, rules = upload.get("enabled") is True and "image" in kinds, upload
+        taken, rules = [str(kind) for kind in kinds if upload.get("enabled") is True], upload
     else:
-        taken, rules = image.get("enabled") is True, image
-    if not taken:
-        return None
+        taken, rules = ["image"] if image.get("enabled") is True else [], image
     ways = rules.get("allowed_file_upload_methods") or image.get("transfer_methods") or ["local_file", "remote_url"]
     limits = _object(parameters.raw.get("system_parameters"))
-    megabytes = limits.get("image_file_size_limit")
-    count = rules.get("number_limits")
-    return ImageRules(
-        uploads="local_file" in ways,
-        urls="remote_url" in ways,
-        count=count if isinstance(count, int) and count > 0 else 3,
-        most_bytes=round((megabytes if isinstance(megabytes, int | float) else 10) * 1024 * 1024),
-    )
+    count, endings = rules.get("number_limits"), rules.get("allowed_file_extensions")
+    known = {}
+    for kind in taken:
+        name, usual, setting = _SIZES.get(kind, _SIZE)
+        megabytes = limits.get(name)
+        known[kind] = FileRules(
+            uploads="local_file" in ways,
+            urls="remote_url" in ways,
+            count=count if isinstance(count, int) and count > 0 else 3,
+            most_bytes=round((megabytes if isinstance(megabytes, int | float) else usual) * 1024 * 1024),
+            limit=setting,
+            endings=frozenset(str(each).lower() for each in endings or ()) if kind == "custom" else frozenset(),
+        )
+    return known
 
 
 def _object(value: Any) -> dict[str, Any]:

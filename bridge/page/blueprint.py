@@ -62,7 +62,7 @@ _YEAR = 365 * 86_400
 
 def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blueprint:
     """Return the blueprint for who watches in a browser."""
-    parts = Parts(config, core, Timeline(core.store), Requests(), DoctorRun(config))
+    parts = Parts(config, core, Timeline(core.store, config.limits), Requests(), DoctorRun(config))
     logins = Logins(config, core.store)
     blueprint = Blueprint("page", __name__)
     _show_life(blueprint)

@@ -172,7 +172,7 @@ class Attempt:
         facts = self._services.apps.catalogue.of(self._app)
         trace_id = self._services.observers.trace_id(run.id)
         query, inputs = self._with_marker(facts)
-        files = files_of(client, facts.images, self._request, run.dify_user)
+        files = files_of(client, facts, self._request, run.dify_user)
         if facts.kind == "workflow":
             going = client.run_workflow(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
         else:

@@ -49,7 +49,7 @@ class Core:
         self.leases = Leases(self.services, self.registry, self.tickets, self.admission)
         self.executor_runs = ExecutorRuns(self.services, self.live_runs, self.runs, self.registry, self.resuming)
         self.invocations = Invocations(self.services, self.live_runs, self.runs, self.executor_runs, self.admission)
-        self.figures = Figures(store, self.slots, self.registry)
+        self.figures = Figures(store, config.limits, self.slots, self.registry)
         self.sweeper = Sweeper(
             self.services,
             self.live_runs,

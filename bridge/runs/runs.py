@@ -350,6 +350,9 @@ class Runs:
         self.suspend(run_id)
         if run := self._store.run(run_id):
             self._stop_task(run)
+        for ticket in self._store.tickets_of_run(run_id, "open"):
+            # Its plugin learns that nothing is to be waited for.
+            self._services.wakeups.wake(ticket.id)
 
     def _stop_task(self, run: RunRow) -> None:
         in_background(self._services.apps.stop, run.model, run.task_id, run.dify_user)
@@ -393,6 +396,19 @@ class Runs:
             segment.departures += 1
             departure = segment.departures
         after(self._services.config.limits.grace_seconds, self._abandon, run_id, segment, departure)
+
+    def leave_with_calls(self, run_id: str, segment: Segment) -> None:
+        """A client with calls in hand has closed its connection: it may bring the results on another."""
+        after(self._services.config.limits.grace_seconds, self.release_unanswered, run_id, segment.number)
+
+    def release_unanswered(self, run_id: str, segment: int | None = None) -> None:
+        """Let go of the workflow of a run whose client does not answer its calls, those of this segment or any."""
+        with self._services.locks.of(run_id):
+            run = self._store.run(run_id)
+            waiting = [each for each in self._store.tickets_of_run(run_id, "open") if segment in {None, each.segment}]
+            if run and run.state == "running" and waiting:
+                self.release_workflow(run_id)
+                log.info("a run let go of its workflow: its client has gone", extra={"run": run_id})
 
     def _abandon(self, run_id: str, segment: Segment, departure: int) -> None:
         with self._services.locks.of(run_id):

@@ -113,6 +113,11 @@ class Segment:
         return bool(self._events) and isinstance(self._events[-1], End | Failure)
 
     @property
+    def asks(self) -> bool:
+        """Whether it ended with calls."""
+        return any(isinstance(event, Calls) for event in self._events[-2:])
+
+    @property
     def length(self) -> int:
         """The position behind the last event so far."""
         return self._length

@@ -56,6 +56,7 @@ class Sweeper:
             "leases": leases.lose,
             "runs": self._cancel_overdue,
             "settled": self._resume,
+            "abandoned": self._release,
             "held": executor_runs.look_after,
             "settled_executors": executor_runs.resume,
             "silent_executors": executor_runs.cancel_silent,
@@ -91,6 +92,7 @@ class Sweeper:
             "settled_executors": now,
             "silent_executors": now - UNHEARD_SECONDS,
             "settled": now - SETTLED_SECONDS,
+            "abandoned": now - self._services.config.limits.abandoned_seconds,
             "runs": now,
         }
         self._tickets.catch_up()
@@ -129,6 +131,9 @@ class Sweeper:
             self._runs.go_on(run)
         except UnprocessableRun as error:
             self._store.end_run(run.id, RunEvent.FAIL, error.message)
+
+    def _release(self, run_id: str, before: float) -> None:
+        self._runs.release_unanswered(run_id)
 
     def _cancel_overdue(self, run_id: str, _: float) -> None:
         self._runs.cancel(run_id, "its time is up (limits.run_seconds)")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, Connection, Select, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, select
 
 from bridge.store import schema as t
 from tools.run_states import UNFINISHED
@@ -15,7 +15,9 @@ from tools.ticket_states import CallState
 
 Bound = BindParameter[Any]
 Question = Select[Any]
-Kind = Literal["tickets", "approvals", "leases", "runs", "settled", "held", "settled_executors", "silent_executors"]
+Kind = Literal[
+    "tickets", "approvals", "leases", "runs", "settled", "abandoned", "held", "settled_executors", "silent_executors"
+]
 
 _TICKETS_OF_RUN = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
 _IS_OPEN = t.tickets.c.state == "open"
@@ -27,6 +29,20 @@ def _overdue_calls(state: CallState, column: str, before: Bound) -> Question:
 
 def _runs(direction: str, state: str, *conditions: Any) -> Question:
     return select(t.runs.c.id).where(t.runs.c.direction == direction, t.runs.c.state == state, *conditions)
+
+
+def abandoned(before: Bound | float) -> ColumnElement[bool]:
+    """Whether a client has left a ticket unanswered since `before`, while nobody has to decide on its calls."""
+    of_client = select(t.runs.c.id).where(t.runs.c.id == t.tickets.c.run_id, t.runs.c.direction == "endpoint")
+    undecided = select(t.calls.c.id).where(
+        t.calls.c.ticket_id == t.tickets.c.id, t.calls.c.state == CallState.AWAITING_APPROVAL.value
+    )
+    return and_(
+        _IS_OPEN,
+        t.tickets.c.updated_at < before,
+        of_client.correlate(t.tickets).exists(),
+        ~undecided.correlate(t.tickets).exists(),
+    )
 
 
 def _heard_since(before: Bound) -> Any:
@@ -52,6 +68,8 @@ _QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
         _TICKETS_OF_RUN.exists(),
         ~_TICKETS_OF_RUN.where((t.tickets.c.state != "resolved") | (t.tickets.c.updated_at >= before)).exists(),
     ),
+    # Runs that keep their workflow for calls that their client has left unanswered.
+    "abandoned": lambda before: _runs("endpoint", "running", _TICKETS_OF_RUN.where(abandoned(before)).exists()),
     # Open tickets of executors' runs that are not suspended.
     "held": lambda before: (
         select(t.tickets.c.id)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from bridge.store import clock
 from bridge.store import schema as t
+from bridge.store.due import abandoned
 from bridge.store.rows import ClientRow, LoginRow
 from bridge.store.statements import Deferred, columns_of, inserting, updating, values_of
 
@@ -107,10 +108,10 @@ class ClientStatements:
             found: int | None = connection.execute(_SPENT, {"client": name, "day": _today()}).scalar_one_or_none()
         return found or 0
 
-    def open_tickets(self, name: str) -> int:
-        """Count the open tickets of a client's runs."""
+    def open_tickets(self, name: str, left_before: float) -> int:
+        """Count the open tickets of a client's runs, without those that it has left unanswered since a time."""
         with self._transaction() as connection:
-            return int(connection.execute(_OPEN_TICKETS, {"at": name}).scalar_one())
+            return int(connection.execute(_OPEN_TICKETS, {"at": name, "before": left_before}).scalar_one())
 
 
 def _today() -> int:
@@ -125,5 +126,5 @@ _OPEN_TICKETS = (
     select(func.count())
     .select_from(t.tickets)
     .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-    .where(t.tickets.c.state == "open", t.runs.c.client == bindparam("at"))
+    .where(t.tickets.c.state == "open", t.runs.c.client == bindparam("at"), ~abandoned(bindparam("before")))
 )

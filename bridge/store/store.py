@@ -10,13 +10,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.due import DueStatements
+from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
@@ -589,11 +589,19 @@ class Store:
                 for row in rows
             ]
 
-    def tickets(self, *states: str, limit: int = 200) -> list[TicketRow]:
-        """List the newest tickets in one of these states, newest first."""
+    def tickets(self, *states: str, limit: int = 200, left_before: float | None = None) -> list[TicketRow]:
+        """List the newest tickets in one of these states, newest first, without those abandoned before a time."""
+        conditions = [t.tickets.c.state.in_(states)] if states else []
+        return self._newest_tickets(limit, *conditions, *([] if left_before is None else [~abandoned(left_before)]))
+
+    def abandoned_tickets(self, before: float, limit: int = 200) -> list[TicketRow]:
+        """List the newest tickets that clients have left unanswered since a time, newest first."""
+        return self._newest_tickets(limit, abandoned(before))
+
+    def _newest_tickets(self, limit: int, *conditions: ColumnElement[bool]) -> list[TicketRow]:
         with self.transaction() as connection:
-            ids = select(t.tickets.c.id).where(t.tickets.c.state.in_(states)) if states else select(t.tickets.c.id)
-            newest = ids.order_by(t.tickets.c.created_at.desc()).limit(limit)
+            fitting = select(t.tickets.c.id).where(*conditions)
+            newest = fitting.order_by(t.tickets.c.created_at.desc()).limit(limit)
             return self._tickets_in(connection, t.tickets.c.id.in_(newest))[::-1]
 
     # Housekeeping

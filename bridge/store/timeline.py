@@ -7,7 +7,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 
+from bridge.config import Limits
+from bridge.store import clock
 from bridge.store import schema as t
+from bridge.store.due import abandoned
 from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow
 from bridge.store.store import Store
 from tools.ticket_states import PENDING, CallState, TicketState
@@ -19,7 +22,10 @@ SEARCHED_RUNS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs are asked for; what is empty does not matter. `content` is whether `text` may be looked for in it."""
+    """Which runs are asked for; what is empty does not matter. `content` is whether `text` may be looked for in it.
+
+    `state` may also be `undecided`, or `abandoned`: such runs are left out where nothing is looked for.
+    """
 
     app: str = ""
     state: str = ""
@@ -69,13 +75,14 @@ class Undecided:
 class Timeline:
     """What a store holds, as the web page shows it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, limits: Limits) -> None:
         self._transaction = store.watching
+        self._limits = limits
 
     def runs(self, asked: Filter, limit: int, offset: int) -> list[Glance]:
         """List the runs that fit, newest first."""
         columns = [t.runs.c[name] for name in Glance.__slots__ if name in t.runs.c]
-        fitting = select(*columns).where(*_fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id.desc())
+        fitting = select(*columns).where(*self._fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id.desc())
         with self._transaction() as connection:
             rows = connection.execute(fitting.limit(limit).offset(offset)).all()
             ids = [row.id for row in rows]
@@ -96,14 +103,21 @@ class Timeline:
             by_run[call.run_id].append(call)
         return [_glance(row, by_run[row.id], usage.get(row.id, Usage())) for row in rows]
 
+    def _fitting(self, asked: Filter) -> list[ColumnElement[bool]]:
+        return _fitting(asked, _has_ticket(abandoned(self._left_before())))
+
+    def _left_before(self) -> float:
+        return clock.now() - self._limits.abandoned_seconds
+
     def newest(self) -> tuple[object, ...]:
-        """Return what differs whenever a run began, changed or went, or a step of one was made."""
+        """Return what differs whenever a run began, changed, went or was abandoned, or a step of one was made."""
         with self._transaction() as connection:
             row = connection.execute(
                 select(
                     select(func.max(t.runs.c.updated_at)).scalar_subquery(),
                     select(func.count()).select_from(t.runs).scalar_subquery(),
                     select(func.max(t.events.c.id)).scalar_subquery(),
+                    select(func.count()).select_from(t.tickets).where(abandoned(self._left_before())).scalar_subquery(),
                 )
             ).one()
             return tuple(row)
@@ -212,20 +226,29 @@ def _of(run_id: str, figure: ColumnElement[Any], column: ColumnElement[str]) -> 
     return select(figure).where(column == run_id).scalar_subquery()
 
 
-def _fitting(asked: Filter) -> list[ColumnElement[bool]]:
+def _fitting(asked: Filter, is_abandoned: ColumnElement[bool]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if asked.app:
         conditions.append(t.runs.c.model == asked.app)
     if asked.state == "undecided":
         conditions.append(_has_call(_WAITS))
+    elif asked.state == "abandoned":
+        conditions.append(is_abandoned)
     elif asked.state:
         conditions.append(t.runs.c.state == asked.state)
+    elif not (asked.tool or asked.text):
+        conditions.append(~is_abandoned)
     if asked.tool:
         conditions.append(_has_call(t.calls.c.name.icontains(asked.tool, autoescape=True)))
     if asked.text:
         newest = select(t.runs.c.id).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(SEARCHED_RUNS)
         conditions = [t.runs.c.id.in_(newest), _mentions(asked.text, content=asked.content)]
     return conditions
+
+
+def _has_ticket(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    found = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id, condition)
+    return found.correlate(t.runs).exists()
 
 
 def _has_call(condition: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from bridge.store import schema as t
+from bridge.store.due import abandoned
 from bridge.store.rows import EventRow
 from bridge.store.store import Store
 from tools.ticket_states import CallState, TicketState
@@ -31,7 +32,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The open tickets. `oldest` is when the first of them was opened, `undecided` how many calls wait for a person."""
+    """The open tickets that are not abandoned, when the `oldest` was opened, and how many calls wait for a person."""
 
     tickets: int
     oldest: float | None
@@ -62,12 +63,12 @@ class Watching:
             rows = connection.execute(select(t.runs.c.state, func.count()).group_by(t.runs.c.state))
             return dict(rows.all())
 
-    def waiting(self) -> Waiting:
-        """Count what waits, and say since when."""
+    def waiting(self, left_before: float) -> Waiting:
+        """Count what waits, and say since when, without what clients have left unanswered since a time."""
         with self._transaction() as connection:
             tickets, oldest = connection.execute(
                 select(func.count(), func.min(t.tickets.c.created_at)).where(
-                    t.tickets.c.state == TicketState.OPEN.value
+                    t.tickets.c.state == TicketState.OPEN.value, ~abandoned(left_before)
                 )
             ).one()
             undecided = connection.execute(

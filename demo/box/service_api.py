@@ -72,8 +72,11 @@ class _ServiceApi:
             raise NotFound("Conversation Not Exists.")
         _require_workflow(app, body.workflow_id)
         for file in body.files or ():
-            if file.get("transfer_method") == "local_file" and not self._store.upload(user, file["upload_file_id"]):
-                raise ValueError("Invalid upload file")
+            if file.get("transfer_method") == "local_file":
+                kept = self._store.upload(user, file["upload_file_id"])
+                if not kept:
+                    raise ValueError("Invalid upload file")
+                kept["taken_as"] = file["type"]
         wanted = Request(body.inputs, body.query, body.conversation_id, body.auto_generate_name)
         if body.response_mode == "streaming":
             return _stream(self._runs.stream(app, user, wanted))

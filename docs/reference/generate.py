@@ -106,7 +106,14 @@ def states() -> str:
     return page
 
 
+def clients() -> str:
+    """Return the page of the clients that were tried."""
+    page: str = runpy.run_path(str(HERE / "clients_page.py"))["clients_page"](_NOTE)
+    return page
+
+
 PAGES = {
+    "clients.md": clients,
     "configuration.md": configuration,
     "commands.md": commands,
     "endpoint.md": endpoint,

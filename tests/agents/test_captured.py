@@ -10,6 +10,7 @@ import pytest
 
 from demo.stack import Stack
 from tests.agents.captured import Captured, captured
+from tests.conftest import Shows
 from tests.e2e.test_messages import events_of, text_of
 
 CLAUDE = captured("claude-code")
@@ -48,7 +49,7 @@ def ask(stack: Stack, request: Captured, **fields: Any) -> Answered:
 
 
 @pytest.mark.parametrize("name", CLAUDE)
-def test_every_request_is_answered_as_it_asks(name: str, stack: Stack) -> None:
+def test_every_request_is_answered_as_it_asks(name: str, stack: Stack, shows: Shows) -> None:
     request = CLAUDE[name]
     answered = ask(stack, request)
     if request.path.startswith("/v1/messages/count_tokens"):
@@ -58,6 +59,7 @@ def test_every_request_is_answered_as_it_asks(name: str, stack: Stack) -> None:
     else:
         # Where it may not count tokens, it asks for an answer of one.
         assert answered.message["stop_reason"] == ("max_tokens" if request.body["max_tokens"] == 1 else "end_turn")
+    shows("Claude Code", "messages", "captured requests")
 
 
 def again(name: str, *texts: str) -> Captured:

@@ -1,6 +1,7 @@
 """What agents of OpenAI's two languages were seen to send, sent again: each is answered, and names its thread."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -8,9 +9,18 @@ import pytest
 
 from demo.stack import Stack
 from tests.agents.captured import Captured, captured
+from tests.conftest import Shows
 
 AGENTS = ("codex", "opencode", "qwen-code", "cline", "nanobot", "mini-swe-agent")
 REQUESTS = [(agent, name) for agent in AGENTS for name in captured(agent)]
+NAMES = {
+    "codex": "Codex CLI",
+    "opencode": "opencode",
+    "qwen-code": "Qwen Code",
+    "cline": "Cline CLI",
+    "nanobot": "nanobot",
+    "mini-swe-agent": "mini-swe-agent",
+}
 THREADS = {"codex": "thread-id", "opencode": "x-session-id"}
 
 
@@ -41,7 +51,7 @@ def user_of(stack: Stack, run_id: str) -> str:
 
 
 @pytest.mark.parametrize(("agent", "name"), REQUESTS, ids=lambda part: part)
-def test_every_request_is_answered(agent: str, name: str, stack: Stack) -> None:
+def test_every_request_is_answered(agent: str, name: str, stack: Stack, shows: Shows) -> None:
     _, told = ask(stack, captured(agent)[name])
     last = told[-1]
     if agent == "codex":
@@ -52,6 +62,7 @@ def test_every_request_is_answered(agent: str, name: str, stack: Stack) -> None:
         assert [chunk for chunk in told if chunk["choices"]][-1]["choices"][0]["finish_reason"] == "stop"
     else:
         assert last["choices"][0]["finish_reason"] == "stop"
+    shows(NAMES[agent], "responses" if agent == "codex" else "chat completions", "captured requests")
 
 
 @pytest.mark.parametrize(
@@ -78,3 +89,26 @@ def test_a_thread_its_child_and_its_side_calls(
     assert user(second, f"{agent} second", **named) == main
     assert user(child, f"{agent} child") != main
     assert user(side, f"{agent} aside again", **named) != main
+
+
+@pytest.mark.parametrize(
+    ("agent", "first", "second"),
+    [("codex", "01-first", "03-resume-second-turn"), ("opencode", "02-first", "04-continue-second-turn")],
+)
+def test_a_turn_without_tools_is_a_turn_of_its_thread(agent: str, first: str, second: str, stack: Stack) -> None:
+    named = {THREADS[agent]: "no tools", "x-client-request-id": "no tools", "x-session-affinity": "no tools"}
+    requests = captured(agent)
+    users = [
+        user_of(stack, ask(stack, replace(request, body=request.body | {"tools": []}), f"{name} {agent}", **named)[0])
+        for name, request in ((first, requests[first]), (second, requests[second]))
+    ]
+    assert users[0] == users[1]
+
+
+def test_a_summary_of_opencode_is_none(stack: Stack) -> None:
+    request = captured("opencode")["02-first"]
+    named = {"x-session-id": "summed up", "x-session-affinity": "summed up"}
+    main = user_of(stack, ask(stack, request, "To be summed up.", **named)[0])
+    without = replace(request, body=request.body | {"tools": []})
+    summary = ask(stack, without, "<conversation>\nTo be summed up.\n</conversation>\nSum it up.", **named)
+    assert user_of(stack, summary[0]) != main

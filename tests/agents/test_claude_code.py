@@ -14,6 +14,7 @@ from bridge.commands.init.agent_settings import AGENTS, Access, change
 from bridge.config import load
 from demo.stack import EXAMPLES, Stack
 from tests.agents.claude_code import ClaudeCode
+from tests.conftest import Shows
 from tests.e2e.conftest import MakeStack, call, make_stack, upstream_log
 from tests.e2e.test_messages import PIXEL, users
 from tests.e2e.wire import Cable
@@ -44,7 +45,7 @@ def workflow_runs_of(stack: Stack, user: str) -> list[str]:
 
 
 @pytest.mark.parametrize("app", EXAMPLES)
-def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, claude: ClaudeCode) -> None:
+def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, claude: ClaudeCode, shows: Shows) -> None:
     done = claude.turn(
         f"Work through {app}.",
         call("Write", file_path=str(claude.work / "made.txt"), content="made by a chatflow\n"),
@@ -65,15 +66,19 @@ def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, clau
     assert "made by a chatflow" in read
     (user,) = users(stack, f"Work through {app}.")
     assert workflow_runs_of(stack, user) == ["succeeded"]
+    shows("Claude Code", "messages", "one call", "parallel calls", "three rounds")
 
 
-def test_the_next_turn_goes_on_with_the_conversation_and_a_fork_does_not(stack: Stack, claude: ClaudeCode) -> None:
+def test_the_next_turn_goes_on_with_the_conversation_and_a_fork_does_not(
+    stack: Stack, claude: ClaudeCode, shows: Shows
+) -> None:
     first = claude.turn("Turn one.", call("Bash", command="echo 1", description="a"), "!then", "!say one")
     second = claude.turn("Turn two.", "!say two", options=("--continue",))
     third = claude.turn("Turn three.", "!say three", options=("--continue", "--fork-session"))
     assert [done.said for done in (first, second, third)] == ["one", "two", "three"]
     one, two, three = users(stack, "Turn one.")
     assert one == two != three
+    shows("Claude Code", "messages", "second turn")
 
 
 def test_sub_agents_have_conversations_of_their_own(stack: Stack, claude: ClaudeCode) -> None:
@@ -93,7 +98,7 @@ def test_sub_agents_have_conversations_of_their_own(stack: Stack, claude: Claude
     assert len(others) == 2
 
 
-def test_the_model_sees_a_picture_that_it_reads(stack: Stack, claude: ClaudeCode) -> None:
+def test_the_model_sees_a_picture_that_it_reads(stack: Stack, claude: ClaudeCode, shows: Shows) -> None:
     (claude.work / "red.png").write_bytes(base64.b64decode(PIXEL))
     done = claude.turn("A picture.", call("Read", file_path=str(claude.work / "red.png")), "!then", "!say red")
     assert (done.code, done.said) == (0, "red"), done.errors
@@ -103,6 +108,7 @@ def test_the_model_sees_a_picture_that_it_reads(stack: Stack, claude: ClaudeCode
         for part in (message["content"] if isinstance(message["content"], list) else [])
     ]
     assert any(part["type"] == "image_url" for part in parts)
+    shows("Claude Code", "messages", "images")
 
 
 def test_the_settings_that_init_writes_are_enough(
@@ -118,7 +124,9 @@ def test_the_settings_that_init_writes_are_enough(
     assert (done.code, done.said) == (0, "here"), done.errors
 
 
-def test_a_cut_stream_is_joined_and_nothing_runs_twice(stack: Stack, claude: ClaudeCode, cable: Cable) -> None:
+def test_a_cut_stream_is_joined_and_nothing_runs_twice(
+    stack: Stack, claude: ClaudeCode, cable: Cable, shows: Shows
+) -> None:
     def cut() -> None:
         while not upstream_log(stack, "Cut the cable."):
             time.sleep(0.1)
@@ -133,6 +141,8 @@ def test_a_cut_stream_is_joined_and_nothing_runs_twice(stack: Stack, claude: Cla
     cutter.join()
     assert (done.code, done.said.split()) == (0, ["part", "whole"]), done.errors
     assert len(upstream_log(stack, "Cut the cable.")) == 1
+    assert cable.asked() == ({"/v1/messages"}, True)
+    shows("Claude Code", "messages", "streamed", "a cut stream")
 
 
 def test_a_key_instead_of_a_token_will_do(stack: Stack, claude: ClaudeCode) -> None:

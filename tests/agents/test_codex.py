@@ -14,6 +14,7 @@ from bridge.commands.init.agent_settings import AGENTS, Access, change
 from bridge.config import load
 from demo.stack import EXAMPLES, Stack
 from tests.agents.codex import Codex
+from tests.conftest import Shows
 from tests.e2e.conftest import MakeStack, call, make_stack, upstream_log
 from tests.e2e.test_messages import PIXEL, users
 from tests.e2e.wire import Cable
@@ -41,7 +42,7 @@ def runs_of(stack: Stack, user: str) -> list[str]:
 
 
 @pytest.mark.parametrize("app", EXAMPLES)
-def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, tmp_path: Path) -> None:
+def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, tmp_path: Path, shows: Shows) -> None:
     codex = Codex(tmp_path, stack.base_url, stack.client_token, app)
     done = codex.turn(
         f"Codex works through {app}.",
@@ -62,14 +63,16 @@ def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, tmp_
     assert "made by a chatflow" in read
     (user,) = users(stack, f"Codex works through {app}.")
     assert runs_of(stack, user) == ["succeeded"]
+    shows("Codex CLI", "responses", "one call", "parallel calls", "three rounds")
 
 
-def test_a_resumed_thread_goes_on_with_its_conversation(stack: Stack, codex: Codex) -> None:
+def test_a_resumed_thread_goes_on_with_its_conversation(stack: Stack, codex: Codex, shows: Shows) -> None:
     first = codex.turn("Codex one.", call("exec_command", cmd="echo 1"), "!then", "!say one")
     second = codex.turn("Codex two.", "!say two", again=True)
     assert [done.stdout.strip() for done in (first, second)] == ["one", "two"], second.stderr
     one, two = users(stack, "Codex one.")[0], users(stack, "Codex two.")[0]
     assert one == two
+    shows("Codex CLI", "responses", "second turn")
 
 
 def test_a_child_is_spawned_by_the_tool_of_a_namespace(stack: Stack, codex: Codex) -> None:
@@ -82,11 +85,12 @@ def test_a_child_is_spawned_by_the_tool_of_a_namespace(stack: Stack, codex: Code
     assert len(children) == 1
 
 
-def test_the_model_sees_a_picture_that_it_looks_at(stack: Stack, codex: Codex) -> None:
+def test_the_model_sees_a_picture_that_it_looks_at(stack: Stack, codex: Codex, shows: Shows) -> None:
     (codex.work / "red.png").write_bytes(base64.b64decode(PIXEL))
     done = codex.turn("Codex and a picture.", call("view_image", path=str(codex.work / "red.png")), "!then", "!say red")
     assert (done.returncode, done.stdout.strip()) == (0, "red"), done.stderr
     assert "image_url" in json.dumps(upstream_log(stack, "Codex and a picture.")[-1]["request"]["messages"])
+    shows("Codex CLI", "responses", "images")
 
 
 def test_the_settings_that_init_writes_are_enough(
@@ -102,7 +106,7 @@ def test_the_settings_that_init_writes_are_enough(
     assert (done.returncode, done.stdout.strip()) == (0, "here"), done.stderr
 
 
-def test_a_cut_stream_is_joined(stack: Stack, tmp_path: Path) -> None:
+def test_a_cut_stream_is_joined(stack: Stack, tmp_path: Path, shows: Shows) -> None:
     cable = Cable()
     cable.target = int(stack.bridge_url.rpartition(":")[2])
     codex = Codex(tmp_path, f"http://127.0.0.1:{cable.port}/v1", stack.client_token)
@@ -120,6 +124,8 @@ def test_a_cut_stream_is_joined(stack: Stack, tmp_path: Path) -> None:
     cable.close()
     assert (done.returncode, done.stdout.split()) == (0, ["part", "whole"]), done.stderr
     assert len(upstream_log(stack, "Cut Codex off.")) == 1
+    assert cable.asked() == ({"/v1/responses"}, True)
+    shows("Codex CLI", "responses", "streamed", "a cut stream")
 
 
 def test_an_app_that_fails_for_good_ends_the_turn_at_once(stack: Stack, codex: Codex) -> None:

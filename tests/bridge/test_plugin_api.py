@@ -287,16 +287,17 @@ def test_what_an_upstream_wants_back_is_remembered_by_the_call_s_id(app: Flask, 
     body = {"run_id": run.id, "invocation_id": "invocation1", "round": 0, "calls": [CALL], "reasoning": kept}
     assert call(app, "PUT", "/plugin/v1/tickets/ticket1", body)[0] == 200
     post(app, (CALL["id"], "one"))
-    core.store.update_run(run.id, state="finished")
+    core.store.update_run(run.id, state="finished", client="ada")
 
     function = {"name": "read", "arguments": "{}"}
     asking = {"role": "assistant", "tool_calls": [{"id": CALL["id"], "type": "function", "function": function}]}
     transcript = [{"role": "user", "content": "hello"}, asking, {"role": "user", "content": "and now?"}]
     later = RunRequest.model_validate({"messages": transcript, "turn": 2, "query": "and now?", "tools": []})
-    for model, carried in (("m", True), ("other", False)):
-        row = replace(run, id=f"run-of-{model}", model=model, dify_user=f"user-of-{model}", turn_key=model)
+    for model, client, carried in (("m", "ada", True), ("other", "ada", False), ("m", "default", False)):
+        name = f"{model}-of-{client}"
+        row = replace(run, id=f"run-{name}", model=model, dify_user=f"user-{name}", turn_key=name, client=client)
         core.store.insert_run(replace(row, request=later.model_dump_json()))
-        said = attach(app, f"invocation-of-{model}", user=row.dify_user)["messages"][1]
+        said = attach(app, f"invocation-{name}", user=row.dify_user)["messages"][1]
         assert (said.get("reasoning_content") == "Hm.") is carried
         assert ("extra_content" in said["tool_calls"][0]) is carried
 

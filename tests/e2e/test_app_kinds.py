@@ -1,5 +1,6 @@
 """Apps of every kind are models: chatflows, workflows, chat apps and agent apps."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -60,6 +61,13 @@ def taking_images(export: dict[str, Any]) -> None:
     export["workflow"]["features"]["file_upload"]["enabled"] = True
 
 
+def taking_files(export: dict[str, Any]) -> None:
+    """A chatflow that takes documents, sounds, and files of Python."""
+    upload = export["workflow"]["features"]["file_upload"]
+    upload |= {"enabled": True, "allowed_file_types": ["document", "audio", "custom"]}
+    upload["allowed_file_extensions"] = [".PY"]
+
+
 def iterating(export: dict[str, Any]) -> None:
     """A chatflow that asks its model about three things side by side."""
     items = [f"Item {n}.\n{call('exec', command=f'echo {n}')}\n!then\n!say done {n}" for n in (1, 2, 3)]
@@ -99,6 +107,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "fresh": write(folder / "fresh.yml", lambda _: None),
         "aside": write(folder / "aside.yml", lambda _: None),
         "images": write(folder / "images.yml", taking_images),
+        "files": write(folder / "files.yml", taking_files),
         "iterating": write(folder / "iterating.yml", iterating),
         "thinking": write(folder / "thinking.yml", thinking),
         "separated": write(folder / "separated.yml", separated),
@@ -353,4 +362,83 @@ def test_an_app_that_takes_images_gets_them_as_files(stack: Stack) -> None:
 def test_an_image_that_the_app_cannot_take_is_refused(stack: Stack, image: str, status: int, code: str) -> None:
     parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}]
     response = post(stack, "images", [{"role": "user", "content": parts}])
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def file_part(name: str, media_type: str, content: bytes) -> dict[str, Any]:
+    data = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    return {"type": "file", "file": {"filename": name, "file_data": data}}
+
+
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+PDF = file_part("a.pdf", "application/pdf", b"%PDF-1.7")
+TEXT = file_part("a.txt", "text/plain", b"hello")
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "name"),
+    [
+        (PDF, "document", "a.pdf"),
+        (file_part("notes.md", "text/markdown", b"# Notes"), "document", "notes.md"),
+        (file_part("Makefile", "text/plain", b"all:"), "document", "Makefile.txt"),
+        (file_part("a.py", "text/x-python", b"pass"), "custom", "a.py"),
+        (SOUND, "audio", "audio.wav"),
+    ],
+    ids=["pdf", "document of text", "other text", "custom", "sound"],
+)
+def test_an_app_that_takes_files_gets_them(stack: Stack, part: dict[str, Any], kind: str, name: str) -> None:
+    parts = [{"type": "text", "text": "!say taken"}, part]
+    assert message(post(stack, "files", [{"role": "user", "content": parts}]))["content"] == "taken"
+    upload = httpx.get(f"{stack.box_url}/box/state").json()["uploads"][-1]
+    assert (upload["name"], upload["taken_as"]) == (name, kind)
+
+
+@pytest.mark.parametrize(
+    ("path", "part", "named"),
+    [
+        *(("chat/completions", part, named) for part, named in ((PDF, "a.pdf"), (TEXT, "a.txt"), (SOUND, "audio"))),
+        *(("responses", part, named) for part, named in ((PDF, "a.pdf"), (TEXT, "a.txt"), (SOUND, "audio"))),
+        *(("messages", part, named) for part, named in ((PDF, "a.pdf"), (TEXT, "a.txt"))),
+    ],
+)
+def test_what_an_app_does_not_take_is_refused_in_words(
+    stack: Stack, path: str, part: dict[str, Any], named: str
+) -> None:
+    response = httpx.post(
+        f"{stack.base_url}/{path}",
+        json=showing(path, part),
+        headers={"Authorization": f"Bearer {stack.client_token}"},
+        timeout=60,
+    )
+    assert response.status_code == 400
+    assert named in response.json()["error"]["message"]
+    assert "the app does not take" in response.json()["error"]["message"]
+
+
+def showing(path: str, part: dict[str, Any]) -> dict[str, Any]:
+    """A request in the words of each API with this part of a chat completion's message."""
+    file = part.get("file", {})
+    if path == "chat/completions":
+        return {"model": "minimal", "messages": [{"role": "user", "content": [part]}]}
+    if path == "responses":
+        part = {"type": "input_file", **file} if file else part
+        return {"model": "minimal", "input": [{"role": "user", "content": [part]}]}
+    media_type, _, data = file["file_data"].removeprefix("data:").partition(";base64,")
+    source = {"type": "base64", "media_type": media_type, "data": data}
+    block = {"type": "document", "title": file["filename"], "source": source}
+    return {"model": "minimal", "max_tokens": 100, "messages": [{"role": "user", "content": [block]}]}
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "code"),
+    [
+        (file_part("a.bin", "application/octet-stream", b"\0\1"), 400, "file_not_taken"),
+        ({"type": "file", "file": {"file_data": "data:text/plain;base64,!!!"}}, 400, "invalid_file"),
+        ({"type": "input_audio", "input_audio": {"data": "!!!", "format": "mp3"}}, 400, "invalid_audio"),
+        (file_part("a.txt", "text/plain", b"x" * (15 * 1024 * 1024 + 1)), 413, "too_large"),
+    ],
+    ids=["unknown kind", "file is no base64", "sound is no base64", "too large"],
+)
+def test_a_file_that_the_app_cannot_take_is_refused(stack: Stack, part: dict[str, Any], status: int, code: str) -> None:
+    response = post(stack, "files", [{"role": "user", "content": [part]}])
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)

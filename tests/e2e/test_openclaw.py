@@ -10,6 +10,7 @@ import pytest
 
 from demo import openclaw
 from demo.stack import EXAMPLES, Stack
+from tests.conftest import Shows
 from tests.e2e.conftest import MakeStack, call, export_with, upstream_log
 
 pytestmark = [pytest.mark.openclaw, pytest.mark.timeout(240)]
@@ -32,7 +33,9 @@ def runs_that_asked(stack: Stack, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("app", EXAMPLES)
-def test_a_turn_of_four_rounds_with_parallel_calls_is_one_workflow_run(app: str, stack: Stack, tmp_path: Path) -> None:
+def test_a_turn_of_four_rounds_with_parallel_calls_is_one_workflow_run(
+    app: str, stack: Stack, tmp_path: Path, shows: Shows
+) -> None:
     envelope = turn(
         stack,
         tmp_path,
@@ -57,6 +60,7 @@ def test_a_turn_of_four_rounds_with_parallel_calls_is_one_workflow_run(app: str,
     outputs = [message["content"].strip() for message in asked[-1]["messages"] if message["role"] == "tool"]
     assert outputs[1:4] == ["left", "right", "19"]
     assert runs_that_asked(stack, f"Work through {app}.") == ["succeeded"]
+    shows("OpenClaw", "chat completions", "one call", "parallel calls", "three rounds")
 
 
 def test_its_own_retries_go_on_where_a_lasting_fault_broke_the_turn(stack: Stack, tmp_path: Path) -> None:
@@ -100,7 +104,7 @@ def test_a_call_of_a_tool_that_is_not_there_is_mended_by_the_model(stack: Stack,
 
 
 def test_two_turns_of_a_session_are_one_conversation_and_nothing_is_remembered_twice(
-    stack: Stack, tmp_path: Path
+    stack: Stack, tmp_path: Path, shows: Shows
 ) -> None:
     config = tmp_path / "openclaw.json"
     openclaw.write_config(config, stack.base_url, stack.client_token, ["minimal"])
@@ -123,3 +127,4 @@ def test_two_turns_of_a_session_are_one_conversation_and_nothing_is_remembered_t
     last = upstream_log(stack, "Session turn two.")[-1]["request"]["messages"]
     assert str(last).count("Session turn one.") == 1
     assert [message["content"] for message in last if message["role"] == "tool"] == ["one", "two"]
+    shows("OpenClaw", "chat completions", "second turn")

@@ -95,6 +95,21 @@ def test_the_results_of_an_open_round_are_found(stack: Stack, two: Two, told: To
     assert results == ["A", "B"]
 
 
+@pytest.mark.parametrize("word", ["[Tool result missing]", "aborted", "(no output recorded)"])
+def test_a_result_that_comes_after_its_stand_in_counts(stack: Stack, two: Two, word: str) -> None:
+    asked, waiting, calls = two
+    given_up = [asked, said(waiting), result(calls[0], "A"), result(calls[1], word)]
+    for _ in range(2):
+        answered = post(stack, given_up)
+        assert answered.headers["x-clawback-run"] == waiting.headers["x-clawback-run"]
+    late = post(stack, [*given_up[:-1], result(calls[1], "B")])
+    assert late.headers["x-clawback-run"] != waiting.headers["x-clawback-run"]
+    (*_, last) = upstream_log(stack, said(late)["content"])
+    assert [m["content"] for m in last["request"]["messages"] if m["role"] == "tool"] == ["A", "B"]
+    refused = post(stack, [*given_up[:2], result(calls[0], "other"), result(calls[1], word)], 409).json()["error"]
+    assert refused["type"] == "invalid_request_error"
+
+
 def _with(calls: list[Message], **function: Any) -> list[Message]:
     return [each | {"function": each["function"] | function} for each in calls]
 
@@ -192,6 +207,15 @@ def test_calls_and_results_as_text_go_on_in_the_same_run(stack: Stack, two: Two,
         assert answered.headers["x-clawback-run"] == waiting.headers["x-clawback-run"]
     moved = post(stack, [asked, wrote, *map(user, texts), said(answered), user("!say on")])
     assert said(moved)["content"].startswith("on")
+
+
+def test_the_user_s_next_words_behind_results_as_text_are_the_user_s(stack: Stack, two: Two) -> None:
+    asked, _, calls = two
+    wrote = {"role": "assistant", "content": f"Calling tools:\n{calls}"}
+    moved = post(stack, [asked, wrote, user("Observation:\nA\nB\nNew task:\nGo on.\n!say on")])
+    assert said(moved)["content"] == "on"
+    (*_, last) = upstream_log(stack, "Go on.")
+    assert last["request"]["messages"][-1] == user("New task:\nGo on.\n!say on")
 
 
 def test_ids_of_somebody_else_in_a_text_are_text(stack: Stack, two: Two) -> None:

@@ -1,6 +1,7 @@
 """Bytes on a socket: requests as no HTTP library would send them, and a cable that can be cut."""
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -129,13 +130,14 @@ def header(received: bytes, name: str) -> str:
 
 
 class Cable:
-    """Carries connections to `target`, until it is cut."""
+    """Carries connections to `target`, until it is cut. `heard` is what clients have said."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.target = 0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.heard = bytearray()
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -148,8 +150,8 @@ class Cable:
                 continue
             with self._lock:
                 self._pairs.append((near, far))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+            for source, sink, heard in ((near, far, self.heard), (far, near, None)):
+                threading.Thread(target=self._carry, args=(source, sink, heard), daemon=True).start()
 
     def _connections(self) -> Iterator[socket.socket]:
         with suppress(OSError):
@@ -157,11 +159,19 @@ class Cable:
                 yield self._listener.accept()[0]
 
     @staticmethod
-    def _carry(source: socket.socket, sink: socket.socket) -> None:
+    def _carry(source: socket.socket, sink: socket.socket, heard: bytearray | None) -> None:
         with suppress(OSError):
             while piece := source.recv(65536):
+                if heard is not None:
+                    heard += piece
                 sink.sendall(piece)
         _end(source, sink)
+
+    def asked(self) -> tuple[set[str], bool]:
+        """Return to which paths clients have posted, and whether one asked for a stream."""
+        said = bytes(self.heard)
+        paths = {path.decode() for path in re.findall(rb"POST ([^ ?]+)\S* HTTP", said)}
+        return paths, re.search(rb'"stream":\s*true', said) is not None
 
     def cut(self) -> None:
         """End every connection that there is now."""

@@ -12,6 +12,7 @@ import pytest
 
 from demo.service import Service
 from demo.stack import ROOT, Stack, Upstream
+from tests.conftest import Shows
 from tests.sdk.frameworks.bright_upstream import BrightUpstream
 
 SDK = ROOT / ".cache" / "sdk"
@@ -156,16 +157,18 @@ def test_openai_s_sdk_for_javascript(bright: dict[str, str], sdk: Path, tmp_path
     }
 
 
-def test_vercel_s_ai_sdk(bright: dict[str, str], sdk: Path, tmp_path: Path) -> None:
+def test_vercel_s_ai_sdk(bright: dict[str, str], sdk: Path, tmp_path: Path, shows: Shows) -> None:
     told = node("vercel_ai.mjs", bright, sdk, tmp_path)
     assert told == {
-        "generated": ["Done.", ["Oslo", "Rome", "Bern"], 3, True],
+        "generated": ["Done.", ["Oslo", "Rome", "Bern", "Nice"], 4, True],
         "streamed": [
             "All sunny.",
             ["Oslo"],
             ["tool-input-start", "tool-input-delta", "tool-call", "tool-result"],
         ],
     }
+    done = ("one call", "parallel calls", "three rounds", "streamed", "second turn")
+    shows("AI SDK", "chat completions", *done)
 
 
 def test_anthropic_s_sdk_for_python(bright: dict[str, str], sdk: Path, tmp_path: Path) -> None:

@@ -7,16 +7,25 @@ import pytest
 
 from demo import openclaw
 from demo.stack import Stack
+from tests.conftest import Shows
+from tests.e2e.wire import Cable
 
 pytestmark = [pytest.mark.openclaw, pytest.mark.timeout(240)]
+
+
+SPOKEN = {
+    "openai-completions": ("/v1/chat/completions", "chat completions"),
+    "openai-responses": ("/v1/responses", "responses"),
+    "anthropic-messages": ("/v1/messages", "messages"),
+}
 
 
 def call(name: str, **arguments: str) -> str:
     return f"!call {name} {json.dumps(arguments)}"
 
 
-@pytest.mark.parametrize("api", ["openai-responses", "anthropic-messages"])
-def test_a_turn_with_parallel_calls_is_one_run(api: str, stack: Stack, tmp_path: Path) -> None:
+@pytest.mark.parametrize("api", ["openai-completions", "openai-responses", "anthropic-messages"])
+def test_a_turn_with_parallel_calls_is_one_run(api: str, stack: Stack, tmp_path: Path, shows: Shows) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     lines = [
@@ -29,10 +38,13 @@ def test_a_turn_with_parallel_calls_is_one_run(api: str, stack: Stack, tmp_path:
         "!then",
         call("read", path="made.txt"),
     ]
+    cable = Cable()
+    cable.target = int(stack.bridge_url.rpartition(":")[2])
+    base_url = f"http://127.0.0.1:{cable.port}"
     envelope = openclaw.turn(
         tmp_path / "home",
         workspace,
-        stack.bridge_url if api == "anthropic-messages" else stack.base_url,
+        base_url if api == "anthropic-messages" else f"{base_url}/v1",
         stack.client_token,
         "minimal",
         "\n".join(lines),
@@ -48,3 +60,7 @@ def test_a_turn_with_parallel_calls_is_one_run(api: str, stack: Stack, tmp_path:
     finally:
         store.close()
     assert [(run.state, run.attempt) for run in runs] == [("finished", 1)]
+    cable.close()
+    path, protocol = SPOKEN[api]
+    assert cable.asked() == ({path}, True)
+    shows("OpenClaw", protocol, "one call", "parallel calls", "three rounds", "streamed")

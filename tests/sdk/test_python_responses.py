@@ -56,6 +56,30 @@ def test_a_round_of_calls_goes_on_in_the_same_run(client: openai.OpenAI) -> None
     assert all(f"text of {call.call_id}" in second.parse().output_text for call in calls)
 
 
+def test_a_result_belongs_to_the_previous_response_and_to_no_other_run(client: openai.OpenAI, stack: Stack) -> None:
+    script = ('!call read {"path": "a"}', "!then", "!say mine")
+    mine, others = (client.responses.create(model=MODEL, input=task(*script), tools=[READ]) for _ in range(2))
+    [call], [foreign] = ([item for item in asked.output if item.type == "function_call"] for asked in (mine, others))
+    output: Any = {"type": "function_call_output", "output": "x"}
+    with pytest.raises(openai.BadRequestError, match=foreign.call_id) as caught:
+        client.responses.create(
+            model=MODEL, input=[output | {"call_id": foreign.call_id}], tools=[READ], previous_response_id=mine.id
+        )
+    assert (caught.value.code, caught.value.param) == ("unknown_tool_call_id", "input[0].call_id")
+    both: Any = [output | {"call_id": call.call_id}, foreign.model_dump(), output | {"call_id": foreign.call_id}]
+    for given, asked in ((both, mine), ([both[0] | {"call_id": foreign.call_id}], others)):
+        went_on = client.responses.with_raw_response.create(
+            model=MODEL, input=given, tools=[READ], previous_response_id=asked.id
+        )
+        assert went_on.parse().output_text == "mine"
+        store = stack.store()
+        try:
+            (ticket,) = store.tickets_of_calls([(call if asked is mine else foreign).call_id])
+        finally:
+            store.close()
+        assert went_on.headers["x-clawback-run"] == ticket.run_id
+
+
 def test_the_whole_input_does_as_well_and_needs_no_store(client: openai.OpenAI) -> None:
     history: list[Any] = [{"role": "user", "content": task("!say Let me look.", '!call read {"path": "a"}', "!then")}]
     first = client.responses.create(model=MODEL, input=history, tools=[READ], store=False)
@@ -237,7 +261,8 @@ def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI) -> None
     ("fields", "param"),
     [
         ({"input": [{"type": "telepathy", "id": "x"}]}, "input[0].type"),
-        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].input_audio"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0]"),
         ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),
         ({"tools": [{"name": "a"}]}, "tools[0].type"),
         ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),

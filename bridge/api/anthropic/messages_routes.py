@@ -22,7 +22,7 @@ from bridge.api.anthropic.transcript import ask_of, prompt_of
 from bridge.api.anthropic.wording import error_body, in_their_words, status_of
 from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.blueprint import app_of
-from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.keepalive import ClientGone, follow, reader_of
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, ErrorForm, operation
 from bridge.config import Config
@@ -72,8 +72,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         )
         if asked.stream:
             _wait_for_content(reading.segment, told, limits.first_event_seconds)
-        connection = connection_of(request.environ)
-        events = follow(core.runs, reading.run_id, reading.segment, connection, limits)
+        events = follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
         headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id, "request-id": g.request_id}
         if not asked.stream:
             return _json(_whole(told, events), headers)

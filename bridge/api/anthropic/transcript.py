@@ -27,6 +27,7 @@ from bridge.api.anthropic.messages_request import (
     UserTurn,
 )
 from bridge.api.openai.ask import Ask
+from bridge.api.openai.chat_messages import text_in
 from bridge.api.openai.tool_choice import offer
 from bridge.errors import InvalidRequest
 from bridge.runs.breath import in_pieces
@@ -131,7 +132,8 @@ def _shown(part: dict[str, Any]) -> dict[str, Any]:
     """A result may be text and images: a model that could have read a file is told that it was there."""
     if part["type"] != "file":
         return part
-    return _text(f"({part['file'].get('filename', 'a file')}: results of tools cannot hold files)")
+    text = text_in(part["file"]["file_data"])
+    return _text(text or f"({part['file'].get('filename', 'a file')}: results of tools cannot hold files)")
 
 
 def _failures(messages: Sequence[InputMessage]) -> Iterator[ToolResult]:

@@ -14,7 +14,8 @@ class Ask:
     """A request in the terms of chat completions.
 
     `body` is the request as it came, for what tells sessions apart. `results` are results that came beside the
-    transcript. `one_call` says that the client takes one call at a time.
+    transcript. `one_call` says that the client takes one call at a time. `follows` is the run that the client says it
+    goes on with: no other's calls are answered.
     """
 
     model: str
@@ -27,3 +28,4 @@ class Ask:
     inputs: dict[str, Any] = field(default_factory=dict)
     results: list[ToolResult] = field(default_factory=list)
     one_call: bool = False
+    follows: str | None = None

@@ -12,7 +12,7 @@ from bridge.api.access import may_ask
 from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.api.openai.chat_response import CallForm, ChatStream, as_text, completion
-from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.keepalive import ClientGone, follow, reader_of
 from bridge.api.openai.schemas import ChatCompletion, ChatCompletionChunk, Model, ModelList
 from bridge.api.openai.turns import Reading, Turns
 from bridge.api.openapi.operation import RUN_ERRORS, Error, operation
@@ -62,8 +62,7 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         chat = parse_chat_request(body)
         app = app_of(config, chat.model)
         reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens))
-        connection = connection_of(request.environ)
-        events = follow(core.runs, reading.run_id, reading.segment, connection, limits)
+        events = follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
         form: CallForm = "function" if chat.legacy else "tools"
         if chat.tool_call_mode == "openclaw_text":
             form, events = "text", as_text(events)
@@ -133,7 +132,7 @@ def _model(app: App, facts: AppFacts) -> dict[str, object]:
         "max_output_tokens": app.max_output_tokens,
         "kind": facts.kind,
         "inputs": None if facts.inputs is None else [_input(field, app) for field in facts.inputs],
-        "input_modalities": ["text", "image"] if facts.images else ["text"],
+        "input_modalities": _modalities(facts),
         # Anthropic's
         "type": "model",
         "display_name": app.model,
@@ -142,6 +141,12 @@ def _model(app: App, facts: AppFacts) -> dict[str, object]:
         "max_input_tokens": app.context_window,
         "max_tokens": app.max_output_tokens,
     }
+
+
+def _modalities(facts: AppFacts) -> list[str]:
+    """Return what an app takes beside text. Dify calls a file that is no image, sound or film a document, or custom."""
+    names = {"image": "image", "document": "file", "custom": "file", "audio": "audio"}
+    return ["text", *dict.fromkeys(names[kind] for kind in names if kind in facts.files)]
 
 
 def _input(field: InputField, app: App) -> dict[str, object]:

@@ -70,17 +70,25 @@ class FileData(Part):
     filename: str | None = None
 
 
+class SoundData(Part):
+    """A sound as base64."""
+
+    data: str = Field(min_length=1)
+    format: Literal["wav", "mp3"]
+
+
+class SoundPart(Part):
+    """A sound."""
+
+    type: Literal["input_audio"]
+    input_audio: SoundData
+
+
 class FilePart(Part):
     """A file. Files that were uploaded to OpenAI are out of the bridge's reach."""
 
     type: Literal["file"]
     file: FileData
-
-
-def _refuse_audio(value: Any) -> Any:
-    if isinstance(value, dict) and value.get("type") == "input_audio":
-        raise ValueError("audio is not supported; use text, image_url or file parts")
-    return value
 
 
 def _refuse_in_results(value: Any) -> Any:
@@ -112,9 +120,7 @@ def _string_or_parts(value: Any) -> str:
 
 type _Text = Annotated[str, Tag("string")]
 type _TextParts = Annotated[list[TextPart], Field(min_length=1), Tag("parts")]
-type _UserPart = Annotated[
-    Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")], BeforeValidator(_refuse_audio)
-]
+type _UserPart = Annotated[TextPart | ImagePart | FilePart | SoundPart, Field(discriminator="type")]
 type _ResultPart = Annotated[
     Annotated[TextPart | ImagePart, Field(discriminator="type")], BeforeValidator(_refuse_in_results)
 ]

@@ -8,17 +8,21 @@ import termios
 import threading
 import time
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any
 
 from bridge.config import Limits
 from bridge.errors import Gone
 from bridge.runs.runs import Runs
 from bridge.runs.segments import Event, Segment, extent
+from bridge.runs.services import after
 
 log = logging.getLogger("clawback.endpoint")
 
 _LOOK_SECONDS = 1.0
 _ACKNOWLEDGE_SECONDS = 0.05
+_LEAVING_SECONDS = 2.0
+"""What closes a connection sooner is the end of a program: Node.js keeps an idle one for 4 s, all others for longer."""
 
 
 class ClientGone(Gone):
@@ -47,6 +51,25 @@ def is_gone(connection: socket.socket | None) -> bool:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A client's connection where the server shows it, and whether the client means to use it again."""
+
+    connection: socket.socket | None = None
+    keeps: bool = False
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the client has closed a connection that it meant to keep."""
+        return self.keeps and self.connection is not None and (self.connection.fileno() < 0 or is_gone(self.connection))
+
+
+def reader_of(environ: dict[str, Any]) -> Reader:
+    """Return who reads the answer to a request. In HTTP/1.1 a connection is kept unless a side says otherwise."""
+    closes = "close" in environ.get("HTTP_CONNECTION", "").lower()
+    return Reader(connection_of(environ), keeps=not closes and environ.get("SERVER_PROTOCOL") == "HTTP/1.1")
+
+
 def _unread(connection: socket.socket | None) -> bool:
     """Say whether the kernel still holds something for the client; where it does not tell, it holds nothing."""
     if connection is None:
@@ -71,14 +94,20 @@ def _see_off(segment: Segment, connection: socket.socket, grace_seconds: float) 
         time.sleep(_ACKNOWLEDGE_SECONDS)
 
 
-def follow(
-    runs: Runs, run_id: str, segment: Segment, connection: socket.socket | None, limits: Limits
-) -> Generator[Event | None]:
+def _look_whether_gone(runs: Runs, run_id: str, segment: Segment, reader: Reader) -> None:
+    if reader.has_left:
+        runs.leave_with_calls(run_id, segment)
+
+
+def follow(runs: Runs, run_id: str, segment: Segment, reader: Reader, limits: Limits) -> Generator[Event | None]:
     """Yield the segment's events from its beginning, and None whenever there was none for `limits.keepalive_seconds`.
+
+    A client that has calls to run, and at once closes a connection that was to be kept, has probably ended.
 
     Raises ClientGone. However it ends, the run learns that this reader has left: who does not read it to its end closes
     it, since a traceback may keep it for as long as its error is kept.
     """
+    connection = reader.connection
     runs.enter_reading(run_id, segment, connection)
     keepalive_seconds = limits.keepalive_seconds
     complete = False
@@ -107,3 +136,5 @@ def follow(
         if in_doubt:
             threading.Thread(target=_see_off, args=(segment, connection, limits.grace_seconds), daemon=True).start()
         runs.leave_reading(run_id, segment, connection, complete=complete and not in_doubt, broken=not complete)
+        if complete and connection and segment.asks:
+            after(_LEAVING_SECONDS, _look_whether_gone, runs, run_id, segment, reader)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.api.access import client_name
@@ -54,13 +54,13 @@ class ResponseDesk:
 
     def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
         """Begin the response that `asked` asks for. Raises BridgeError."""
-        before = self._before(asked.previous_response_id) if asked.previous_response_id else []
+        before, follows = self._before(asked.previous_response_id) if asked.previous_response_id else ([], None)
         outputs: dict[str, dict[str, Body]] = {}
         items = [self._resolved(item, position, outputs) for position, item in enumerate(asked.items)]
         ask = ask_of(asked, dict(body), before, items, app.max_output_tokens)
         if before:
             check_messages(len(ask.messages), self._core.services.config.limits, "previous_response_id")
-        reading = self._turns.respond(headers, app, ask)
+        reading = self._turns.respond(headers, app, replace(ask, follows=follows))
         teller = ResponseTeller(new_response_id(), asked.echo())
         kept = asked.store is not False
         telling = Telling(teller, reading.segment, lambda: self._keep(teller) if kept else None)
@@ -182,7 +182,8 @@ class ResponseDesk:
             self._rows.end(row.id, json.dumps(teller.response(), ensure_ascii=False))
         return teller.response()
 
-    def _before(self, response_id: str) -> list[Message]:
+    def _before(self, response_id: str) -> tuple[list[Message], str]:
+        """Return what was said up to a response, and the run that gave it. Raises InvalidRequest."""
         rows = self._rows.chain(response_id, client_name())
         if not rows:
             raise InvalidRequest(
@@ -194,7 +195,7 @@ class ResponseDesk:
         said: list[Item] = []
         for row in rows:
             said += [*items_of(row.input), *_output_items(self._body(row))]
-        return chat_messages(said)
+        return chat_messages(said), rows[-1].run_id
 
     def _resolved(self, item: Item, position: int, outputs: dict[str, dict[str, Body]]) -> Item:
         """Return the item, or the one it refers to. `outputs` are those of responses that were looked up before."""

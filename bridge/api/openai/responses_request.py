@@ -4,7 +4,7 @@ Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -21,7 +21,7 @@ from pydantic import (
 
 from bridge.api.bodies import checked
 from bridge.api.openai.ask import Ask
-from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, text_in
+from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, SoundPart, text_in
 from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, offer
 from bridge.api.openai.tool_kinds import echoed, flat_name, functions_of
@@ -60,12 +60,23 @@ class InputFile(Part):
     file_data: str = Field(pattern=r"^data:")
     filename: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_here(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not value.get("file_data") and (value.get("file_id") or value.get("file_url")):
+            raise ValueError("a file is taken as file_data alone: send the file itself, as a data URI")
+        return value
+
+
+class InputAudio(SoundPart):
+    """A sound."""
+
 
 def _string_or_parts(value: Any) -> str:
     return "parts" if isinstance(value, list) else "string"
 
 
-_Content = Annotated[InputText | InputRefusal | InputImage | InputFile, Field(discriminator="type")]
+_Content = Annotated[InputText | InputRefusal | InputImage | InputFile | InputAudio, Field(discriminator="type")]
 type _Contents = Annotated[
     Annotated[str, Tag("string")] | Annotated[list[_Content], Tag("parts")], Discriminator(_string_or_parts)
 ]
@@ -322,6 +333,10 @@ class ResponsesRequest(Part):
     """Keeps the conversations of others apart; several may have it in common."""
     prompt_cache_key: str | None = None
     """Keeps conversations of other keys apart; several may have it in common."""
+    safety_identifier: str | None = None
+    """Repeated, and of no effect."""
+    max_tool_calls: int | None = Field(default=None, ge=1, strict=True)
+    """Repeated, and of no effect: it is about tools that a server runs."""
     inputs: dict[str, Any] | None = None
     """The bridge's own: values for the variables of the app's Start node."""
     prompt: Any = None
@@ -395,8 +410,8 @@ class ResponsesRequest(Part):
             "top_logprobs": 0,
             "store": self.store is not False,
             "service_tier": "default",
-            "max_tool_calls": None,
-            "safety_identifier": None,
+            "max_tool_calls": self.max_tool_calls,
+            "safety_identifier": self.safety_identifier,
             "truncation": "disabled",
             "user": self.user,
         }
@@ -431,6 +446,8 @@ def ask_of(
     _check_files(items)
     transcript = [*before, *chat_messages(items)]
     called = {call["id"] for message in transcript for call in message.get("tool_calls") or ()}
+    if asked.previous_response_id:
+        _check_calls(items, called)
     # Without words of the user's, results that nobody asked for are all that there is: then they are refused.
     spoken = any(isinstance(item, MessageItem) and item.role == "user" for item in items)
     loose = [
@@ -498,13 +515,30 @@ def _result(item: OutputItem) -> str | list[dict[str, Any]]:
     """Return what a call gave; a file is a text where it can be read as one."""
     if isinstance(item.output, str):
         return item.output
-    parts = [_text_file(part) if isinstance(part, InputFile) else _part(part) for part in item.output]
+    parts = [_in_result(part) for part in item.output]
     return parts if any(part["type"] != "text" for part in parts) else "\n".join(part["text"] for part in parts)
 
 
-def _text_file(part: InputFile) -> dict[str, Any]:
-    text, name = text_in(part.file_data), part.filename or "file"
-    return {"type": "text", "text": f"({name} is not shown)" if text is None else f"{name}:\n{text}"}
+def _in_result(part: _Content) -> dict[str, Any]:
+    match part:
+        case InputFile():
+            text, name = text_in(part.file_data), part.filename or "file"
+            return {"type": "text", "text": f"({name} is not shown)" if text is None else f"{name}:\n{text}"}
+        case InputAudio():
+            return {"type": "text", "text": "(a sound is not shown)"}
+        case _:
+            return _part(part)
+
+
+def _check_calls(items: Sequence[Item], called: Collection[str]) -> None:
+    """Refuse results of calls that neither the previous response nor the request holds: they are another one's."""
+    for position, item in enumerate(items):
+        if isinstance(item, OutputItem) and item.call_id not in called:
+            raise InvalidRequest(
+                f"the previous response did not ask for the call {item.call_id}",
+                code="unknown_tool_call_id",
+                param=f"input[{position}].call_id",
+            )
 
 
 def _check_files(items: Sequence[Item]) -> None:
@@ -515,9 +549,11 @@ def _check_files(items: Sequence[Item]) -> None:
                 return
             case OutputItem(output=list() as parts):
                 for number, part in enumerate(parts):
-                    if isinstance(part, InputFile) and text_in(part.file_data) is None:
+                    if isinstance(part, InputAudio) or (
+                        isinstance(part, InputFile) and text_in(part.file_data) is None
+                    ):
                         raise InvalidRequest(
-                            "a call's output holds text, images and files of text; send what is in this file as text",
+                            "a call's output holds text, images and files of text; send what is in this one as text",
                             param=f"input[{position}].output[{number}]",
                         )
             case _:
@@ -535,6 +571,8 @@ def _part(part: _Content) -> dict[str, Any]:
         case InputImage():
             image = {"url": part.image_url, **({"detail": part.detail} if part.detail else {})}
             return {"type": "image_url", "image_url": image}
+        case InputAudio():
+            return part.model_dump()
         case InputFile():
             return {"type": "file", "file": part.model_dump(include={"file_data", "filename"}, exclude_none=True)}
         case _:

@@ -14,7 +14,7 @@ from bridge.api.access import client_name
 from bridge.api.bodies import check_sizes, checked_query, json_body
 from bridge.api.openai.blueprint import app_of, wait_for_first
 from bridge.api.openai.chat_response import DONE
-from bridge.api.openai.keepalive import ClientGone, connection_of, follow
+from bridge.api.openai.keepalive import ClientGone, Reader, follow, reader_of
 from bridge.api.openai.responses import Opened, ResponseDesk
 from bridge.api.openai.responses_request import ResponsesRequest, parse_responses_request
 from bridge.api.openai.responses_response import Body
@@ -145,7 +145,7 @@ def _own_field(param: str | None) -> str | None:
 
 def _events(core: Core, limits: Limits, opened: Opened) -> Generator[Event | None]:
     reading = opened.reading
-    return follow(core.runs, reading.run_id, reading.segment, connection_of(request.environ), limits)
+    return follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
 
 
 def _headers(opened: Opened) -> dict[str, str]:
@@ -179,7 +179,7 @@ def _in_background(work: Callable[..., None], *arguments: object) -> None:
 
 def _follow_to_its_end(core: Core, desk: ResponseDesk, opened: Opened, limits: Limits, client: str) -> None:
     """Stay with a response whose client does not: a run without readers would end after the grace time."""
-    for _ in follow(core.runs, opened.reading.run_id, opened.reading.segment, None, limits):
+    for _ in follow(core.runs, opened.reading.run_id, opened.reading.segment, Reader(), limits):
         pass
     with suppress(StoreUnavailable):
         desk.find(opened.telling.teller.id, client)

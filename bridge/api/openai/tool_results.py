@@ -16,6 +16,7 @@ from tools.calls import assistant_message
 from tools.results import Message, ToolResult, text_of
 
 _OWN_ID = re.compile(r"\bcall[0-9a-z]{24}\b")
+_NEXT_WORDS = re.compile(r"\nNew task:\n")
 
 _LONGEST_STAND_IN = 400
 _STAND_IN = re.compile(
@@ -78,12 +79,21 @@ def read_from_text(store: Store, client: str, messages: Sequence[Message]) -> Se
     if not calls or not {call.id for call in calls} <= set(ids):
         return messages
     texts = [text_of(message.get("content")) for message in behind]
+    texts[-1], words = _with_words_apart(texts[-1])
     if len(texts) != len(calls):
         texts = ["\n".join(texts), *["(with the result of the first call)"] * (len(calls) - 1)]
     results = [
         ToolResult(tool_call_id=call.id, output=text).to_message() for call, text in zip(calls, texts, strict=True)
     ]
-    return [*messages[:last], assistant_message(None, calls), *results]
+    return [*messages[:last], assistant_message(None, calls), *results, *words]
+
+
+def _with_words_apart(text: str) -> tuple[str, list[Message]]:
+    """Return what came of calls, and the user's next words, which smolagents writes into the same message."""
+    found = _NEXT_WORDS.search(text)
+    if found is None:
+        return text, []
+    return text[: found.start()], [{"role": "user", "content": text[found.start() + 1 :]}]
 
 
 def woven(store: Store, client: str, messages: Sequence[Message], results: Sequence[ToolResult]) -> list[Message]:

@@ -42,6 +42,7 @@ from bridge.runs.sessions.sessions import (
     turn_key,
 )
 from bridge.runs.sessions.turn import Answers, answers_of, is_worded, result_ids
+from bridge.runs.tickets.moves import digest as digest_of
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
 from tools.marker import without_markers
@@ -113,7 +114,7 @@ class Turns:
     # A follow-up
 
     def _continue(self, app: App, session: Session, asked: RunRequest, ask: Ask) -> Reading | None:
-        ticket, run = self._ticket_of(app, asked)
+        ticket, run = self._ticket_of(app, asked, ask.follows)
         if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
             # The transcript is the truth: a new run goes on from the results that it holds.
             return None
@@ -123,6 +124,9 @@ class Turns:
         results = _results(answers, ticket, ask)
         missing = set(ticket.missing()).difference(result.tool_call_id for result in results)
         if _is_new_turn(ticket, answers, missing):
+            return None
+        if _are_late(ticket, results):
+            self._runs.cancel(run.id, "its client had given up a result that came after all")
             return None
         # What is refused changes nothing, and so not who drives the run either.
         self._tickets.check(ticket, results)
@@ -152,10 +156,11 @@ class Turns:
         if run.state == "running" and not (live and live.attempt == run.attempt):
             self._store.step(run, RunEvent.TAKE_OVER)
 
-    def _ticket_of(self, app: App, asked: RunRequest) -> tuple[TicketRow | None, RunRow | None]:
+    def _ticket_of(self, app: App, asked: RunRequest, follows: str | None) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)
         newest, rest = ids[-_NEWEST:], ids[:-_NEWEST]
         tickets = self._store.tickets_of_calls(newest, asked.client) or self._store.tickets_of_calls(rest, asked.client)
+        tickets = [ticket for ticket in tickets if follows in {None, ticket.run_id}]
         if not tickets:
             return None, None
         run = self._store.run(tickets[-1].run_id)
@@ -337,6 +342,12 @@ def _results(answers: Answers, ticket: TicketRow, ask: Ask) -> list[ToolResult]:
             came.setdefault(call_id, result)
     settled = {call.id: call.output for call in ticket.calls if call.output is not None}
     return [result for result in came.values() if not (result.tool_call_id in settled and is_stand_in(result.output))]
+
+
+def _are_late(ticket: TicketRow, results: Sequence[ToolResult]) -> bool:
+    """Say whether a result came for which its client had sent a stand-in: then nothing of that run counts."""
+    given_up = {call.id: call.digest for call in ticket.calls if call.output is not None and is_stand_in(call.output)}
+    return any(given_up.get(result.tool_call_id) not in {None, digest_of(result)} for result in results)
 
 
 def _result(call_id: str, content: object) -> ToolResult:

@@ -79,9 +79,35 @@ def _codex(text: str, access: Access) -> str:
     return config_file.with_table(named, "model_providers.clawback", provider)
 
 
+def _opencode_path() -> Path:
+    folder = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(folder) if folder else Path.home() / ".config") / "opencode" / "opencode.json"
+
+
+def _opencode(text: str, access: Access) -> str:
+    """A provider of its own with all apps, which also does what opencode asks a small model for, such as titles."""
+    models = {
+        app.model: {"name": app.model, "limit": {"context": app.context_window, "output": app.max_output_tokens}}
+        for app in access.apps
+    }
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "Clawback",
+        "options": {"baseURL": access.base_url, "apiKey": access.token},
+        "models": models,
+    }
+    before = _json(text)
+    known = before.get("provider")
+    providers = (known if isinstance(known, dict) else {}) | {"clawback": provider}
+    model = f"clawback/{access.apps[0].model}"
+    after = {"$schema": "https://opencode.ai/config.json"} | before
+    return json.dumps(after | {"provider": providers, "model": model, "small_model": model}, indent=2) + "\n"
+
+
 AGENTS = {
     "claude-code": Agent("Claude Code", _claude_path, _json, _claude_code),
     "codex": Agent("Codex", _codex_path, tomllib.loads, _codex),
+    "opencode": Agent("opencode", _opencode_path, _json, _opencode),
 }
 
 

@@ -181,7 +181,7 @@ def health_view(parts: Parts, visitor: Visitor) -> View:
 
 
 RUNS_A_PAGE = 50
-STATES = ("running", "undecided", "suspended", "finished", "failed", "cancelled")
+STATES = ("running", "undecided", "suspended", "abandoned", "finished", "failed", "cancelled")
 _LONGEST = 200
 _MOST_PAGES = 10_000
 

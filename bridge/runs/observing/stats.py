@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bridge.config import Limits
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.executors.registry import Registry
 from bridge.store import Store, clock
@@ -45,8 +46,9 @@ class Snapshot:
 class Figures:
     """Reads them. What the store says holds for all bridges that share it, the places at Dify for this one."""
 
-    def __init__(self, store: Store, slots: DifySlots, registry: Registry) -> None:
+    def __init__(self, store: Store, limits: Limits, slots: DifySlots, registry: Registry) -> None:
         self._store = store
+        self._limits = limits
         self._slots = slots
         self._registry = registry
         self._watching = Watching(store)
@@ -56,7 +58,7 @@ class Figures:
         loads = self._store.executors.loads()
         return Snapshot(
             runs=self._watching.run_states(),
-            waiting=self._watching.waiting(),
+            waiting=self._watching.waiting(clock.now() - self._limits.abandoned_seconds),
             executors=[
                 ExecutorFigures(each.name, loads.get(each.id, 0), each.concurrency) for each in self._registry.present()
             ],

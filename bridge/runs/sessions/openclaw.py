@@ -14,6 +14,8 @@ from tools.results import Message, text_of
 
 Auxiliary = Literal["memory_flush", "compaction_summary", "skill_review", "heartbeat", "model_run", "internal"]
 
+_BEGIN = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>"
+"""Looked for before the pattern is: in a text of megabytes that takes a hundredth of the time."""
 _CONTEXT = re.compile(
     r"^[ \t]*<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>[ \t]*$.*?(?:^[ \t]*<<<END_OPENCLAW_INTERNAL_CONTEXT>>>[ \t]*$|\Z)",
     re.MULTILINE | re.DOTALL,
@@ -45,11 +47,13 @@ def clean_user_text(text: str) -> str:
 
 
 def _without_envelope(text: str) -> str:
-    text = without_reminders(_CONTEXT.sub("", text)).strip()
+    text = without_reminders(_CONTEXT.sub("", text) if _BEGIN in text else text).strip()
     before, _, last_line = text.rpartition("\n")
     if _RUNTIME.fullmatch(last_line):
         text = before
-    return _TIME.sub("", text.strip()).strip()
+    text = text.strip()
+    time = _TIME.match(text)
+    return text[time.end() :].strip() if time else text
 
 
 def _without_instruction(text: str) -> str:
@@ -61,7 +65,7 @@ def _without_instruction(text: str) -> str:
 def is_internal_context(message: Message) -> bool:
     """Say whether nobody wrote this user message: all of it is OpenClaw's internal context."""
     text = _text_of_user(message)
-    return text is not None and _CONTEXT.search(text) is not None and not _without_envelope(text)
+    return text is not None and _BEGIN in text and _CONTEXT.search(text) is not None and not _without_envelope(text)
 
 
 def is_continue_instruction(message: Message) -> bool:

@@ -177,9 +177,29 @@ def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None
 
 
 def _side_call(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | None:
-    """Codex sums up a thread, and opencode names a session, under its name and without tools; their turns have some."""
+    """Codex sums up a thread, and opencode names and sums up a session, under its name and without tools.
+
+    A turn may have no tools, either: Codex says of what kind a request is, and opencode is known by its words.
+    """
     given = _plain(headers)
-    return "side_call" if not body.get("tools") and (_codex(given, ()) or _opencode(given, ())) else None
+    if body.get("tools"):
+        return None
+    if _codex(given, ()):
+        kind = _KIND_OF_CODEX.search(given.get("x-codex-turn-metadata", ""))
+        return None if kind and kind[1] == "turn" else "side_call"
+    return "side_call" if _opencode(given, ()) and _is_opencode_s_own(body.get("messages")) else None
+
+
+_KIND_OF_CODEX = re.compile(r'"request_kind"\s*:\s*"(\w+)"')
+_NAMES_OF_OPENCODE = re.compile(r"\s*Generate a title for this conversation:")
+_SUMS_OF_OPENCODE = re.compile(r"\s*<conversation>")
+
+
+def _is_opencode_s_own(messages: object) -> bool:
+    """Whether opencode asks for a title, with its first words, or for a summary, with its last. Source: 1.18.33."""
+    said = messages if isinstance(messages, list) else []
+    texts = [text_of(m.get("content")) for m in said if isinstance(m, dict) and m.get("role") == "user"]
+    return bool(texts) and bool(_NAMES_OF_OPENCODE.match(texts[0]) or _SUMS_OF_OPENCODE.match(texts[-1]))
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:

@@ -262,8 +262,13 @@ class Tickets:
         status = self.status(ticket, invocation_id)
         if status.state == "open" and ticket.segment is None and self._live_runs.get(ticket.run_id) is None:
             self._wakeups.wake(OPENED + ticket_id)
-        lets_go = status.state == "open" and self._slots.gives_way(ticket)
+        lets_go = status.state == "open" and (self._is_released(ticket) or self._slots.gives_way(ticket))
         return status.model_copy(update={"let_go": True}) if lets_go else status
+
+    def _is_released(self, ticket: TicketRow) -> bool:
+        """Whether the workflow in which the plugin waits is of no more use."""
+        run = self._store.run(ticket.run_id)
+        return run is not None and run.state == "suspended"
 
     def _told(self, status: TicketStatus, *, asks_again: bool = True) -> TicketStatus:
         """Note what the plugin is told, and whether it will ask again."""

@@ -45,7 +45,7 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"messages": one([])}, "messages[0].content"),
         ({"messages": one([{"type": "text"}])}, "messages[0].content[0].text"),
         ({"messages": one([{"type": "smell", "smell": "x"}])}, "messages[0].content[0].type"),
-        ({"messages": one([{"type": "input_audio", "input_audio": {}}])}, "messages[0].content[0]"),
+        ({"messages": one([{"type": "input_audio", "input_audio": {}}])}, "messages[0].content[0].input_audio.data"),
         ({"messages": one([{"type": "image_url", "image_url": {"url": "x"}}])}, "messages[0].content[0].image_url.url"),
         ({"messages": one([{"type": "file", "file": {"file_id": "f"}}])}, "messages[0].content[0].file.file_data"),
         ({"messages": [*HI, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id"),

@@ -288,6 +288,29 @@ def test_codex_gains_a_provider(
     assert settings.read_text() == "model = "
 
 
+def test_opencode_gains_a_provider(
+    dify: Stack, init: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    settings = tmp_path / "xdg" / "opencode" / "opencode.json"
+    settings.parent.mkdir(parents=True)
+    before = '{"theme": "dark", "provider": {"mine": {"name": "Mine"}}}'
+    settings.write_text(before)
+    app = ("--dify-url", dify.box_url, "--app", f"assistant={key(dify, 'minimal')}", "--place", "docker")
+    done = init(*app, "--apply", "opencode")
+    assert done.returncode == 0, done.stderr
+    written = json.loads(settings.read_text())
+    assert (written["model"], written["small_model"], written["theme"]) == (*["clawback/assistant"] * 2, "dark")
+    assert written["provider"]["mine"] == {"name": "Mine"}
+    provider = written["provider"]["clawback"]
+    assert list(provider["models"]) == ["assistant"]
+    assert provider["options"]["baseURL"] == "http://127.0.0.1:8765/v1"
+    assert matches(provider["options"]["apiKey"], load(config).tokens.client)
+    assert provider["options"]["apiKey"] not in done.stderr
+    assert settings.stat().st_mode & 0o777 == 0o600
+    assert [path.read_text() for path in settings.parent.iterdir() if path != settings] == [before]
+
+
 def test_settings_that_cannot_be_read_are_left_alone(
     dify: Stack, init: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,14 +22,19 @@ const tools = {
   }),
 };
 
-const whole = await generateText({
-  model, tools, stopWhen: atMost(5),
-  prompt: say('!call weather {"city": "Oslo"}', '!call weather {"city": "Rome"}', "!then", '!call weather {"city": "Bern"}', "!then", "!say Done."),
-});
+const first = say(
+  '!call weather {"city": "Oslo"}', '!call weather {"city": "Rome"}', "!then", '!call weather {"city": "Bern"}', "!then",
+  '!call weather {"city": "Nice"}', "!then", "!say Done.",
+);
+const whole = await generateText({ model, tools, stopWhen: atMost(5), prompt: first });
 told.generated = [whole.text, [...ran], whole.steps.length, whole.totalUsage.inputTokens > 0];
 
 ran.length = 0;
-const stream = streamText({ model, tools, stopWhen: atMost(5), prompt: say('!call weather {"city": "Oslo"}', "!then", "!say All sunny.") });
+const messages = [
+  { role: "user", content: first }, ...whole.response.messages,
+  { role: "user", content: say('!call weather {"city": "Oslo"}', "!then", "!say All sunny.") },
+];
+const stream = streamText({ model, tools, stopWhen: atMost(5), messages });
 const kinds = new Set();
 let text = "";
 for await (const part of stream.fullStream) {

@@ -1,0 +1,80 @@
+"""The page of the clients, made from what tests saw them do (tests/agents/clients.json) and from their locks."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = (
+    *("one call", "parallel calls", "three rounds", "streamed", "images", "second turn", "a cut stream"),
+    "captured requests",
+)
+CLIENTS = {
+    "OpenClaw": "openclaw/package-lock.json:openclaw",
+    "Codex CLI": "agents/package-lock.json:@openai/codex",
+    "Claude Code": "agents/package-lock.json:@anthropic-ai/claude-code",
+    "opencode": "agents/package-lock.json:opencode-ai",
+    "mini-swe-agent": "agents/requirements.txt:mini-swe-agent",
+    "openai-agents": "agents/requirements.txt:openai-agents",
+    "llm": "agents/requirements.txt:llm",
+    "smolagents": "agents/requirements.txt:smolagents",
+    "pydantic-ai": "agents/requirements.txt:pydantic-ai-slim",
+    "langgraph": "agents/requirements.txt:langgraph",
+    "AI SDK": "sdk/package-lock.json:ai",
+    "Qwen Code": "0.15.10",
+    "Cline CLI": "3.0.65",
+    "nanobot": "0.3.5",
+}
+"""Each client's package in a lock of `scripts`, or the version of which requests were captured."""
+
+_HEAD = """\
+# Clients
+
+{note}
+Clients and frameworks as they come, before a bridge with the example apps. **Yes** is what a test saw the client's own
+program do in the version that stands here; what stands below it cannot do. An empty cell was not tried. *Captured
+requests* are requests that the client was seen to send, sent again.
+
+The tests are in `tests/agents`, `tests/e2e` and `tests/sdk`, and all of them run in CI.
+"""
+
+
+def clients_page(note: str) -> str:
+    """Return the page."""
+    seen = json.loads((_ROOT / "tests/agents/clients.json").read_text(encoding="utf-8"))
+    lines = [
+        _HEAD.format(note=note),
+        f"| client | protocol | {' | '.join(COLUMNS)} |",
+        "|---" * (len(COLUMNS) + 2) + "|",
+    ]
+    lines += [
+        f"| {client} {_version(lock)} | {protocol} | {' | '.join(_cell(row.get(name)) for name in COLUMNS)} |"
+        for client, lock in CLIENTS.items()
+        for protocol, row in seen[client].items()
+    ]
+    cannot = [
+        f"- **{client}**, {name}: {entry['cannot']}."
+        for client in CLIENTS
+        for row in seen[client].values()
+        for name, entry in row.items()
+        if entry["cannot"]
+    ]
+    return "\n".join([*lines, "", "## What they cannot do", "", *cannot, ""])
+
+
+def _cell(entry: Mapping[str, str] | None) -> str:
+    if entry is None:
+        return ""
+    return "no" if entry["cannot"] else "yes"
+
+
+def _version(lock: str) -> str:
+    path, found, package = lock.partition(":")
+    if not found:
+        return lock
+    text = (_ROOT / "scripts" / path).read_text(encoding="utf-8")
+    if path.endswith(".json"):
+        return str(json.loads(text)["packages"][f"node_modules/{package}"]["version"])
+    pinned: list[str] = re.findall(rf"^{re.escape(package)}==(\S+)$", text, re.MULTILINE)
+    return pinned[0]
