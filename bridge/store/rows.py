@@ -105,6 +105,7 @@ class InvocationRow:
     state: str
     answer: str | None
     error: str | None
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ invocations = Table(
     Column("answer", Text, nullable=True),
     Column("error", Text, nullable=True),
     Column("created_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=True, doc="null: it runs, or a version before 0.2 wrote it"),
     Index("invocations_by_run", "run_id", "created_at"),
 )
 

@@ -66,7 +66,7 @@ def test_watch_a_run_appear_then_approve_deny_and_edit(
         page.click(f"text=Appear {name}.")
         expect(page.locator(".step.call pre", has_text="appeared")).to_be_visible()
         expect(page.locator(".step.end")).to_contain_text(t("end.finished"))
-        expect(page.locator(".step.node")).to_have_count(3)
+        expect(page.locator(".lane.node")).to_have_count(3)
         assert asked.result(SECONDS) in page.url
 
         approved, denied, edited = (tmp_path / f"{name}-{each}.txt" for each in ("approved", "denied", "edited"))
@@ -170,6 +170,22 @@ def test_a_script_in_a_result_is_text(parts: Parts, run: str) -> None:
         expect(page.locator("[data-link=on]")).to_be_visible()
         assert page.locator("main img, main script").count() == 0
         assert page.title() != "run"
+
+
+def test_the_waterfall_draws_a_clients_tools_on_one_axis(parts: Parts) -> None:
+    with parts.page() as page:
+        asked = parts.pool.submit(parts.ask, "lanes", "Look at the lanes.", call("exec", command="sleep 2"))
+        page.click("text=Look at the lanes.")
+        tool = page.locator(".lane.call rect.tool")
+        # The bar grows by itself for as long as the tool runs, and the axis with it.
+        expect(tool).to_be_visible()
+        first = page.locator(".ticks span").last.text_content()
+        expect(page.locator(".ticks span").last).not_to_have_text(first or "")
+        expect(page.locator(".axis[data-end]")).to_be_visible()
+        assert float((tool.get_attribute("width") or "").rstrip("%")) > 30
+        page.click(".lane.call a")
+        expect(page.locator("li:target .step.call")).to_be_visible()
+        assert asked.result(SECONDS) in page.url
 
 
 def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> None:
