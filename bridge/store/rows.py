@@ -293,6 +293,7 @@ class NodeRow:
     currency: str
     started_at: float
     ended_at: float | None
+    node_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

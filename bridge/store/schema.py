@@ -246,6 +246,7 @@ nodes = Table(
     Column("currency", String(8), nullable=False, default=""),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float, nullable=True),
+    Column("node_id", String(64), nullable=True, doc="Dify's id of the node in the app; null: of old"),
     Index("nodes_by_run", "run_id", "attempt", "execution_id"),
 )
 

@@ -188,6 +188,21 @@ def test_the_waterfall_draws_a_clients_tools_on_one_axis(parts: Parts) -> None:
         assert asked.result(SECONDS) in page.url
 
 
+def test_the_chatflow_is_lit_as_it_runs(parts: Parts) -> None:
+    with parts.page("zh-CN", "dark") as page:
+        asked = parts.pool.submit(parts.ask, "lit", "Light it.", call("exec", command="sleep 3"))
+        page.click("text=Light it.")
+        # The export names all nodes: the one that has not been reached yet is there, too.
+        expect(page.locator(".flow-node")).to_have_count(3)
+        expect(page.locator(".flow-node.busy")).to_contain_text("Assistant")
+        expect(page.locator(".flow-node.ahead")).to_contain_text("Answer")
+        expect(page.locator(".edge.taken")).to_have_count(1)
+        expect(page.locator(".flow-node.good")).to_have_count(3)
+        expect(page.locator(".edge.taken")).to_have_count(2)
+        expect(page.locator(".flow-node", has_text="Assistant")).to_contain_text("1 次调用")
+        asked.result(SECONDS)
+
+
 def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> None:
     path = tmp_path / "axe.txt"
     with waiting(parts, "axe", path), parts.page(log_in=False) as page:

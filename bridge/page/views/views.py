@@ -1,6 +1,7 @@
 """Which pages there are, and what each of them is made of."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from bridge.page.doctor_run import DoctorRun
 from bridge.page.language import Texts
 from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
+from bridge.page.views.graph import Picture, picture_of
 from bridge.page.views.run import (
     Happened,
     Requests,
@@ -29,6 +31,8 @@ from bridge.runs.executors.registry import offers_of
 from bridge.runs.segments import Text
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
+
+log = logging.getLogger("clawback.page")
 
 Mark = tuple[object, ...]
 
@@ -278,6 +282,7 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
         executors = {executor.id: executor.name for executor in parts.core.store.executors.all()}
         return [
             Piece("@head", _head(parts, visitor, happened, steps)),
+            Piece("@graph", render("graph.html", visitor.t, picture=_picture(parts, happened, waterfall))),
             Piece("@axis", render("axis.html", visitor.t, waterfall=waterfall, run=happened.run)),
             *(known.lane(happened, waterfall, lane) for lane in waterfall.lanes),
             *(known.piece(happened, step, executors) for step in steps),
@@ -291,6 +296,16 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
 
 def _waits(step: Step) -> bool:
     return step.call is not None and step.call.state == CallState.AWAITING_APPROVAL
+
+
+def _picture(parts: Parts, happened: Happened, waterfall: Waterfall) -> Picture | None:
+    app = parts.core.services.apps.get(happened.run.model)
+    try:
+        return picture_of(waterfall.lanes, app.export if app else None)
+    except Exception:
+        # What a library makes of somebody's chatflow must not cost them the page.
+        log.exception("a chatflow could not be drawn", extra={"run": happened.run.id})
+        return None
 
 
 def _head(parts: Parts, visitor: Visitor, happened: Happened, steps: Sequence[Step]) -> str:
