@@ -4,7 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -201,6 +201,34 @@ def test_the_chatflow_is_lit_as_it_runs(parts: Parts) -> None:
         expect(page.locator(".edge.taken")).to_have_count(2)
         expect(page.locator(".flow-node", has_text="Assistant")).to_contain_text("1 次调用")
         asked.result(SECONDS)
+
+
+def test_runs_are_cancelled_one_by_one_and_together(parts: Parts) -> None:
+    def ask(name: str) -> None:
+        with suppress(Exception):
+            parts.ask(name, f"Cancel {name}.", call("exec", command="sleep 5"))
+
+    with parts.page() as page:
+        for name in ("first", "second", "third"):
+            parts.pool.submit(ask, name)
+        for name in ("first", "second"):
+            line = page.locator(".runs li", has_text=f"Cancel {name}.")
+            expect(line.locator(".state")).to_have_text("waits for its client")
+            expect(page.locator(".bulk")).to_be_visible(visible=name == "second")
+            line.locator("input").check()
+        page.click("text=Cancel the chosen runs")
+        for name in ("first", "second"):
+            line = page.locator(".runs li", has_text=f"Cancel {name}.")
+            expect(line.locator(".state.cancelled")).to_be_visible()
+            expect(line.locator("input")).to_have_count(0)
+        page.click("text=Cancel third.")
+        page.click("text=Cancel this run")
+        expect(page.locator(".title .state.cancelled")).to_be_visible()
+        colour = page.locator(".title .state").evaluate("each => getComputedStyle(each).color")
+        assert colour == page.locator(".legend").evaluate("each => getComputedStyle(each).color")
+        with page.expect_download() as download:
+            page.click("text=As JSON")
+        assert json.loads(Path(download.value.path()).read_text())["run"]["state"] == "cancelled"
 
 
 def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> None:

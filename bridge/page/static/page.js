@@ -25,12 +25,15 @@ function isWrittenIn(place) {
 
 function fill(place, html) {
   const open = [...place.querySelectorAll("details[open]")].map((details) => details.dataset.name);
+  const picked = place.querySelector("[name=run]:checked") !== null;
   const hadFocus = place.contains(document.activeElement) ? document.activeElement : null;
   const selector = hadFocus && focusSelector(hadFocus);
   place.innerHTML = policy.createHTML(html);
   for (const details of place.querySelectorAll("details")) {
     if (open.includes(details.dataset.name)) details.open = true;
   }
+  const pick = place.querySelector("input[name=run][type=checkbox]");
+  if (pick && picked) pick.checked = true;
   if (selector) place.querySelector(selector)?.focus();
   tidy(place);
 }

@@ -321,6 +321,7 @@ def _head(parts: Parts, visitor: Visitor, happened: Happened, steps: Sequence[St
         totals=totals(happened),
         undecided=undecided,
         content=parts.config.log_content,
+        login=visitor.login,
     )
 
 
