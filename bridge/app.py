@@ -54,7 +54,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(plugin_blueprint(config, core.invocations, core.tickets))
     app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
     app.register_blueprint(ticket_blueprint(core.tickets))
-    app.register_blueprint(operator_blueprint(config, store, core.approvals, core.registry))
+    app.register_blueprint(operator_blueprint(config, store, core.runs, core.approvals, core.registry))
     app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))
     app.extensions |= {"clawback": core, "clawback.traces": traces}
     _identify_requests(app)

@@ -11,7 +11,7 @@ import click
 from bridge.commands.doctor.command import doctor
 from bridge.commands.init.command import init
 from bridge.commands.init.config_file import is_private
-from bridge.commands.operator import approve, deny, tickets
+from bridge.commands.operator import approve, cancel, deny, show, tickets
 from bridge.commands.package.command import package
 from bridge.commands.token import token
 from bridge.commands.watch import runs, status, tail
@@ -123,7 +123,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(str(error)) from None
 
 
-for _command in (token, status, runs, tail, tickets, approve, deny, init, doctor, package):
+for _command in (token, status, runs, show, cancel, tail, tickets, approve, deny, init, doctor, package):
     main.add_command(_command)
 
 

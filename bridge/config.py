@@ -142,6 +142,9 @@ class App(_Section):
     auxiliary: str | None = None
     """The model to which OpenClaw's calls of its own go, such as summaries and heartbeats; else they go to this app, in
     conversations of their own."""
+    export: Path | None = None
+    """The file of the app's export (DSL) from Dify. The page then draws all nodes and edges; Dify's events tell only of
+    nodes that run."""
     guard_text: bool | Literal["calls"] = True
     """Make text inert that a client would take for a tool call, unless it is a ticket's, and what OpenClaw would take
     for an order, such as a line `MEDIA:` or the answer `NO_REPLY`; `calls` leaves such orders as they are."""

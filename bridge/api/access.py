@@ -70,7 +70,9 @@ ROUTES: Mapping[str, Keys] = {
     "GET /operator/v1/approvals": _LOOKS,
     "GET /operator/v1/executors": _LOOKS,
     "GET /operator/v1/runs": _LOOKS,
+    "GET /operator/v1/runs/{run_id}": _LOOKS,
     "GET /operator/v1/runs/{run_id}/events": _LOOKS,
+    "POST /operator/v1/runs/{run_id}/cancel": _DECIDES,
     "GET /operator/v1/status": _LOOKS,
     "GET /operator/v1/changes": _LOOKS,
     "POST /operator/v1/calls/{call_id}/approve": _DECIDES,
@@ -85,6 +87,8 @@ ROUTES: Mapping[str, Keys] = {
     # The web page. Its forms hold a token of their own each (bridge.page.logins), and come from its own address.
     "GET /": _PAGE,
     "GET /runs/{run_id}": _PAGE,
+    "GET /runs/{run_id}/json": _PAGE,
+    "POST /runs": _PAGE,
     "GET /approvals": _PAGE,
     "GET /executors": _PAGE,
     "GET /health": _PAGE,

@@ -6,7 +6,9 @@ GET  /operator/v1/approvals                  the calls that wait for a decision
 POST /operator/v1/calls/{id}/approve         {by, arguments?}: run it, with other arguments if there are any
 POST /operator/v1/calls/{id}/deny            {by, reason}: do not run it; the model is told why
 GET  /operator/v1/executors                  who is there, and with which tools
+GET  /operator/v1/runs/{id}                  all that is known of a run
 GET  /operator/v1/runs/{id}/events           the audit trail of a run
+POST /operator/v1/runs/{id}/cancel           {by}: end a run
 """
 
 import json
@@ -17,12 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openapi.operation import operation
+from bridge.api.run_document import RunDocument, cancel_run, run_document
 from bridge.config import Config
 from bridge.errors import Conflict, Gone, NotFound
 from bridge.runs.executors.registry import Registry, offers_of
+from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals
 from bridge.store import Store, clock
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
+from bridge.store.timeline import Timeline
 from tools.ticket_states import CallState, TicketState
 
 
@@ -42,6 +47,22 @@ class Deny(BaseModel):
 
     by: str = Field(default="someone", min_length=1, max_length=100)
     reason: str = Field(default="A person does not want it to be run.", max_length=2000)
+
+
+class CancelRun(BaseModel):
+    """Who wants a run to end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str = Field(default="someone", min_length=1, max_length=100)
+
+
+class RunEnd(BaseModel):
+    """A run that was cancelled."""
+
+    id: str
+    state: str
+    error: str | None
 
 
 class TicketsQuery(BaseModel):
@@ -136,7 +157,7 @@ class ExecutorList(BaseModel):
     executors: list[ExecutorView]
 
 
-def operator_blueprint(config: Config, store: Store, approvals: Approvals, registry: Registry) -> Blueprint:
+def operator_blueprint(config: Config, store: Store, runs: Runs, approvals: Approvals, registry: Registry) -> Blueprint:
     """Return the blueprint for who watches and decides."""
     blueprint = Blueprint("operator", __name__, url_prefix="/operator/v1")
 
@@ -166,6 +187,20 @@ def operator_blueprint(config: Config, store: Store, approvals: Approvals, regis
     @operation("Read the audit trail of a run; an unknown run has none.", answer=EventList)
     def list_events(run_id: str) -> Response:
         return json_answer(EventList(events=store.events_of_run(run_id)))
+
+    timeline = Timeline(store)
+
+    @blueprint.get("/runs/<run_id>")
+    @operation("Read all that is known of a run.", answer=RunDocument)
+    def show_run(run_id: str) -> Response:
+        return json_answer(run_document(store, timeline, run_id, content=config.log_content))
+
+    @blueprint.post("/runs/<run_id>/cancel")
+    @operation("End a run; its open calls end with it.", body=CancelRun, answer=RunEnd, errors=(Conflict,))
+    def cancel(run_id: str) -> Response:
+        asked = checked(CancelRun, json_body(request, config.limits.request_bytes))
+        run = cancel_run(runs, store, run_id, f"operator {asked.by}")
+        return json_answer(RunEnd(id=run.id, state=run.state, error=run.error))
 
     @blueprint.get("/executors")
     @operation("List the executors and their tools.", answer=ExecutorList)

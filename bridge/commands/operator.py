@@ -1,8 +1,9 @@
-"""`clawback tickets`, `approve` and `deny`: what waits for a person, and what the person decides."""
+"""`clawback tickets`, `approve`, `deny`, `show` and `cancel`: what waits for a person, and what the person decides."""
 
 import getpass
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -66,6 +67,51 @@ def deny(bridge: OperatorClient, call_id: str, reason: str | None, as_json: bool
     body = {"by": getpass.getuser(), **({"reason": reason} if reason else {})}
     answer = bridge.ask("POST", f"/calls/{quote(call_id, safe='')}/deny", body)
     print_json(answer) if as_json else say(f"{call_id} ({answer['name']}) is denied.")
+
+
+@click.command()
+@click.argument("run_id")
+@bridge_options()
+@as_json_option
+def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
+    """Show what is known of the run RUN_ID; --json prints all of it."""
+    answer = bridge.ask("GET", f"/runs/{quote(run_id, safe='')}")
+    if as_json:
+        print_json(answer)
+        return
+    run = answer["run"]
+    say(
+        f"{run['id']} of {run['model'] or 'executors'} is {run['state']}"
+        + (f": {run['error']}" if run["error"] else "")
+    )
+    table = Table("began", "what", "state", "took", box=None)
+    for at, what, state, until in sorted(_steps(answer), key=lambda step: step[0]):
+        took = f"{until - at:.2f} s" if until else ""
+        table.add_row(f"+{at - run['created_at']:.2f} s", plain(what), state, took)
+    Terminal().print(table)
+
+
+def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | None]]:
+    for node in answer["nodes"]:
+        yield node["started_at"], f"node {node['title']} ({node['node_type']})", node["status"], node["ended_at"]
+    for each in answer["invocations"]:
+        yield each["created_at"], "the model is called", each["state"], each["ended_at"]
+    for ticket in answer["tickets"]:
+        for call in ticket["calls"]:
+            yield ticket["created_at"], f"call {call['name']} {call['id']}", call["state"], call["resolved_at"]
+    for segment in answer["segments"]:
+        yield segment["created_at"], f"response {segment['number'] + 1}", segment["finish_reason"], None
+
+
+@click.command()
+@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@bridge_options(decides=True)
+@as_json_option
+def cancel(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
+    """End the runs RUN_ID; their open calls end with them, and Dify's workflows are stopped."""
+    for run_id in run_ids:
+        answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/cancel", {"by": getpass.getuser()})
+        print_json(answer) if as_json else say(f"{run_id} is cancelled.")
 
 
 def _short(text: str) -> str:

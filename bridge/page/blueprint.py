@@ -2,6 +2,8 @@
 
 GET  /                       the runs
 GET  /runs/{id}              one run
+GET  /runs/{id}/json         all that is known of it
+POST /runs                   run=ID (any number), do=cancel
 GET  /approvals              the calls that wait for a person
 GET  /executors              who runs calls
 GET  /health                 doctor's findings
@@ -17,6 +19,7 @@ import logging
 import mimetypes
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, redirect, request
@@ -24,6 +27,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from bridge.api.access import ANYBODY, keys_of
+from bridge.api.run_document import cancel_run, run_document
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
 from bridge.page import headers
@@ -56,6 +60,7 @@ log = logging.getLogger("clawback.page")
 THEME = "clawback_theme"
 THEMES = ("auto", "light", "dark")
 FILES = ("page.css", "page.js", "icon.svg")
+MOST_AT_ONCE = 100
 LONGEST_FORM = 4 * 1024 * 1024
 _YEAR = 365 * 86_400
 
@@ -69,6 +74,7 @@ def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blu
     _guard(blueprint, Origins(config), logins)
     _add_pages(blueprint, parts, logins, Streams(core.services.wakeups, stopping))
     _add_decisions(blueprint, parts)
+    _add_actions(blueprint, parts)
     _add_login(blueprint, logins, Attempts())
     _add_small_things(blueprint)
     blueprint.after_request(headers.protect)
@@ -239,6 +245,29 @@ def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
             return _page(with_waiting(parts, visitor, view), visitor, error.status)
         back = _own_path(request.form.get("back", ""))
         return redirect(f"/approvals?done={decision}" if back in {"/", "/approvals"} else back, 303)
+
+
+# What is done about runs
+
+
+def _add_actions(blueprint: Blueprint, parts: Parts) -> None:
+    @blueprint.get("/runs/<run_id>/json")
+    def download(run_id: str) -> Response:
+        core = parts.core
+        document = run_document(core.store, parts.timeline, run_id, content=parts.config.log_content)
+        named = {"Content-Disposition": f'attachment; filename="run-{run_id}.json"'}
+        return Response(document.model_dump_json(indent=2), content_type="application/json", headers=named)
+
+    @blueprint.post("/runs")
+    def act() -> AnyResponse:
+        if request.form.get("do") != "cancel":
+            raise InvalidRequest("do must be cancel", param="do")
+        run_ids = request.form.getlist("run")[:MOST_AT_ONCE]
+        for run_id in run_ids:
+            # Of several, some may have ended meanwhile, as was wanted.
+            with nullcontext() if len(run_ids) == 1 else suppress(Conflict, NotFound):
+                cancel_run(parts.core.runs, parts.core.store, run_id, f"operator {_login().name}")
+        return redirect(_own_path(request.form.get("back", "")), 303)
 
 
 # Login, and what needs none

@@ -20,7 +20,7 @@ LONGEST_SHOWN = 20_000
 
 _LONGEST_LINE = 80
 
-_SINCE = re.compile(r'(<span data-since="[\d.]+">)[^<]*')
+_BY_THE_CLOCK = re.compile(r'(?<=<span data-)((?:since|tick)="[\d.]+">)[^<]*| x="[\d.]+%" width="[\d.]+%"')
 
 # What cannot be seen, or makes text look like another: control characters, and those that turn its direction round.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
@@ -33,10 +33,15 @@ class Piece:
     key: str
     html: str
 
+    @property
+    def list(self) -> str:
+        """Which of its page's lists it stands in."""
+        return "lanes" if self.key.startswith("lane-") else ""
+
     @cached_property
     def digest(self) -> str:
         """What tells it from an earlier one. That time goes by is no change."""
-        timeless = _SINCE.sub(r"\1", self.html)
+        timeless = _BY_THE_CLOCK.sub(r"\1", self.html)
         return hashlib.sha256(timeless.encode(errors="replace")).hexdigest()[:16]
 
 
@@ -59,6 +64,7 @@ def _environment() -> Environment:
         "moment": moment,
         "seconds": seconds,
         "figure": figure,
+        "percent": percent,
         "visible": visible,
         "pretty": pretty,
         "named": named,
@@ -102,6 +108,11 @@ def seconds(duration: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def percent(part: float, whole: float, least: float = 0.0) -> str:
+    """Write where something stands on an axis, or how long it is there."""
+    return f"{min(max(part / whole * 100 if whole > 0 else 0.0, least), 100.0):.3f}%"
 
 
 def figure(number: int) -> str:

@@ -292,7 +292,7 @@ class Attempt:
         nodes, execution = self._store.nodes, (self._run.id, self._run.attempt, event.execution_id or event.node_id)
         match event:
             case events.NodeStarted():
-                nodes.started(*execution, event.title, event.node_type)
+                nodes.started(*execution, event.title, event.node_type, event.node_id)
             case events.NodeRetry():
                 nodes.retried(*execution, event.error)
             case events.NodeFinished():

@@ -24,7 +24,9 @@ class NodeStatements:
         self._deferred = deferred
         self._retries: dict[tuple[str, int, str], int] = {}
 
-    def started(self, run_id: str, attempt: int, execution_id: str, title: str, node_type: str) -> None:
+    def started(
+        self, run_id: str, attempt: int, execution_id: str, title: str, node_type: str, node_id: str | None = None
+    ) -> None:
         """Write that a node has begun; one that is known already, as it is tried again, goes on."""
         execution = (run_id, attempt, execution_id[:64])
         if execution in self._retries:
@@ -32,6 +34,7 @@ class NodeStatements:
             return
         self._retries[execution] = 0
         values = {"title": title, "node_type": node_type[:64], "status": "running", "started_at": clock.now()}
+        values |= {"node_id": node_id and node_id[:64]}
         nothing = {"error": None, "retries": 0, "total_tokens": 0, "price": "", "currency": "", "ended_at": None}
         self._deferred.add(inserting(t.nodes, _named(execution) | values | nothing))
 

@@ -105,6 +105,7 @@ class InvocationRow:
     state: str
     answer: str | None
     error: str | None
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +293,7 @@ class NodeRow:
     currency: str
     started_at: float
     ended_at: float | None
+    node_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,9 @@ class Change:
     def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
         """Write how an invocation ended."""
         if row := self.state.invocations.get(invocation_id):
-            self.state.invocations[invocation_id] = replace(row, state=state, answer=answer, error=error)
+            self.state.invocations[invocation_id] = replace(
+                row, state=state, answer=answer, error=error, ended_at=self._now
+            )
 
     def open_ticket(self, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
         """Add a ticket with its calls, and make their first moves."""

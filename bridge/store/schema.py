@@ -131,6 +131,7 @@ invocations = Table(
     Column("answer", Text, nullable=True),
     Column("error", Text, nullable=True),
     Column("created_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=True, doc="null: it runs, or a version before 0.2 wrote it"),
     Index("invocations_by_run", "run_id", "created_at"),
 )
 
@@ -245,6 +246,7 @@ nodes = Table(
     Column("currency", String(8), nullable=False, default=""),
     Column("started_at", Float, nullable=False),
     Column("ended_at", Float, nullable=True),
+    Column("node_id", String(64), nullable=True, doc="Dify's id of the node in the app; null: of old"),
     Index("nodes_by_run", "run_id", "attempt", "execution_id"),
 )
 

@@ -14,6 +14,7 @@ from demo.local_tools import LocalTools
 from demo.stack import Stack
 from tests.e2e.executors import Machine
 
+EXPORT = Path(__file__).resolve().parent.parent.parent / "examples" / "minimal.yml"
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1200, "height": 800}
 
@@ -84,7 +85,8 @@ def parts_in(folder: Path) -> Iterator[Parts]:
     stack_folder, machine_folder = folder / "stack", folder / "machine"
     stack_folder.mkdir()
     machine_folder.mkdir()
-    with Stack(stack_folder, apps=["minimal"], bridge_keys={"log_content": True}) as stack:
+    settings = {"export": str(EXPORT)}
+    with Stack(stack_folder, apps=["minimal"], bridge_keys={"log_content": True}, app_settings=settings) as stack:
         machine = Machine(stack, machine_folder)
         try:
             machine.executor("python", "tests.bridge.executors.notes")

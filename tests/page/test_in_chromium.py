@@ -4,7 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,7 +66,7 @@ def test_watch_a_run_appear_then_approve_deny_and_edit(
         page.click(f"text=Appear {name}.")
         expect(page.locator(".step.call pre", has_text="appeared")).to_be_visible()
         expect(page.locator(".step.end")).to_contain_text(t("end.finished"))
-        expect(page.locator(".step.node")).to_have_count(3)
+        expect(page.locator(".lane.node")).to_have_count(3)
         assert asked.result(SECONDS) in page.url
 
         approved, denied, edited = (tmp_path / f"{name}-{each}.txt" for each in ("approved", "denied", "edited"))
@@ -170,6 +170,65 @@ def test_a_script_in_a_result_is_text(parts: Parts, run: str) -> None:
         expect(page.locator("[data-link=on]")).to_be_visible()
         assert page.locator("main img, main script").count() == 0
         assert page.title() != "run"
+
+
+def test_the_waterfall_draws_a_clients_tools_on_one_axis(parts: Parts) -> None:
+    with parts.page() as page:
+        asked = parts.pool.submit(parts.ask, "lanes", "Look at the lanes.", call("exec", command="sleep 2"))
+        page.click("text=Look at the lanes.")
+        tool = page.locator(".lane.call rect.tool")
+        # The bar grows by itself for as long as the tool runs, and the axis with it.
+        expect(tool).to_be_visible()
+        first = page.locator(".ticks span").last.text_content()
+        expect(page.locator(".ticks span").last).not_to_have_text(first or "")
+        expect(page.locator(".axis[data-end]")).to_be_visible()
+        assert float((tool.get_attribute("width") or "").rstrip("%")) > 30
+        page.click(".lane.call a")
+        expect(page.locator("li:target .step.call")).to_be_visible()
+        assert asked.result(SECONDS) in page.url
+
+
+def test_the_chatflow_is_lit_as_it_runs(parts: Parts) -> None:
+    with parts.page("zh-CN", "dark") as page:
+        asked = parts.pool.submit(parts.ask, "lit", "Light it.", call("exec", command="sleep 3"))
+        page.click("text=Light it.")
+        # The export names all nodes: the one that has not been reached yet is there, too.
+        expect(page.locator(".flow-node")).to_have_count(3)
+        expect(page.locator(".flow-node.busy")).to_contain_text("Assistant")
+        expect(page.locator(".flow-node.ahead")).to_contain_text("Answer")
+        expect(page.locator(".edge.taken")).to_have_count(1)
+        expect(page.locator(".flow-node.good")).to_have_count(3)
+        expect(page.locator(".edge.taken")).to_have_count(2)
+        expect(page.locator(".flow-node", has_text="Assistant")).to_contain_text("1 次调用")
+        asked.result(SECONDS)
+
+
+def test_runs_are_cancelled_one_by_one_and_together(parts: Parts) -> None:
+    def ask(name: str) -> None:
+        with suppress(Exception):
+            parts.ask(name, f"Cancel {name}.", call("exec", command="sleep 5"))
+
+    with parts.page() as page:
+        for name in ("first", "second", "third"):
+            parts.pool.submit(ask, name)
+        for name in ("first", "second"):
+            line = page.locator(".runs li", has_text=f"Cancel {name}.")
+            expect(line.locator(".state")).to_have_text("waits for its client")
+            expect(page.locator(".bulk")).to_be_visible(visible=name == "second")
+            line.locator("input").check()
+        page.click("text=Cancel the chosen runs")
+        for name in ("first", "second"):
+            line = page.locator(".runs li", has_text=f"Cancel {name}.")
+            expect(line.locator(".state.cancelled")).to_be_visible()
+            expect(line.locator("input")).to_have_count(0)
+        page.click("text=Cancel third.")
+        page.click("text=Cancel this run")
+        expect(page.locator(".title .state.cancelled")).to_be_visible()
+        colour = page.locator(".title .state").evaluate("each => getComputedStyle(each).color")
+        assert colour == page.locator(".legend").evaluate("each => getComputedStyle(each).color")
+        with page.expect_download() as download:
+            page.click("text=As JSON")
+        assert json.loads(Path(download.value.path()).read_text())["run"]["state"] == "cancelled"
 
 
 def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> None:

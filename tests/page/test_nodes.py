@@ -40,7 +40,7 @@ def test_a_node_that_is_tried_again_is_one_node(ann: Person, run: str) -> None:
     nodes.retried(run, 1, "e1", "no answer")
     nodes.ended(run, 1, "e1", "failed", "gave <b>up</b>", **FREE)
     page = read(ann, run)
-    assert page.count("Fetch") == 1
+    assert page.count("http-request Fetch") == 1
     assert "failed · tried 2 times again" in page
     assert "gave <b>up</b>" in page
     assert "<b>up</b>" not in ann.get(f"/runs/{run}").text

@@ -5,9 +5,14 @@ const policy = window.trustedTypes
   ? window.trustedTypes.createPolicy("clawback", { createHTML: (html) => html })
   : { createHTML: (html) => html };
 
-const list = document.querySelector("[data-pieces]");
+const lists = [...document.querySelectorAll("[data-pieces]")];
 const link = document.querySelector("[data-link]");
 const later = new Map(); // What came while somebody was writing in that piece.
+
+function listOf(key) {
+  const name = key.startsWith("lane-") ? "lanes" : "";
+  return lists.find((list) => list.dataset.pieces === name);
+}
 
 function placeOf(key) {
   return document.querySelector(`[data-piece="${CSS.escape(key)}"]`);
@@ -20,12 +25,15 @@ function isWrittenIn(place) {
 
 function fill(place, html) {
   const open = [...place.querySelectorAll("details[open]")].map((details) => details.dataset.name);
+  const picked = place.querySelector("[name=run]:checked") !== null;
   const hadFocus = place.contains(document.activeElement) ? document.activeElement : null;
   const selector = hadFocus && focusSelector(hadFocus);
   place.innerHTML = policy.createHTML(html);
   for (const details of place.querySelectorAll("details")) {
     if (open.includes(details.dataset.name)) details.open = true;
   }
+  const pick = place.querySelector("input[name=run][type=checkbox]");
+  if (pick && picked) pick.checked = true;
   if (selector) place.querySelector(selector)?.focus();
   tidy(place);
 }
@@ -41,11 +49,11 @@ function show(key, html) {
   const place = placeOf(key);
   if (place && isWrittenIn(place)) later.set(key, html);
   else if (place) fill(place, html);
-  else if (list) {
+  else if (listOf(key)) {
     const item = document.createElement("li");
     item.id = item.dataset.piece = key;
     item.className = "fresh";
-    list.append(item);
+    listOf(key).append(item);
     fill(item, html);
   }
 }
@@ -53,11 +61,11 @@ function show(key, html) {
 function change(event) {
   const { order, pieces } = JSON.parse(event.data);
   for (const [key, html] of Object.entries(pieces)) show(key, html);
-  arrange(order);
+  for (const list of lists) arrange(list, order.filter((key) => listOf(key) === list));
+  draw();
 }
 
-function arrange(order) {
-  if (!list) return;
+function arrange(list, order) {
   const kept = new Set(order);
   for (const item of [...list.children]) {
     if (!kept.has(item.dataset.piece) && !isWrittenIn(item)) item.remove();
@@ -156,7 +164,26 @@ function lasted(seconds) {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
+// The waterfall, for as long as its time goes by.
+
+function draw() {
+  const axis = document.querySelector("[data-begin]");
+  if (!axis) return;
+  const begin = Number(axis.dataset.begin);
+  const end = Number(axis.dataset.end ?? Date.now() / 1000);
+  const share = (part, least) => `${Math.min(100, Math.max(least, (100 * part) / (end - begin || 1))).toFixed(3)}%`;
+  for (const bar of document.querySelectorAll("rect[data-at]")) {
+    const at = Number(bar.dataset.at);
+    bar.setAttribute("x", share(at - begin, 0));
+    bar.setAttribute("width", share(Number(bar.dataset.until ?? end) - at, 0.4));
+  }
+  for (const tick of axis.querySelectorAll("[data-tick]")) {
+    tick.textContent = lasted((end - begin) * Number(tick.dataset.tick));
+  }
+}
+
 setInterval(() => {
+  if (document.querySelector("[data-begin]:not([data-end])")) draw();
   for (const element of document.querySelectorAll("[data-since]")) {
     element.textContent = lasted(Math.max(0, Date.now() / 1000 - Number(element.dataset.since)));
   }

@@ -99,7 +99,7 @@ def schema(definition: ToolDefinition | None) -> dict[str, Any] | None:
     return definition.function.parameters if definition else None
 
 
-Kind = Literal["request", "again", "node", "invocation", "round", "call", "response", "telling", "end"]
+Kind = Literal["request", "again", "round", "call", "response", "telling", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,6 @@ class Step:
     at: float
     tone: str
     until: float | None = None
-    node: NodeRow | None = None
-    invocation: InvocationRow | None = None
     ticket: TicketRow | None = None
     call: CallRow | None = None
     segment: SegmentRow | None = None
@@ -164,8 +162,6 @@ def steps_of(happened: Happened) -> list[Step]:
     run = happened.run
     found = [Step("request", "request", run.created_at, "quiet")]
     found += _attempts(happened)
-    found += [_node(node, happened) for node in happened.nodes]
-    found += [_invocation(each) for each in happened.invocations]
     for ticket in happened.tickets:
         found += _round(ticket, happened.events)
     found += [_response(each) for each in happened.segments]
@@ -182,42 +178,36 @@ def steps_of(happened: Happened) -> list[Step]:
 
 def _attempts(happened: Happened) -> Iterator[Step]:
     """Return where the workflow was run again: where the first thing of a later attempt stands."""
+    for attempt, at in sorted(begun_at(happened).items()):
+        if attempt > 1:
+            yield Step(f"attempt-{attempt}", "again", at, "quiet", attempt=attempt)
+
+
+def begun_at(happened: Happened) -> dict[int, float]:
+    """Return when each attempt was first heard of."""
     begun: dict[int, float] = {}
     for attempt, at in [
         *((node.attempt, node.started_at) for node in happened.nodes),
         *((each.row.attempt, each.at) for each in happened.invocations),
     ]:
         begun[attempt] = min(at, begun.get(attempt, at))
-    for attempt, at in sorted(begun.items()):
-        if attempt > 1:
-            yield Step(f"attempt-{attempt}", "again", at, "quiet", attempt=attempt)
-
-
-def _node(node: NodeRow, happened: Happened) -> Step:
-    left = node.ended_at is None and (happened.run.state != "running" or node.attempt < happened.run.attempt)
-    tone = {"succeeded": "good", "running": "busy", "failed": "bad", "exception": "bad"}.get(node.status, "quiet")
-    return Step(f"node-{node.id}", "node", node.started_at, "quiet" if left else tone, node.ended_at, node=node)
-
-
-def _invocation(each: Dated[InvocationRow]) -> Step:
-    tone = {"running": "busy", "answered": "good", "failed": "bad"}.get(each.row.state, "quiet")
-    usage = Answer.model_validate_json(each.row.answer).usage if each.row.answer else None
-    return Step(f"invocation-{each.row.id}", "invocation", each.at, tone, invocation=each.row, usage=usage)
+    return begun
 
 
 def _round(ticket: TicketRow, events: Sequence[EventRow]) -> Iterator[Step]:
     tone = {"open": "waiting", "resolved": "good"}.get(ticket.state, "quiet")
     yield Step(f"round-{ticket.id}", "round", ticket.created_at, tone, ticket=ticket)
-    trails = _trails(ticket, events)
+    trails = trails_of(ticket, events)
     for call in ticket.calls:
         trail = tuple(trails[call.id])
         until = None if call.state in PENDING else ticket.created_at + (trail[-1].after if trail else 0.0)
         yield Step(
-            f"call-{call.id}", "call", ticket.created_at, _tone(call), until, call=call, ticket=ticket, trail=trail
+            f"call-{call.id}", "call", ticket.created_at, tone_of(call), until, call=call, ticket=ticket, trail=trail
         )
 
 
-def _tone(call: CallRow) -> str:
+def tone_of(call: CallRow) -> str:
+    """Return how a call goes."""
     if call.state == CallState.RESOLVED:
         return "bad" if call.is_error else "good"
     if call.state == CallState.AWAITING_APPROVAL:
@@ -225,7 +215,8 @@ def _tone(call: CallRow) -> str:
     return "busy" if call.state in PENDING else "bad" if call.state == CallState.DENIED else "quiet"
 
 
-def _trails(ticket: TicketRow, events: Sequence[EventRow]) -> Mapping[str, list[Trace]]:
+def trails_of(ticket: TicketRow, events: Sequence[EventRow]) -> Mapping[str, list[Trace]]:
+    """Return what happened to each of a ticket's calls, by its id."""
     trails: defaultdict[str, list[Trace]] = defaultdict(list)
     for event in events:
         if event.ticket_id == ticket.id and event.call_id:
@@ -237,6 +228,15 @@ def _trails(ticket: TicketRow, events: Sequence[EventRow]) -> Mapping[str, list[
 def _response(each: Dated[SegmentRow]) -> Step:
     usage = Usage.model_validate_json(each.row.usage)
     return Step(f"response-{each.row.number}", "response", each.at, "good", each.at, segment=each.row, usage=usage)
+
+
+def shown_state(state: str, direction: str, pending: int, undecided: int) -> str:
+    """Return a run's state in the words of who watches: for whom it waits, if it waits for somebody."""
+    if undecided:
+        return "undecided"
+    if state == "running" and pending:
+        return "client" if direction == "endpoint" else "executor"
+    return state
 
 
 @dataclass(frozen=True, slots=True)

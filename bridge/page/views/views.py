@@ -1,6 +1,7 @@
 """Which pages there are, and what each of them is made of."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
@@ -13,12 +14,25 @@ from bridge.page.doctor_run import DoctorRun
 from bridge.page.language import Texts
 from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
-from bridge.page.views.run import Happened, Requests, Step, Telling, description, steps_of, totals
+from bridge.page.views.graph import Picture, picture_of
+from bridge.page.views.run import (
+    Happened,
+    Requests,
+    Step,
+    Telling,
+    description,
+    shown_state,
+    steps_of,
+    totals,
+)
+from bridge.page.views.waterfall import Lane, Waterfall, waterfall_of
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.segments import Text
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
+
+log = logging.getLogger("clawback.page")
 
 Mark = tuple[object, ...]
 
@@ -196,10 +210,7 @@ def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) ->
         more = len(glances) > RUNS_A_PAGE
         glances = glances[:RUNS_A_PAGE]
         titles = _titles(parts, glances) if parts.config.log_content else {}
-        lines = [
-            Piece(f"run-{run.id}", render("runs_line.html", visitor.t, run=run, title=titles.get(run.id, "")))
-            for run in glances
-        ]
+        lines = [Piece(f"run-{run.id}", _line(visitor, run, titles.get(run.id, ""))) for run in glances]
         pager = render(
             "runs_pager.html",
             visitor.t,
@@ -216,6 +227,11 @@ def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) ->
     # To look for a text costs too much to do it again and again: what was found stays as it was.
     follows = not asked.text
     return View("runs", visitor.t("runs.title"), parts.timeline.newest, pieces, values, follows, follows)
+
+
+def _line(visitor: Visitor, run: Glance, title: str) -> str:
+    state = shown_state(run.state, run.direction, run.pending, run.undecided)
+    return render("runs_line.html", visitor.t, run=run, state=state, title=title)
 
 
 def _filter(arguments: MultiDict[str, str], *, content: bool) -> Filter:
@@ -262,17 +278,15 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
         if happened is None:
             return []
         steps = steps_of(happened)
-        head = render(
-            "run_head.html",
-            visitor.t,
-            happened=happened,
-            run=happened.run,
-            totals=totals(happened),
-            undecided=next((step.key for step in steps if _waits(step)), ""),
-            content=parts.config.log_content,
-        )
+        waterfall = waterfall_of(happened)
         executors = {executor.id: executor.name for executor in parts.core.store.executors.all()}
-        return [Piece("@head", head), *(known.piece(happened, step, executors) for step in steps)]
+        return [
+            Piece("@head", _head(parts, visitor, happened, steps)),
+            Piece("@graph", render("graph.html", visitor.t, picture=_picture(parts, happened, waterfall))),
+            Piece("@axis", render("axis.html", visitor.t, waterfall=waterfall, run=happened.run)),
+            *(known.lane(happened, waterfall, lane) for lane in waterfall.lanes),
+            *(known.piece(happened, step, executors) for step in steps),
+        ]
 
     known = _Known(parts, visitor)
     happened = _happened(parts, run_id)
@@ -284,8 +298,35 @@ def _waits(step: Step) -> bool:
     return step.call is not None and step.call.state == CallState.AWAITING_APPROVAL
 
 
+def _picture(parts: Parts, happened: Happened, waterfall: Waterfall) -> Picture | None:
+    app = parts.core.services.apps.get(happened.run.model)
+    try:
+        return picture_of(waterfall.lanes, app.export if app else None)
+    except Exception:
+        # What a library makes of somebody's chatflow must not cost them the page.
+        log.exception("a chatflow could not be drawn", extra={"run": happened.run.id})
+        return None
+
+
+def _head(parts: Parts, visitor: Visitor, happened: Happened, steps: Sequence[Step]) -> str:
+    run, calls = happened.run, [call for ticket in happened.tickets for call in ticket.calls]
+    undecided = next((step.key for step in steps if _waits(step)), "")
+    pending = 0 if happened.over else sum(call.pending for call in calls)
+    return render(
+        "run_head.html",
+        visitor.t,
+        happened=happened,
+        run=run,
+        state=shown_state(run.state, run.direction, pending, undecided != ""),
+        totals=totals(happened),
+        undecided=undecided,
+        content=parts.config.log_content,
+        login=visitor.login,
+    )
+
+
 class _Known:
-    """The steps as they were written last: of a long run, only what changed is written anew."""
+    """The steps and lanes as they were written last: of a long run, only what changed is written anew."""
 
     def __init__(self, parts: Parts, visitor: Visitor) -> None:
         self._parts, self._visitor = parts, visitor
@@ -299,6 +340,19 @@ class _Known:
             return before[1]
         piece = Piece(step.key, _shown(self._parts, self._visitor, happened, step, executors))
         self._written[step.key] = (depends, piece)
+        return piece
+
+    def lane(self, happened: Happened, waterfall: Waterfall, lane: Lane) -> Piece:
+        """Return the piece of a line of the waterfall."""
+        key = f"lane-{lane.key}"
+        # While time goes by, the page's script draws every bar to the axis, and what is sent need not.
+        depends = (lane, waterfall.end)
+        before = self._written.get(key)
+        if before and before[0] == depends:
+            return before[1]
+        html = render("lane.html", self._visitor.t, lane=lane, waterfall=waterfall, run=happened.run)
+        piece = Piece(key, html)
+        self._written[key] = (depends, piece)
         return piece
 
 

@@ -38,6 +38,25 @@ def test_status_and_runs_tell_of_a_run_and_not_of_what_was_said(
     assert "No run is suspended." in clawback("runs", "--state", "suspended").stdout
 
 
+def test_a_run_is_shown_whole_and_cancelled_by_its_id(stack: Stack, client: Client, clawback: Clawback) -> None:
+    (stack.folder / "secret.txt").write_text("the secret")
+    run = client.ask(f"Look once more.\n{call('read', path='secret.txt')}\n!then\n!say It is done.").runs[0]
+    document = read(clawback("show", run, "--json"))
+    assert document["run"]["state"] == "finished"
+    assert [node["node_type"] for node in document["nodes"]] == ["start", "llm", "answer"]
+    assert document["tickets"][0]["calls"][0]["name"] == "read"
+    assert "the secret" not in json.dumps(document)
+    shown = clawback("show", run).stdout
+    assert f"{run} of minimal is finished" in shown
+    assert "node Assistant (llm)" in shown
+    assert clawback("show", "none").returncode == 1
+    # To cancel is to decide, which takes the operator's token.
+    assert "--token is missing" in clawback("cancel", run).stderr
+    refused = clawback("cancel", run, "--token", stack.operator_token)
+    assert "is finished already" in refused.stderr
+    assert refused.returncode == 1
+
+
 def whole_run(told: list[dict[str, str]]) -> str | None:
     """Return a run that was told of from its beginning to its end: one may be under way when the telling begins."""
     states: dict[str, list[str]] = {}
