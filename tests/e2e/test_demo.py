@@ -91,7 +91,7 @@ def test_keep_prints_where_everything_is_and_ends_with_all_parts(
     try:
         assert kept.stdout
         where = json.loads(kept.stdout.readline())
-        assert list(where) == ["base_url", "api_key", "models", "bridge_url", "dify_url", "upstream_url"]
+        assert list(where) == ["base_url", "api_key", "models", "bridge_url", "dify_url", "upstream_url"] + ["operator_token", "executor_token", "app_key"]
         with OpenAI(base_url=where["base_url"], api_key=where["api_key"]) as client:
             assert [model.id for model in client.models.list()] == where["models"] == list(EXAMPLES)
             said = client.chat.completions.create(model="minimal", messages=[{"role": "user", "content": "Hello."}])
