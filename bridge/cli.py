@@ -15,6 +15,7 @@ _MODULES = {
     "deny": "operator",
     "doctor": "doctor.command",
     "init": "init.command",
+    "open": "open",
     "package": "package.command",
     "runs": "watch",
     "serve": "serve",

@@ -16,12 +16,19 @@ from rich.console import Console
 
 from demo import openclaw, task
 from demo.client import Client, ClientError
+from demo.kept import kept, login_url
 from demo.local_tools import LocalTools
 from demo.report import ENGINE, report
 from demo.service import ServiceFailed
 from demo.stack import Stack, Upstream
 from demo.story import Story
 from tools.visible import visible, visible_json
+
+_NEXT = """
+What next?
+  clawback demo --keep   keep it all running, and watch three runs on the web page
+  clawback init          connect your own Dify
+In a checkout, the command is .venv/bin/clawback."""
 
 
 def play(
@@ -31,15 +38,17 @@ def play(
     real = Upstream(upstream, api_key, str(model), str(model)) if upstream else None
     console = Console(quiet=as_json or keep, stderr=False)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        # Under nohup, a closed terminal is not to end it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
     try:
         with _folder() as folder:
             console.print("Starting the upstream, the bridge, and Dify in a box with the plugin …")
-            apps = list(task.EXAMPLES) if keep else [app]
-            with Stack(folder, apps=apps, upstream=real, upstream_model=model or "scripted") as stack:
-                if keep:
+            if keep:
+                with kept(folder, real, model or "scripted") as stack:
                     _keep(stack)
-                    return
+                return
+            with Stack(folder, apps=[app], upstream=real, upstream_model=model or "scripted") as stack:
                 result = _play(stack, console, client, app)
     except (ServiceFailed, ClientError, openclaw.OpenClawMissing) as error:
         raise click.ClickException(str(error)) from None
@@ -67,7 +76,18 @@ def _folder() -> Iterator[Path]:
 
 
 def _keep(stack: Stack) -> None:
-    click.echo(json.dumps(stack.summary()))
+    where = {**stack.summary(), "login_url": login_url(stack)}
+    click.echo(json.dumps(where))
+    lines = {
+        "The page, logged in": f"{where['login_url']} (once, within a minute)",
+        "The page": f"{where['page_url']} with the operator token {where['operator_token']}",
+        "An OpenAI client": f"base URL {where['base_url']}, key {where['api_key']}",
+        "An executor": f"CLAWBACK_BRIDGE={where['bridge_url']} CLAWBACK_EXECUTOR_TOKEN={where['executor_token']}",
+        "Dify's own API": f"{where['dify_url']}, app key {where['app_key']}",
+    }
+    for name, value in lines.items():
+        click.echo(f"{name + ':':<21}{value}", err=True)
+    click.echo("Ctrl-C ends it all.", err=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -111,3 +131,4 @@ def _conclude(console: Console, result: dict[str, Any]) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    console.print(_NEXT, highlight=False, soft_wrap=True)

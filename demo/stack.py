@@ -194,6 +194,7 @@ class Stack:
             "api_key": self.client_token,
             "models": self.apps,
             "bridge_url": self.bridge_url,
+            "page_url": f"{self.bridge_url}/",
             "dify_url": self.dify_url,
             "upstream_url": self.upstream.base_url,
             "operator_token": self.operator_token,
