@@ -24,7 +24,7 @@ from bridge.api.watch import watch_blueprint
 from bridge.api.wrong_paths import advice
 from bridge.config import Config
 from bridge.errors import BridgeError, Internal, InvalidRequest, NotFound
-from bridge.page import page_blueprint
+from bridge.page import Links, links_blueprint, page_blueprint
 from bridge.runs import request_id
 from bridge.runs.core import Core
 from bridge.runs.observing.observed_store import ObservedStore
@@ -74,7 +74,9 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(doctor_blueprint(witness))
     app.register_blueprint(openapi_blueprint())
     app.extensions["clawback.stopping"] = stopping
-    app.register_blueprint(page_blueprint(config, core, stopping))
+    links = Links()
+    app.register_blueprint(links_blueprint(config, links))
+    app.register_blueprint(page_blueprint(config, core, stopping, links))
     return app
 
 

@@ -8,6 +8,9 @@ openclaw     the real OpenClaw instead of it
 task         what is asked for
 story        tells who sends what to whom, as it happens
 report       what happened, read from the bridge's store
+play         starts, plays or keeps, and ends: what `clawback demo` does
+kept         what `--keep` has to look at: three runs, a policy, and a way in
+environment  where the demo runs when Clawback was installed from its wheel
 command      `clawback demo`
 box          Dify in a box: the engine that Dify runs, behind its service API
 scripted     an upstream that does what it is told

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from demo.local_tools import DEFINITIONS, LocalTools
+from demo.local_tools import LocalTools
 
 MAX_ROUNDS = 20
 
@@ -70,6 +70,11 @@ class Client:
         """Let go of the connection."""
         self._http.close()
 
+    def begin(self, text: str) -> Reply:
+        """Say `text` and return the first response, without doing what it asks for. Raises ClientError."""
+        self.messages.append({"role": "user", "content": text})
+        return self._request()
+
     def ask(self, text: str) -> Outcome:
         """Say `text` and do what the answer asks for. Raises ClientError."""
         self.messages.append({"role": "user", "content": text})
@@ -99,7 +104,7 @@ class Client:
         body = {
             "model": self._model,
             "messages": self.messages,
-            "tools": DEFINITIONS,
+            "tools": self._tools.definitions,
             "stream": True,
             "stream_options": {"include_usage": True},
         }

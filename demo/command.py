@@ -1,27 +1,9 @@
 """`clawback demo`: the main job, end to end, on this machine."""
 
-import json
-import shutil
-import signal
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
 import click
-from rich.console import Console
 
-from demo import openclaw, task
-from demo.client import Client, ClientError
-from demo.local_tools import LocalTools
-from demo.report import ENGINE, report
-from demo.service import ServiceFailed
-from demo.stack import EXAMPLES, Stack, Upstream
-from demo.story import Story
-from tools.visible import visible, visible_json
+from demo import environment
+from demo.task import EXAMPLES
 
 
 @click.command()
@@ -40,86 +22,7 @@ def demo(
     """Play the main job: a client, the bridge, a Dify chatflow, the plugin, a model, and tools on this machine."""
     if upstream and not model:
         raise click.UsageError("--upstream needs --model: the name of the model to ask there")
-    real = Upstream(upstream, api_key, str(model), str(model)) if upstream else None
-    console = Console(quiet=as_json or keep, stderr=False)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    try:
-        with _folder() as folder:
-            console.print("Starting the upstream, the bridge, and Dify in a box with the plugin …")
-            apps = list(EXAMPLES) if keep else [app]
-            with Stack(folder, apps=apps, upstream=real, upstream_model=model or "scripted") as stack:
-                if keep:
-                    _keep(stack)
-                    return
-                result = _play(stack, console, client, app)
-    except (ServiceFailed, ClientError, openclaw.OpenClawMissing) as error:
-        raise click.ClickException(str(error)) from None
-    if as_json:
-        click.echo(visible_json(json.dumps(result, ensure_ascii=False)))
-    else:
-        _conclude(console, result)
-    if not result["ok"]:
-        raise SystemExit(1)
+    environment.enter()
+    from demo.play import play
 
-
-def _end(number: int, _: object) -> None:
-    """End with all parts, as Ctrl-C does, whoever asks; once is enough."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="clawback-demo-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _keep(stack: Stack) -> None:
-    click.echo(json.dumps(stack.summary()))
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        click.echo("Stopping.", err=True)
-
-
-def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, Any]:
-    workspace = stack.folder / "workspace"
-    task.prepare(workspace)
-    prompt = task.scripted_request() if stack.scripted else task.REQUEST
-    console.print(f"The engine is {ENGINE}; the plugin runs as process {stack.box.ready['plugin']['pid']}.")
-    console.print(f"The task: “{task.REQUEST}”\n", soft_wrap=True)
-    began = time.monotonic()
-    requests = 0
-    with Story(console, stack) as story:
-        if client == "openclaw":
-            story.say("person", "OpenClaw", prompt.splitlines()[0])
-            envelope = openclaw.turn(
-                stack.folder / "openclaw", workspace, stack.base_url, stack.client_token, app, prompt
-            )
-            story.say("OpenClaw", "person", str(envelope.get("final")))
-        else:
-            asking = Client(
-                stack.base_url, stack.client_token, app, LocalTools(workspace), session="demo", tell=story.client
-            )
-            try:
-                requests = asking.ask(prompt).http_requests
-            finally:
-                asking.close()
-        seconds = time.monotonic() - began
-    return report(stack, client, requests, seconds)
-
-
-def _conclude(console: Console, result: dict[str, Any]) -> None:
-    for run in result["runs"]:
-        answer = visible(run["answer"].strip(), lines=True)
-        console.print(f"\nThe answer:\n\n{answer}\n", markup=False, highlight=False, soft_wrap=True)
-        console.print(
-            f"{result['http_requests']} HTTP requests, {run['rounds']} rounds, {len(run['tool_calls'])} tool calls on "
-            f"this machine, {run['workflow_runs']} Dify workflow run, {result['seconds']} s.",
-            highlight=False,
-            soft_wrap=True,
-        )
+    play(client, app, upstream, model, api_key, keep=keep, as_json=as_json)

@@ -60,16 +60,18 @@ def tools_in(folder: Path) -> list[Tool]:
     return [read, write, execute]
 
 
-DEFINITIONS = [{"type": "function", "function": each.definition()["function"]} for each in tools_in(Path())]
-
-
 class LocalTools:
     """Runs the tools for a client of the endpoint, which needs no lease."""
 
-    def __init__(self, folder: Path) -> None:
-        self._tools = PythonTools(tools_in(folder))
+    def __init__(self, folder: Path, *more: Tool) -> None:
+        tools = [*tools_in(folder), *more]
+        self.definitions = [{"type": "function", "function": each.definition()["function"]} for each in tools]
+        self._tools = PythonTools(tools)
 
     def run(self, name: str, arguments: dict[str, Any]) -> str:
         """Run a tool and return its output; an error is an output too, as the model has to learn of it."""
         call = LeasedCall(lease_id="", tool_call_id="local", name=name, arguments=json.dumps(arguments), run_id="")
         return self._tools.run(call).output
+
+
+DEFINITIONS = LocalTools(Path()).definitions

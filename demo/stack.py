@@ -15,11 +15,11 @@ from bridge.commands.package.command import plugin_package
 from bridge.store import Store
 from demo import box, scripted
 from demo.service import Service
+from demo.task import EXAMPLES
 from tools.ids import random_name
 from tools.tokens import hash_token, new_token
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ("minimal", "router", "pipeline")
 PROVIDER = "clawback/clawback/clawback"
 
 
@@ -194,8 +194,12 @@ class Stack:
             "api_key": self.client_token,
             "models": self.apps,
             "bridge_url": self.bridge_url,
+            "page_url": f"{self.bridge_url}/",
             "dify_url": self.dify_url,
             "upstream_url": self.upstream.base_url,
+            "operator_token": self.operator_token,
+            "executor_token": self.executor_token,
+            "app_key": self.app_key(self.apps[0]),
         }
 
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+EXAMPLES = ("minimal", "router", "pipeline")
+"""The apps in `examples/` that can be asked."""
 NOTES = {
     "notes/monday.md": "# Monday\n- [x] water the plants\n- [ ] call the plumber\n- [ ] buy coffee\n",
     "notes/tuesday.md": "# Tuesday\n- [ ] send the invoice\n- [x] back up the laptop\n",

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -44,3 +45,11 @@ def test_a_page_names_only_commands_that_exist(page: Path) -> None:
     assert set(re.findall(r"(?:^|[`\n ])make ([a-z][a-z-]*)", code)) <= set(targets)
     assert {name for name in re.findall(r"(?:^|[`\n ])(scripts/[\w/-]+)", code) if not (ROOT / name).exists()} == set()
     assert set(re.findall(r"(?:^|[`\n$] ?)clawback ([a-z][a-z-]*)", code)) <= set(main.list_commands(Context(main)))
+
+
+def test_a_command_starts_without_what_serving_needs() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "bridge.cli", "--version"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    names = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    assert "click" in names
+    assert not names & {"flask", "sqlalchemy", "pydantic", "httpx", "rich"}

@@ -188,7 +188,7 @@ def operator_blueprint(config: Config, store: Store, runs: Runs, approvals: Appr
     def list_events(run_id: str) -> Response:
         return json_answer(EventList(events=store.events_of_run(run_id)))
 
-    timeline = Timeline(store)
+    timeline = Timeline(store, config.limits)
 
     @blueprint.get("/runs/<run_id>")
     @operation("Read all that is known of a run.", answer=RunDocument)

@@ -7,11 +7,13 @@ decisions     approve, deny, edit
 doctor_run    doctor, in a process of its own: doctor_process
 logins        who is logged in
 attempts      how often somebody may try
+links         login links, for a browser on this machine
 headers       what every answer says to the browser, and which requests only the page may make
 language      the texts
 rendering     the templates and how they write times, figures and foreign text
 """
 
 from bridge.page.blueprint import page_blueprint
+from bridge.page.links import Links, links_blueprint
 
-__all__ = ["page_blueprint"]
+__all__ = ["Links", "links_blueprint", "page_blueprint"]

@@ -9,7 +9,7 @@ GET  /executors              who runs calls
 GET  /health                 doctor's findings
 POST /health                 let doctor look
 POST /calls/{id}/decision    decision=approve|deny|edit, text
-GET  /login                  POST: name, token
+GET  /login                  POST: name, token; GET with link=: a login link of bridge.page.links
 POST /logout
 POST /preferences            language or theme
 GET  /page/{file}            style sheet, script, icon
@@ -36,6 +36,7 @@ from bridge.page.doctor_run import DoctorRun
 from bridge.page.headers import Foreign, Origins
 from bridge.page.language import COOKIE as LANGUAGE
 from bridge.page.language import LANGUAGES, Texts, chosen
+from bridge.page.links import Links, is_here
 from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
 from bridge.page.rendering import render, static
 from bridge.page.streaming import Streams, version
@@ -65,7 +66,7 @@ LONGEST_FORM = 4 * 1024 * 1024
 _YEAR = 365 * 86_400
 
 
-def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blueprint:
+def page_blueprint(config: Config, core: Core, stopping: threading.Event, links: Links) -> Blueprint:
     """Return the blueprint for who watches in a browser."""
     parts = Parts(config, core, Timeline(core.store, config.limits), Requests(), DoctorRun(config))
     logins = Logins(config, core.store)
@@ -75,7 +76,7 @@ def page_blueprint(config: Config, core: Core, stopping: threading.Event) -> Blu
     _add_pages(blueprint, parts, logins, Streams(core.services.wakeups, stopping))
     _add_decisions(blueprint, parts)
     _add_actions(blueprint, parts)
-    _add_login(blueprint, logins, Attempts())
+    _add_login(blueprint, logins, Attempts(), links)
     _add_small_things(blueprint)
     blueprint.after_request(headers.protect)
     return blueprint
@@ -273,16 +274,27 @@ def _add_actions(blueprint: Blueprint, parts: Parts) -> None:
 # Login, and what needs none
 
 
-def _add_login(blueprint: Blueprint, logins: Logins, attempts: Attempts) -> None:
+def _add_login(blueprint: Blueprint, logins: Logins, attempts: Attempts, links: Links) -> None:
     def form(status: int = 200, problem: str = "") -> Response:
         t = chosen(request)
         given = {"name": request.form.get("name", "")[:LONGEST_NAME], "back": _own_path(request.values.get("back", ""))}
         html = render("login.html", t, **_shell(t, None), problem=problem, possible=logins.possible, **given)
         return Response(html, status, content_type="text/html; charset=utf-8")
 
+    def let_in(name: str) -> AnyResponse:
+        log.info("someone logged in", extra={"address": request.remote_addr or ""})
+        response = redirect(_own_path(request.form.get("back", "")), 303)
+        set_cookie(request, response, logins.open(name))
+        return response
+
     @blueprint.get("/login")
     def login() -> AnyResponse:
-        return redirect("/", 303) if g.login else form()
+        if g.login:
+            return redirect("/", 303)
+        if link := request.args.get("link"):
+            name = links.take(link) if is_here(request) else None
+            return form(401, "link") if name is None else let_in(name)
+        return form()
 
     @blueprint.post("/login")
     def log_in() -> AnyResponse:
@@ -294,11 +306,7 @@ def _add_login(blueprint: Blueprint, logins: Logins, attempts: Attempts) -> None
             attempts.failed(address)
             log.warning("a login was refused", extra={"address": address})
             return form(401, "wrong")
-        opened = logins.open(request.form.get("name", ""))
-        log.info("someone logged in", extra={"address": address})
-        response = redirect(_own_path(request.form.get("back", "")), 303)
-        set_cookie(request, response, opened)
-        return response
+        return let_in(request.form.get("name", ""))
 
     @blueprint.post("/logout")
     def log_out() -> AnyResponse:

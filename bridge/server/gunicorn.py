@@ -1,5 +1,6 @@
 """The bridge under gunicorn, with gevent workers: a waiting client or plugin costs a greenlet, not a thread."""
 
+import gc
 import logging
 import signal
 import threading
@@ -77,11 +78,15 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         """Make the application, inside the worker, where gevent has patched the standard library."""
+        # What is made here stays: there is nothing to collect while it is made, nor in it later.
+        gc.disable()
         try:
             made: Flask = _application().create_app(self._config)
         except (StoreError, OSError) as error:
             log.critical("the bridge cannot begin: %s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+        gc.freeze()
+        gc.enable()
         return made
 
     def run(self) -> None:

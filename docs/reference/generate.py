@@ -60,10 +60,12 @@ def _default(field: Any) -> str:
 
 
 def commands() -> str:
-    """Return the page of every command of the bridge and its options."""
+    """Return the page of every command and its options."""
     parts = ["# Commands", _NOTE, "`clawback --help` and `clawback COMMAND --help` say the same.\n"]
-    for name, command in sorted(main.commands.items()):
-        parts += _command(name, command)
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        if command := main.get_command(context, name):
+            parts += _command(name, command)
     return "\n".join(parts)
 
 

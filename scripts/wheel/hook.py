@@ -1,4 +1,5 @@
-"""Makes the wheel: our rooms below one package, the plugin as Dify installs it, and the examples that the demo plays.
+"""Makes the wheel: our rooms below one package, the plugin as Dify installs it, the examples that the demo plays,
+and the lock of the demo's environment.
 
 An editable install has the rooms at the checkout's root, and `clawback` beside them.
 """
@@ -39,6 +40,8 @@ class Rooms(BuildHookInterface):  # type: ignore[misc]
                     _put(path, self._staged / path.relative_to(root), known)
         self._add_plugin(root)
         shutil.copytree(root / "examples", self._staged / "examples")
+        for name in ("pyproject.toml", "uv.lock"):
+            _put(root / name, self._staged / "demo/environment" / name, known)
         build_data["force_include"][str(self._staged)] = PACKAGE
         self._put_commands_below()
 

@@ -1,14 +1,18 @@
 """Use the installed wheel as a stranger would: `python -I scripts/wheel/trial.py`, with the Python that has it.
 
+With the argument `imports`, import all of it instead, where all that any module needs is installed.
+
 It is played in a folder of its own, which holds a `tools.py`, a `bridge.py` and more of the user's.
 """
 
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 CLAWBACK = Path(sys.executable).with_name("clawback")
+CACHE = Path.home() / ".cache/clawback"
 SECONDS = 60
 
 TOOLS = '''\
@@ -58,18 +63,25 @@ def check_imports() -> str:
     return _run(sys.executable, "-c", IMPORTS).strip()
 
 
+def check_programs() -> str:
+    """The modules that are run as programs say what they do."""
+    for name in ("clawback.demo.box", "clawback.demo.scripted"):
+        assert f"python -m {name}" in _run(sys.executable, "-m", name, "--help"), name
+    return "the box and the scripted upstream answer"
+
+
 def check_commands() -> str:
-    """Every command says what it does, and the modules that are run as programs do."""
+    """Every command says what it does, at once, and asks for nothing that an installation does not bring."""
+    began = time.monotonic()
     said = _run(CLAWBACK, "--version")
+    seconds = time.monotonic() - began
     assert distribution("clawback").version in said, said
     _, _, listed = _run(CLAWBACK, "--help").partition("Commands:")
     names = re.findall(r"^  (\w+)", listed, re.MULTILINE)
-    assert {"serve", "package", "demo", "executor"} <= set(names), names
+    assert {"init", "serve", "doctor", "package", "demo", "executor"} <= set(names), names
     for name in names:
         assert "Usage" in _run(CLAWBACK, name, "--help"), name
-    for name in ("clawback.demo.box", "clawback.demo.scripted"):
-        assert f"python -m {name}" in _run(sys.executable, "-m", name, "--help"), name
-    return f"{len(names)} commands answer"
+    return f"{len(names)} commands answer, the version after {seconds:.2f} s"
 
 
 def check_package() -> str:
@@ -93,10 +105,46 @@ def check_serving() -> str:
 
 
 def check_demo() -> str:
-    """The demo plays: engine, plugin process, scripted upstream and bridge, all from the wheel."""
+    """The first demo makes its environment and says so; later ones use it again: no uv, no network."""
+    nowhere = {
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "UV_OFFLINE": "1",
+        "UV_CACHE_DIR": "nothing",
+        "UV_HTTP_RETRIES": "0",
+    }
+    failed = subprocess.run([CLAWBACK, "demo", "--json"], capture_output=True, text=True, env={**os.environ, **nowhere})
+    assert failed.returncode == 1, failed
+    assert "needs a network" in failed.stderr, failed.stderr
+    assert "Traceback" not in failed.stderr, failed.stderr
+
+    began = time.monotonic()
     result = json.loads(_run(CLAWBACK, "demo", "--json"))
     assert result["ok"], result
-    return f"the demo plays in {result['seconds']} s"
+    seconds = time.monotonic() - began
+    files = {(path.stat().st_dev, path.stat().st_ino): path.stat().st_blocks for path in CACHE.rglob("*")}
+    megabytes = 512 * sum(files.values()) / 1_000_000
+    assert megabytes < 150, f"{megabytes} MB"
+    again = subprocess.run([CLAWBACK, "demo", "--json"], capture_output=True, text=True, env={**os.environ, **nowhere})
+    assert json.loads(again.stdout)["ok"], again
+    assert "environment" not in again.stderr, again.stderr
+    return f"the demo plays in {result['seconds']} s; its first start took {seconds:.0f} s and {megabytes:.0f} MB"
+
+
+def check_one_s_own() -> str:
+    """A stranger's way to a bridge of their own: init, serve, doctor, with the Dify of a demo that is kept."""
+    with _started("demo", "--keep") as kept:
+        port = str(_free_port())
+        place = ["--place", "same-machine", "--port", port]
+        written = json.loads(
+            _run(CLAWBACK, "init", "--dify-url", kept["dify_url"], "--app", f"own={kept['app_key']}", *place, "--json")
+        )
+        assert written["models"] == ["own"], written
+        with _started("serve", "--json") as ready:
+            assert ready["bridge_url"].endswith(f":{port}"), ready
+            told = subprocess.run([CLAWBACK, "doctor", "--no-probe", "--json"], capture_output=True, text=True)
+            failed = [line for line in json.loads(told.stdout)["lines"] if line["state"] == "failed"]
+            assert not failed, failed
+    return "init, serve and doctor work"
 
 
 def _token(audience: str) -> tuple[str, str]:
@@ -104,9 +152,15 @@ def _token(audience: str) -> tuple[str, str]:
     return lines["token"].strip(), lines["hash"].strip()
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 def _run(*command: object) -> str:
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=2 * SECONDS, check=False
+        [str(part) for part in command], capture_output=True, text=True, timeout=5 * SECONDS, check=False
     )
     assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -129,17 +183,18 @@ def _started(*arguments: str, environ: Mapping[str, str] | None = None) -> Itera
             process.terminate()
 
 
-def main() -> None:
+def main(only: str = "") -> None:
     """Say what holds, and end with an error at what does not."""
+    checks = (check_names, check_commands, check_package, check_serving, check_demo, check_one_s_own)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("tools.py").write_text(TOOLS.format(name="weather"))
         Path("bridge.py").write_text(TOOLS.format(name="lamp"))
         for name in ("provider", "demo", "executor"):
             Path(f"{name}.py").write_text(NOBODYS)
-        for check in (check_names, check_imports, check_commands, check_package, check_serving, check_demo):
+        for check in (check_imports, check_programs) if only == "imports" else checks:
             print(f"wheel: {check()}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

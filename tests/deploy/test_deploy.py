@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -36,7 +37,7 @@ def test_the_image_is_built_from_what_it_needs_and_nothing_else() -> None:
     let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
-    needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
+    needed = {"pyproject.toml", "uv.lock", project["project"]["readme"], *project["project"]["license-files"]}
     made_by = {Path(hook["path"]).parent.as_posix(), "examples"}
     plugin = {path.relative_to(ROOT).parts[0] for path in package_contents(ROOT).values()}
     assert let_in == {*hook["rooms"], *needed, *made_by, *plugin}
@@ -52,7 +53,7 @@ def test_the_dockerfile_starts_what_there_is() -> None:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(extras.group(1).split(",")) <= set(known)
     command, *arguments = yaml.safe_load(given["CMD"])
-    options = {name for each in main.commands[command].params for name in each.opts}
+    options = {name for each in main.get_command(click.Context(main), command).params for name in each.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= options
     assert given["USER"] != "root"
     assert f"localhost:{Config().port}".replace("localhost", "127.0.0.1") in given["HEALTHCHECK"]
@@ -74,7 +75,7 @@ def test_the_unit_starts_reloads_and_stops_what_there_is() -> None:
     lines = [line.partition("=") for line in UNIT.read_text().splitlines() if "=" in line and not line.startswith("#")]
     given = {name: value for name, _, value in lines}
     _, command, *arguments = shlex.split(given["ExecStart"])
-    options = {name for each in main.commands[command].params for name in each.opts}
+    options = {name for each in main.get_command(click.Context(main), command).params for name in each.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= options
     assert int(given["TimeoutStopSec"]) > Limits().stop_seconds
     assert given["ExecReload"].endswith("-HUP $MAINPID")

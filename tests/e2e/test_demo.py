@@ -91,10 +91,11 @@ def test_keep_prints_where_everything_is_and_ends_with_all_parts(
     try:
         assert kept.stdout
         where = json.loads(kept.stdout.readline())
-        assert list(where) == ["base_url", "api_key", "models", "bridge_url", "dify_url", "upstream_url"]
+        assert {"page_url", "login_url", "operator_token", "executor_token", "app_key"} <= set(where)
         with OpenAI(base_url=where["base_url"], api_key=where["api_key"]) as client:
-            assert [model.id for model in client.models.list()] == where["models"] == list(EXAMPLES)
+            assert [model.id for model in client.models.list()] == where["models"] == [*EXAMPLES, "impatient"]
             said = client.chat.completions.create(model="minimal", messages=[{"role": "user", "content": "Hello."}])
+        check_what_there_is_to_see(where)
         assert said.choices[0].message.content == "echo: Hello."
     finally:
         kept.send_signal(end)
@@ -109,6 +110,21 @@ def test_keep_prints_where_everything_is_and_ends_with_all_parts(
         assert time.monotonic() < deadline, "the bridge outlived the demo"
         time.sleep(0.1)
     assert list(tmp_path.iterdir()) == []
+
+
+def check_what_there_is_to_see(where: dict[str, Any]) -> None:
+    """Three runs, and a link that shows them to a browser on this machine, once."""
+    with httpx.Client(follow_redirects=True) as browser:
+        page = browser.get(where["login_url"]).text
+        assert browser.get(where["page_url"]).status_code == 200
+        assert "waits for you" in page
+        assert "Three points are still open." in browser.get(f"{where['page_url']}approvals").text
+    assert httpx.get(where["login_url"]).status_code == 401
+    asked = {"Authorization": f"Bearer {where['operator_token']}"}
+    runs = httpx.get(f"{where['bridge_url']}/operator/v1/runs", headers=asked).json()["runs"]
+    assert {"running", "suspended", "finished"} <= {run["state"] for run in runs}
+    answer = httpx.get(f"{where['dify_url']}/info", headers={"Authorization": f"Bearer {where['app_key']}"})
+    assert answer.status_code == 200
 
 
 def test_a_real_upstream_needs_a_model(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from bridge.page.links import LINK_SECONDS
 from bridge.page.views.run import MOST_FAILURES, Attempts
 from tests.bridge.executor.conftest import Bridge, MakeBridge
 from tests.page.conftest import ASK, Person, words
@@ -127,3 +128,33 @@ def test_the_store_holds_nothing_to_log_in_with(ann: Person) -> None:
     assert len(rows) == 1
     assert cookie.value not in str(rows)
     assert ann.bridge.tokens["operator"] not in str(rows)
+
+
+def link(bridge: Bridge, token: str = "operator") -> str:
+    answer = bridge.ask(token, "POST", "/login_links", {"by": "ann"})
+    assert answer.status == 200, answer.body
+    return str(answer.body["path"])
+
+
+def test_a_link_logs_in_once(bridge: Bridge) -> None:
+    path, ann, bob = link(bridge), Person(bridge), Person(bridge)
+    assert ann.get(path).location == "/"
+    assert ann.get("/").status_code == 200
+    assert bob.get(path).status_code == 401
+    assert bob.get("/").status_code == 303
+
+
+def test_a_link_ends_after_a_minute(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, now = link(bridge), time.time()
+    monkeypatch.setattr(time, "time", lambda: now + LINK_SECONDS)
+    assert Person(bridge).get(path).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("192.0.2.7", {}), ("127.0.0.1", {"X-Forwarded-For": "192.0.2.7"}), ("127.0.0.1", {"Forwarded": "for=192.0.2.7"})],
+)
+def test_a_link_is_for_the_bridges_own_machine(bridge: Bridge, address: str, said: dict[str, str]) -> None:
+    path, far = link(bridge), bridge.app.test_client()
+    assert far.get(path, environ_base={"REMOTE_ADDR": address}, headers=said).status_code == 401
+    assert Person(bridge).get(path).status_code == 303, "somebody else's try ended it"

@@ -26,6 +26,15 @@ toolbox      the declared tools
 schema       arguments typed by a JSON schema and checked against it
 """
 
-from tools.openclaw_text.parsing import parse
+from typing import Any
 
 __all__ = ["parse"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: whoever needs a part of this, such as the bridge as it starts, need not load the reader.
+    if name == "parse":
+        from tools.openclaw_text.parsing import parse
+
+        return parse
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from tools.openclaw_text.deeds import (
     BLANKS,
@@ -183,7 +184,7 @@ class TextGuard:
     """
 
     def __init__(self) -> None:
-        self._openers = Openers(_PATTERNS, ANYWHERE, AT_BREAK)
+        self._openers = Openers(_patterns(), ANYWHERE, AT_BREAK)
         self._bars = _Bars()
 
     def feed(self, text: str) -> str:
@@ -200,4 +201,6 @@ class TextGuard:
         return self._bars.feed(held + WORD_JOINER if held else "", last=True)
 
 
-_PATTERNS = (opener((*DEFUSED, *TRACES)), begun_opener((*DEFUSED, *TRACES)))
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    return opener((*DEFUSED, *TRACES)), begun_opener((*DEFUSED, *TRACES))

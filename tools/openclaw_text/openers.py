@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from tools.openclaw_text import formats
 from tools.openclaw_text.patterns import Name, OneOf, Pattern, Run, any_of, begun, parts_of, whole
@@ -78,27 +79,31 @@ def _named(pattern: Pattern) -> bool:
     return any(isinstance(part, Name) for part in pattern)
 
 
-@dataclass(frozen=True, slots=True)
 class _Alternatives:
-    whole: re.Pattern[str]
-    begun: re.Pattern[str]
+    """Expressions, each compiled as it is first used: to compile them all took half of the time of a start."""
+
+    def __init__(self, whole: str, begun: str) -> None:
+        self._whole, self._begun = whole, begun
+
+    @cached_property
+    def whole(self) -> re.Pattern[str]:
+        return re.compile(self._whole, re.IGNORECASE)
+
+    @cached_property
+    def begun(self) -> re.Pattern[str]:
+        return re.compile(self._begun, re.IGNORECASE)
 
     @classmethod
     def of(cls, kinds: dict[str, list[Pattern]]) -> _Alternatives:
-        """Compile what holds no name."""
+        """What holds no name."""
         groups = [f"(?P<{kind}>{any_of(patterns)})" for kind, patterns in kinds.items() if patterns]
         every = [pattern for patterns in kinds.values() for pattern in patterns]
-        return cls(
-            re.compile("|".join(groups) or "(?!)", re.IGNORECASE),
-            re.compile(any_of(every, beginning=True), re.IGNORECASE),
-        )
+        return cls("|".join(groups) or "(?!)", any_of(every, beginning=True))
 
     @classmethod
     def named(cls, kind: str, pattern: Pattern) -> _Alternatives:
-        """Compile a pattern that holds a name."""
-        return cls(
-            re.compile(f"(?P<{kind}>{whole(pattern)})", re.IGNORECASE), re.compile(begun(pattern), re.IGNORECASE)
-        )
+        """A pattern that holds a name."""
+        return cls(f"(?P<{kind}>{whole(pattern)})", begun(pattern))
 
 
 def tags(texts: Iterable[str]) -> list[Pattern]:

@@ -65,7 +65,7 @@ class AnthropicMessage(Answer):
 class MessageEvent(BaseModel):
     """An event of a message's stream, as Anthropic's reference lists them. It ends with `message_stop`, or an error."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: Literal[
         "message_start",

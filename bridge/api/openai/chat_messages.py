@@ -28,7 +28,7 @@ class Part(BaseModel):
     """What all parts of a request have in common."""
 
     # The sentence below a field is what the reference and the OpenAPI document say of it.
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", defer_build=True, use_attribute_docstrings=True)
 
 
 class TextPart(Part):
@@ -160,7 +160,7 @@ ArgumentsText = Annotated[str, BeforeValidator(_as_json)]
 class _Carrying(Part):
     """Keeps the fields in which a server wants back what it said (`tools.carried`)."""
 
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", defer_build=True, use_attribute_docstrings=True)
 
 
 class FunctionCall(Part):

@@ -23,7 +23,7 @@ def _string_or_list(value: Any) -> str:
 class JsonSchema(BaseModel):
     """The schema that an answer is to follow."""
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", defer_build=True, populate_by_name=True)
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = None
@@ -40,7 +40,7 @@ def check_schema(kind: str, schema: JsonSchema | None, param: str) -> None:
 class ResponseFormat(BaseModel):
     """Whether an answer is text, any JSON, or JSON by a schema."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
@@ -53,7 +53,7 @@ class ResponseFormat(BaseModel):
 class Sampling(BaseModel):
     """How the model is to write."""
 
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", defer_build=True, use_attribute_docstrings=True)
 
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
     """How freely the model chooses its words."""

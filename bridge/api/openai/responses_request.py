@@ -251,7 +251,7 @@ CallItem = FunctionCallItem | CustomCallItem | ShellCallItem | SearchCallItem
 class ResponsesTool(Part):
     """A tool on offer, of whatever kind: `bridge.api.openai.tool_kinds` says what becomes of it."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str
 

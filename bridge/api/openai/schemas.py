@@ -14,7 +14,7 @@ _COUNT = Annotated[int, Field(ge=0)]
 class Answer(BaseModel):
     """What all answers have in common: nothing is in them that is not described."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Note(Answer):
@@ -259,7 +259,7 @@ class OutputCall(Answer):
 class OutputOtherCall(Answer):
     """A call of a tool of another kind: its text (`custom_tool_call`), or its action or arguments."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     id: str
     type: Literal["custom_tool_call", "local_shell_call", "tool_search_call"]
@@ -287,7 +287,7 @@ class IncompleteDetails(Answer):
 class EchoedTool(Answer):
     """A tool that was on offer, a function or as it came."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str
 
@@ -333,7 +333,7 @@ class ResponseBody(Answer):
 class ResponseEvent(BaseModel):
     """An event of a response's stream, as OpenAI's reference lists them: its type, its number, and what it tells."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
     type: str = Field(pattern=r"^response\.")
     sequence_number: _COUNT

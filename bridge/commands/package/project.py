@@ -16,7 +16,8 @@ PLATFORMS = (
 def plugin_project(pyproject: Path) -> str:
     """The text of the plugin's pyproject.toml, from the repository's `pyproject`."""
     # The daemon makes every plugin's environment with Python 3.12; a lock for others too would be three times as large.
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    repository = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    project = repository["project"]
     return f"""\
 # Derived by scripts/lock from Clawback's own pyproject.toml.
 [project]
@@ -24,7 +25,7 @@ name = {json.dumps(project["name"])}
 version = {json.dumps(project["version"])}
 description = {json.dumps(project["description"], ensure_ascii=False)}
 requires-python = ">=3.12,<3.13"
-dependencies = {_array(project["dependencies"])}
+dependencies = {_array(repository["dependency-groups"]["plugin"])}
 
 [tool.uv]
 package = false

@@ -141,3 +141,10 @@ def test_what_is_missing_is_said(stack: Stack, clawback: Clawback, tmp_path: Pat
     no_bridge_there = clawback("status", "--bridge", str(stack.upstream.base_url), "--token", "t")
     assert no_bridge_there.returncode == 1
     assert "Traceback" not in no_bridge_there.stderr
+
+
+def test_open_logs_a_browser_on_this_machine_in(clawback: Clawback, stack: Stack) -> None:
+    assert "--token is missing" in clawback("open", "--print").stderr
+    link = clawback("open", "--print", "--token", stack.operator_token).stdout.strip()
+    assert httpx.get(link).headers["Location"] == "/"
+    assert httpx.get(link).status_code == 401

@@ -9,10 +9,10 @@ name = "clawback"
 version = "1.2.3"
 description = 'Says "hello".'
 requires-python = ">=3.12"
-dependencies = ["dify_plugin>=0.10.2,<0.11", "httpx>=0.28"]
+dependencies = ["flask"]
 
-[project.optional-dependencies]
-bridge = ["flask"]
+[dependency-groups]
+plugin = ["dify_plugin>=0.10.2,<0.11", "httpx>=0.28"]
 
 [build-system]
 requires = ["hatchling"]

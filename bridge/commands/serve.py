@@ -1,0 +1,71 @@
+"""`clawback serve`."""
+
+import json
+import logging
+from pathlib import Path
+
+import click
+
+from bridge.commands.init.config_file import is_private
+from bridge.config import Config, ConfigError, default_path, load
+from bridge.runs.tickets.policy import Policy
+from bridge.server import logs, tracing
+from bridge.server.banner import banner
+from bridge.server.gunicorn import Server
+from bridge.store.faults import StoreError
+from bridge.store.lock import held
+from bridge.store.upgrade import open_first
+from tools.visible import visible, visible_json
+
+log = logging.getLogger("clawback")
+
+
+def _load(path: Path) -> Config:
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
+@click.option("--host", help="Bind to this address instead of the configured one.")
+@click.option("--port", type=int, help="Bind to this port instead of the configured one; 0 takes a free one.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="What to log."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line when ready, and log in JSON.")
+@click.option(
+    "--reload", "watch", is_flag=True, help="Take changes of the configuration and the policy as they are saved."
+)
+def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool, watch: bool) -> None:
+    """Serve the bridge until Ctrl-C. SIGHUP makes it take changes of the configuration and the policy; runs go on."""
+    config = _load(path)
+    overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        config = Config.model_validate(config.model_copy(update=overrides).__dict__)
+        config.remember(path)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        Policy.load(config.policy)
+        tracing.check(config.traces)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    logs.configure(log_level, as_json)
+    if not is_private(path):
+        log.warning("others can read %s, and the keys in it. Run: chmod 600 '%s'", path, path)
+
+    def ready(url: str) -> None:
+        models = [app.model for app in config.apps]
+        if as_json:
+            click.echo(visible_json(json.dumps({"bridge_url": url, "base_url": f"{url}/v1", "models": models})))
+        else:
+            click.echo(visible(banner(config, url), lines=True))
+
+    try:
+        with held(config.store_url):
+            open_first(config.store_url)
+            Server(path, config, ready, log_level, watch=watch).run()
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
