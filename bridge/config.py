@@ -193,6 +193,12 @@ class Limits(_Section):
     silent_seconds: float = Field(default=15, ge=1)
     """How long a plugin may be silent between two questions for its ticket. When the results are there, the
     run's workflow is then run again with them."""
+    dify_silent_seconds: float = Field(default=45, ge=1)
+    """How long Dify may say nothing of an LLM node whose invocation has ended. Then the worker that ran it was killed,
+    and the run's workflow is run again. While another node is under way, nothing is run twice for a guess."""
+    dify_workflow_seconds: float = Field(default=1_200, ge=1)
+    """How long a workflow may last in Dify (its WORKFLOW_MAX_EXECUTION_TIME). A run of which nothing is heard after
+    that fails."""
     forsaken_seconds: float = Field(default=90, ge=15)
     """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds."""
     sweep_seconds: float = Field(default=5, gt=0, le=60)

@@ -42,6 +42,9 @@ _CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
 LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 """The pauses before each try to attach to a run whose events broke off."""
 
+HEARD_SECONDS = 15.0
+"""A try that lasted this long found the run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -128,6 +131,7 @@ class Attempt:
         breath = Breath()
         for event in self._events:
             breath.take()
+            self._live.nodes.note(event, self._ended_invocations)
             if self._is_dropped():
                 if isinstance(event, events.WorkflowStarted):
                     # Whoever ended the attempt did not know its task yet.
@@ -142,6 +146,11 @@ class Attempt:
         if self._live.over or self._is_dropped():
             return Dropped()
         raise Internal("Dify's stream ended before the workflow did")
+
+    def _ended_invocations(self) -> frozenset[str]:
+        record = self._store.record(self._run.id)
+        rows = record.invocations.values() if record else ()
+        return frozenset(row.id for row in rows if row.attempt == self._run.attempt and row.state != "running")
 
     def _is_dropped(self) -> bool:
         """Whether the run was cancelled, or another attempt of it began since."""
@@ -192,8 +201,10 @@ class Attempt:
         begun = self._store.run(self._run.id)
         if begun is None or begun.workflow_run_id in {"", self._run.workflow_run_id}:
             return False
-        for pause in LISTEN_AGAIN_SECONDS:
-            time.sleep(pause)
+        tries = 0
+        while tries < len(LISTEN_AGAIN_SECONDS):
+            time.sleep(LISTEN_AGAIN_SECONDS[tries])
+            tries, began_at = tries + 1, time.monotonic()
             if self._is_dropped():
                 return True
             with (
@@ -205,8 +216,12 @@ class Attempt:
                 if stream is None:
                     return False
                 log.info("listening to a run again", extra={"run": self._run.id})
+                self._live.nodes.note_gap()
                 yield from self._caught_up(stream)
                 return True
+            if time.monotonic() - began_at >= HEARD_SECONDS:
+                # It is still there. How long it may be silent is for the watchdog to say.
+                tries = 0
         return False
 
     def _caught_up(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:

@@ -316,6 +316,14 @@ class Runs:
         self._stop_task(run)
         log.info("run cancelled", extra={"run": run_id, "reason": reason})
 
+    def give_up(self, live: LiveRun, run: RunRow, error: BridgeError) -> None:
+        """Dify says nothing more of this attempt: tell its client, unless that still runs tools."""
+        self.fail(run, live, error, cut_off=True)
+        if live.over:
+            # Whoever listens to Dify is to find that nobody waits for it.
+            self._live_runs.drop(run.id)
+        self._stop_task(run)
+
     def note_cancellation(self, live: LiveRun, run: RunRow) -> None:
         """The run was cancelled by another bridge."""
         live.fail(Gone(run.error or "the run was cancelled", code="run_cancelled"))

@@ -13,6 +13,7 @@ from demo.box import http_errors
 from demo.box.access import Access
 from demo.box.plugin_daemon import PluginDaemon
 from demo.box.plugin_process import PluginProcess
+from demo.box.runs import Runs
 from demo.box.store import Store, WorkflowRun
 
 
@@ -25,8 +26,8 @@ class Switches(BaseModel):
     published: bool | None = None
 
 
-def create_blueprint(access: Access, store: Store, process: PluginProcess | PluginDaemon) -> Blueprint:
-    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}."""
+def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon) -> Blueprint:
+    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/kill."""
     blueprint = Blueprint("box", __name__, url_prefix="/box")
     http_errors.register(blueprint)
 
@@ -40,6 +41,10 @@ def create_blueprint(access: Access, store: Store, process: PluginProcess | Plug
     @blueprint.get("/plugin/log")
     def plugin_log() -> Response:
         return jsonify({"lines": list(process.log)})
+
+    @blueprint.post("/worker/kill")
+    def kill_worker() -> Response:
+        return jsonify({"killed": runs.kill_worker()})
 
     @blueprint.post("/apps/<name>")
     def switch(name: str) -> Response:

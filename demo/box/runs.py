@@ -52,6 +52,8 @@ class Task:
     id: str = field(default_factory=new_id)
     execution: Execution | None = None
     abort_reason: str | None = None
+    killed: bool = False
+    """Whether the worker that ran it was killed: its run stays `running` for ever."""
     listener: Listener = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +64,12 @@ class Task:
         self.abort_reason = reason
         if self.execution is not None:
             self.execution.abort(reason)
+
+    def kill(self) -> None:
+        """End without a word, as a worker that was killed; a node that is at work goes on unheard."""
+        self.killed = True
+        self.listener.kill()
+        self.abort("killed")
 
 
 class Runs:
@@ -106,7 +114,7 @@ class Runs:
             past = list(self._snapshot(run)) if snapshot else []
             yield PING
             yield from past
-            ping_seconds = self._limits.ping_seconds if snapshot else None
+            ping_seconds = self._limits.ping_seconds if snapshot or run.worker_killed else None
             yield from follow(events, Reading(self._limits.stream_idle_seconds, ping_seconds))
 
     def stop(self, task_id: str, user: EndUser) -> None:
@@ -117,6 +125,14 @@ class Runs:
         if task.end_user.id == user.id:
             task.listener.flag_stop()
         task.abort("User requested stop")
+
+    def kill_worker(self) -> int:
+        """Kill the worker, as SIGKILL does, with all runs that it has; another one takes the runs to come."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.run.worker_killed = True
+            task.kill()
+        return len(tasks)
 
     def _read_started(
         self, app: App, user: EndUser, request: Request, run: WorkflowRun, topic: Topic, place: str
@@ -139,15 +155,16 @@ class Runs:
                 logger.debug("a run could not begin", exc_info=True)
                 _publish_failed(topic, run, run.id, str(error), request.inputs)
             finally:
-                self._topics.pop(run.id, None)
-                topic.publish(END)
+                if not run.worker_killed:
+                    self._topics.pop(run.id, None)
+                    topic.publish(END)
 
     def _publish(self, active: "_ActiveRun", run: WorkflowRun, topic: Topic) -> None:
         terminal = False
         for event in active.events():
             topic.publish(event)
             terminal = terminal or (isinstance(event, dict) and event["event"] in active.pipeline.last_events)
-        if not terminal:
+        if not terminal and not active.task.killed:
             _publish_failed(topic, run, active.task.id, NO_TERMINAL_EVENT, run.inputs)
 
     def _run(self, app: App, user: EndUser, request: Request, run: WorkflowRun) -> "_ActiveRun":
