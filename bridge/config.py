@@ -91,9 +91,36 @@ class Tokens(_Section):
     @field_validator("client", "plugin", "executor", "operator", "metrics")
     @classmethod
     def _is_hash(cls, value: str) -> str:
-        if value and not (value.startswith(PREFIX) and len(value) == len(PREFIX) + 64):
-            raise ValueError("is not a hash; `clawback token` prints one (sha256: and 64 hex digits)")
-        return value
+        return checked_hash(value) if value else value
+
+
+def checked_hash(value: str) -> str:
+    """Return the hash of a token. Raises ValueError for anything else, which may be the token."""
+    if not (value.startswith(PREFIX) and len(value) == len(PREFIX) + 64):
+        raise ValueError("is not a hash; `clawback token` prints one (sha256: and 64 hex digits)")
+    return value
+
+
+class Plugin(_Section):
+    """A further token of the plugin's: for another workspace or Dify, or to follow one that was lost."""
+
+    name: str = Field(min_length=1, max_length=64)
+    """What it is called where it is revoked."""
+    token: str
+    """Hash of the token that stands in the plugin's credential form in Dify."""
+    apps: list[str] = Field(default_factory=list)
+    """The models whose runs it opens, and no others; all, where none is named."""
+    executors: bool = False
+    """Whether calls of nodes that belong to no client's run go to executors, where `apps` names some models."""
+
+    @field_validator("token")
+    @classmethod
+    def _is_hash(cls, value: str) -> str:
+        return checked_hash(value)
+
+    def opens(self, model: str, direction: str) -> bool:
+        """Whether it opens the runs of this model and this direction."""
+        return not self.apps or (model in self.apps if direction == "endpoint" else self.executors)
 
 
 Source = Literal["query", "system", "transcript", "messages", "user"]
@@ -147,6 +174,13 @@ class App(_Section):
     for an order, such as a line `MEDIA:` or the answer `NO_REPLY`; `calls` leaves such orders as they are."""
     reasoning: Literal["separate", "tags"] = "separate"
     """Whether a model's reasoning is sent apart from the answer (`reasoning_content`), or stays in it in think tags."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """How many requests all its clients together may send in a minute."""
+    open_tickets: int | None = Field(default=None, ge=1)
+    """How many tickets of its runs may be open at once; then no turn begins."""
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """How many tokens of its upstreams its runs may use in a day (UTC)."""
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:
@@ -259,6 +293,7 @@ class Config(_Section):
     wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
     """The URL of the Redis over which bridges that share a store wake each other."""
     tokens: Tokens = Tokens()
+    plugins: list[Plugin] = Field(default_factory=list)
     apps: list[App] = Field(default_factory=list)
     limits: Limits = Limits()
     traces: Traces = Traces()
@@ -298,12 +333,22 @@ class Config(_Section):
         for app in self.apps:
             if app.auxiliary is not None and app.auxiliary not in models:
                 raise ValueError(f"auxiliary of {app.model!r} names {app.auxiliary!r}, which is the model of no app")
-        if not is_loopback(self.host) and not (self.tokens.client and self.tokens.plugin):
+        for plugin in self.plugins:
+            if unknown := [model for model in plugin.apps if model not in models]:
+                raise ValueError(
+                    f"apps of the plugin {plugin.name!r} names {unknown[0]!r}, which is the model of no app"
+                )
+        if not is_loopback(self.host) and not (self.tokens.client and self.has_plugin):
             raise ValueError(
                 f"host {self.host} is reachable from other machines, and a token is missing: set tokens.client and "
                 "tokens.plugin (`clawback token` makes them), or bind to 127.0.0.1"
             )
         return self
+
+    @property
+    def has_plugin(self) -> bool:
+        """Whether there is a token that a plugin can show."""
+        return bool(self.tokens.plugin or self.plugins)
 
     @property
     def store_url(self) -> str:

@@ -231,6 +231,7 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
     (
         ModelMissing,
         r"(provider|model) \S+ (schema )?(does not exist|not found)|credentials is not initialized"
+        r"|model is not configured"
         r"|model schema not found|plugin[ _]?not[ _]?found|PluginUniqueIdentifierError|plugin \S* ?(is )?not installed",
     ),
     (

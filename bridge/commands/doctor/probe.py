@@ -77,6 +77,7 @@ def _converse(http: httpx.Client, model: str) -> dict[str, Any]:
 _FORM = "In Dify, Settings, Model Provider, Clawback:"
 _RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"
 _REINSTALL = "In Dify, Plugins: install the package that `clawback package` writes, in the place of the old one"
+_NO_CREDENTIALS = ("Model is not configured", "credentials is not initialized")
 _NO_FORM = "credentials name no bridge"
 _NO_WAY = ("bridge cannot be reached", "The bridge cannot be asked", "The bridge answered")
 
@@ -106,8 +107,11 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
 
 
 def _install(error: str) -> str:
-    if "credentials is not initialized" in error:
-        return f"{_FORM} fill in the form (clawback init shows the bridge's part of it)"
+    if any(words in error for words in _NO_CREDENTIALS):
+        return (
+            f"Run: clawback init --show-plugin, and {RESTART}. {_FORM} fill in the form as it was shown. Dify deletes "
+            "what stood there when the plugin is uninstalled, as its page does before each upgrade"
+        )
     return (
         "In Dify, Plugins: install the package that `clawback package` writes, fill in its form under Settings, Model "
         "Provider, and choose a model of Clawback in the app's LLM node. Then publish the app"

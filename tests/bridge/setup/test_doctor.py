@@ -154,7 +154,16 @@ def test_the_plugin_s_form(patient: Patient) -> None:
     patient.all_green()
 
     patient.empty_form()
-    assert "fill in the form" in patient.red("plugin")
+    advice = patient.red("plugin")
+    assert "fill in the form" in advice
+    assert "Dify deletes what stood there when the plugin is uninstalled" in advice
+    before = patient.form
+    patient.follow(advice)
+    patient.reload()
+    patient.fill_in_form()
+    patient.all_green()
+    assert patient.form != before
+    patient.form = before
     patient.fill_in_form()
     patient.all_green()
 
