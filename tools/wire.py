@@ -31,6 +31,9 @@ from tools.results import Message, ToolResult
 PROTOCOL = 1
 """Raised when the plugin and the bridge would no longer understand each other."""
 
+AGENT = "clawback-plugin/0.2.0"
+"""How the plugin calls itself (`User-Agent`), so that the bridge can tell when it is of another version."""
+
 TicketState = Literal["open", "resolved", "expired", "cancelled"]
 
 

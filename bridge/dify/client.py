@@ -286,11 +286,12 @@ class DifyClient:
     def _events(self, response: httpx.Response, *, has_workflow: bool) -> Generator[Event]:
         if not _content_type(response).startswith("text/event-stream"):
             raise errors.NotDify(f"The run was answered with {_content_type(response)} instead of an event stream")
-        ended = begun = False
+        ended = begun = heard = False
         grace = _Grace(response, self._timeouts.grace)
         try:
             pieces = events.Pieces()
             for event in map(pieces.put_together, _decoded(response)):
+                heard = heard or not isinstance(event, events.Ping)
                 has_workflow = has_workflow or isinstance(event, events.WorkflowStarted)
                 answered = isinstance(event, events.MessageEnd)
                 if isinstance(event, _FIRST) and not (has_workflow or begun):
@@ -308,7 +309,9 @@ class DifyClient:
                     grace.begin()
         except (httpx.HTTPError, events.Unreadable) as error:
             if not ended:
-                raise errors.StreamBroke(_how_it_broke(error, self._timeouts.idle)) from error
+                silent = isinstance(error, httpx.TimeoutException) and not heard
+                kind = errors.NotBegun if silent else errors.StreamBroke
+                raise kind(_how_it_broke(error, self._timeouts.idle)) from error
         finally:
             grace.end()
         if not ended:

@@ -3,7 +3,7 @@
 Differs from Dify: there is nothing like it. It asks for no key, since the box serves its own machine alone.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +27,7 @@ class Switches(BaseModel):
 
 
 def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon) -> Blueprint:
-    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/kill."""
+    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/{kill, stop, start}."""
     blueprint = Blueprint("box", __name__, url_prefix="/box")
     http_errors.register(blueprint)
 
@@ -45,6 +45,11 @@ def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginPr
     @blueprint.post("/worker/kill")
     def kill_worker() -> Response:
         return jsonify({"killed": runs.kill_worker()})
+
+    @blueprint.post("/worker/<state>")
+    def switch_worker(state: Literal["stop", "start"]) -> Response:
+        runs.take_work(state == "start")
+        return jsonify({"worker": state})
 
     @blueprint.post("/apps/<name>")
     def switch(name: str) -> Response:

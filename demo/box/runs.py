@@ -84,6 +84,8 @@ class Runs:
         self._slots = threading.BoundedSemaphore(limits.worker_slots) if limits.worker_slots else None
         self._tasks: dict[str, Task] = {}
         self._topics: dict[str, Topic] = {}
+        self._working = threading.Event()
+        self._working.set()
 
     def block(self, app: App, user: EndUser, request: Request) -> Response:
         """Run an app to its end and return the answer. Raises what Dify raises."""
@@ -134,6 +136,10 @@ class Runs:
             task.kill()
         return len(tasks)
 
+    def take_work(self, works: bool) -> None:
+        """Let the worker take runs from now on, or none: those to come wait in silence."""
+        (self._working.set if works else self._working.clear)()
+
     def _read_started(
         self, app: App, user: EndUser, request: Request, run: WorkflowRun, topic: Topic, place: str
     ) -> Iterator[Event]:
@@ -148,6 +154,7 @@ class Runs:
             self._admission.leave(app.id, place)
 
     def _work(self, app: App, user: EndUser, request: Request, run: WorkflowRun, topic: Topic) -> None:
+        self._working.wait()
         with self._slots or contextlib.nullcontext():
             try:
                 self._publish(self._run(app, user, request, run), run, topic)
