@@ -120,7 +120,8 @@ class Plugin(_Section):
 
     def opens(self, model: str, direction: str) -> bool:
         """Whether it opens the runs of this model and this direction."""
-        return not self.apps or (model in self.apps if direction == "endpoint" else self.executors)
+        named = model in self.apps or model.rpartition("/")[0] in self.apps
+        return not self.apps or (named if direction == "endpoint" else self.executors)
 
 
 Source = Literal["query", "system", "transcript", "messages", "user"]
@@ -135,6 +136,9 @@ class App(_Section):
     aliases: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(default_factory=list)
     """Other names under which clients may ask for it, such as `claude-*`: `*` stands for any characters. The first app
     with a fitting name counts, and a model id of an app always comes before other names."""
+    labels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]] = Field(default_factory=list)
+    """Labels of LLM nodes (callback_label in their form). Each makes a further model, MODEL/LABEL, whose tools are
+    offered to nodes of that label and no others."""
     base_url: str = Field(pattern=r"^https?://")
     """The service API's address, as the app's API Access page in Dify shows it; it usually ends in /v1."""
     api_key: SecretStr = SecretStr("")
@@ -181,6 +185,23 @@ class App(_Section):
     """How many tickets of its runs may be open at once; then no turn begins."""
     tokens_per_day: int | None = Field(default=None, ge=1)
     """How many tokens of its upstreams its runs may use in a day (UTC)."""
+
+    _label: str = PrivateAttr("")
+
+    @property
+    def label(self) -> str:
+        """The label of the nodes that this model reaches, empty for all."""
+        return self._label
+
+    def labelled(self) -> "list[App]":
+        """Return the app once for each of its labels."""
+        return [self._with_label(label) for label in self.labels]
+
+    def _with_label(self, label: str) -> "App":
+        model, auxiliary = f"{self.model}/{label}", self.auxiliary or self.model
+        app = self.model_copy(update={"model": model, "aliases": [], "labels": [], "auxiliary": auxiliary})
+        app._label = label
+        return app
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:
@@ -326,6 +347,7 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
+        self.apps = [each for app in self.apps if not app.label for each in (app, *app.labelled())]
         models = Counter(app.model for app in self.apps)
         for model, count in models.items():
             if count > 1:

@@ -224,6 +224,12 @@ class Runs:
         if not request.tools or self._store.has_invocations(run.id):
             return None
         missed = [reason for when, reason in self.unmatched if when >= run.created_at]
+        app = self._services.apps.get(run.model)
+        if app and app.label:
+            return (
+                f"no LLM node with callback_label {app.label!r} asked the bridge for tools: set it in the node's form, "
+                "switch external_tool_callback_enabled on, and publish the app"
+            )
         if missed:
             return f"an LLM node asked the bridge for tools, but its run was not found: {missed[-1]}"
         return (

@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +14,8 @@ import yaml
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
 from tests.demo.box.exports import LLM, as_workflow, data, with_inputs, write
-from tests.e2e.conftest import call, upstream_log, workflow_runs
+from tests.e2e import flows
+from tests.e2e.conftest import MakeClient, MakeStack, call, upstream_log, workflow_runs
 from tests.e2e.wire import Wire, asking, header, request, session_lines
 
 MODEL = {
@@ -354,3 +357,34 @@ def test_an_image_that_the_app_cannot_take_is_refused(stack: Stack, image: str, 
     parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}]
     response = post(stack, "images", [{"role": "user", "content": parts}])
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_a_model_with_a_label_reaches_the_nodes_of_that_label_alone(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    plain = {"on_run_not_found": "fail"}
+    export = flows.in_a_row(
+        tmp_path,
+        "labelled",
+        flows.llm("first", "!say from the first node", {"callback_label": "plan", **plain}),
+        flows.llm("second", "{{#sys.query#}}", {"callback_label": "code", **plain}),
+    )
+    stack = make_stack(apps=[], exports={"app": export}, app_settings={"labels": ["plan", "code", "none"]})
+    models = httpx.get(f"{stack.base_url}/models", headers={"Authorization": f"Bearer {stack.client_token}"}).json()
+    assert [model["id"] for model in models["data"]] == ["app", "app/plan", "app/code", "app/none"]
+    words = f"Labelled.\n{call('exec', command='echo 1')}\n!then\n!say done"
+    outcome = make_client(stack, "app/code").ask(words)
+    assert outcome.reply.text.endswith("done")
+    with closing(stack.store()) as store:
+        [run_id] = outcome.runs
+        record = store.record(run_id)
+        assert record is not None
+        assert len(record.invocations) == 1, "a node of another label attached"
+    offered = {
+        bool(entry["request"].get("tools")) for entry in upstream_log(stack, "from the first node") if entry["request"]
+    }
+    assert offered == {False}
+    body = {"model": "app/none", "messages": [{"role": "user", "content": "!say nobody"}], "tools": DEFINITIONS}
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60).json()
+    assert "callback_label 'none'" in answer["clawback"]["note"]

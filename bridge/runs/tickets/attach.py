@@ -80,6 +80,8 @@ class Invocations:
             self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
             return AttachResponse(reason=reason)
+        if (app := self._services.apps.get(run.model)) and app.label not in {"", request.label}:
+            return AttachResponse(reason=f"the client chose the nodes of label {app.label!r}", left_out=True)
         live = self._live_runs.get(run.id)
         if live and live.request_id:
             request_id.go_on_with(live.request_id)
