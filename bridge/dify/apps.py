@@ -42,11 +42,16 @@ class ImageRules:
 
 @dataclass(frozen=True, slots=True)
 class AppFacts:
-    """One app. `inputs` are the variables of its Start node, None where Dify did not say; `images` the same."""
+    """One app. `inputs` are the variables of its Start node, None where Dify did not say; `images` the same.
+
+    `opening_statement` and `suggested_questions` are what Dify's own chat begins with.
+    """
 
     kind: Kind
     inputs: tuple[InputField, ...] | None = None
     images: ImageRules | None = None
+    opening_statement: str = ""
+    suggested_questions: tuple[str, ...] = ()
 
     @property
     def names_users(self) -> bool:
@@ -92,7 +97,9 @@ class AppCatalogue:
             parameters = client.parameters()
         except DifyError:
             return AppFacts("chatflow" if app.kind == "auto" else app.kind), _UNKNOWN_SECONDS
-        return AppFacts(kind, parameters.inputs, _image_rules(parameters)), _KNOWN_SECONDS
+        opening, questions = (parameters.raw.get(key) for key in ("opening_statement", "suggested_questions"))
+        asked = tuple(map(str, questions)) if isinstance(questions, list) else ()
+        return AppFacts(kind, parameters.inputs, _image_rules(parameters), str(opening or ""), asked), _KNOWN_SECONDS
 
 
 class Apps:

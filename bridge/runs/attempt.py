@@ -1,11 +1,13 @@
 """One Dify workflow run: what Dify streams goes into its run, and how it ended is returned."""
 
 import logging
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from typing import Self
+from urllib.parse import urljoin
 
 from bridge.config import App
 from bridge.dify import events
@@ -30,6 +32,7 @@ from bridge.runs.dify_slots import DifySlots
 from bridge.runs.inputs import files_of
 from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import RunRequest
+from bridge.runs.segments import Citation
 from bridge.runs.services import Services
 from bridge.store.rows import MarkerRow, RunRow, SessionRow
 from tools.marker import marker_digest, marker_for, new_secret
@@ -271,8 +274,8 @@ class Attempt:
                 live.reasoning(event.reasoning)
             case events.MessageReplace():
                 live.replace(event.answer)
-            case events.MessageEnd():
-                live.total(event.usage)
+            case events.MessageEnd() | events.MessageFile():
+                self._take_extras(event)
             case events.WorkflowFinished():
                 return self._finished(event)
             case events.WorkflowPaused():
@@ -286,6 +289,14 @@ class Attempt:
             case _:
                 self._take_note(event)
         return None
+
+    def _take_extras(self, event: events.MessageEnd | events.MessageFile) -> None:
+        if isinstance(event, events.MessageFile):
+            self._bring([event.file])
+            return
+        self._live.total(event.usage)
+        self._live.cite(self._citation(resource) for resource in event.resources)
+        self._bring(event.files)
 
     def _note_start(self, event: events.WorkflowStarted) -> None:
         # A run that fails before its flow begins has no conversation.
@@ -332,8 +343,19 @@ class Attempt:
             raise run_failed(event.error)
         if self._live.stopped:
             return Stopped()
+        self._bring(event.files)
         self._tell_outputs(event)
         return Answered()
+
+    def _bring(self, files: Iterable[events.File]) -> None:
+        """Let links to the app's files end its answer, unless that is data. Dify signs their addresses behind a `?`."""
+        if "response_format" not in self._request.parameters:
+            urls = [(file, urljoin(self._app.base_url, file.url)) for file in files]
+            self._live.bring({url.partition("?")[0]: _link(file, url) for file, url in urls})
+
+    def _citation(self, resource: events.Resource) -> Citation:
+        path = f"/datasets/{resource.dataset_id}/documents/{resource.document_id}"
+        return Citation(resource.document, urljoin(self._app.base_url, path))
 
     def _tell_outputs(self, event: events.WorkflowFinished) -> None:
         """Tell a workflow's answer as far as it was not streamed."""
@@ -343,3 +365,8 @@ class Attempt:
         answer = answer_in(event.outputs, app.output)
         if not live.catch_up(answer) and live.silent and not live.current.number:
             live.text(answer)
+
+
+def _link(file: events.File, url: str) -> str:
+    name = re.sub(r"[\[\]\\\s]+", " ", file.name)
+    return f"{'!' if file.is_image else ''}[{name}]({url.replace(' ', '%20').replace(')', '%29')})"

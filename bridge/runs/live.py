@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bridge.dify import events
@@ -11,7 +11,7 @@ from bridge.runs.answers.drafts import Drafts
 from bridge.runs.answers.stream_redactor import Withheld
 from bridge.runs.answers.view import AnswerView
 from bridge.runs.requests import RunRequest
-from bridge.runs.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
+from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text
 from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
@@ -161,6 +161,8 @@ class LiveRun:
         self._held: list[tuple[str, int, Sequence[DraftDelta]]] = []
         self._text_arrived = False
         self._total: Usage | None = None
+        self._citations: tuple[Citation, ...] = ()
+        self._links: dict[str, str] = {}
         self.note: str | None = None
         self._open_segment(told[-1].number + 1 if told else 0)
 
@@ -271,6 +273,21 @@ class LiveRun:
         """Dify reported the usage of the whole run."""
         self._total = usage or self._total
 
+    def cite(self, citations: Iterable[Citation]) -> None:
+        """Dify named what the answer rests on; each document counts once."""
+        self._citations = tuple(dict.fromkeys([*self._citations, *citations]))
+
+    def bring(self, links: Mapping[str, str]) -> None:
+        """The app made files. Their links, by what is the same of a file's address, end the answer."""
+        self._links |= links
+
+    def _tell_links(self) -> None:
+        told = self._replayed + "".join(self._told.text)
+        for link in [link for address, link in self._links.items() if address not in told]:
+            self._tell(f"\n\n{link}" if told else link)
+            told += link
+        self._links = {}
+
     def draft(self, invocation_id: str, round_: int, deltas: Sequence[DraftDelta], *, after_text: bool = False) -> bool:
         """The model of this invocation writes calls; what was written cannot be taken back.
 
@@ -380,6 +397,7 @@ class LiveRun:
             if self._drafts:
                 self.fail(_half_a_call())
                 return
+            self._tell_links()
             if self._refuses():
                 return
             self._close(self.finish_reason, None, write)
@@ -428,7 +446,8 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        self._current.add(*rest, *calls, End(finish_reason, usage, self.note))
+        citations = () if ticket else self._citations
+        self._current.add(*rest, *calls, End(finish_reason, usage, self.note, citations))
 
     @property
     def silent(self) -> bool:

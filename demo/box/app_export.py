@@ -42,6 +42,8 @@ class App:
     tenant_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     enable_api: bool = True
     published: bool = True
+    brings: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """What nodes that the box does not have would bring: files, and retriever_resources."""
 
     @classmethod
     def read(cls, path: Path, key: str) -> Self:

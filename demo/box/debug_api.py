@@ -24,6 +24,8 @@ class Switches(BaseModel):
 
     enable_api: bool | None = None
     published: bool | None = None
+    brings: dict[str, list[dict[str, Any]]] | None = None
+    """What nodes that the box does not have would bring: files, and retriever_resources."""
 
 
 def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon) -> Blueprint:
@@ -59,6 +61,7 @@ def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginPr
         wanted = Switches.model_validate(request.get_json())
         app.enable_api = app.enable_api if wanted.enable_api is None else wanted.enable_api
         app.published = app.published if wanted.published is None else wanted.published
+        app.brings = app.brings if wanted.brings is None else wanted.brings
         return jsonify({"enable_api": app.enable_api, "published": app.published})
 
     return blueprint

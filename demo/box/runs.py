@@ -188,7 +188,9 @@ class Runs:
         run.inputs = {**inputs, **{f"sys.{name}": value for name, value in turn.system.items() if name != _UNTOLD}}
         self._tasks[task.id] = task
         threading.Thread(target=self._execute, args=(app, task, turn, conversation), daemon=True).start()
-        return _ActiveRun(app, task, self._pipeline(app, task, run, conversation), self._tasks)
+        pipeline = self._pipeline(app, task, run, conversation)
+        pipeline.brings = app.brings
+        return _ActiveRun(app, task, pipeline, self._tasks)
 
     def _pipeline(
         self, app: App, task: Task, run: WorkflowRun, conversation: Conversation | None

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from demo.local_tools import DEFINITIONS
-from demo.stack import Stack
+from demo.stack import ROOT, Stack
 from tests.demo.box.exports import LLM, as_workflow, data, with_inputs, write
 from tests.e2e import flows
 from tests.e2e.conftest import MakeClient, MakeStack, call, upstream_log, workflow_runs
@@ -388,3 +388,60 @@ def test_a_model_with_a_label_reaches_the_nodes_of_that_label_alone(
     headers = {"Authorization": f"Bearer {stack.client_token}"}
     answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60).json()
     assert "callback_label 'none'" in answer["clawback"]["note"]
+
+
+FILE = {"dify_model_identity": "__dify__file__", "transfer_method": "tool_file"}
+BROUGHT = {
+    "files": [
+        {
+            **FILE,
+            "type": "image",
+            "filename": "a [b].png",
+            "url": "/files/tools/1.png?sign=x",
+            "mime_type": "image/png",
+        },
+        {**FILE, "type": "document", "filename": "report.pdf", "url": "http://files.example/2.pdf?sign=y"},
+        {**FILE, "type": "document", "filename": "told.pdf", "url": "http://files.example/told.pdf?sign=z"},
+    ],
+    "retriever_resources": [
+        {"document_name": "Manual", "dataset_id": "d1", "document_id": "d2", "content": "Press.", "position": position}
+        for position in (1, 2)
+    ],
+}
+
+
+def test_an_app_s_files_end_its_answer_and_its_sources_are_annotations(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    httpx.post(f"{stack.box_url}/box/apps/Clawback minimal", json={"brings": BROUGHT}).raise_for_status()
+    words = "!say see http://files.example/told.pdf"
+    body = {"model": "minimal", "messages": [{"role": "user", "content": words}]}
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    with httpx.Client(base_url=stack.base_url, headers=headers, timeout=60) as http:
+        message = http.post("/chat/completions", json=body).json()["choices"][0]["message"]
+        origin = stack.box_url
+        expected = (
+            "see http://files.example/told.pdf\n\n"
+            f"![a b .png]({origin}/files/tools/1.png?sign=x)\n\n[report.pdf](http://files.example/2.pdf?sign=y)"
+        )
+        assert message["content"] == expected
+        source = {"title": "Manual", "url": f"{origin}/datasets/d1/documents/d2"}
+        place = {"start_index": len(expected), "end_index": len(expected)}
+        assert message["annotations"] == [{"type": "url_citation", "url_citation": {**place, **source}}]
+        data = {"messages": [{"role": "user", "content": '!say {"a": 1}'}], "response_format": {"type": "json_object"}}
+        answer = http.post("/chat/completions", json=body | data).json()
+        assert answer["choices"][0]["message"]["content"] == '{"a": 1}'
+        streamed = http.post("/chat/completions", json=body | {"stream": True}).text
+        assert '"annotations":[{"type":"url_citation"' in streamed
+        told = http.post("/responses", json={"model": "minimal", "input": words}).json()
+        assert told["output"][0]["content"][0]["annotations"] == [{"type": "url_citation", **place, **source}]
+
+
+def test_the_list_of_models_says_how_an_app_greets(make_stack: MakeStack, tmp_path: Path) -> None:
+    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
+    export["workflow"]["features"] |= {"opening_statement": "Hello!", "suggested_questions": ["Who?", "Why?"]}
+    path = tmp_path / "greets.yml"
+    path.write_text(yaml.safe_dump(export))
+    stack = make_stack(apps=[], exports={"greets": path})
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    model = httpx.get(f"{stack.base_url}/models/greets", headers=headers).json()
+    assert (model["opening_statement"], model["suggested_questions"]) == ("Hello!", ["Who?", "Why?"])

@@ -158,6 +158,9 @@ class Model(Answer):
     """What the app is in Dify."""
     inputs: list[ModelInput] | None
     """The variables of its Start node; null where Dify did not say."""
+    opening_statement: str
+    """What Dify's own chat with the app begins with, for clients that show it; it is in no transcript."""
+    suggested_questions: list[str]
     input_modalities: list[Literal["text", "image"]]
     """What the app itself takes. Its nodes' models may see images that it does not."""
     type: Literal["model"]
