@@ -13,6 +13,7 @@ from bridge.commands.init.command import init
 from bridge.commands.init.config_file import is_private
 from bridge.commands.operator import approve, deny, tickets
 from bridge.commands.package.command import package
+from bridge.commands.store import store
 from bridge.commands.token import token
 from bridge.commands.watch import runs, status, tail
 from bridge.config import Config, ConfigError, default_path, load
@@ -123,7 +124,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(str(error)) from None
 
 
-for _command in (token, status, runs, tail, tickets, approve, deny, init, doctor, package):
+for _command in (token, store, status, runs, tail, tickets, approve, deny, init, doctor, package):
     main.add_command(_command)
 
 

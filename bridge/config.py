@@ -155,16 +155,16 @@ class App(_Section):
     """Values for the variables of the app's Start node, sent with every run."""
     find_run: Literal["user", "marker"] = "user"
     """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`. Apps of the
-    kinds chat and agent always get it, as Dify does not tell the plugin who their users are."""
+    kinds chat, agent and completion always get it, as Dify does not tell the plugin who their users are."""
     marker_input: str | None = None
     """The Start node's variable that takes the marker, so that the query stays as it is."""
-    kind: Literal["auto", "chatflow", "workflow", "chat", "agent"] = "auto"
-    """Of which kind the app is in Dify; `auto` asks Dify."""
+    kind: Literal["auto", "chatflow", "workflow", "chat", "agent", "completion"] = "auto"
+    """Of which kind the app is in Dify (`completion` generates text); `auto` asks Dify."""
     input_map: dict[str, Source] = Field(default_factory=dict)
     """Which of the Start node's variables take what of the conversation: `query` (the user's last words), `system` (the
     system messages), `transcript` (who said what, as text), `messages` (all of it, as JSON), `user` (the request's). A
-    workflow without it gets the query in its variable of the name query, question, input, text, prompt or message, or
-    in its only one for text."""
+    workflow or text generator without it gets the query in its variable of the name query, question, input, text,
+    prompt or message, or in its only one for text."""
     output: str | None = None
     """The output of a workflow that is its answer, told when the workflow ends. Without it, the answer is the text that
     the workflow streams, else its output of the name answer, text, output or result, or its only one."""

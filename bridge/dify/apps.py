@@ -16,7 +16,7 @@ from bridge.dify.errors import DifyError
 
 log = logging.getLogger("clawback.runs")
 
-Kind = Literal["chatflow", "workflow", "chat", "agent"]
+Kind = Literal["chatflow", "workflow", "chat", "agent", "completion"]
 
 _KINDS: dict[str, Kind] = {
     "advanced-chat": "chatflow",
@@ -25,7 +25,10 @@ _KINDS: dict[str, Kind] = {
     "chat": "chat",
     "agent-chat": "agent",
     "agent": "agent",
+    "completion": "completion",
 }
+STOPPED_AT = {"workflow": "workflows/tasks", "completion": "completion-messages"}
+"""Where a run of an app of this kind is stopped, other than one of a chat's."""
 _KNOWN_SECONDS = 300.0
 _UNKNOWN_SECONDS = 10.0
 
@@ -59,7 +62,7 @@ class AppFacts:
 
         Source: `core/app/app_config/easy_ui_based_app/model_config/converter.py` of Dify 1.16.
         """
-        return self.kind not in {"chat", "agent"}
+        return self.kind not in {"chat", "agent", "completion"}
 
 
 def kind_of(mode: str) -> Kind | None:
@@ -131,8 +134,8 @@ class Apps:
             return
         app = self.get(model)
         try:
-            workflow = app is not None and self.catalogue.of(app).kind == "workflow"
-            self.client(model).stop(task_id, user, workflow=workflow)
+            kind = self.catalogue.of(app).kind if app else "chatflow"
+            self.client(model).stop(task_id, user, path=STOPPED_AT.get(kind, "chat-messages"))
         except DifyError as error:
             log.info("Dify did not stop a task", extra={"model": model, "error": str(error)})
 

@@ -156,6 +156,23 @@ class DifyClient:
         with self._opened(request) as response, closing(self._events(response, has_workflow=True)) as run:
             yield run
 
+    @contextmanager
+    def complete(
+        self,
+        *,
+        inputs: Mapping[str, Any],
+        user: str,
+        files: Sequence[Mapping[str, Any]] = (),
+        trace_id: str | None = None,
+    ) -> Iterator[Iterator[Event]]:
+        """Run a text generation app, as `chat` runs a chatflow. It has variables alone, and no conversation."""
+        body: dict[str, Any] = {"inputs": dict(inputs), "user": user, "response_mode": "streaming"}
+        if files:
+            body["files"] = [dict(file) for file in files]
+        request = self._run_request("completion-messages", body, trace_id)
+        with self._opened(request) as response, closing(self._events(response, has_workflow=False)) as run:
+            yield run
+
     def _run_request(self, path: str, body: Mapping[str, Any], trace_id: str | None) -> httpx.Request:
         headers = {"Content-Type": "application/json"} | ({"X-Trace-Id": trace_id} if trace_id else {})
         # A client may send half of a surrogate pair, which UTF-8 cannot carry.
@@ -187,9 +204,8 @@ class DifyClient:
                 run = open_things.enter_context(closing(self._events(response, has_workflow=True)))
             yield run
 
-    def stop(self, task_id: str, user: str, *, workflow: bool = False) -> None:
+    def stop(self, task_id: str, user: str, *, path: str = "chat-messages") -> None:
         """Stop the run that `user` started. Dify accepts it for runs that have ended or never were, too."""
-        path = "workflows/tasks" if workflow else "chat-messages"
         self._call("POST", f"{path}/{_segment(task_id)}/stop", json={"user": user})
 
     def end_user(self, end_user_id: str) -> str | None:

@@ -29,7 +29,7 @@ from bridge.dify.outputs import answer_in
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs.breath import Breath
 from bridge.runs.dify_slots import DifySlots
-from bridge.runs.inputs import files_of
+from bridge.runs.inputs import files_of, query_variable
 from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Citation
@@ -187,6 +187,8 @@ class Attempt:
         files = files_of(client, facts.images, self._request, run.dify_user)
         if facts.kind == "workflow":
             going = client.run_workflow(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
+        elif facts.kind == "completion":
+            going = client.complete(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
         else:
             going = client.chat(
                 query=query,
@@ -250,6 +252,8 @@ class Attempt:
         self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
         if app.marker_input:
             return query, {**inputs, app.marker_input: marker_for(secret)}
+        if facts.kind == "completion" and (taker := query_variable(app, facts)):
+            return query, {**inputs, taker: f"{inputs.get(taker, '')} {marker_for(secret)}"}
         return f"{query} {marker_for(secret)}", inputs
 
     # What it says

@@ -81,6 +81,11 @@ class App:
         return self.mode != WORKFLOW
 
     @property
+    def is_completion(self) -> bool:
+        """Whether it generates text from its variables alone."""
+        return self.mode == basic_app.COMPLETION
+
+    @property
     def is_basic(self) -> bool:
         """Whether it is an app without a workflow of its own, whose stream tells of none."""
         return self.mode in basic_app.MODES

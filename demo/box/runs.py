@@ -175,7 +175,7 @@ class Runs:
             _publish_failed(topic, run, active.task.id, NO_TERMINAL_EVENT, run.inputs)
 
     def _run(self, app: App, user: EndUser, request: Request, run: WorkflowRun) -> "_ActiveRun":
-        if app.is_chat and not request.query:
+        if app.is_chat and not (request.query or app.is_completion):
             raise ValueError("query is required")
         inputs = prepare_inputs(request.inputs, app.variables)
         task = Task(end_user=user, run=run, limits=self._limits)

@@ -26,13 +26,16 @@ MODEL = {
 }
 
 
+QUERY = [{"paragraph": {"variable": "query", "label": "Query", "required": True, "default": ""}}]
+
+
 def basic(mode: str) -> dict[str, Any]:
     """Return the export of an app without a graph, with a variable in its prompt."""
     form = [{"text-input": {"variable": "tone", "label": "Tone", "required": False, "max_length": 48, "default": ""}}]
     config = {
         "model": MODEL,
-        "pre_prompt": "Speak in a {{tone}} tone.",
-        "user_input_form": form,
+        "pre_prompt": "{{query}}" if mode == "completion" else "Speak in a {{tone}} tone.",
+        "user_input_form": QUERY if mode == "completion" else form,
         "agent_mode": {"enabled": mode == "agent-chat", "strategy": "function_call", "tools": []},
     }
     app = {"name": mode, "mode": mode, "description": f"A {mode} app."}
@@ -108,7 +111,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "tagged": write(folder / "tagged.yml", thinking),
         "obeyed": write(folder / "obeyed.yml", lambda _: None),
     }
-    for mode, name in (("chat", "chat"), ("agent-chat", "agent")):
+    for mode, name in (("chat", "chat"), ("agent-chat", "agent"), ("completion", "completion")):
         exports[name] = folder / f"{name}.yml"
         exports[name].write_text(yaml.safe_dump(basic(mode)))
     settings: dict[str, Any] = {
@@ -445,3 +448,17 @@ def test_the_list_of_models_says_how_an_app_greets(make_stack: MakeStack, tmp_pa
     headers = {"Authorization": f"Bearer {stack.client_token}"}
     model = httpx.get(f"{stack.base_url}/models/greets", headers=headers).json()
     assert (model["opening_statement"], model["suggested_questions"]) == ("Hello!", ["Who?", "Why?"])
+
+
+def test_a_text_generator_takes_the_user_s_words_as_its_variable_and_its_model_gets_the_tools(
+    stack: Stack, make_client: MakeClient
+) -> None:
+    outcome = make_client(stack, "completion").ask(
+        f"Generate.\n{call('exec', command='echo generated')}\n!then\n!say all generated"
+    )
+    assert (outcome.reply.text, outcome.http_requests) == ("all generated", 2)
+    assert all("[[clawback:" not in json.dumps(entry["request"]) for entry in upstream_log(stack, "Generate."))
+    lines = post(stack, "completion", "!say and streamed", stream=True).text.splitlines()
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "and streamed"

@@ -154,7 +154,7 @@ class Model(Answer):
     description: str
     context_window: int = Field(ge=1)
     max_output_tokens: int = Field(ge=1)
-    kind: Literal["chatflow", "workflow", "chat", "agent"]
+    kind: Literal["chatflow", "workflow", "chat", "agent", "completion"]
     """What the app is in Dify."""
     inputs: list[ModelInput] | None
     """The variables of its Start node; null where Dify did not say."""

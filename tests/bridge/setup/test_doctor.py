@@ -118,7 +118,7 @@ def test_an_app_of_a_kind_that_is_not_served(patient: Patient) -> None:
         dify.text_key = patient.dify.app_key("router")
         refused = patient.run("init", "--dify-url", dify.url, "--app", f"a={dify.text_key}")
         assert refused.returncode == 1
-        assert "an app of the kind 'completion'" in refused.stderr
+        assert "an app of the kind 'rag-pipeline'" in refused.stderr
         patient.init("--dify-url", f"{dify.url}/v1", "--app", f"a={dify.text_key}", "--no-check")
         patient.reload()
         patient.follow(patient.red("kind", "--no-probe"), **{"a=KEY": f"a={patient.key}"})
