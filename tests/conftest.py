@@ -16,6 +16,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 ROOT = Path(__file__).resolve().parent.parent
 OPENCLAW = ROOT / ".cache/openclaw/bin/openclaw"
 AGENTS = ROOT / ".cache/agents"
+DEPLOY = Path(os.environ.get("CLAWBACK_DEPLOY_TOOLS", ROOT / ".cache/deploy"))
 
 
 def newest_postgresql() -> Path | None:
@@ -25,11 +26,16 @@ def newest_postgresql() -> Path | None:
     return folders[-1] if folders else None
 
 
+def _has_deploy() -> bool:
+    return (DEPLOY / "bin" / "helm").exists() and all(map(shutil.which, ("nginx", "caddy")))
+
+
 # What a marker asks for, and whether it is here.
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
     "agents": ("a coding agent", (AGENTS / "installed.json").exists),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "deploy": ("Helm, kubernetes-validate, nginx or Caddy", _has_deploy),
     "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
 }
 

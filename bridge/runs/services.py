@@ -55,7 +55,7 @@ class Services:
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """The plugin reported an upstream call of a run."""
-        self.observers.used_upstream(run.model, usage)
+        self.observers.used_upstream(run, usage)
         tokens = usage.prompt_tokens + usage.completion_tokens
         if run.client not in {"", "default"}:
             self.store.clients.spend(run.client, tokens)
