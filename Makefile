@@ -1,4 +1,4 @@
-.PHONY: help demo test check setup
+.PHONY: help demo test check setup release
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
@@ -16,3 +16,6 @@ check: ## Check locks, format, lint, types, imports and the plugin's package
 
 setup: ## Install what some tests need beyond .venv (the real OpenClaw), into .cache/
 	@scripts/setup
+
+release: ## Make all that a release publishes, in dist/: the same bytes for the same commit
+	@scripts/release

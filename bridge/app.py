@@ -60,7 +60,7 @@ def create_app(config: Config) -> Flask:
     _identify_requests(app)
     measure(app, metrics)
     allow_origins(app, config)
-    protect(app, config.tokens, Clients(store, config.limits))
+    protect(app, config, Clients(store, config.limits))
     if traces:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(metrics_blueprint(metrics, core.figures))

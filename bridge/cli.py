@@ -22,6 +22,7 @@ _MODULES = {
     "serve": "serve",
     "show": "operator",
     "status": "watch",
+    "store": "store",
     "tail": "watch",
     "tickets": "operator",
     "token": "token",

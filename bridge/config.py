@@ -91,9 +91,37 @@ class Tokens(_Section):
     @field_validator("client", "plugin", "executor", "operator", "metrics")
     @classmethod
     def _is_hash(cls, value: str) -> str:
-        if value and not (value.startswith(PREFIX) and len(value) == len(PREFIX) + 64):
-            raise ValueError("is not a hash; `clawback token` prints one (sha256: and 64 hex digits)")
-        return value
+        return checked_hash(value) if value else value
+
+
+def checked_hash(value: str) -> str:
+    """Return the hash of a token. Raises ValueError for anything else, which may be the token."""
+    if not (value.startswith(PREFIX) and len(value) == len(PREFIX) + 64):
+        raise ValueError("is not a hash; `clawback token` prints one (sha256: and 64 hex digits)")
+    return value
+
+
+class Plugin(_Section):
+    """A further token of the plugin's: for another workspace or Dify, or to follow one that was lost."""
+
+    name: str = Field(min_length=1, max_length=64)
+    """What it is called where it is revoked."""
+    token: str
+    """Hash of the token that stands in the plugin's credential form in Dify."""
+    apps: list[str] = Field(default_factory=list)
+    """The models whose runs it opens, and no others; all, where none is named."""
+    executors: bool = False
+    """Whether calls of nodes that belong to no client's run go to executors, where `apps` names some models."""
+
+    @field_validator("token")
+    @classmethod
+    def _is_hash(cls, value: str) -> str:
+        return checked_hash(value)
+
+    def opens(self, model: str, direction: str) -> bool:
+        """Whether it opens the runs of this model and this direction."""
+        named = model in self.apps or model.rpartition("/")[0] in self.apps
+        return not self.apps or (named if direction == "endpoint" else self.executors)
 
 
 Source = Literal["query", "system", "transcript", "messages", "user"]
@@ -108,6 +136,9 @@ class App(_Section):
     aliases: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(default_factory=list)
     """Other names under which clients may ask for it, such as `claude-*`: `*` stands for any characters. The first app
     with a fitting name counts, and a model id of an app always comes before other names."""
+    labels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]] = Field(default_factory=list)
+    """Labels of LLM nodes (callback_label in their form). Each makes a further model, MODEL/LABEL, whose tools are
+    offered to nodes of that label and no others."""
     base_url: str = Field(pattern=r"^https?://")
     """The service API's address, as the app's API Access page in Dify shows it; it usually ends in /v1."""
     api_key: SecretStr = SecretStr("")
@@ -124,16 +155,16 @@ class App(_Section):
     """Values for the variables of the app's Start node, sent with every run."""
     find_run: Literal["user", "marker"] = "user"
     """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`. Apps of the
-    kinds chat and agent always get it, as Dify does not tell the plugin who their users are."""
+    kinds chat, agent and completion always get it, as Dify does not tell the plugin who their users are."""
     marker_input: str | None = None
     """The Start node's variable that takes the marker, so that the query stays as it is."""
-    kind: Literal["auto", "chatflow", "workflow", "chat", "agent"] = "auto"
-    """Of which kind the app is in Dify; `auto` asks Dify."""
+    kind: Literal["auto", "chatflow", "workflow", "chat", "agent", "completion"] = "auto"
+    """Of which kind the app is in Dify (`completion` generates text); `auto` asks Dify."""
     input_map: dict[str, Source] = Field(default_factory=dict)
     """Which of the Start node's variables take what of the conversation: `query` (the user's last words), `system` (the
     system messages), `transcript` (who said what, as text), `messages` (all of it, as JSON), `user` (the request's). A
-    workflow without it gets the query in its variable of the name query, question, input, text, prompt or message, or
-    in its only one for text."""
+    workflow or text generator without it gets the query in its variable of the name query, question, input, text,
+    prompt or message, or in its only one for text."""
     output: str | None = None
     """The output of a workflow that is its answer, told when the workflow ends. Without it, the answer is the text that
     the workflow streams, else its output of the name answer, text, output or result, or its only one."""
@@ -150,6 +181,30 @@ class App(_Section):
     for an order, such as a line `MEDIA:` or the answer `NO_REPLY`; `calls` leaves such orders as they are."""
     reasoning: Literal["separate", "tags"] = "separate"
     """Whether a model's reasoning is sent apart from the answer (`reasoning_content`), or stays in it in think tags."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """How many requests all its clients together may send in a minute."""
+    open_tickets: int | None = Field(default=None, ge=1)
+    """How many tickets of its runs may be open at once; then no turn begins."""
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """How many tokens of its upstreams its runs may use in a day (UTC)."""
+
+    _label: str = PrivateAttr("")
+
+    @property
+    def label(self) -> str:
+        """The label of the nodes that this model reaches, empty for all."""
+        return self._label
+
+    def labelled(self) -> "list[App]":
+        """Return the app once for each of its labels."""
+        return [self._with_label(label) for label in self.labels]
+
+    def _with_label(self, label: str) -> "App":
+        model, auxiliary = f"{self.model}/{label}", self.auxiliary or self.model
+        app = self.model_copy(update={"model": model, "aliases": [], "labels": [], "auxiliary": auxiliary})
+        app._label = label
+        return app
 
     @model_validator(mode="after")
     def _has_key(self) -> Self:
@@ -199,6 +254,12 @@ class Limits(_Section):
     silent_seconds: float = Field(default=15, ge=1)
     """How long a plugin may be silent between two questions for its ticket. When the results are there, the
     run's workflow is then run again with them."""
+    dify_silent_seconds: float = Field(default=45, ge=1)
+    """How long Dify may say nothing of an LLM node whose invocation has ended. Then the worker that ran it was killed,
+    and the run's workflow is run again. While another node is under way, nothing is run twice for a guess."""
+    dify_workflow_seconds: float = Field(default=1_200, ge=1)
+    """How long a workflow may last in Dify (its WORKFLOW_MAX_EXECUTION_TIME). A run of which nothing is heard after
+    that fails."""
     forsaken_seconds: float = Field(default=90, ge=15)
     """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds."""
     sweep_seconds: float = Field(default=5, gt=0, le=60)
@@ -259,6 +320,7 @@ class Config(_Section):
     wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
     """The URL of the Redis over which bridges that share a store wake each other."""
     tokens: Tokens = Tokens()
+    plugins: list[Plugin] = Field(default_factory=list)
     apps: list[App] = Field(default_factory=list)
     limits: Limits = Limits()
     traces: Traces = Traces()
@@ -291,6 +353,7 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
+        self.apps = [each for app in self.apps if not app.label for each in (app, *app.labelled())]
         models = Counter(app.model for app in self.apps)
         for model, count in models.items():
             if count > 1:
@@ -298,12 +361,22 @@ class Config(_Section):
         for app in self.apps:
             if app.auxiliary is not None and app.auxiliary not in models:
                 raise ValueError(f"auxiliary of {app.model!r} names {app.auxiliary!r}, which is the model of no app")
-        if not is_loopback(self.host) and not (self.tokens.client and self.tokens.plugin):
+        for plugin in self.plugins:
+            if unknown := [model for model in plugin.apps if model not in models]:
+                raise ValueError(
+                    f"apps of the plugin {plugin.name!r} names {unknown[0]!r}, which is the model of no app"
+                )
+        if not is_loopback(self.host) and not (self.tokens.client and self.has_plugin):
             raise ValueError(
                 f"host {self.host} is reachable from other machines, and a token is missing: set tokens.client and "
                 "tokens.plugin (`clawback token` makes them), or bind to 127.0.0.1"
             )
         return self
+
+    @property
+    def has_plugin(self) -> bool:
+        """Whether there is a token that a plugin can show."""
+        return bool(self.tokens.plugin or self.plugins)
 
     @property
     def store_url(self) -> str:

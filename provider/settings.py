@@ -28,6 +28,7 @@ class NodeSettings(BaseModel):
     stop_after_tool_calls: bool = False
     on_run_not_found: OnNoRun = "answer"
     callback_key: str = ""
+    callback_label: str = ""
     parameters_from: Literal["node", "client"] = "node"
 
     # What follows goes to the upstream as it is, and only where the node sets it.

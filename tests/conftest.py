@@ -18,6 +18,7 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 ROOT = Path(__file__).resolve().parent.parent
 OPENCLAW = ROOT / ".cache/openclaw/bin/openclaw"
 AGENTS = ROOT / ".cache/agents"
+DEPLOY = Path(os.environ.get("CLAWBACK_DEPLOY_TOOLS", ROOT / ".cache/deploy"))
 
 
 def newest_postgresql() -> Path | None:
@@ -37,11 +38,16 @@ def agents_are_as_locked() -> bool:
     )
 
 
+def _has_deploy() -> bool:
+    return (DEPLOY / "bin" / "helm").exists() and all(map(shutil.which, ("nginx", "caddy")))
+
+
 # What a marker asks for, and whether it is here.
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
     "agents": ("an agent in the version of its lock", agents_are_as_locked),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "deploy": ("Helm, kubernetes-validate, nginx or Caddy", _has_deploy),
     "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
 }
 

@@ -89,7 +89,7 @@ class Servers:
             [*make, "--no-sync"], check=True, cwd=self._folder, stdout=subprocess.DEVNULL, timeout=SECONDS, **owner
         )
         options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}"]
-        options += ["-c", "fsync=off", "-p", str(self._postgres_port)]
+        options += ["-c", "fsync=off", "-p", str(self._postgres_port), *self._secure_postgres(data)]
         self._postgres = ([str(self._program("postgres")), "-D", str(data), *options], owner)
         self._run_postgres()
 
@@ -114,8 +114,17 @@ class Servers:
 
     def _start_redis(self) -> None:
         port = str(self._redis_port)
-        self.redis = self._start(["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", ""])
-        self._wait(["redis-cli", "-h", "127.0.0.1", "-p", port, "ping"], "Redis")
+        options, asking = self._secure_redis(port) or (["--port", port], ["-p", port])
+        self.redis = self._start(["redis-server", "--bind", "127.0.0.1", "--save", "", *options])
+        self._wait(["redis-cli", "-h", "127.0.0.1", *asking, "ping"], "Redis")
+
+    def _secure_postgres(self, _data: Path) -> list[str]:
+        """Return further options, once the data folder is made."""
+        return []
+
+    def _secure_redis(self, _port: str) -> tuple[list[str], list[str]] | None:
+        """Return the options of a Redis that is not open to all, and those by which its client gets in."""
+        return None
 
     def _start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         nowhere = subprocess.DEVNULL

@@ -8,9 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from click import Context
 
 from bridge.cli import main
+from tools.wire import AGENT
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -31,6 +33,11 @@ def test_no_file_names_a_place_that_only_this_machine_has() -> None:
 def test_a_lock_leaves_open_which_registry_serves_it(lock: str) -> None:
     packages = json.loads((ROOT / f"scripts/{lock}/package-lock.json").read_text())["packages"]
     assert [name for name, package in packages.items() if "resolved" in package] == []
+
+
+def test_the_plugin_says_which_version_it_is() -> None:
+    manifest = yaml.safe_load((ROOT / "manifest.yaml").read_text())
+    assert f"clawback-plugin/{PROJECT['version']}" == AGENT == f"clawback-plugin/{manifest['version']}"
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -31,6 +31,9 @@ from tools.results import Message, ToolResult
 PROTOCOL = 1
 """Raised when the plugin and the bridge would no longer understand each other."""
 
+AGENT = "clawback-plugin/0.2.0"
+"""How the plugin calls itself (`User-Agent`), so that the bridge can tell when it is of another version."""
+
 TicketState = Literal["open", "resolved", "expired", "cancelled"]
 
 
@@ -70,7 +73,8 @@ class AttachRequest(_Wire):
     `user` is what Dify passes to a model plugin: the UUID of the EndUser row for API callers. `callback_key` is the
     node's parameter, and `markers` is what the markers in the prompt hold, the newest first; any of the three may be
     absent. `age_seconds` is how long ago the invocation began: one that could not ask in time may belong to a workflow
-    run that was replaced since. `marker` is how earlier plugins send the last marker alone.
+    run that was replaced since. `label` is the node's, by which a client may choose it. `marker` is how earlier plugins
+    send the last marker alone.
     """
 
     protocol: int = PROTOCOL
@@ -80,6 +84,7 @@ class AttachRequest(_Wire):
     user: str | None = Field(default=None, max_length=255)
     app_id: str | None = Field(default=None, max_length=64)
     callback_key: str | None = Field(default=None, max_length=1024)
+    label: str = Field(default="", max_length=1024)
     markers: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=MOST_MARKERS)
     marker: str | None = Field(default=None, max_length=64)
     age_seconds: float = Field(default=0, ge=0)
@@ -109,7 +114,8 @@ class Answer(_Wire):
 
 
 class AttachResponse(_Wire):
-    """The run that the invocation serves, or none (`run_id` is None; `reason` says what was tried).
+    """The run that the invocation serves, or none (`run_id` is None; `reason` says what was tried). A node that is
+    `left_out` belongs to a run whose client chose another one by its label.
 
     `messages` is the client's transcript in OpenAI's form; `messages[turn]` is the user message whose text went to
     Dify as `query`. `past_queries` holds `text_digest`s of the queries of earlier runs of this Dify conversation, by
@@ -123,6 +129,7 @@ class AttachResponse(_Wire):
     run_id: str | None = None
     secret: str | None = None
     reason: str | None = None
+    left_out: bool = False
     messages: list[Message] = Field(default_factory=list)
     turn: int | None = None
     query: str = ""

@@ -11,7 +11,7 @@ from flask import Flask, Request, g, request
 from werkzeug.routing import Rule
 
 from bridge.api.clients import DEFAULT, Clients
-from bridge.config import Token, Tokens
+from bridge.config import Config, Plugin, Token
 from bridge.errors import Forbidden, Unauthorized
 from bridge.store.rows import ClientRow
 from tools.tokens import matches
@@ -119,7 +119,7 @@ def path_of_rule(rule: Rule) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
-def protect(app: Flask, tokens: Tokens, clients: Clients) -> None:
+def protect(app: Flask, config: Config, clients: Clients) -> None:
     """Let through whoever shows a token that opens the route, as bridge.api.access says. The page sees to logins."""
 
     @app.before_request
@@ -134,7 +134,7 @@ def protect(app: Flask, tokens: Tokens, clients: Clients) -> None:
         if keys and Token.LOGIN not in keys:
             given = _tokens_in(request, keys)
             g.client = clients.of(given) if Token.CLIENT in keys else None
-            g.shown = Token.CLIENT if g.client else _shown(tokens, keys, given)
+            g.shown, g.plugin = (Token.CLIENT, None) if g.client else _shown(config, keys, given)
             g.clients = clients
             if g.client:
                 clients.admit(g.client, asks=request.method == "POST")
@@ -144,6 +144,12 @@ def shown() -> Token:
     """Return the token that the request at hand has shown, where its route asks for one."""
     token: Token = g.shown
     return token
+
+
+def opens(model: str, direction: str) -> bool:
+    """Whether the plugin's token that was shown opens the runs of this model and direction."""
+    plugin: Plugin | None = g.plugin
+    return plugin is None or plugin.opens(model, direction)
 
 
 def client_name() -> str:
@@ -175,15 +181,18 @@ def _tokens_in(request: Request, keys: Keys) -> list[str]:
     return [token.strip() for token in given if token.strip()]
 
 
-def _shown(tokens: Tokens, keys: Keys, given: list[str]) -> Token:
-    kept = {key: hashed for key in keys if (hashed := tokens.hash_of(key))}
+def _shown(config: Config, keys: Keys, given: list[str]) -> tuple[Token, Plugin | None]:
+    kept: list[tuple[str, Token, Plugin | None]]
+    kept = [(hashed, key, None) for key in keys if (hashed := config.tokens.hash_of(key))]
+    if Token.PLUGIN in keys:
+        kept += [(plugin.token, Token.PLUGIN, plugin) for plugin in config.plugins]
     # Every hash is compared, so that the time taken does not tell which one a token is for.
-    found = [key for token in given for key, hashed in kept.items() if matches(token, hashed)]
+    found = [(key, plugin) for token in given for hashed, key, plugin in kept if matches(token, hashed)]
     if found:
         return found[0]
     if keys == (Token.LOCAL,):
         raise Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
-    if not kept.keys() - {Token.LOCAL}:
+    if all(key is Token.LOCAL for _, key, _ in kept):
         raise Unauthorized(f"this bridge has no {keys[0]} token yet: `clawback token {keys[0]}` makes one")
     missing = "is not the right one" if given else "is missing"
     other = ", or as x-api-key" if Token.CLIENT in keys else ""

@@ -1,17 +1,20 @@
 """The routes that the plugin calls from inside Dify. `tools.wire` has their bodies."""
 
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
+from bridge.api.access import opens
 from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import operation
 from bridge.config import Config
-from bridge.errors import Gone
+from bridge.errors import Gone, NotFound
 from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.tickets import Tickets
+from bridge.store.rows import RunRow
 from tools.wire import (
     AttachRequest,
     AttachResponse,
@@ -43,7 +46,12 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
     blueprint = Blueprint("plugin", __name__, url_prefix="/plugin/v1")
 
     def body[Model: BaseModel](model: type[Model]) -> Model:
-        return _body(config, model)
+        return _body(config, invocations, model)
+
+    @blueprint.before_request
+    def _check_whose() -> None:
+        named = request.view_args or {}
+        _check(invocations.run_of(ticket_id=named.get("ticket_id"), invocation_id=named.get("invocation_id")))
 
     @blueprint.get("/ping")
     @operation("Ask whether the bridge is there and knows the token.", answer=PingResponse)
@@ -53,7 +61,7 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
     @blueprint.post("/attach")
     @operation("Ask which run an invocation serves.", body=AttachRequest, answer=AttachResponse, errors=(Gone,))
     def attach() -> Response:
-        return json_answer(invocations.attach(body(AttachRequest)))
+        return json_answer(invocations.attach(body(AttachRequest), opens))
 
     @blueprint.put("/tickets/<ticket_id>")
     @operation("Open a ticket for a round of calls.", body=TicketRequest, answer=TicketStatus)
@@ -93,15 +101,24 @@ def _add_invocations(blueprint: Blueprint, config: Config, invocations: Invocati
     @blueprint.post("/invocations/<invocation_id>/drafts")
     @operation("Let the client watch calls grow that the model still writes.", body=DraftRequest, statuses=(204,))
     def draft(invocation_id: str) -> Response:
-        invocations.draft(invocation_id, _body(config, DraftRequest))
+        invocations.draft(invocation_id, _body(config, invocations, DraftRequest))
         return Response(status=204)
 
     @blueprint.post("/invocations/<invocation_id>/record")
     @operation("Say how an invocation ended.", body=RecordRequest, statuses=(204,))
     def record(invocation_id: str) -> Response:
-        invocations.record(invocation_id, _body(config, RecordRequest))
+        invocations.record(invocation_id, _body(config, invocations, RecordRequest))
         return Response(status=204)
 
 
-def _body[Model: BaseModel](config: Config, model: type[Model]) -> Model:
-    return checked(model, json_body(request, config.limits.request_bytes))
+def _body[Model: BaseModel](config: Config, invocations: Invocations, model: type[Model]) -> Model:
+    body = checked(model, json_body(request, config.limits.request_bytes))
+    if run_id := getattr(body, "run_id", None):
+        _check(invocations.run_of(run_id=run_id, invocation_id=getattr(body, "invocation_id", None)))
+    return body
+
+
+def _check(runs: Iterable[RunRow]) -> None:
+    """Let a plugin's token open no other runs than its apps'; what is another's does not exist for it."""
+    if not all(opens(run.model, run.direction) for run in runs):
+        raise NotFound("there is no such run, ticket or invocation")

@@ -33,6 +33,8 @@ class Visit:
     end_user: str | None = None
     found_by: str | None = None
     reason: str | None = None
+    agent: str = ""
+    """How the plugin calls itself; one of a version before 0.2 does not."""
 
 
 class Witness:
@@ -54,7 +56,8 @@ class Witness:
         return response
 
     def _visit(self, what: str, response: Response) -> Visit:
-        seen = Visit(time.time(), what, request.remote_addr or "", response.status_code)
+        agent = request.headers.get("User-Agent", "")[:64]
+        seen = Visit(time.time(), what, request.remote_addr or "", response.status_code, agent=agent)
         if what != "attach" or response.status_code != 200:
             return seen
         asked, answered = g.get("json_body") or {}, response.get_json(silent=True) or {}
@@ -75,6 +78,7 @@ class Witness:
             end_user=asked.get("user"),
             found_by=found_by,
             reason=answered.get("reason"),
+            agent=agent,
         )
 
     def _found_by(self, asked: dict[str, Any], run: RunRow) -> str:

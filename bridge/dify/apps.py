@@ -16,7 +16,7 @@ from bridge.dify.errors import DifyError
 
 log = logging.getLogger("clawback.runs")
 
-Kind = Literal["chatflow", "workflow", "chat", "agent"]
+Kind = Literal["chatflow", "workflow", "chat", "agent", "completion"]
 
 _KINDS: dict[str, Kind] = {
     "advanced-chat": "chatflow",
@@ -25,7 +25,10 @@ _KINDS: dict[str, Kind] = {
     "chat": "chat",
     "agent-chat": "agent",
     "agent": "agent",
+    "completion": "completion",
 }
+STOPPED_AT = {"workflow": "workflows/tasks", "completion": "completion-messages"}
+"""Where a run of an app of this kind is stopped, other than one of a chat's."""
 _KNOWN_SECONDS = 300.0
 _UNKNOWN_SECONDS = 10.0
 
@@ -49,12 +52,15 @@ class FileRules:
 class AppFacts:
     """One app. `inputs` are the variables of its Start node, None where Dify did not say.
 
-    `files` are the kinds of files that it takes: image, document, audio, video, custom.
+    `files` are the kinds of files that it takes: image, document, audio, video, custom. `opening_statement` and
+    `suggested_questions` are what Dify's own chat begins with.
     """
 
     kind: Kind
     inputs: tuple[InputField, ...] | None = None
     files: Mapping[str, FileRules] = field(default_factory=dict)
+    opening_statement: str = ""
+    suggested_questions: tuple[str, ...] = ()
 
     @property
     def names_users(self) -> bool:
@@ -62,7 +68,7 @@ class AppFacts:
 
         Source: `core/app/app_config/easy_ui_based_app/model_config/converter.py` of Dify 1.16.
         """
-        return self.kind not in {"chat", "agent"}
+        return self.kind not in {"chat", "agent", "completion"}
 
 
 def kind_of(mode: str) -> Kind | None:
@@ -100,7 +106,9 @@ class AppCatalogue:
             parameters = client.parameters()
         except DifyError:
             return AppFacts("chatflow" if app.kind == "auto" else app.kind), _UNKNOWN_SECONDS
-        return AppFacts(kind, parameters.inputs, _file_rules(parameters)), _KNOWN_SECONDS
+        opening, questions = (parameters.raw.get(key) for key in ("opening_statement", "suggested_questions"))
+        asked = tuple(map(str, questions)) if isinstance(questions, list) else ()
+        return AppFacts(kind, parameters.inputs, _file_rules(parameters), str(opening or ""), asked), _KNOWN_SECONDS
 
 
 class Apps:
@@ -132,8 +140,8 @@ class Apps:
             return
         app = self.get(model)
         try:
-            workflow = app is not None and self.catalogue.of(app).kind == "workflow"
-            self.client(model).stop(task_id, user, workflow=workflow)
+            kind = self.catalogue.of(app).kind if app else "chatflow"
+            self.client(model).stop(task_id, user, path=STOPPED_AT.get(kind, "chat-messages"))
         except DifyError as error:
             log.info("Dify did not stop a task", extra={"model": model, "error": str(error)})
 

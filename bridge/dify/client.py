@@ -156,6 +156,23 @@ class DifyClient:
         with self._opened(request) as response, closing(self._events(response, has_workflow=True)) as run:
             yield run
 
+    @contextmanager
+    def complete(
+        self,
+        *,
+        inputs: Mapping[str, Any],
+        user: str,
+        files: Sequence[Mapping[str, Any]] = (),
+        trace_id: str | None = None,
+    ) -> Iterator[Iterator[Event]]:
+        """Run a text generation app, as `chat` runs a chatflow. It has variables alone, and no conversation."""
+        body: dict[str, Any] = {"inputs": dict(inputs), "user": user, "response_mode": "streaming"}
+        if files:
+            body["files"] = [dict(file) for file in files]
+        request = self._run_request("completion-messages", body, trace_id)
+        with self._opened(request) as response, closing(self._events(response, has_workflow=False)) as run:
+            yield run
+
     def _run_request(self, path: str, body: Mapping[str, Any], trace_id: str | None) -> httpx.Request:
         headers = {"Content-Type": "application/json"} | ({"X-Trace-Id": trace_id} if trace_id else {})
         # A client may send half of a surrogate pair, which UTF-8 cannot carry.
@@ -187,9 +204,8 @@ class DifyClient:
                 run = open_things.enter_context(closing(self._events(response, has_workflow=True)))
             yield run
 
-    def stop(self, task_id: str, user: str, *, workflow: bool = False) -> None:
+    def stop(self, task_id: str, user: str, *, path: str = "chat-messages") -> None:
         """Stop the run that `user` started. Dify accepts it for runs that have ended or never were, too."""
-        path = "workflows/tasks" if workflow else "chat-messages"
         self._call("POST", f"{path}/{_segment(task_id)}/stop", json={"user": user})
 
     def end_user(self, end_user_id: str) -> str | None:
@@ -286,11 +302,12 @@ class DifyClient:
     def _events(self, response: httpx.Response, *, has_workflow: bool) -> Generator[Event]:
         if not _content_type(response).startswith("text/event-stream"):
             raise errors.NotDify(f"The run was answered with {_content_type(response)} instead of an event stream")
-        ended = begun = False
+        ended = begun = heard = False
         grace = _Grace(response, self._timeouts.grace)
         try:
             pieces = events.Pieces()
             for event in map(pieces.put_together, _decoded(response)):
+                heard = heard or not isinstance(event, events.Ping)
                 has_workflow = has_workflow or isinstance(event, events.WorkflowStarted)
                 answered = isinstance(event, events.MessageEnd)
                 if isinstance(event, _FIRST) and not (has_workflow or begun):
@@ -308,7 +325,9 @@ class DifyClient:
                     grace.begin()
         except (httpx.HTTPError, events.Unreadable) as error:
             if not ended:
-                raise errors.StreamBroke(_how_it_broke(error, self._timeouts.idle)) from error
+                silent = isinstance(error, httpx.TimeoutException) and not heard
+                kind = errors.NotBegun if silent else errors.StreamBroke
+                raise kind(_how_it_broke(error, self._timeouts.idle)) from error
         finally:
             grace.end()
         if not ended:

@@ -4,6 +4,7 @@ DifyError
 ├── Unreachable              no connection: the request did not arrive, and sending it again is safe
 ├── NoAnswer                 the request went out and no answer came: a run may have begun
 ├── StreamBroke              a run's events ended before the run did
+│   └── NotBegun                 Dify accepted a run, and no worker began it
 ├── NotDify                  something answers at base_url, but not Dify's service API
 ├── BadKey                   401: Dify does not know the app's key
 ├── AppUnavailable           400, 403: the app is not published, not a chatflow, or its API is switched off
@@ -19,6 +20,7 @@ DifyError
     ├── ModelMissing             a node's model, provider or plugin is not there
     ├── KilledByTimeout          one model call lasted longer than Dify's plugin daemon allows
     ├── RanTooLong               the whole run lasted longer than Dify allows
+    ├── SandboxUnavailable       Dify's code sandbox is out of reach
     ├── UpstreamUnavailable      the upstream, the plugin or its daemon is out of reach
     ├── RequestRefused           the upstream refuses the request as it is
     └── InputRefused             the app's Start node refuses the inputs; before Dify 1.13 this is InvalidInput
@@ -76,6 +78,16 @@ class StreamBroke(DifyError):
     code = "stream_broke"
     advice = "Dify's api or worker was restarted, or a proxy in front of it cut the connection."
     waiting_helps = True
+
+
+class NotBegun(StreamBroke):
+    """Dify accepted a run, and no worker began it."""
+
+    code = "run_not_begun"
+    advice = (
+        "Start Dify's worker (docker compose up -d worker); if it runs, all of its slots are taken: raise "
+        "CELERY_WORKER_AMOUNT."
+    )
 
 
 class NotDify(DifyError):
@@ -186,6 +198,13 @@ class RanTooLong(RunFailed):
     advice = "Lower the nodes' callback_wait_seconds, or raise WORKFLOW_MAX_EXECUTION_TIME and APP_MAX_EXECUTION_TIME."
 
 
+class SandboxUnavailable(RunFailed):
+    """Dify's code sandbox is out of reach."""
+
+    code = "sandbox_unavailable"
+    advice = "Start Dify's sandbox (docker compose up -d sandbox): the app's Code and Template nodes need it."
+
+
 class UpstreamUnavailable(RunFailed):
     """The upstream, the plugin or its daemon is out of reach."""
 
@@ -231,8 +250,10 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
     (
         ModelMissing,
         r"(provider|model) \S+ (schema )?(does not exist|not found)|credentials is not initialized"
+        r"|model is not configured"
         r"|model schema not found|plugin[ _]?not[ _]?found|PluginUniqueIdentifierError|plugin \S* ?(is )?not installed",
     ),
+    (SandboxUnavailable, r"the sandbox service|code execution service|failed to execute code, got status"),
     (
         UpstreamUnavailable,
         r"InvokeConnectionError|InvokeServerUnavailableError|connection (error|refused|reset|timed out)"

@@ -1,13 +1,13 @@
 """Server-sent events of Dify's service API as what happened in a workflow run.
 
 Source of names and fields: `core/app/entities/task_entities.py` of Dify 1.16; every reader below also takes what
-1.4.2 sends. Events that the bridge has no use for (iterations, audio, files, agent logs) are read as None.
+1.4.2 sends. Events that the bridge has no use for (iterations, audio, agent logs) are read as None.
 """
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -124,11 +124,39 @@ class MessageReplace(Event):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that the app made. `url` may lack Dify's own address."""
+
+    name: str
+    url: str
+    is_image: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A piece of a document of Dify's knowledge that the answer rests on."""
+
+    document: str
+    dataset_id: str
+    document_id: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFile(Event):
+    """An agent's tool made a file."""
+
+    file: File
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageEnd(Event):
     """The answer is complete. `usage` is that of all model calls of the run, None where Dify counted nothing."""
 
     usage: Usage | None = None
+    files: tuple[File, ...] = ()
+    resources: tuple[Resource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +178,7 @@ class WorkflowFinished(Event):
     error: str | None
     outputs: dict[str, Any]
     total_tokens: int
+    files: tuple[File, ...] = ()
 
     @property
     def succeeded(self) -> bool:
@@ -352,7 +381,45 @@ def _message_replace(payload: Payload, _data: Payload, envelope: dict[str, str])
 
 def _message_end(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event:
     envelope["message_id"] = envelope["message_id"] or _text(payload, "id")
-    return MessageEnd(usage=_usage(payload), **envelope)
+    metadata = payload.get("metadata")
+    told = metadata.get("retriever_resources") if isinstance(metadata, dict) else None
+    resources = [_resource(each) for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    return MessageEnd(
+        usage=_usage(payload), files=tuple(_files(payload.get("files"))), resources=tuple(resources), **envelope
+    )
+
+
+def _resource(source: Payload) -> Resource:
+    names = ("document_name", "dataset_id", "document_id", "content")
+    return Resource(*(_text(source, name) for name in names))
+
+
+def _message_file(payload: Payload, _data: Payload, envelope: dict[str, str]) -> Event | None:
+    if _text(payload, "belongs_to") == "user" or not (file := _file(payload)):
+        return None
+    return MessageFile(file=file, **envelope)
+
+
+def _files(value: object) -> Iterator[File]:
+    """Yield the files among what a node or a run brought, which is lists and objects of them."""
+    if isinstance(value, dict) and (file := _file(value)):
+        yield file
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _files(each)
+
+
+def _file(source: Payload) -> File | None:
+    """Return the file that an object of Dify's stands for.
+
+    Source: `to_dict` of `File` in graphon, and `message_file` in `core/app/entities/task_entities.py` of Dify 1.16.
+    """
+    url, kind = _text(source, "url") or _text(source, "remote_url"), _text(source, "type")
+    known = "dify_model_identity" in source or "transfer_method" in source or _text(source, "event") == "message_file"
+    if not url or not known:
+        return None
+    name = _text(source, "filename") or url.partition("?")[0].rpartition("/")[2]
+    return File(name or "file", url, kind == "image" or _text(source, "mime_type").startswith("image/"))
 
 
 def _workflow_paused(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
@@ -369,6 +436,7 @@ def _workflow_finished(payload: Payload, data: Payload, envelope: dict[str, str]
         error=_error(data),
         outputs=whole(outputs) if isinstance(outputs, dict) else {},
         total_tokens=_whole(data, "total_tokens"),
+        files=tuple(_files(outputs)),
         **envelope,
     )
 
@@ -382,7 +450,7 @@ def _error_event(payload: Payload, _data: Payload, envelope: dict[str, str]) -> 
     )
 
 
-_READERS: Mapping[str, Callable[[Payload, Payload, dict[str, str]], Event]] = {
+_READERS: Mapping[str, Callable[[Payload, Payload, dict[str, str]], Event | None]] = {
     "ping": _ping,
     "workflow_started": _workflow_started,
     "workflow_paused": _workflow_paused,
@@ -394,6 +462,7 @@ _READERS: Mapping[str, Callable[[Payload, Payload, dict[str, str]], Event]] = {
     "text_chunk": _text_chunk,
     "message_replace": _message_replace,
     "message_end": _message_end,
+    "message_file": _message_file,
     "agent_message": _agent_message,
     "agent_thought": _agent_thought,
     "reasoning_chunk": _reasoning_chunk,

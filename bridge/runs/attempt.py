@@ -1,11 +1,13 @@
 """One Dify workflow run: what Dify streams goes into its run, and how it ended is returned."""
 
 import logging
+import re
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from typing import Self
+from urllib.parse import urljoin
 
 from bridge.config import App
 from bridge.dify import events
@@ -27,9 +29,10 @@ from bridge.dify.outputs import answer_in
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs.breath import Breath
 from bridge.runs.dify_slots import DifySlots
-from bridge.runs.inputs import files_of
+from bridge.runs.inputs import files_of, query_variable
 from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import RunRequest
+from bridge.runs.segments import Citation
 from bridge.runs.services import Services
 from bridge.store.rows import MarkerRow, RunRow, SessionRow
 from tools.marker import marker_digest, marker_for, new_secret
@@ -41,6 +44,9 @@ _CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
 
 LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 """The pauses before each try to attach to a run whose events broke off."""
+
+HEARD_SECONDS = 15.0
+"""A try that lasted this long found the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,7 @@ class Attempt:
         breath = Breath()
         for event in self._events:
             breath.take()
+            self._live.nodes.note(event, self._ended_invocations)
             if self._is_dropped():
                 if isinstance(event, events.WorkflowStarted):
                     # Whoever ended the attempt did not know its task yet.
@@ -142,6 +149,11 @@ class Attempt:
         if self._live.over or self._is_dropped():
             return Dropped()
         raise Internal("Dify's stream ended before the workflow did")
+
+    def _ended_invocations(self) -> frozenset[str]:
+        record = self._store.record(self._run.id)
+        rows = record.invocations.values() if record else ()
+        return frozenset(row.id for row in rows if row.attempt == self._run.attempt and row.state != "running")
 
     def _is_dropped(self) -> bool:
         """Whether the run was cancelled, or another attempt of it began since."""
@@ -175,6 +187,8 @@ class Attempt:
         files = files_of(client, facts, self._request, run.dify_user)
         if facts.kind == "workflow":
             going = client.run_workflow(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
+        elif facts.kind == "completion":
+            going = client.complete(inputs=inputs, user=run.dify_user, files=files, trace_id=trace_id)
         else:
             going = client.chat(
                 query=query,
@@ -192,8 +206,10 @@ class Attempt:
         begun = self._store.run(self._run.id)
         if begun is None or begun.workflow_run_id in {"", self._run.workflow_run_id}:
             return False
-        for pause in LISTEN_AGAIN_SECONDS:
-            time.sleep(pause)
+        tries = 0
+        while tries < len(LISTEN_AGAIN_SECONDS):
+            time.sleep(LISTEN_AGAIN_SECONDS[tries])
+            tries, began_at = tries + 1, time.monotonic()
             if self._is_dropped():
                 return True
             with (
@@ -205,8 +221,12 @@ class Attempt:
                 if stream is None:
                     return False
                 log.info("listening to a run again", extra={"run": self._run.id})
+                self._live.nodes.note_gap()
                 yield from self._caught_up(stream)
                 return True
+            if time.monotonic() - began_at >= HEARD_SECONDS:
+                # It is still there. How long it may be silent is for the watchdog to say.
+                tries = 0
         return False
 
     def _caught_up(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
@@ -232,6 +252,8 @@ class Attempt:
         self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
         if app.marker_input:
             return query, {**inputs, app.marker_input: marker_for(secret)}
+        if facts.kind == "completion" and (taker := query_variable(app, facts)):
+            return query, {**inputs, taker: f"{inputs.get(taker, '')} {marker_for(secret)}"}
         return f"{query} {marker_for(secret)}", inputs
 
     # What it says
@@ -256,8 +278,8 @@ class Attempt:
                 live.reasoning(event.reasoning)
             case events.MessageReplace():
                 live.replace(event.answer)
-            case events.MessageEnd():
-                live.total(event.usage)
+            case events.MessageEnd() | events.MessageFile():
+                self._take_extras(event)
             case events.WorkflowFinished():
                 return self._finished(event)
             case events.WorkflowPaused():
@@ -271,6 +293,14 @@ class Attempt:
             case _:
                 self._take_note(event)
         return None
+
+    def _take_extras(self, event: events.MessageEnd | events.MessageFile) -> None:
+        if isinstance(event, events.MessageFile):
+            self._bring([event.file])
+            return
+        self._live.total(event.usage)
+        self._live.cite(self._citation(resource) for resource in event.resources)
+        self._bring(event.files)
 
     def _note_start(self, event: events.WorkflowStarted) -> None:
         # A run that fails before its flow begins has no conversation.
@@ -317,8 +347,19 @@ class Attempt:
             raise run_failed(event.error)
         if self._live.stopped:
             return Stopped()
+        self._bring(event.files)
         self._tell_outputs(event)
         return Answered()
+
+    def _bring(self, files: Iterable[events.File]) -> None:
+        """Let links to the app's files end its answer, unless that is data. Dify signs their addresses behind a `?`."""
+        if "response_format" not in self._request.parameters:
+            urls = [(file, urljoin(self._app.base_url, file.url)) for file in files]
+            self._live.bring({url.partition("?")[0]: _link(file, url) for file, url in urls})
+
+    def _citation(self, resource: events.Resource) -> Citation:
+        path = f"/datasets/{resource.dataset_id}/documents/{resource.document_id}"
+        return Citation(resource.document, urljoin(self._app.base_url, path))
 
     def _tell_outputs(self, event: events.WorkflowFinished) -> None:
         """Tell a workflow's answer as far as it was not streamed."""
@@ -328,3 +369,8 @@ class Attempt:
         answer = answer_in(event.outputs, app.output)
         if not live.catch_up(answer) and live.silent and not live.current.number:
             live.text(answer)
+
+
+def _link(file: events.File, url: str) -> str:
+    name = re.sub(r"[\[\]\\\s]+", " ", file.name)
+    return f"{'!' if file.is_image else ''}[{name}]({url.replace(' ', '%20').replace(')', '%29')})"

@@ -9,7 +9,6 @@ from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.live import LiveRuns
 from bridge.runs.observing.observers import Observers
 from bridge.runs.observing.stats import Figures
-from bridge.runs.plugin_watchdog import PluginWatchdog
 from bridge.runs.recorded import Recorded
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
@@ -20,6 +19,7 @@ from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.policy import Policy
 from bridge.runs.tickets.tickets import Tickets
+from bridge.runs.watchdogs import PluginWatchdog, WorkerWatchdog
 from bridge.store import Store
 from bridge.store.wakeups import Wakeups
 
@@ -58,7 +58,7 @@ class Core:
             self.approvals,
             self.leases,
             self.executor_runs,
-            PluginWatchdog(self.services, self.live_runs, self.runs),
+            [watch(self.services, self.live_runs, self.runs) for watch in (PluginWatchdog, WorkerWatchdog)],
         )
 
     @property

@@ -57,9 +57,14 @@ def given_inputs(facts: AppFacts, body: Mapping[str, Any], inputs: Mapping[str, 
     return {name: value for name, value in named if declared is None or name in declared} | dict(inputs)
 
 
+def query_variable(app: App, facts: AppFacts) -> str | None:
+    """Return the variable that takes the user's words, where the app has no query of its own."""
+    return next((name for name, source in (app.input_map or _usual_map(facts)).items() if source == "query"), None)
+
+
 def _usual_map(facts: AppFacts) -> dict[str, Source]:
-    """A workflow has no query: the user's words go to the variable that is there for them."""
-    if facts.kind != "workflow":
+    """A workflow or a text generator has no query: the user's words go to the variable that is there for them."""
+    if facts.kind not in {"workflow", "completion"}:
         return {}
     texts = [field for field in facts.inputs or () if field.kind in _TEXTS]
     taker = _named(texts) or _only(texts) or _only([field for field in texts if field.required])

@@ -2,21 +2,26 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bridge.dify import events
 from bridge.errors import BridgeError, Unavailable
 from bridge.runs.answers.drafts import Drafts
 from bridge.runs.answers.stream_redactor import Withheld
 from bridge.runs.answers.view import AnswerView
 from bridge.runs.requests import RunRequest
-from bridge.runs.segments import Begun, Calls, End, Failure, Reasoning, Segment, Text
+from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text
 from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
 from tools.wire import DraftDelta, Usage
 
 KEPT_SEGMENTS = 2
+
+LLM_NODE = "llm"
+_MODEL_NODES = {LLM_NODE, "agent", "question-classifier", "parameter-extractor"}
+_CONTAINERS = {"iteration", "loop"}
 
 
 @dataclass(slots=True)
@@ -26,6 +31,91 @@ class _Told:
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     usage: Usage | None = None
+
+
+@dataclass(slots=True)
+class _OpenNode:
+    node_type: str
+    title: str
+    side_by_side: int
+    """How many nodes that call models were under way as it began, itself included."""
+    began_before: int
+    """How many such nodes had begun by then."""
+    ended: frozenset[str]
+    """The invocations that had ended by then: none of them is its own."""
+
+
+@dataclass(slots=True)
+class Nodes:
+    """The nodes that Dify has reported as started and not as finished. Times are those of `time.monotonic`."""
+
+    begun: bool = False
+    began_at: float = field(default_factory=time.monotonic)
+    heard_at: float = field(default_factory=time.monotonic)
+    """When Dify last said more than that it is there."""
+    gap_at: float = float("-inf")
+    """Since when its events are heard without a gap."""
+    busy_at: float = float("-inf")
+    """When an invocation of theirs was last seen under way."""
+    open: dict[str, _OpenNode] = field(default_factory=dict)
+    _began: int = 0
+    _doubtful: bool = False
+    _lost: bool = False
+
+    def note(self, event: events.Event, ended: Callable[[], frozenset[str]]) -> None:
+        """Take in what Dify said; `ended` names the attempt's invocations that have ended."""
+        if isinstance(event, events.Ping):
+            return
+        self.heard_at = time.monotonic()
+        match event:
+            case events.WorkflowStarted():
+                self.begun = True
+            case events.NodeStarted():
+                self._lose_if_doubtful()
+                self._start(event, ended)
+            case events.NodeRetry():
+                self._began += 1
+            case events.NodeFinished():
+                if self.open.pop(_execution(event), None) is None:
+                    self._lose_if_doubtful()
+
+    def note_gap(self) -> None:
+        """Events may have gone by unheard: what is open may have ended, and something else begun."""
+        self.gap_at, self._doubtful = time.monotonic(), True
+
+    def _lose_if_doubtful(self) -> None:
+        if self._doubtful:
+            self._lost = True
+
+    def _start(self, event: events.NodeStarted, ended: Callable[[], frozenset[str]]) -> None:
+        before, calls_models = self._began, event.node_type in _MODEL_NODES
+        self._began += calls_models
+        rivals = sum(node.node_type in _MODEL_NODES for node in self.open.values())
+        self.open[_execution(event)] = _OpenNode(
+            event.node_type, event.title or event.node_id, rivals + calls_models, before + calls_models, ended()
+        )
+
+    @property
+    def at_work(self) -> list[_OpenNode]:
+        """What is under way, without the iterations and loops around it."""
+        return [node for node in list(self.open.values()) if node.node_type not in _CONTAINERS]
+
+    def have_ended(self, invocations: Mapping[str, bool]) -> bool:
+        """Whether all that is under way are LLM nodes whose invocations have ended; False where that is a guess.
+
+        `invocations` are all of the attempt, and whether each has ended. An LLM node of another provider has none:
+        there must be at least one for every node that may have called a model since the oldest one began.
+        """
+        working = self.at_work
+        if self._lost or not working or any(node.node_type != LLM_NODE for node in working):
+            return False
+        oldest = working[0]
+        own = [has_ended for name, has_ended in invocations.items() if name not in oldest.ended]
+        return all(own) and len(own) >= oldest.side_by_side + self._began - oldest.began_before
+
+
+def _execution(event: events.NodeStarted | events.NodeFinished) -> str:
+    return event.execution_id or event.node_id
 
 
 class LiveRun:
@@ -54,6 +144,7 @@ class LiveRun:
         self.stopped: list[str] = []
         """The tickets with which nodes of this attempt ended. It is not the last attempt then."""
         self.touched_at = time.monotonic()
+        self.nodes = Nodes()
         self.request_id = ""
         """The id of the request that began this attempt."""
         self._on_segment = on_segment
@@ -70,6 +161,8 @@ class LiveRun:
         self._held: list[tuple[str, int, Sequence[DraftDelta]]] = []
         self._text_arrived = False
         self._total: Usage | None = None
+        self._citations: tuple[Citation, ...] = ()
+        self._links: dict[str, str] = {}
         self.note: str | None = None
         self._open_segment(told[-1].number + 1 if told else 0)
 
@@ -105,6 +198,7 @@ class LiveRun:
                 self._open_segment(self._current.number + 1)
             self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
             self.attempt = attempt
+            self.nodes = Nodes()
             self.over = self.suspended = False
             self.finish_reason = "stop"
             self.stopped = []
@@ -178,6 +272,21 @@ class LiveRun:
     def total(self, usage: Usage | None) -> None:
         """Dify reported the usage of the whole run."""
         self._total = usage or self._total
+
+    def cite(self, citations: Iterable[Citation]) -> None:
+        """Dify named what the answer rests on; each document counts once."""
+        self._citations = tuple(dict.fromkeys([*self._citations, *citations]))
+
+    def bring(self, links: Mapping[str, str]) -> None:
+        """The app made files. Their links, by what is the same of a file's address, end the answer."""
+        self._links |= links
+
+    def _tell_links(self) -> None:
+        told = self._replayed + "".join(self._told.text)
+        for link in [link for address, link in self._links.items() if address not in told]:
+            self._tell(f"\n\n{link}" if told else link)
+            told += link
+        self._links = {}
 
     def draft(self, invocation_id: str, round_: int, deltas: Sequence[DraftDelta], *, after_text: bool = False) -> bool:
         """The model of this invocation writes calls; what was written cannot be taken back.
@@ -288,6 +397,7 @@ class LiveRun:
             if self._drafts:
                 self.fail(_half_a_call())
                 return
+            self._tell_links()
             if self._refuses():
                 return
             self._close(self.finish_reason, None, write)
@@ -336,7 +446,8 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        self._current.add(*rest, *calls, End(finish_reason, usage, self.note))
+        citations = () if ticket else self._citations
+        self._current.add(*rest, *calls, End(finish_reason, usage, self.note, citations))
 
     @property
     def silent(self) -> bool:

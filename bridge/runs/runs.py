@@ -224,6 +224,12 @@ class Runs:
         if not request.tools or self._store.has_invocations(run.id):
             return None
         missed = [reason for when, reason in self.unmatched if when >= run.created_at]
+        app = self._services.apps.get(run.model)
+        if app and app.label:
+            return (
+                f"no LLM node with callback_label {app.label!r} asked the bridge for tools: set it in the node's form, "
+                "switch external_tool_callback_enabled on, and publish the app"
+            )
         if missed:
             return f"an LLM node asked the bridge for tools, but its run was not found: {missed[-1]}"
         return (
@@ -315,6 +321,14 @@ class Runs:
                 live.fail(Gone(reason, code="run_cancelled"))
         self._stop_task(run)
         log.info("run cancelled", extra={"run": run_id, "reason": reason})
+
+    def give_up(self, live: LiveRun, run: RunRow, error: BridgeError) -> None:
+        """Dify says nothing more of this attempt: tell its client, unless that still runs tools."""
+        self.fail(run, live, error, cut_off=True)
+        if live.over:
+            # Whoever listens to Dify is to find that nobody waits for it.
+            self._live_runs.drop(run.id)
+        self._stop_task(run)
 
     def note_cancellation(self, live: LiveRun, run: RunRow) -> None:
         """The run was cancelled by another bridge."""

@@ -52,12 +52,21 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """A document that the answer rests on, and where it is shown in Dify."""
+
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The response is complete. `note` is for whoever runs the bridge: what was odd about the run."""
 
     finish_reason: str
     usage: Usage
     note: str | None = None
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from bridge.config import Config
 from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
 from bridge.store import Store
+from bridge.store.keys import spender
 from bridge.store.rows import RunRow
 from bridge.store.wakeups import Wakeups
 from tools.wire import Usage
@@ -54,9 +55,12 @@ class Services:
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """The plugin reported an upstream call of a run."""
-        self.observers.used_upstream(run.model, usage)
+        self.observers.used_upstream(run, usage)
+        tokens = usage.prompt_tokens + usage.completion_tokens
         if run.client not in {"", "default"}:
-            self.store.clients.spend(run.client, usage.prompt_tokens + usage.completion_tokens)
+            self.store.clients.spend(run.client, tokens)
+        if (app := self.config.app(run.model)) and app.tokens_per_day is not None:
+            self.store.clients.spend(spender(run.model), tokens)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "apps", Apps(self.config))

@@ -2,17 +2,17 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
 from bridge.runs.executors.runs import UNHEARD_SECONDS, ExecutorRuns
 from bridge.runs.live import LiveRuns
-from bridge.runs.plugin_watchdog import PluginWatchdog
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.tickets import Tickets
+from bridge.runs.watchdogs import PluginWatchdog, WorkerWatchdog
 from bridge.store import clock
 from bridge.store.due import Kind
 from bridge.store.faults import StoreUnavailable
@@ -41,13 +41,13 @@ class Sweeper:
         approvals: Approvals,
         leases: Leases,
         executor_runs: ExecutorRuns,
-        watchdog: PluginWatchdog,
+        watchdogs: Sequence[PluginWatchdog | WorkerWatchdog],
     ) -> None:
         self._services, self._store = services, services.store
         self._live_runs = live_runs
         self._runs = runs
         self._tickets = tickets
-        self._watchdog = watchdog
+        self._watchdogs = watchdogs
         self._stop = threading.Event()
         self._tidied_at = float("-inf")
         self._acts: dict[Kind, Callable[[str, float], None]] = {
@@ -96,7 +96,8 @@ class Sweeper:
             "runs": now,
         }
         self._tickets.catch_up()
-        self._watchdog.sweep(now)
+        for watchdog in self._watchdogs:
+            watchdog.sweep(now)
         self._runs.forget_over()
         self._live_runs.polls.forget_before(forsaken)
         due = self._store.due

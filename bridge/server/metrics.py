@@ -91,10 +91,10 @@ class Metrics(Observer):
         """Take down how long it was open."""
         self._ticket_seconds.labels(str(ticket.state)).observe(max(0.0, clock.now() - ticket.created_at))
 
-    def used_upstream(self, model: str, usage: Usage) -> None:
+    def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """Count the tokens."""
-        self._tokens.labels(model, "prompt").inc(usage.prompt_tokens)
-        self._tokens.labels(model, "completion").inc(usage.completion_tokens)
+        self._tokens.labels(run.model, "prompt").inc(usage.prompt_tokens)
+        self._tokens.labels(run.model, "completion").inc(usage.completion_tokens)
 
     def error(self, code: str) -> None:
         """Count a response that is an error."""

@@ -3,8 +3,13 @@
 request                       what a client asked of /v1, under the span that its `traceparent` names
 └── run                       until it has its end, however many requests later
     ├── dify stream           one an attempt; Dify's own tracing knows the run by the same trace id
+    ├── chat MODEL            one a model call, at the moment when the plugin reports it
     └── ticket                while it is open
-        └── call              while an executor holds it
+        └── execute_tool NAME one a call of it, until its result is there
+            └── call          while an executor holds it
+
+Beside their own attributes they have those of OpenTelemetry's conventions for generative AI (`gen_ai.*`), by which
+Langfuse, Phoenix and others show a turn as a tree: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 
 The SDK is an extra, and reads its own environment variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_SCHEDULE_DELAY ...).
 """
@@ -19,6 +24,7 @@ from bridge.runs import request_id
 from bridge.runs.observing.observers import Observer
 from bridge.store.rows import Move, RunRow, TicketRow
 from tools.ticket_states import CallEvent, CallState
+from tools.wire import Usage
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -68,7 +74,9 @@ class Tracing(Observer):
         self._provider = made
         self._tracer = made.get_tracer("clawback")
         self._runs: dict[str, Span] = {}
+        self._usages: dict[str, Usage] = {}
         self._tickets: dict[str, Span] = {}
+        self._tools: dict[str, Span] = {}
         self._calls: dict[str, Span] = {}
 
     def close(self) -> None:
@@ -80,6 +88,7 @@ class Tracing(Observer):
         attributes = {"clawback.run": run.id, "clawback.model": run.model, "clawback.direction": run.direction}
         if run.auxiliary:
             attributes["clawback.auxiliary"] = run.auxiliary
+        attributes |= {**_of(run, "invoke_agent"), "gen_ai.agent.name": run.model}
         self._runs[run.id] = self._tracer.start_span("run", attributes=attributes)
 
     def run_moved(self, run_id: str, state: str) -> None:
@@ -91,6 +100,9 @@ class Tracing(Observer):
         """End its span."""
         if span := self._runs.pop(run.id, None):
             span.set_attributes({"clawback.state": run.state, "clawback.attempts": run.attempt})
+            span.set_attributes(_tokens(self._usages.pop(run.id, Usage())))
+            if run.conversation_id:
+                span.set_attribute("gen_ai.conversation.id", run.conversation_id)
             _end(span, failed=run.state == "failed")
 
     def run_failed(self, run: RunRow, code: str) -> None:
@@ -106,10 +118,20 @@ class Tracing(Observer):
         span = self._child("dify stream", self._runs.get(run.id), {"clawback.attempt": run.attempt})
         return span.end
 
+    def used_upstream(self, run: RunRow, usage: Usage) -> None:
+        """Span the call, which has ended by now, and count its tokens for the run."""
+        if parent := self._runs.get(run.id):
+            self._usages[run.id] = self._usages.get(run.id, Usage()) + usage
+            self._child(f"chat {run.model}", parent, {**_of(run, "chat"), **_tokens(usage)}).end()
+
     def ticket_opened(self, ticket: TicketRow) -> None:
-        """Begin its span."""
+        """Begin its span, and those of its calls."""
         attributes = {"clawback.ticket": ticket.id, "clawback.round": ticket.round, "clawback.calls": len(ticket.calls)}
-        self._tickets[ticket.id] = self._child("ticket", self._runs.get(ticket.run_id), attributes)
+        span = self._tickets[ticket.id] = self._child("ticket", self._runs.get(ticket.run_id), attributes)
+        for call in ticket.calls:
+            tool = {"gen_ai.tool.name": call.name, "gen_ai.tool.call.id": call.id, "gen_ai.tool.type": "function"}
+            named = {"gen_ai.operation.name": "execute_tool", **tool}
+            self._tools[call.id] = self._child(f"execute_tool {call.name}", span, named)
 
     def calls_moved(self, ticket: TicketRow, moves: Sequence[Move]) -> None:
         """Span what an executor does, from its claim until it has done or lost it."""
@@ -121,16 +143,20 @@ class Tracing(Observer):
                     "clawback.tool": names.get(move.call_id, ""),
                     "clawback.executor": move.actor.removeprefix("executor "),
                 }
-                self._calls[move.call_id] = self._child("call", self._tickets.get(ticket.id), attributes)
+                self._calls[move.call_id] = self._child("call", self._tools.get(move.call_id), attributes)
             elif move.after != CallState.LEASED and (span := self._calls.pop(move.call_id, None)):
                 span.set_attribute("clawback.step", str(move.event))
                 _end(span, failed=move.event in {CallEvent.LOSE, CallEvent.EXPIRE})
+            if move.after == CallState.RESOLVED and (tool := self._tools.pop(move.call_id, None)):
+                tool.end()
 
     def ticket_ended(self, ticket: TicketRow) -> None:
         """End its span, and those of its calls."""
         for call in ticket.calls:
             if held := self._calls.pop(call.id, None):
                 held.end()
+            if tool := self._tools.pop(call.id, None):
+                _end(tool, failed=ticket.state == "expired")
         if span := self._tickets.pop(ticket.id, None):
             span.set_attribute("clawback.state", ticket.state)
             _end(span, failed=ticket.state == "expired")
@@ -178,6 +204,14 @@ class Tracing(Observer):
                 context.detach(before)
 
         return traced
+
+
+def _of(run: RunRow, operation: str) -> dict[str, str]:
+    return {"gen_ai.operation.name": operation, "gen_ai.provider.name": "dify", "gen_ai.request.model": run.model}
+
+
+def _tokens(usage: Usage) -> dict[str, int]:
+    return {"gen_ai.usage.input_tokens": usage.prompt_tokens, "gen_ai.usage.output_tokens": usage.completion_tokens}
 
 
 _GIVEN = ("traceparent", "tracestate")

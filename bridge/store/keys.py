@@ -15,6 +15,7 @@ from bridge.store import schema as t
 from bridge.store.due import abandoned
 from bridge.store.rows import ClientRow, LoginRow
 from bridge.store.statements import Deferred, columns_of, inserting, updating, values_of
+from tools.fingerprint import text_digest
 
 DAY_SECONDS = 86_400
 USED_SECONDS = 60.0
@@ -108,10 +109,20 @@ class ClientStatements:
             found: int | None = connection.execute(_SPENT, {"client": name, "day": _today()}).scalar_one_or_none()
         return found or 0
 
+    def open_tickets_of_model(self, model: str, left_before: float) -> int:
+        """Count the open tickets of all clients' runs of an app, without those left unanswered since a time."""
+        with self._transaction() as connection:
+            return int(connection.execute(_OPEN_TICKETS_OF_MODEL, {"at": model, "before": left_before}).scalar_one())
+
     def open_tickets(self, name: str, left_before: float) -> int:
         """Count the open tickets of a client's runs, without those that it has left unanswered since a time."""
         with self._transaction() as connection:
             return int(connection.execute(_OPEN_TICKETS, {"at": name, "before": left_before}).scalar_one())
+
+
+def spender(model: str) -> str:
+    """Return under which name an app's tokens are counted; no client can have it."""
+    return f"app {text_digest(model)[:48]}"
 
 
 def _today() -> int:
@@ -122,9 +133,11 @@ _CLIENTS = select(*columns_of(t.clients, ClientRow)).order_by(t.clients.c.name)
 _CLIENT_NAMED = select(t.clients.c.name).where(t.clients.c.name == bindparam("at"))
 _CLIENT_WITH_HASH = select(*columns_of(t.clients, ClientRow)).where(t.clients.c.token_hash == bindparam("at"))
 _SPENT = select(t.spent.c.tokens).where(t.spent.c.client == bindparam("client"), t.spent.c.day == bindparam("day"))
-_OPEN_TICKETS = (
+_OF_OPEN_TICKETS = (
     select(func.count())
     .select_from(t.tickets)
     .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-    .where(t.tickets.c.state == "open", t.runs.c.client == bindparam("at"), ~abandoned(bindparam("before")))
+    .where(t.tickets.c.state == "open", ~abandoned(bindparam("before")))
 )
+_OPEN_TICKETS = _OF_OPEN_TICKETS.where(t.runs.c.client == bindparam("at"))
+_OPEN_TICKETS_OF_MODEL = _OF_OPEN_TICKETS.where(t.runs.c.model == bindparam("at"), t.runs.c.direction == "endpoint")

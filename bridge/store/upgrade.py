@@ -1,7 +1,8 @@
 """A store's version decides: it is made, taken as it is, upgraded in one transaction, or refused in words.
 
-Whoever changes the tables after a release raises VERSION. A column that comes later may be null, or has a
-`server_default`: rows that are there get it. A SQLite store is copied first, to `bridge.sqlite3.version-N`.
+Within a minor version the tables only gain: a column that comes later may be null, or has a `server_default`, so that
+bridges of before go on beside newer ones. Whatever else changes raises VERSION, and comes with a new minor version; a
+SQLite store is copied first then, to `bridge.sqlite3.version-N`.
 """
 
 import logging
@@ -170,20 +171,38 @@ def _make(path: Path) -> None:
 
 
 def _bring_forward(connection: Connection, path: Path | None) -> None:
-    version = version_of(connection)
+    version, whole = version_of(connection), _has_all(connection)
     connection.rollback()
-    if version == VERSION:
+    if version == VERSION and whole:
         return
     with _alone(connection):
         # Somebody else may have been first.
         version = version_of(connection)
-        if version == VERSION:
+        if version == VERSION and _has_all(connection):
             return
-        if path and version:
+        if path and version and version < VERSION:
             _keep_copy(path, version)
         _change(connection)
-    if version:
+    if version == VERSION:
+        log.info("the store's tables gained what this version adds")
+    elif version:
         log.warning("the store's tables were upgraded from version %s to %s", version, VERSION)
+
+
+def _has_all(connection: Connection) -> bool:
+    """Whether the store has all tables, columns and indexes of this version; it may have those of a later one."""
+    tables = inspect(connection)
+    known = set(tables.get_table_names())
+    for table in t.metadata.tables.values():
+        if table.name not in known:
+            return False
+        columns = {column["name"] for column in tables.get_columns(table.name)}
+        indexes = {index["name"] for index in tables.get_indexes(table.name)}
+        if not {column.name for column in table.columns} <= columns:
+            return False
+        if not {index.name for index in table.indexes} <= indexes:
+            return False
+    return True
 
 
 @contextmanager

@@ -42,6 +42,8 @@ class App:
     tenant_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     enable_api: bool = True
     published: bool = True
+    brings: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """What nodes that the box does not have would bring: files, and retriever_resources."""
 
     @classmethod
     def read(cls, path: Path, key: str) -> Self:
@@ -77,6 +79,11 @@ class App:
     def is_chat(self) -> bool:
         """Whether it takes queries and has conversations; else it is a workflow."""
         return self.mode != WORKFLOW
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether it generates text from its variables alone."""
+        return self.mode == basic_app.COMPLETION
 
     @property
     def is_basic(self) -> bool:

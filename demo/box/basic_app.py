@@ -1,4 +1,4 @@
-"""Chat and agent apps of before there were chatflows: a prompt, a model and variables in one form.
+"""Chat, agent and text generation apps of before there were chatflows: a prompt, a model and variables in one form.
 
 Differs from Dify: each turn is played as a graph of one LLM node, and an agent calls no tools of Dify's.
 Sources: core/app/apps/{chat,agent_chat}/app_runner.py, models/model.py (AppModelConfig.to_dict).
@@ -9,7 +9,8 @@ from typing import Any
 
 CHAT = "chat"
 AGENT = "agent-chat"
-MODES = (CHAT, AGENT)
+COMPLETION = "completion"
+MODES = (CHAT, AGENT, COMPLETION)
 
 _VARIABLE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -20,7 +21,7 @@ def as_chatflow(export: dict[str, Any]) -> dict[str, Any]:
     prompt = _VARIABLE.sub(r"{{#start.\1#}}", str(config.get("pre_prompt") or ""))
     nodes = [
         _node("start", {"type": "start", "title": "Start", "variables": _variables(config)}),
-        _node("llm", _llm(config, prompt)),
+        _node("llm", _generator(config, prompt) if export["app"]["mode"] == COMPLETION else _llm(config, prompt)),
         _node("answer", {"type": "answer", "title": "Answer", "answer": "{{#llm.text#}}", "variables": []}),
     ]
     edges = [_edge("start", "llm", "start", "llm"), _edge("llm", "answer", "llm", "answer")]
@@ -45,6 +46,13 @@ def _llm(config: dict[str, Any], prompt: str) -> dict[str, Any]:
         "context": {"enabled": False, "variable_selector": []},
         "vision": {"enabled": False},
     }
+
+
+def _generator(config: dict[str, Any], prompt: str) -> dict[str, Any]:
+    """Return the node of a text generation app: its prompt is all that is said, and nothing is remembered."""
+    node = _llm(config, "")
+    del node["memory"]
+    return node | {"prompt_template": [{"id": "user", "role": "user", "text": prompt}]}
 
 
 def _node(node_id: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Credentials:
         """The credentials of a provider's model. Raises as Dify does when there are none."""
         values = (_read(self._path) if self._path else self._providers).get(provider)
         if values is None:
-            raise ProviderTokenNotInitError(f"Model {model} credentials is not initialized.")
+            raise ProviderTokenNotInitError("Model is not configured")
         own = values.get(_MODELS, {}).get(model)
         return dict(own) if own is not None else {key: value for key, value in values.items() if key != _MODELS}
 

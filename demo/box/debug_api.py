@@ -3,7 +3,7 @@
 Differs from Dify: there is nothing like it. It asks for no key, since the box serves its own machine alone.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +13,7 @@ from demo.box import http_errors
 from demo.box.access import Access
 from demo.box.plugin_daemon import PluginDaemon
 from demo.box.plugin_process import PluginProcess
+from demo.box.runs import Runs
 from demo.box.store import Store, WorkflowRun
 
 
@@ -23,10 +24,12 @@ class Switches(BaseModel):
 
     enable_api: bool | None = None
     published: bool | None = None
+    brings: dict[str, list[dict[str, Any]]] | None = None
+    """What nodes that the box does not have would bring: files, and retriever_resources."""
 
 
-def create_blueprint(access: Access, store: Store, process: PluginProcess | PluginDaemon) -> Blueprint:
-    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}."""
+def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon) -> Blueprint:
+    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/{kill, stop, start}."""
     blueprint = Blueprint("box", __name__, url_prefix="/box")
     http_errors.register(blueprint)
 
@@ -41,6 +44,15 @@ def create_blueprint(access: Access, store: Store, process: PluginProcess | Plug
     def plugin_log() -> Response:
         return jsonify({"lines": list(process.log)})
 
+    @blueprint.post("/worker/kill")
+    def kill_worker() -> Response:
+        return jsonify({"killed": runs.kill_worker()})
+
+    @blueprint.post("/worker/<state>")
+    def switch_worker(state: Literal["stop", "start"]) -> Response:
+        runs.take_work(state == "start")
+        return jsonify({"worker": state})
+
     @blueprint.post("/apps/<name>")
     def switch(name: str) -> Response:
         app = next((each for each in access.apps if each.name == name), None)
@@ -49,6 +61,7 @@ def create_blueprint(access: Access, store: Store, process: PluginProcess | Plug
         wanted = Switches.model_validate(request.get_json())
         app.enable_api = app.enable_api if wanted.enable_api is None else wanted.enable_api
         app.published = app.published if wanted.published is None else wanted.published
+        app.brings = app.brings if wanted.brings is None else wanted.brings
         return jsonify({"enable_api": app.enable_api, "published": app.published})
 
     return blueprint

@@ -31,6 +31,7 @@ class ApiError(Exception):
 
 
 NOT_CHAT_APP = ("not_chat_app", "Please check if your app mode matches the right API route.", 400)
+NOT_COMPLETION_APP = ("not_completion_app", "Please check if your app mode matches the right API route.", 400)
 NOT_WORKFLOW_APP = ("not_workflow_app", "Please check if your app mode matches the right API route.", 400)
 APP_UNAVAILABLE = ("app_unavailable", "App unavailable, please check your app configurations.", 400)
 END_USER_NOT_FOUND = ("end_user_not_found", "End user not found.", 404)

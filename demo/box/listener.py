@@ -47,6 +47,7 @@ class Listener:
         self._items: queue.Queue[Item | None] = queue.Queue()
         self._stop_flag = threading.Event()
         self._ended = threading.Event()
+        self._killed = threading.Event()
 
     def publish(self, item: Item) -> None:
         """Pass an item on. A stop or a failure is the last one that is heard."""
@@ -54,6 +55,11 @@ class Listener:
         if isinstance(item, Stop | Failure):
             self._ended.set()
             self._items.put(None)
+
+    def kill(self) -> None:
+        """End as a process ends that was killed: nothing more is heard, whatever the run still does."""
+        self._killed.set()
+        self._items.put(None)
 
     def flag_stop(self) -> None:
         """Ask for an end; it is noticed within a second."""
@@ -65,7 +71,7 @@ class Listener:
         while True:
             try:
                 item = self._items.get(timeout=min(1.0, self._limits.ping_seconds, self._limits.app_seconds))
-                if item is None:
+                if item is None or self._killed.is_set():
                     return
                 yield item
             except queue.Empty:

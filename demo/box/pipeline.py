@@ -9,7 +9,7 @@ converters beside them, and core/app/apps/workflow_app_runner.py for which graph
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from graphon.graph_events.graph import (
     GraphRunAbortedEvent,
@@ -53,6 +53,8 @@ class Pipeline(ABC):
                 return
 
     error: Exception | None = None
+    brings: Mapping[str, list[Response]] = {}
+    """What nodes that the box does not have would bring: files, and retriever_resources."""
     last_events: tuple[str, ...] = ("workflow_finished",)
     """The events after which nothing more is owed to a reader."""
 
@@ -223,7 +225,7 @@ class ChatPipeline(Pipeline):
     def _message_end(self) -> Response:
         metadata: Response = {
             "annotation_reply": None,
-            "retriever_resources": [],
+            "retriever_resources": self.brings.get("retriever_resources", []),
             "usage": self._usage,
             "reasoning": self._reasoned,
         }
@@ -232,7 +234,7 @@ class ChatPipeline(Pipeline):
             "task_id": self._task_id,
             "id": self._message.id,
             "metadata": metadata,
-            "files": [],
+            "files": self.brings.get("files", []),
         }
 
     def blocking_response(self, mode: str) -> Response:

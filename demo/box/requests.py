@@ -55,6 +55,15 @@ class WorkflowRequest(BaseModel):
     response_mode: ResponseMode | None = None
 
 
+class CompletionRequest(BaseModel):
+    """`POST /v1/completion-messages`."""
+
+    inputs: dict[str, Any]
+    query: str = ""
+    files: list[dict[str, Any]] | None = None
+    response_mode: ResponseMode | None = None
+
+
 class ConversationQuery(BaseModel):
     """`GET /v1/conversations`."""
 

@@ -52,6 +52,8 @@ class Task:
     id: str = field(default_factory=new_id)
     execution: Execution | None = None
     abort_reason: str | None = None
+    killed: bool = False
+    """Whether the worker that ran it was killed: its run stays `running` for ever."""
     listener: Listener = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +64,12 @@ class Task:
         self.abort_reason = reason
         if self.execution is not None:
             self.execution.abort(reason)
+
+    def kill(self) -> None:
+        """End without a word, as a worker that was killed; a node that is at work goes on unheard."""
+        self.killed = True
+        self.listener.kill()
+        self.abort("killed")
 
 
 class Runs:
@@ -76,6 +84,8 @@ class Runs:
         self._slots = threading.BoundedSemaphore(limits.worker_slots) if limits.worker_slots else None
         self._tasks: dict[str, Task] = {}
         self._topics: dict[str, Topic] = {}
+        self._working = threading.Event()
+        self._working.set()
 
     def block(self, app: App, user: EndUser, request: Request) -> Response:
         """Run an app to its end and return the answer. Raises what Dify raises."""
@@ -106,7 +116,7 @@ class Runs:
             past = list(self._snapshot(run)) if snapshot else []
             yield PING
             yield from past
-            ping_seconds = self._limits.ping_seconds if snapshot else None
+            ping_seconds = self._limits.ping_seconds if snapshot or run.worker_killed else None
             yield from follow(events, Reading(self._limits.stream_idle_seconds, ping_seconds))
 
     def stop(self, task_id: str, user: EndUser) -> None:
@@ -117,6 +127,18 @@ class Runs:
         if task.end_user.id == user.id:
             task.listener.flag_stop()
         task.abort("User requested stop")
+
+    def kill_worker(self) -> int:
+        """Kill the worker, as SIGKILL does, with all runs that it has; another one takes the runs to come."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.run.worker_killed = True
+            task.kill()
+        return len(tasks)
+
+    def take_work(self, works: bool) -> None:
+        """Let the worker take runs from now on, or none: those to come wait in silence."""
+        (self._working.set if works else self._working.clear)()
 
     def _read_started(
         self, app: App, user: EndUser, request: Request, run: WorkflowRun, topic: Topic, place: str
@@ -132,6 +154,7 @@ class Runs:
             self._admission.leave(app.id, place)
 
     def _work(self, app: App, user: EndUser, request: Request, run: WorkflowRun, topic: Topic) -> None:
+        self._working.wait()
         with self._slots or contextlib.nullcontext():
             try:
                 self._publish(self._run(app, user, request, run), run, topic)
@@ -139,19 +162,20 @@ class Runs:
                 logger.debug("a run could not begin", exc_info=True)
                 _publish_failed(topic, run, run.id, str(error), request.inputs)
             finally:
-                self._topics.pop(run.id, None)
-                topic.publish(END)
+                if not run.worker_killed:
+                    self._topics.pop(run.id, None)
+                    topic.publish(END)
 
     def _publish(self, active: "_ActiveRun", run: WorkflowRun, topic: Topic) -> None:
         terminal = False
         for event in active.events():
             topic.publish(event)
             terminal = terminal or (isinstance(event, dict) and event["event"] in active.pipeline.last_events)
-        if not terminal:
+        if not terminal and not active.task.killed:
             _publish_failed(topic, run, active.task.id, NO_TERMINAL_EVENT, run.inputs)
 
     def _run(self, app: App, user: EndUser, request: Request, run: WorkflowRun) -> "_ActiveRun":
-        if app.is_chat and not request.query:
+        if app.is_chat and not (request.query or app.is_completion):
             raise ValueError("query is required")
         inputs = prepare_inputs(request.inputs, app.variables)
         task = Task(end_user=user, run=run, limits=self._limits)
@@ -164,7 +188,9 @@ class Runs:
         run.inputs = {**inputs, **{f"sys.{name}": value for name, value in turn.system.items() if name != _UNTOLD}}
         self._tasks[task.id] = task
         threading.Thread(target=self._execute, args=(app, task, turn, conversation), daemon=True).start()
-        return _ActiveRun(app, task, self._pipeline(app, task, run, conversation), self._tasks)
+        pipeline = self._pipeline(app, task, run, conversation)
+        pipeline.brings = app.brings
+        return _ActiveRun(app, task, pipeline, self._tasks)
 
     def _pipeline(
         self, app: App, task: Task, run: WorkflowRun, conversation: Conversation | None

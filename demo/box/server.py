@@ -64,7 +64,7 @@ class Box:
         runs = Runs(self._store, self._models, self._config.limits, self._config.imitation)
         flask = Flask(__name__)
         flask.register_blueprint(service_api.create_blueprint(access, self._store, runs, self._config.imitation))
-        flask.register_blueprint(debug_api.create_blueprint(access, self._store, self.process))
+        flask.register_blueprint(debug_api.create_blueprint(access, self._store, runs, self.process))
         return flask
 
     def ready_line(self, port: int) -> str:

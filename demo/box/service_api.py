@@ -19,7 +19,14 @@ from demo.box.app_export import WORKFLOW, App
 from demo.box.config import Imitation
 from demo.box.http_errors import ApiError
 from demo.box.inputs import user_input_form
-from demo.box.requests import ChatRequest, ConversationQuery, MessageQuery, RenameRequest, WorkflowRequest
+from demo.box.requests import (
+    ChatRequest,
+    CompletionRequest,
+    ConversationQuery,
+    MessageQuery,
+    RenameRequest,
+    WorkflowRequest,
+)
 from demo.box.runs import Request, Runs
 from demo.box.sse import encode
 from demo.box.store import Conversation, EndUser, Message, Store, WorkflowRun
@@ -34,6 +41,8 @@ def create_blueprint(access: Access, store: Store, runs: Runs, imitation: Imitat
     for method, path, view in (
         ("POST", "/chat-messages", api.chat),
         ("POST", "/chat-messages/<task_id>/stop", api.stop_chat),
+        ("POST", "/completion-messages", api.complete),
+        ("POST", "/completion-messages/<task_id>/stop", api.stop_completion),
         ("POST", "/files/upload", api.upload),
         ("POST", "/workflows/run", api.run_workflow),
         ("POST", "/workflows/tasks/<task_id>/stop", api.stop_workflow),
@@ -81,6 +90,23 @@ class _ServiceApi:
         if body.response_mode == "streaming":
             return _stream(self._runs.stream(app, user, wanted))
         return _json(self._runs.block(app, user, wanted), _JSON_OF_RUNS)
+
+    def complete(self) -> Response:
+        app = self._access.app()
+        user = self._access.user_of_body(app, required=True)
+        _require_completion(app)
+        body = CompletionRequest.model_validate(request.get_json())
+        if body.response_mode == "streaming":
+            events = self._runs.stream(app, user, Request(body.inputs, body.query))
+            return _stream(_without_conversation(event) for event in events)
+        return _json(self._runs.block(app, user, Request(body.inputs, body.query)), _JSON_OF_RUNS)
+
+    def stop_completion(self, task_id: str) -> Response:
+        app = self._access.app()
+        user = self._access.user_of_body(app, required=True)
+        _require_completion(app)
+        self._runs.stop(task_id, user)
+        return _json({"result": "success"})
 
     def upload(self) -> Response:
         """Keep an upload. Differs from Dify: of a file only its name, size and kind are kept, and no node sees it."""
@@ -201,8 +227,17 @@ class _ServiceApi:
 
 
 def _require_chat(app: App) -> None:
-    if not app.is_chat:
+    if not app.is_chat or app.is_completion:
         raise ApiError(*http_errors.NOT_CHAT_APP)
+
+
+def _require_completion(app: App) -> None:
+    if not app.is_completion:
+        raise ApiError(*http_errors.NOT_COMPLETION_APP)
+
+
+def _without_conversation(event: Event) -> Event:
+    return event if isinstance(event, str) else {key: each for key, each in event.items() if key != "conversation_id"}
 
 
 def _require_not_chat(app: App) -> None:

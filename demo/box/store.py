@@ -96,6 +96,7 @@ class WorkflowRun:
     elapsed_time: float = 0
     created_at: float = field(default_factory=time.time)
     finished_at: float | None = None
+    worker_killed: bool = False
     nodes: dict[str, str] = field(default_factory=dict)
     node_responses: list[dict[str, Any]] = field(default_factory=list, repr=False)
 

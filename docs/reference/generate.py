@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Page, Tokens, Traces
+from bridge.config import App, Config, Limits, Page, Plugin, Tokens, Traces
 
 HERE = Path(__file__).resolve().parent
 _NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
@@ -22,6 +22,7 @@ def configuration() -> str:
     for title, model in (
         ("At the top", Config),
         ("`[tokens]`", Tokens),
+        ("`[[plugins]]`, further tokens of the plugin", Plugin),
         ("`[[apps]]`, one a Dify app", App),
         ("`[limits]`", Limits),
         ("`[traces]`", Traces),

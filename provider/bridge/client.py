@@ -24,7 +24,7 @@ from provider.engine.events import (
 )
 from provider.errors import ProviderError, Refused, Unavailable, Unreachable, clean, with_advice
 from provider.upstream import connections
-from tools.wire import PROTOCOL, AttachResponse, CancelRequest, PingResponse, TicketStatus
+from tools.wire import AGENT, PROTOCOL, AttachResponse, CancelRequest, PingResponse, TicketStatus
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class BridgeClient:
     def __init__(self, credentials: Credentials) -> None:
         self._url = credentials.bridge_url
         self._secrets = credentials.secrets
-        self._headers = {"Authorization": f"Bearer {credentials.bridge_token.get_secret_value()}"}
+        token = credentials.bridge_token.get_secret_value()
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": AGENT}
         self._request_id = ""
 
     def attach(self, exchange: Attach) -> Attached | BridgeFailed:

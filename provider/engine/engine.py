@@ -262,6 +262,7 @@ class Engine:
             user=given.user,
             app_id=given.app_id,
             callback_key=self._settings.callback_key or None,
+            label=self._settings.callback_label,
             markers=list(given.markers),
             marker=next(iter(given.markers), None),
             age_seconds=self._now - self._began,
@@ -272,7 +273,7 @@ class Engine:
         response = event.response
         self._backoff.reset()
         if response.run_id is None:
-            fails = self._settings.on_run_not_found == "fail"
+            fails = self._settings.on_run_not_found == "fail" and not response.left_out
             return self._end(Fail(_run_not_found(response.reason))) if fails else self._call()
         self._run_id = response.run_id
         self._secret = response.secret

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from bridge.dify import events as dify
 from bridge.errors import Unavailable, UnprocessableRun
 from bridge.runs.answers.view import AnswerView
-from bridge.runs.live import LiveRun
+from bridge.runs.live import LiveRun, Nodes
 from bridge.runs.segments import Calls, End, Event, Failure, Reasoning, Segment, Text
 from bridge.store.rows import CallRow, SegmentRow, TicketRow
 from tools.openclaw_text.guard import WORD_JOINER
@@ -318,3 +319,64 @@ def test_data_before_a_ticket_that_is_refused_takes_its_calls_with_it() -> None:
     run.deliver(ticket())
     assert segment.failed
     assert not any(isinstance(event, Calls) for event in events(segment))
+
+
+def started(nodes: Nodes, node_id: str, node_type: str = "llm", ended: frozenset[str] = frozenset()) -> None:
+    nodes.note(dify.NodeStarted(node_id=node_id, title=node_id, node_type=node_type), lambda: ended)
+
+
+def finished(nodes: Nodes, node_id: str) -> None:
+    event = dify.NodeFinished(node_id=node_id, title=node_id, node_type="llm", status="succeeded")
+    nodes.note(event, frozenset)
+
+
+def test_a_node_has_ended_where_all_its_invocations_have() -> None:
+    nodes = Nodes()
+    started(nodes, "ours")
+    assert not nodes.have_ended({})
+    assert not nodes.have_ended({"one": False})
+    assert nodes.have_ended({"one": True})
+
+
+def test_a_node_that_may_be_of_another_provider_has_not_ended() -> None:
+    after, beside = Nodes(), Nodes()
+    started(after, "ours")
+    finished(after, "ours")
+    started(after, "theirs", ended=frozenset({"one"}))
+    assert not after.have_ended({"one": True})
+    started(beside, "ours")
+    started(beside, "theirs")
+    finished(beside, "ours")
+    assert not beside.have_ended({"one": True})
+
+
+@pytest.mark.parametrize("node_type", ["http-request", "tool", "code", "agent"])
+def test_while_a_node_of_another_kind_is_under_way_nothing_is_guessed(node_type: str) -> None:
+    nodes = Nodes()
+    started(nodes, "ours")
+    started(nodes, "other", node_type)
+    assert not nodes.have_ended({"one": True, "two": True})
+
+
+def test_the_iteration_around_a_node_is_not_under_way_for_itself() -> None:
+    nodes = Nodes()
+    started(nodes, "around", "iteration")
+    started(nodes, "ours")
+    assert nodes.have_ended({"one": True})
+
+
+def test_nothing_is_guessed_once_something_may_have_gone_by_unheard() -> None:
+    nodes = Nodes()
+    started(nodes, "ours")
+    nodes.note_gap()
+    assert nodes.have_ended({"one": True})
+    started(nodes, "next", ended=frozenset({"one"}))
+    assert not nodes.have_ended({"one": True, "two": True})
+
+
+def test_a_retry_counts_as_another_node() -> None:
+    nodes = Nodes()
+    started(nodes, "ours")
+    nodes.note(dify.NodeRetry(node_id="ours", title="ours"), frozenset)
+    assert not nodes.have_ended({"one": True})
+    assert nodes.have_ended({"one": True, "two": True})

@@ -35,7 +35,14 @@ def app(tmp_path: Path) -> Iterator[Flask]:
             {
                 "data_dir": str(tmp_path),
                 "tokens": {"plugin": hash_token("plugin-token"), "executor": hash_token("executor-token")},
-                "apps": [{"model": "m", "base_url": "http://127.0.0.1:9/v1", "api_key": "app-x"}],
+                "plugins": [
+                    {"name": "next", "token": hash_token("next-token")},
+                    {"name": "own", "token": hash_token("own-token"), "apps": ["m"]},
+                    {"name": "other", "token": hash_token("other-token"), "apps": ["n"]},
+                ],
+                "apps": [
+                    {"model": model, "base_url": "http://127.0.0.1:9/v1", "api_key": "app-x"} for model in ("m", "n")
+                ],
                 "limits": {"calls_per_run": 3},
             }
         )
@@ -375,3 +382,51 @@ def test_a_ticket_that_is_not_waited_for_any_longer_keeps_the_results_that_came(
         assert (status, told["state"]) == (200, "expired")
         assert [result["output"] for result in told["results"]] == ["one"]
     assert post(app, (SECOND["id"], "two"))[0] == 410
+
+
+OTHER = {"Authorization": "Bearer other-token"}
+
+
+@pytest.mark.parametrize("token", ["plugin-token", "next-token", "own-token"])
+def test_each_token_of_the_plugin_opens_its_apps_runs(app: Flask, run: RunRow, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "main", "user": "clawback-user"}
+    assert call(app, "POST", "/plugin/v1/attach", body, headers)[1]["run_id"] == run.id
+
+
+def test_a_token_of_another_apps_plugin_opens_nothing_of_a_run(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    asked = {"invocation_id": "invocation2", "fingerprint": "f", "model": "main", "user": "clawback-user"}
+    for invocation in ("invocation1", "invocation2"):
+        status, answer = call(app, "POST", "/plugin/v1/attach", asked | {"invocation_id": invocation}, OTHER)
+        assert (status, answer.get("run_id")) == (200, None)
+        assert "'m'" in answer["reason"]
+        assert "hello" not in str(answer)
+    ended = {"run_id": run.id, "text": "stolen", "finish_reason": "stop", "usage": {}}
+    opened = {"run_id": run.id, "invocation_id": "invocation9", "round": 1, "calls": [SECOND]}
+    for method, path, body in (
+        ("GET", "tickets/ticket1", None),
+        ("POST", "tickets/ticket1/cancel", {"reason": "mine"}),
+        ("POST", "tickets/ticket1/suspend", None),
+        ("POST", "tickets/ticket1/expire", None),
+        ("PUT", "tickets/ticket1", opened),
+        ("PUT", "tickets/ticket2", opened),
+        ("PUT", "tickets/ticket2", opened | {"run_id": "run-unknown", "invocation_id": "invocation1"}),
+        ("POST", "invocations/invocation1/record", ended),
+        ("POST", "invocations/invocation7/record", ended),
+        ("POST", "invocations/invocation1/drafts", {"run_id": run.id, "round": 0, "calls": []}),
+    ):
+        assert call(app, method, f"/plugin/v1/{path}", body, OTHER)[0] == 404, (method, path)
+    assert call(app, "GET", "/plugin/v1/tickets/ticket1")[1]["state"] == "open"
+
+
+def test_a_token_of_some_apps_gives_executors_no_calls_of_others(app: Flask) -> None:
+    tool = {"type": "function", "function": {"name": "read", "parameters": {}}}
+    register = {"name": "shell", "tools": [tool], "patterns": ["*"]}
+    status, answer = call(app, "POST", "/executor/v1/executors", register, EXECUTOR)
+    assert status == 200, answer
+    asked = {"invocation_id": "invocation1", "fingerprint": "f", "model": "main", "user": "somebody"}
+    status, answer = call(app, "POST", "/plugin/v1/attach", asked, OTHER)
+    assert (status, answer.get("run_id")) == (200, None)
+    assert call(app, "POST", "/plugin/v1/attach", asked)[1]["run_id"]

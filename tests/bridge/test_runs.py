@@ -12,11 +12,11 @@ from bridge.config import App, parse
 from bridge.errors import Internal, UnprocessableRun
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
-from bridge.runs.plugin_watchdog import PluginWatchdog
 from bridge.runs.requests import RequestKeys, RunRequest
 from bridge.runs.runs import MAX_ATTEMPTS
 from bridge.runs.segments import Failure, Segment
 from bridge.runs.tickets import moves as steps
+from bridge.runs.watchdogs import PluginWatchdog
 from bridge.store import Store
 from bridge.store.rows import CallRow, RunRow, SessionRow, TicketRow
 from tools.results import ToolResult

@@ -21,6 +21,7 @@ CALLBACKS = {
     "stop_after_tool_calls",
     "on_run_not_found",
     "callback_key",
+    "callback_label",
     "parameters_from",
 }
 

@@ -37,6 +37,23 @@ def llm(node_id: str, prompt: str, parameters: dict[str, Any] | None = None, **d
     )
 
 
+def http(node_id: str, url: str) -> dict[str, Any]:
+    """Return an HTTP node that posts to `url`."""
+    data = {
+        "type": "http-request",
+        "title": node_id,
+        "method": "post",
+        "url": url,
+        "authorization": {"type": "no-auth", "config": None},
+        "headers": "",
+        "params": "",
+        "body": {"type": "none", "data": []},
+        "timeout": {"connect": 10, "read": 60, "write": 10},
+        "retry_config": {"retry_enabled": False, "max_retries": 0, "retry_interval": 100},
+    }
+    return _node(node_id, data)
+
+
 def parallel(folder: Path, name: str, *nodes: dict[str, Any]) -> Path:
     """Write a chatflow whose nodes run side by side; its answer is their texts, joined by ` + `."""
     ids = [node["id"] for node in nodes]
@@ -52,7 +69,8 @@ def in_a_row(folder: Path, name: str, *nodes: dict[str, Any]) -> Path:
 def _write(path: Path, nodes: Sequence[dict[str, Any]], edges: Iterable[tuple[str, str]]) -> Path:
     export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
     graph = export["workflow"]["graph"]
-    answer = " + ".join(f"{{{{#{node['id']}.text#}}}}" for node in nodes)
+    told = {"llm": "text", "http-request": "body"}
+    answer = " + ".join(f"{{{{#{node['id']}.{told[node['data']['type']]}#}}}}" for node in nodes)
     last = _node(ANSWER, {"type": "answer", "title": "Answer", "answer": answer, "variables": []})
     graph["nodes"] = [graph["nodes"][0], *nodes, last]
     graph["edges"] = [_edge(source, target) for source, target in edges]

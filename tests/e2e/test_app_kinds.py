@@ -4,6 +4,8 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,9 +13,10 @@ import pytest
 import yaml
 
 from demo.local_tools import DEFINITIONS
-from demo.stack import Stack
+from demo.stack import ROOT, Stack
 from tests.demo.box.exports import LLM, as_workflow, data, with_inputs, write
-from tests.e2e.conftest import call, upstream_log, workflow_runs
+from tests.e2e import flows
+from tests.e2e.conftest import MakeClient, MakeStack, call, upstream_log, workflow_runs
 from tests.e2e.wire import Wire, asking, header, request, session_lines
 
 MODEL = {
@@ -24,13 +27,16 @@ MODEL = {
 }
 
 
+QUERY = [{"paragraph": {"variable": "query", "label": "Query", "required": True, "default": ""}}]
+
+
 def basic(mode: str) -> dict[str, Any]:
     """Return the export of an app without a graph, with a variable in its prompt."""
     form = [{"text-input": {"variable": "tone", "label": "Tone", "required": False, "max_length": 48, "default": ""}}]
     config = {
         "model": MODEL,
-        "pre_prompt": "Speak in a {{tone}} tone.",
-        "user_input_form": form,
+        "pre_prompt": "{{query}}" if mode == "completion" else "Speak in a {{tone}} tone.",
+        "user_input_form": QUERY if mode == "completion" else form,
         "agent_mode": {"enabled": mode == "agent-chat", "strategy": "function_call", "tools": []},
     }
     app = {"name": mode, "mode": mode, "description": f"A {mode} app."}
@@ -114,7 +120,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "tagged": write(folder / "tagged.yml", thinking),
         "obeyed": write(folder / "obeyed.yml", lambda _: None),
     }
-    for mode, name in (("chat", "chat"), ("agent-chat", "agent")):
+    for mode, name in (("chat", "chat"), ("agent-chat", "agent"), ("completion", "completion")):
         exports[name] = folder / f"{name}.yml"
         exports[name].write_text(yaml.safe_dump(basic(mode)))
     settings: dict[str, Any] = {
@@ -442,3 +448,105 @@ def showing(path: str, part: dict[str, Any]) -> dict[str, Any]:
 def test_a_file_that_the_app_cannot_take_is_refused(stack: Stack, part: dict[str, Any], status: int, code: str) -> None:
     response = post(stack, "files", [{"role": "user", "content": [part]}])
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_a_model_with_a_label_reaches_the_nodes_of_that_label_alone(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    plain = {"on_run_not_found": "fail"}
+    export = flows.in_a_row(
+        tmp_path,
+        "labelled",
+        flows.llm("first", "!say from the first node", {"callback_label": "plan", **plain}),
+        flows.llm("second", "{{#sys.query#}}", {"callback_label": "code", **plain}),
+    )
+    stack = make_stack(apps=[], exports={"app": export}, app_settings={"labels": ["plan", "code", "none"]})
+    models = httpx.get(f"{stack.base_url}/models", headers={"Authorization": f"Bearer {stack.client_token}"}).json()
+    assert [model["id"] for model in models["data"]] == ["app", "app/plan", "app/code", "app/none"]
+    words = f"Labelled.\n{call('exec', command='echo 1')}\n!then\n!say done"
+    outcome = make_client(stack, "app/code").ask(words)
+    assert outcome.reply.text.endswith("done")
+    with closing(stack.store()) as store:
+        [run_id] = outcome.runs
+        record = store.record(run_id)
+        assert record is not None
+        assert len(record.invocations) == 1, "a node of another label attached"
+    offered = {
+        bool(entry["request"].get("tools")) for entry in upstream_log(stack, "from the first node") if entry["request"]
+    }
+    assert offered == {False}
+    body = {"model": "app/none", "messages": [{"role": "user", "content": "!say nobody"}], "tools": DEFINITIONS}
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    answer = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60).json()
+    assert "callback_label 'none'" in answer["clawback"]["note"]
+
+
+FILE = {"dify_model_identity": "__dify__file__", "transfer_method": "tool_file"}
+BROUGHT = {
+    "files": [
+        {
+            **FILE,
+            "type": "image",
+            "filename": "a [b].png",
+            "url": "/files/tools/1.png?sign=x",
+            "mime_type": "image/png",
+        },
+        {**FILE, "type": "document", "filename": "report.pdf", "url": "http://files.example/2.pdf?sign=y"},
+        {**FILE, "type": "document", "filename": "told.pdf", "url": "http://files.example/told.pdf?sign=z"},
+    ],
+    "retriever_resources": [
+        {"document_name": "Manual", "dataset_id": "d1", "document_id": "d2", "content": "Press.", "position": position}
+        for position in (1, 2)
+    ],
+}
+
+
+def test_an_app_s_files_end_its_answer_and_its_sources_are_annotations(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    httpx.post(f"{stack.box_url}/box/apps/Clawback minimal", json={"brings": BROUGHT}).raise_for_status()
+    words = "!say see http://files.example/told.pdf"
+    body = {"model": "minimal", "messages": [{"role": "user", "content": words}]}
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    with httpx.Client(base_url=stack.base_url, headers=headers, timeout=60) as http:
+        message = http.post("/chat/completions", json=body).json()["choices"][0]["message"]
+        origin = stack.box_url
+        expected = (
+            "see http://files.example/told.pdf\n\n"
+            f"![a b .png]({origin}/files/tools/1.png?sign=x)\n\n[report.pdf](http://files.example/2.pdf?sign=y)"
+        )
+        assert message["content"] == expected
+        source = {"title": "Manual", "url": f"{origin}/datasets/d1/documents/d2"}
+        place = {"start_index": len(expected), "end_index": len(expected)}
+        assert message["annotations"] == [{"type": "url_citation", "url_citation": {**place, **source}}]
+        data = {"messages": [{"role": "user", "content": '!say {"a": 1}'}], "response_format": {"type": "json_object"}}
+        answer = http.post("/chat/completions", json=body | data).json()
+        assert answer["choices"][0]["message"]["content"] == '{"a": 1}'
+        streamed = http.post("/chat/completions", json=body | {"stream": True}).text
+        assert '"annotations":[{"type":"url_citation"' in streamed
+        told = http.post("/responses", json={"model": "minimal", "input": words}).json()
+        assert told["output"][0]["content"][0]["annotations"] == [{"type": "url_citation", **place, **source}]
+
+
+def test_the_list_of_models_says_how_an_app_greets(make_stack: MakeStack, tmp_path: Path) -> None:
+    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
+    export["workflow"]["features"] |= {"opening_statement": "Hello!", "suggested_questions": ["Who?", "Why?"]}
+    path = tmp_path / "greets.yml"
+    path.write_text(yaml.safe_dump(export))
+    stack = make_stack(apps=[], exports={"greets": path})
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    model = httpx.get(f"{stack.base_url}/models/greets", headers=headers).json()
+    assert (model["opening_statement"], model["suggested_questions"]) == ("Hello!", ["Who?", "Why?"])
+
+
+def test_a_text_generator_takes_the_user_s_words_as_its_variable_and_its_model_gets_the_tools(
+    stack: Stack, make_client: MakeClient
+) -> None:
+    outcome = make_client(stack, "completion").ask(
+        f"Generate.\n{call('exec', command='echo generated')}\n!then\n!say all generated"
+    )
+    assert (outcome.reply.text, outcome.http_requests) == ("all generated", 2)
+    assert all("[[clawback:" not in json.dumps(entry["request"]) for entry in upstream_log(stack, "Generate."))
+    lines = post(stack, "completion", "!say and streamed", stream=True).text.splitlines()
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "and streamed"

@@ -13,8 +13,8 @@ import pytest
 
 from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
-from demo.stack import Stack
-from tests.e2e.conftest import call
+from demo.stack import ROOT, Stack
+from tests.e2e.conftest import MakeStack, call
 
 RESPONSES_TOOLS = [{"type": "function", **tool["function"]} for tool in DEFINITIONS]
 
@@ -143,3 +143,29 @@ def test_a_token_ends_when_it_is_revoked(stack: Stack) -> None:
 def _runs(stack: Stack, client: str) -> list[str]:
     with closing(stack.store()) as store:
         return [run_id for run_id in store.run_ids() if (run := store.run(run_id)) and run.client == client]
+
+
+QUOTAS = {
+    "requests": {"requests_per_minute": 1},
+    "tickets": {"open_tickets": 1},
+    "tokens": {"tokens_per_day": 1},
+    "free": {},
+}
+
+
+def test_each_app_has_its_quota_for_all_clients_together(make_stack: MakeStack) -> None:
+    exports = dict.fromkeys(QUOTAS, ROOT / "examples" / "minimal.yml")
+    stack = make_stack(apps=[], exports=exports, each_app=QUOTAS)
+    ada, default = Asking(stack, made(stack, "ada")), Asking(stack, stack.client_token)
+    for model, code in (
+        ("requests", "rate_limit_exceeded"),
+        ("tickets", "rate_limit_exceeded"),
+        ("tokens", "insufficient_quota"),
+    ):
+        words = WORDS if model == "tickets" else {"role": "user", "content": "Once.\n!say once"}
+        assert ada.chat(words, model=model).status_code == 200
+        for asker in (ada, default):
+            refused = asker.chat({"role": "user", "content": "Again.\n!say again"}, model=model)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, code), model
+            assert int(refused.headers["retry-after"]) > 0
+    assert all(ada.chat({"role": "user", "content": "!say free"}, model="free").is_success for _ in range(3))

@@ -2,7 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +14,11 @@ import pytest
 
 from demo.client import session_headers
 from demo.stack import Stack
-from tests.e2e.conftest import call, stream, upstream_log
+from tests.e2e import flows
+from tests.e2e.conftest import MakeStack, call, stream, upstream_log, workflow_runs
 from tests.e2e.test_survives import ask, begin, results, text
+
+QUERY = "{{#sys.query#}}"
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +53,87 @@ def test_a_dify_that_was_killed_and_started_again_does_not_end_the_run(stack: St
     stack.box.start()
     assert answered(stack, transcript, "no-dify") == "and so am I"
     assert len(upstream_log(stack, "No Dify.")) == 2
+
+
+@pytest.fixture
+def slow_site() -> Iterator[Callable[[float], tuple[str, list[str]]]]:
+    """Serve pages that take a while; the list holds who asked."""
+    servers = []
+
+    def serve(seconds: float) -> tuple[str, list[str]]:
+        asked: list[str] = []
+
+        class Page(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                asked.append(self.path)
+                time.sleep(seconds)
+                self.send_response(200)
+                self.send_header("Content-Length", "4")
+                self.end_headers()
+                self.wfile.write(b"slow")
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Page))
+        servers[-1].block_on_close = False
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/page", asked
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def kill_worker(stack: Stack) -> None:
+    assert httpx.post(f"{stack.box_url}/box/worker/kill").json()["killed"] == 1
+
+
+SILENT = {"dify_silent_seconds": 2, "sweep_seconds": 0.3}
+
+
+def test_a_worker_that_was_killed_in_our_node_is_noticed_and_no_round_is_paid_for_twice(make_stack: MakeStack) -> None:
+    stack = make_stack(bridge_settings=SILENT)
+    transcript = begin(stack, f"No worker.\n{call('exec', command='x')}\n!then\n!say worked again", "no-worker")
+    kill_worker(stack)
+    began = time.monotonic()
+    assert answered(stack, transcript, "no-worker") == "worked again"
+    assert time.monotonic() - began < 15
+    assert len(upstream_log(stack, "No worker.")) == 2, "a finished round, or the answer, was asked for again"
+
+
+def test_a_worker_that_was_killed_in_an_http_node_is_told_and_nothing_runs_twice(
+    make_stack: MakeStack, tmp_path: Path, slow_site: Callable[[float], tuple[str, list[str]]]
+) -> None:
+    url, asked = slow_site(30)
+    export = flows.in_a_row(tmp_path, "http", flows.llm("first", QUERY), flows.http("page", url))
+    stack = make_stack(apps=[], exports={"http": export}, bridge_settings={**SILENT, "dify_workflow_seconds": 6})
+    body = {"model": "http", "messages": [{"role": "user", "content": "Killed in a page."}]}
+    with stream(stack, body, **session_headers("in-page")) as response:
+        lines = response.iter_lines()
+        while not asked:
+            time.sleep(0.1)
+        kill_worker(stack)
+        told = "\n".join(lines)
+    assert "workflow_lost" in told
+    assert "'page' (http-request)" in told
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("arrange", [flows.in_a_row, flows.parallel])
+def test_a_slow_node_of_another_kind_is_waited_for(
+    make_stack: MakeStack,
+    tmp_path: Path,
+    slow_site: Callable[[float], tuple[str, list[str]]],
+    arrange: Callable[..., Path],
+) -> None:
+    url, asked = slow_site(7)
+    export = arrange(tmp_path, "http", flows.llm("first", QUERY), flows.http("page", url))
+    stack = make_stack(apps=[], exports={"http": export}, bridge_settings={**SILENT, "dify_workflow_seconds": 3600})
+    body = {"model": "http", "messages": [{"role": "user", "content": "A slow page."}]}
+    with stream(stack, body, **session_headers("slow-page")) as response:
+        assert text(response).endswith(" + slow")
+        run_id = response.headers["x-clawback-run"]
+    assert len(asked) == 1
+    assert len(workflow_runs(stack, run_id)) == 1

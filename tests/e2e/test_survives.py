@@ -60,6 +60,13 @@ def results(transcript: list[dict[str, Any]], output: str) -> list[dict[str, Any
     return [{"role": "tool", "tool_call_id": made["id"], "content": output} for made in transcript[-1]["tool_calls"]]
 
 
+def answered_after(stack: Stack, transcript: list[dict[str, Any]], session: str) -> str:
+    """Bring the results of the transcript's last calls, and return the answer."""
+    follow_up = [*transcript, *results(transcript, "the result")]
+    with stream(stack, ask(follow_up), **session_headers(session)) as response:
+        return text(response)
+
+
 @pytest.mark.parametrize(
     "trouble",
     ["!error 429", "!error 500", "!error 503 times 2", "!cut"],

@@ -1,7 +1,12 @@
 """Two bridge processes on one PostgreSQL and one Redis: a client may send each request of a turn to either of them."""
 
+import itertools
+import json
+import os
 import re
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,14 +55,15 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
                 second.stop()
 
 
-def start_second(folder: Path, stack: Stack) -> Service:
+def start_second(folder: Path, stack: Stack, checkout: str = "") -> Service:
     config = (folder / "clawback.toml").read_text()
     config = re.sub(r"^port = .*$", f"port = {free_port()}", config, flags=re.MULTILINE)
     config = re.sub(r"^data_dir = .*$", f'data_dir = "{folder / "second"}"', config, flags=re.MULTILINE)
     path = folder / "second.toml"
     path.touch(mode=0o600)
     path.write_text(config)
-    command = [sys.executable, "-m", "bridge.cli", "serve", "--json", "--config", str(path)]
+    clawback = [f"{checkout}/.venv/bin/clawback"] if checkout else [sys.executable, "-m", "bridge.cli"]
+    command = [*clawback, "serve", "--json", "--config", str(path)]
     return Service("second", command, folder / "second.log")
 
 
@@ -125,3 +131,77 @@ def test_a_call_that_was_approved_at_one_bridge_is_delivered_by_the_other(client
 def calls_of(pair: Pair, where: str, messages: list[dict[str, Any]], session: str) -> list[dict[str, Any]]:
     with ask(pair, where, "holds", messages, session) as response:
         return tool_calls(response)
+
+
+TURNS = 50
+
+
+@dataclass
+class Roller:
+    """A client behind a proxy that sends each request to a bridge that takes it."""
+
+    pair: Pair
+
+    def turn(self, number: int) -> str:
+        """Do a turn with a call, and return its answer."""
+        name = f"Rolling {number:02}."
+        script = "\n".join([name, call("exec", command=f"echo {number}"), "!then", f"!say done {number}"])
+        messages: list[dict[str, Any]] = [{"role": "user", "content": script}]
+        for _ in range(2):
+            said = self._ask(messages, name, first="ab"[number % 2])
+            if not said.get("tool_calls"):
+                break
+            messages += [
+                said,
+                *({"role": "tool", "tool_call_id": c["id"], "content": "ok"} for c in said["tool_calls"]),
+            ]
+        return str(said["content"])
+
+    def _ask(self, messages: list[dict[str, Any]], session: str, first: str) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.pair.stack.client_token}", **session_headers(session)}
+        body = {"model": "holds", "messages": messages, "tools": DEFINITIONS}
+        until = time.monotonic() + 120
+        for where in itertools.cycle(first + "ab"):
+            assert time.monotonic() < until
+            try:
+                answer = httpx.post(
+                    f"{self.pair.urls[where]}/v1/chat/completions", json=body, headers=headers, timeout=90
+                )
+            except httpx.TransportError:
+                time.sleep(0.2)
+                continue
+            if answer.status_code == 200:
+                return dict(answer.json()["choices"][0]["message"])
+            # What an SDK asks again: the proxy's next choice may be another bridge.
+            assert answer.status_code in {409, 410, 429, 502, 503}, answer.text
+            time.sleep(0.5)
+        raise AssertionError
+
+
+def test_a_bridge_is_replaced_while_turns_run_and_none_is_asked_twice(tmp_path: Path) -> None:
+    """The checkout in CLAWBACK_BEFORE is the version before, where there is one: bridge b runs it."""
+    before = os.environ.get("CLAWBACK_BEFORE", "")
+    with Servers() as servers:
+        keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
+        exports = {"holds": export_with(tmp_path, "minimal")}
+        with Stack(tmp_path, apps=[], exports=exports, bridge_keys=keys) as stack:
+            second = start_second(tmp_path, stack, before)
+            pair = Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
+            try:
+                with ThreadPoolExecutor(10) as pool:
+                    turns = [pool.submit(Roller(pair).turn, number) for number in range(TURNS)]
+                    wait_for(lambda: sum(turn.done() for turn in turns) >= 5)
+                    second.stop()
+                    second.start()
+                    wait_for(lambda: sum(turn.done() for turn in turns) >= 20)
+                    stack.bridge.stop()
+                    stack.bridge.start()
+                    assert [turn.result() for turn in turns] == [f"done {number}" for number in range(TURNS)]
+            finally:
+                second.stop()
+            asked = Counter(
+                found[0]
+                for entry in upstream_log(stack, "Rolling ")
+                if (found := re.findall(r"Rolling \d\d\.", json.dumps(entry["request"])))
+            )
+            assert set(asked.values()) == {2}, "a finished round was asked for again"

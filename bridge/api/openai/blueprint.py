@@ -132,6 +132,8 @@ def _model(app: App, facts: AppFacts) -> dict[str, object]:
         "max_output_tokens": app.max_output_tokens,
         "kind": facts.kind,
         "inputs": None if facts.inputs is None else [_input(field, app) for field in facts.inputs],
+        "opening_statement": facts.opening_statement,
+        "suggested_questions": list(facts.suggested_questions),
         "input_modalities": _modalities(facts),
         # Anthropic's
         "type": "model",

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any, Literal
 
-from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
+from bridge.runs.segments import Calls, Citation, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall, arguments_of
 from tools.ids import random_name
 from tools.openclaw_text.writer import write_openclaw_calls
@@ -36,7 +36,7 @@ def as_text(events: Generator[Event | None]) -> Generator[Event | None]:
                 case End():
                     yield from held
                     reason = "stop" if event.finish_reason == "tool_calls" else event.finish_reason
-                    yield End(reason, event.usage, event.note)
+                    yield End(reason, event.usage, event.note, event.citations)
                 case Draft():
                     pass
                 case _:
@@ -52,12 +52,24 @@ def usage_body(usage: Usage) -> dict[str, int]:
     }
 
 
+def url_citation(citation: Citation, length: int) -> dict[str, Any]:
+    """Return a citation in OpenAI's words. Dify does not say of which words: it stands at the end of the text."""
+    place = {"start_index": length, "end_index": length}
+    return {**place, "title": citation.title, "url": citation.url}
+
+
+def annotations_of(end: End, length: int) -> list[dict[str, Any]]:
+    """Return the annotations of a text of this length."""
+    return [{"type": "url_citation", "url_citation": url_citation(each, length)} for each in end.citations]
+
+
 class ChatStream:
     """Turns a segment's events into `chat.completion.chunk`s, as server-sent events."""
 
     def __init__(self, model: str, include_usage: bool, form: CallForm = "tools", note: str | None = None) -> None:
         self._form = form
         self._note = note
+        self._length = 0
         self._written: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._head: dict[str, Any] = {
@@ -87,6 +99,7 @@ class ChatStream:
         """Return the chunks that say `event`."""
         match event:
             case Text():
+                self._length += len(event.text)
                 yield self._delta({"content": event.text})
             case Reasoning():
                 yield self._delta({"reasoning_content": event.text})
@@ -108,6 +121,8 @@ class ChatStream:
     def _end(self, end: End) -> Iterator[str]:
         usage = usage_body(end.usage)
         reason = _finish_reason(end, self._form)
+        if end.citations:
+            yield self._delta({"annotations": annotations_of(end, self._length)})
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
         last = {**self._head, "choices": [choice], **_note(end, self._note)}
         if self._include_usage:
@@ -166,6 +181,8 @@ def completion(
         "refusal": None,
     }
     thoughts = {"reasoning_content": "".join(reasoning), "reasoning_details": details}
+    if end.citations:
+        message["annotations"] = annotations_of(end, len("".join(text)))
     message |= {name: thought for name, thought in thoughts.items() if thought}
     if calls and form == "function":
         message["function_call"] = calls[0]["function"]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.api.openai.chat_response import url_citation
 from bridge.api.openai.tool_kinds import Origin, call_item, note_of, origins_of
 from bridge.errors import BridgeError
 from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
@@ -55,6 +56,7 @@ class ResponseTeller:
         self._origins = origins_of(echo.get("tools", ()))
         self._created_at = int(created_at or time.time())
         self._items: list[_Item] = []
+        self._annotations: list[Body] = []
         self._message: _Item | None = None
         self._reasoning: _Item | None = None
         self._calls: dict[str, _Item] = {}
@@ -123,6 +125,7 @@ class ResponseTeller:
                 for call in event.calls:
                     yield from self._call(call)
             case End():
+                yield from self._cite(event)
                 yield from self._end(event)
             case Failure():
                 yield from self._fail(event.error)
@@ -160,12 +163,26 @@ class ResponseTeller:
             "response.output_text.delta", **self._place(self._message), content_index=0, delta=piece, logprobs=[]
         )
 
+    def _cite(self, end: End) -> Iterator[Body]:
+        if self._message is None:
+            return
+        length, place = len("".join(self._message.text)), self._place(self._message)
+        self._annotations = [{"type": "url_citation", **url_citation(each, length)} for each in end.citations]
+        for index, annotation in enumerate(self._annotations):
+            yield self._event(
+                "response.output_text.annotation.added",
+                **place,
+                content_index=0,
+                annotation_index=index,
+                annotation=annotation,
+            )
+
     def _end_text(self) -> Iterator[Body]:
         item, self._message = self._message, None
         if item is None:
             return
         text = "".join(item.text)
-        part = _text_part(text)
+        part = _text_part(text) | {"annotations": self._annotations}
         item.body["content"] = [part]
         place = self._place(item)
         yield self._event("response.output_text.done", **place, content_index=0, text=text, logprobs=[])

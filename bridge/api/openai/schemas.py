@@ -154,10 +154,13 @@ class Model(Answer):
     description: str
     context_window: int = Field(ge=1)
     max_output_tokens: int = Field(ge=1)
-    kind: Literal["chatflow", "workflow", "chat", "agent"]
+    kind: Literal["chatflow", "workflow", "chat", "agent", "completion"]
     """What the app is in Dify."""
     inputs: list[ModelInput] | None
     """The variables of its Start node; null where Dify did not say."""
+    opening_statement: str
+    """What Dify's own chat with the app begins with, for clients that show it; it is in no transcript."""
+    suggested_questions: list[str]
     input_modalities: list[Literal["text", "image"]]
     """What the app itself takes. Its nodes' models may see images that it does not."""
     type: Literal["model"]

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bridge.api.access import begin_turn, client_name, shown
-from bridge.api.clients import DEFAULT
+from bridge.api.clients import DEFAULT, Quotas
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
 from bridge.api.openai.keepalive import is_gone
@@ -76,6 +76,7 @@ class Turns:
         self._recorded = core.recorded
         self._runs = core.runs
         self._tickets = core.tickets
+        self._quotas = Quotas(core.store, core.services.config.limits)
         self._conversations = core.conversations
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
@@ -196,6 +197,7 @@ class Turns:
         begin_turn()
         kind = auxiliary(headers, body)
         serving = self._serving(app, kind)
+        self._quotas.check(serving)
         facts = self._services.apps.catalogue.of(serving)
         given = given_inputs(facts, body, asked.inputs)
         asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)

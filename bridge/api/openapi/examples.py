@@ -77,6 +77,8 @@ EXAMPLES: dict[str, Any] = {
                 "max_output_tokens": 8192,
                 "kind": "chatflow",
                 "inputs": [{"name": "city", "type": "text-input", "required": True}],
+                "opening_statement": "Hello! What shall we do?",
+                "suggested_questions": ["What can you do?"],
                 "input_modalities": ["text"],
                 "type": "model",
                 "display_name": "assistant",

@@ -29,7 +29,8 @@ def _config_lines(config: Config, path: Path) -> Iterator[Line]:
         yield ok("privacy", "only you can read it")
     else:
         yield failed("privacy", f"Others can read {path}, and your keys in it", f"Run: chmod 600 '{path}'")
-    missing = [name for name in ("client", "plugin") if not getattr(config.tokens, name)]
+    there = {"client": bool(config.tokens.client), "plugin": config.has_plugin}
+    missing = [name for name, is_there in there.items() if not is_there]
     if missing:
         yield failed("tokens", f"There is no token for: {', '.join(missing)}", _renew(missing))
     else:

@@ -1,9 +1,11 @@
 """One small run through everything, and what it says of the plugin, the way back and the upstream."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ from bridge.api.plugin_requests import Visit
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.config import App, Config
 from bridge.dify import DifyClient
-from bridge.dify.errors import DifyError
+from bridge.dify.errors import DifyError, NotBegun, SandboxUnavailable
 from bridge.runs.sessions.sessions import AUXILIARY_HEADER
 from bridge.server.serving import Serving
 
@@ -76,7 +78,23 @@ def _converse(http: httpx.Client, model: str) -> dict[str, Any]:
 
 _FORM = "In Dify, Settings, Model Provider, Clawback:"
 _RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"
-_REINSTALL = "In Dify, Plugins: install the package that `clawback package` writes, in the place of the old one"
+_REINSTALL = (
+    "In Dify, Plugins: install the package that `clawback package` writes, in the place of the old one, and fill in "
+    "its form again (docs/how-to/upgrade.md)"
+)
+_OUTSIDE = {
+    SandboxUnavailable.code: ("sandbox", SandboxUnavailable.advice),
+    NotBegun.code: ("worker", NotBegun.advice),
+    "workflow_lost": ("worker", "Look why Dify's worker was killed (out of memory, mostly), and give it what it needs"),
+    "workflow_paused": (
+        "form",
+        "Its Human Input node waits for a person, whom the probe cannot play: take the node out of the way of such a "
+        "question, or leave the probe out (clawback doctor --no-probe)",
+    ),
+}
+"""Parts of Dify, and of the app, that neither the plugin nor the upstream has to do with, by the run's error code."""
+
+_NO_CREDENTIALS = ("Model is not configured", "credentials is not initialized")
 _NO_FORM = "credentials name no bridge"
 _NO_WAY = ("bridge cannot be reached", "The bridge cannot be asked", "The bridge answered")
 
@@ -85,6 +103,10 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
     """Return the lines, in the order in which a run goes from hop to hop."""
     if probed.code == "model_missing":
         yield failed("plugin", probed.error, _install(probed.error), app.model)
+        return
+    if probed.code in _OUTSIDE:
+        name, advice = _OUTSIDE[probed.code]
+        yield failed(name, probed.error, advice, app.model)
         return
     attached = next((visit for visit in probed.visits if visit.run_id), None)
     reached = _way_back(config, app, probed)
@@ -106,8 +128,11 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
 
 
 def _install(error: str) -> str:
-    if "credentials is not initialized" in error:
-        return f"{_FORM} fill in the form (clawback init shows the bridge's part of it)"
+    if any(words in error for words in _NO_CREDENTIALS):
+        return (
+            f"Run: clawback init --show-plugin, and {RESTART}. {_FORM} fill in the form as it was shown. Dify deletes "
+            "what stood there when the plugin is uninstalled, as its page does before each upgrade"
+        )
     return (
         "In Dify, Plugins: install the package that `clawback package` writes, fill in its form under Settings, Model "
         "Provider, and choose a model of Clawback in the app's LLM node. Then publish the app"
@@ -120,6 +145,8 @@ def _way_back(config: Config, app: App, probed: Probed) -> Line:
         return failed(name, "The plugin came with a token that is not this bridge's", _RETOKEN, model)
     if any(visit.status >= 400 for visit in probed.visits):
         return failed(name, "The plugin and this bridge are of different versions", _REINSTALL, model)
+    if probed.visits and (problem := _other_version(probed.visits[-1].agent)):
+        return failed(name, *problem, model)
     if probed.visits:
         return ok(name, f"reaches the bridge, from {probed.visits[-1].address}", model)
     url = config.bridge_url or "an address of this bridge that Dify can reach"
@@ -131,6 +158,19 @@ def _way_back(config: Config, app: App, probed: Probed) -> Line:
         advice = f"{_FORM} set the Bridge URL to {url}. If it is: docs/how-to/reach-the-bridge.md"
         return failed(name, probed.error, advice, model)
     return skipped(name, "it never asked the bridge for anything", model)
+
+
+def _other_version(agent: str) -> tuple[str, str] | None:
+    """Return what is wrong, and what to do, where the plugin is not of this bridge's minor version."""
+    own, plugin = version("clawback"), agent.removeprefix("clawback-plugin/")
+    if plugin == agent:
+        return f"The plugin is of a version before 0.2, and the bridge of {own}", _REINSTALL
+    versions = [tuple(map(int, re.findall(r"\d+", each)[:2])) for each in (plugin, own)]
+    if versions[0] < versions[1]:
+        return f"The plugin is of version {plugin}, older than the bridge's {own}", _REINSTALL
+    if versions[0] > versions[1]:
+        return f"The plugin is of version {plugin}, newer than the bridge's {own}", "Upgrade the bridge: git pull"
+    return None
 
 
 def _attach(app: App, probed: Probed) -> str:

@@ -33,6 +33,7 @@ class Given:
     data_dir: Path | None = None
     renew: Sequence[str] = ()
     check: bool = True
+    show_plugin: bool = False
 
 
 def plan_of(given: Given) -> Plan:
@@ -40,6 +41,7 @@ def plan_of(given: Given) -> Plan:
     before = _before(given.path)
     known = before.apps if before else []
     plan = Plan(host=given.host, port=given.port, data_dir=given.data_dir, renew=given.renew)
+    plan.show_plugin = given.show_plugin
     if not known or given.dify_url or given.apps or _wants_more(given):
         address = _address(given, known)
         plan.apps = _apps(given, known, address)
@@ -63,7 +65,7 @@ def _before(path: Path) -> Config | None:
 
 
 def _wants_more(given: Given) -> bool:
-    asked = any([given.place, given.bridge_url, given.host, given.port, given.data_dir, given.renew])
+    asked = any([given.place, given.bridge_url, given.host, given.port, given.data_dir, given.renew, given.show_plugin])
     return not asked and questions.can_ask() and click.confirm("Add another app?", default=False, err=True)
 
 

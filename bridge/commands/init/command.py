@@ -37,6 +37,11 @@ from bridge.config import default_path
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder for the store.")
 @click.option("--renew", multiple=True, type=click.Choice(AUDIENCES), help="Make a new token in place of this one.")
 @click.option(
+    "--show-plugin",
+    is_flag=True,
+    help="Make a further token for the plugin and show what to paste into Dify; those that it has stay valid.",
+)
+@click.option(
     "--apply",
     "applied",
     multiple=True,
@@ -58,6 +63,7 @@ def init(
     port: int | None,
     data_dir: Path | None,
     renew: Sequence[str],
+    show_plugin: bool,
     applied: Sequence[str],
     apply_openclaw: bool,
     openclaw: str,
@@ -68,7 +74,7 @@ def init(
 
     Asks for what the flags leave open. Run it again to add apps or to change an answer: tokens and edits are kept.
     """
-    given = Given(path, dify_url, apps, place, bridge_url, host, port, data_dir, renew, not no_check)
+    given = Given(path, dify_url, apps, place, bridge_url, host, port, data_dir, renew, not no_check, show_plugin)
     try:
         written = carry_out(plan_of(given), path)
         pasted = paste(written, client_url)
@@ -112,6 +118,12 @@ def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> Non
         "3. In OpenClaw's configuration (~/.openclaw/openclaw.json), or with --apply openclaw (others: see --apply):"
     )
     say(pasted.openclaw)
+    if written.further:
+        _section(f"The token is a further one, {written.further}: those before it stay valid")
+        say(
+            f"   A running bridge takes it when it is told to (kill -HUP, or serve --reload). To end a token, remove "
+            f"its entry from [[plugins]] in {path}; --renew plugin replaces the first one."
+        )
     others = {name: token for name, token in written.tokens.items() if name in {"executor", "operator"}}
     if others:
         _section("Tokens for executors, and for who approves calls. They are not shown again.")

@@ -39,6 +39,15 @@ api_key = {api_key}
 """
 
 
+PLUGIN = """\
+
+# A further token of the plugin's. It is valid until this entry is gone.
+[[plugins]]
+name = {name}
+token = {token}
+"""
+
+
 def new(host: str, port: int, bridge_url: str) -> str:
     """Return a file without tokens and apps."""
     return NEW.format(host=toml(host), port=toml(port), bridge_url=toml(bridge_url))
@@ -47,6 +56,11 @@ def new(host: str, port: int, bridge_url: str) -> str:
 def with_app(text: str, app: Mapping[str, str]) -> str:
     """Return the text with another app at its end."""
     return text.rstrip("\n") + "\n" + APP.format(**{name: toml(value) for name, value in app.items()})
+
+
+def with_plugin(text: str, name: str, hashed: str) -> str:
+    """Return the text with a further token of the plugin's at its end."""
+    return text.rstrip("\n") + "\n" + PLUGIN.format(name=toml(name), token=toml(hashed))
 
 
 def with_value(text: str, key: str, value: str | int) -> str:

@@ -1,5 +1,6 @@
 """All answers together, and the configuration that they make out of the one that is there."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ class Plan:
     bridge_url: str | None = None
     data_dir: Path | None = None
     renew: Sequence[str] = ()
+    show_plugin: bool = False
+    """Whether the plugin gets a further token, and keeps those that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Written:
     config: Config
     tokens: dict[str, str] = field(repr=False)
     changed: bool
+    further: str = ""
+    """What the plugin's token is called, where it is a further one."""
 
 
 def carry_out(plan: Plan, path: Path) -> Written:
@@ -62,12 +67,21 @@ def carry_out(plan: Plan, path: Path) -> Written:
     tokens = {name: new_token(name) for name in AUDIENCES if _is_due(text, name, plan.renew)}
     for name, token in tokens.items():
         text = config_text.with_token(text, name, hash_token(token))
+    further = ""
+    if plan.show_plugin and "plugin" not in tokens:
+        further, tokens["plugin"] = _free_name(text), new_token("plugin")
+        text = config_text.with_plugin(text, further, hash_token(tokens["plugin"]))
     for app in plan.apps:
         text = _with(text, app)
     config = _checked(text, path)
     if text != before or not config_file.is_private(path):
         config_file.write(path, text)
-    return Written(config, tokens, text != before)
+    return Written(config, tokens, text != before, further)
+
+
+def _free_name(text: str) -> str:
+    taken = {str(each.get("name")) for each in config_text.values(text).get("plugins", [])}
+    return next(name for number in itertools.count(2) if (name := f"plugin-{number}") not in taken)
 
 
 def _is_due(text: str, audience: str, renew: Sequence[str]) -> bool:

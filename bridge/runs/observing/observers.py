@@ -45,8 +45,8 @@ class Observer:
     def ticket_ended(self, ticket: TicketRow) -> None:
         """A ticket was resolved, expired or cancelled."""
 
-    def used_upstream(self, model: str, usage: Usage) -> None:
-        """The plugin reported an upstream call of the app that is shown as `model`."""
+    def used_upstream(self, run: RunRow, usage: Usage) -> None:
+        """The plugin reported an upstream call of a run."""
 
 
 class Observers(Observer):
@@ -94,9 +94,9 @@ class Observers(Observer):
         """Tell all."""
         self._tell(lambda observer: observer.ticket_ended(ticket))
 
-    def used_upstream(self, model: str, usage: Usage) -> None:
+    def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """Tell all."""
-        self._tell(lambda observer: observer.used_upstream(model, usage))
+        self._tell(lambda observer: observer.used_upstream(run, usage))
 
     def _tell(self, tell: Callable[[Observer], object]) -> None:
         for observer in self._observers:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bridge.dify.errors import DifyError
 from bridge.errors import Gone, InvalidRequest, Unavailable
@@ -24,6 +24,8 @@ from tools.results import Message
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
 
 log = logging.getLogger("clawback.attach")
+
+Opens = Callable[[str, str], bool]
 
 BACKLOG_SECONDS = 10.0
 """For so long after its start a bridge may answer requests that waited for it, and are older than they say."""
@@ -48,20 +50,38 @@ class Invocations:
         self._born = time.monotonic()
         self._delayed: set[str] = set()
 
-    def attach(self, request: AttachRequest) -> AttachResponse:
-        """Find the run and return its transcript, its tools, and what to replay. No run is an answer, not an error."""
+    def run_of(
+        self, *, run_id: str | None = None, ticket_id: str | None = None, invocation_id: str | None = None
+    ) -> list[RunRow]:
+        """Return the runs that these ids name, as far as they are known."""
+        ticket = self._store.ticket(ticket_id) if ticket_id else None
+        invocation = self._store.invocation(invocation_id) if invocation_id else None
+        ids = {run_id, ticket and ticket.run_id, invocation and invocation.run_id}
+        return [run for each in ids if each and (run := self._store.run(each))]
+
+    def attach(self, request: AttachRequest, opens: Opens = lambda *_: True) -> AttachResponse:
+        """Find the run and return its transcript, its tools, and what to replay. No run is an answer, not an error.
+
+        `opens` says whether whoever asks may have the runs of a model and a direction.
+        """
         if request.protocol != PROTOCOL:
             raise InvalidRequest(
                 f"the plugin speaks protocol {request.protocol} and this bridge {PROTOCOL}: install the same version "
                 "of both",
                 code="protocol_mismatch",
             )
-        run, reason = self._known(request) or self._find(request)
-        run = run or self._executor_runs.begin(request)
+        run, reason = self._known(request) or self._find(request, opens)
+        if run and not opens(run.model, run.direction):
+            reason = f"the plugin's token is not for runs of {run.model!r} (`apps` of its entry in `plugins`)"
+            run = None
+        elif run is None and opens("", "executor"):
+            run = self._executor_runs.begin(request)
         if run is None:
             self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
             return AttachResponse(reason=reason)
+        if (app := self._services.apps.get(run.model)) and app.label not in {"", request.label}:
+            return AttachResponse(reason=f"the client chose the nodes of label {app.label!r}", left_out=True)
         live = self._live_runs.get(run.id)
         if live and live.request_id:
             request_id.go_on_with(live.request_id)
@@ -106,7 +126,7 @@ class Invocations:
             if live and ticket.segment is None and not ticket.undecided and not live.holds(ticket.id):
                 self._live_runs.deliver_soon(live, ticket)
 
-    def _find(self, request: AttachRequest) -> tuple[RunRow | None, str]:
+    def _find(self, request: AttachRequest, opens: Opens) -> tuple[RunRow | None, str]:
         """Try Dify's end user, then the marker, then the callback key: what others can write least comes first.
 
         Where Dify says whose node it is, nothing that stands in a text or in a node's parameter says otherwise.
@@ -115,7 +135,7 @@ class Invocations:
         """
         tried = []
         if request.user:
-            user = self._end_user(request.user)
+            user = self._end_user(request.user, opens)
             if user:
                 return self._run_of(user), f"Dify's end user {user!r} stands for no run"
             if run := self._run_of(request.user):
@@ -154,10 +174,12 @@ class Invocations:
             if run and run.direction == "endpoint":
                 yield run, marker.attempt
 
-    def _end_user(self, uuid: str) -> str | None:
+    def _end_user(self, uuid: str, opens: Opens) -> str | None:
         """Return the name of Dify's user, None where it cannot be learned."""
         user = self._store.end_user(uuid)
         for app in [] if user else self._services.config.apps:
+            if not opens(app.model, "endpoint"):
+                continue
             try:
                 user = self._services.apps.client(app.model).end_user(uuid)
             except DifyError as error:

@@ -122,6 +122,7 @@ DAEMON = "req_id: 0123456789 PluginInvokeError: "
         ("Provider clawback/clawback/clawback does not exist.", errors.ModelMissing),
         ("Model main does not exist.", errors.ModelMissing),
         ("Model main credentials is not initialized.", errors.ModelMissing),
+        ("Run failed: Model is not configured", errors.ModelMissing),
         ("[Clawback] Error: req_id: 0a PluginNotFoundError: plugin not found", errors.ModelMissing),
         ("city is required in input form", errors.InputRefused),
         ("Output parse failed: 'city'", errors.RunFailed),

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 
 from bridge.app import create_app
 from bridge.config import parse
+from bridge.dify import DifyClient, Timeouts
 from demo.stack import ROOT
 from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finished, plain, problem, started
 from tests.demo.box import exports
@@ -42,6 +44,14 @@ DIFY_ANSWERS: dict[str, Reply] = {
     "stream cut": event_stream(started(), end="cut"),
     "killed": event_stream(
         started(), finished("failed", "req_id: 591b8b19f9 PluginDaemonInternalServerError: killed by timeout")
+    ),
+    "no sandbox": event_stream(
+        started(),
+        finished(
+            "failed",
+            "Failed to execute code, which is likely a network issue, please check if the sandbox service "
+            "is running. ( Error: [Errno -2] Name or service not known )",
+        ),
     ),
     "variable": event_stream(started(), finished("failed", "city in input form must be less than 5 characters")),
     "input form": event_stream(started(), finished("failed", "'city' in input form must be a list")),
@@ -123,6 +133,8 @@ FAILURES: dict[str, tuple[str, str, Expected]] = {
     "model call too long": ("killed", "hi", Expected(422, "killed_by_timeout", "callback_wait_seconds")),
     "Dify failed": ("Dify failed", "hi", wait("server_error", "log of Dify's api")),
     "Dify says nothing": ("silent", "hi", wait("no_answer", "closed the connection")),
+    "no sandbox": ("no sandbox", "hi", Expected(422, "sandbox_unavailable", "compose up -d sandbox")),
+    "no worker": ("no worker", "hi", wait("run_not_begun", "compose up -d worker")),
     "stream cut": ("stream cut", "hi", wait("stream_broke", "api or worker was restarted")),
     "no such conversation": ("no such conversation", "hi", Expected(422, "conversation_gone", "new conversation")),
     "not Dify": ("not Dify", "hi", Expected(422, "not_dify", "usually ends in /v1")),
@@ -148,6 +160,9 @@ def client(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with socket.create_server(("127.0.0.1", 0), backlog=1) as unused:
         nowhere = unused.getsockname()[1]
     silent = ByteServer(replies=[lambda connection: connection.close()] * REQUESTS)
+    over = threading.Event()
+    waiting = event_stream(b"event: ping\n\n", end="hold", until=over)
+    servers["no worker"] = ByteServer(replies=[waiting] * REQUESTS)
     urls = {name: server.base_url for name, server in servers.items()}
     urls |= {"nowhere": f"http://127.0.0.1:{nowhere}/v1", "silent": silent.base_url}
     apps = [{"model": name, "base_url": url, "api_key": "app-x"} for name, url in urls.items()]
@@ -164,7 +179,11 @@ def client(box: RunningBox, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             }
         )
     )
+    for each in apps:
+        clients = app.extensions["clawback"].services.apps._clients
+        clients[each["model"]] = DifyClient(each["base_url"], each["api_key"], timeouts=Timeouts(idle=8))
     yield app.test_client()
+    over.set()
     app.extensions["clawback"].sweeper.stop()
     for server in (*servers.values(), silent):
         server.close()

@@ -104,6 +104,8 @@ def test_a_run_is_traced_under_the_client_s_span(stack: Stack, collector: Collec
         "run": 1,
         "dify stream": 1,
         "ticket": 1,
+        "execute_tool exec": 1,
+        "chat minimal": 2,
     }
     first, second = by_name["POST /v1/chat/completions"]
     (run,), (dify,), (ticket,) = by_name["run"], by_name["dify stream"], by_name["ticket"]
@@ -116,6 +118,21 @@ def test_a_run_is_traced_under_the_client_s_span(stack: Stack, collector: Collec
     assert attributes(ticket)["clawback.state"] == "resolved"
     assert attributes(first)["clawback.request_id"] == "the-first"
     assert attributes(first)["http.response.status_code"] == 200
+    (tool,), chats = by_name["execute_tool exec"], by_name["chat minimal"]
+    assert tool.parent_span_id == ticket.span_id
+    assert {chat.parent_span_id for chat in chats} == {run.span_id}
+    assert attributes(tool)["gen_ai.tool.name"] == "exec"
+    assert attributes(tool)["gen_ai.tool.call.id"] == transcript[-1]["tool_calls"][0]["id"]
+    told = attributes(run)
+    assert (told["gen_ai.operation.name"], told["gen_ai.agent.name"], told["gen_ai.provider.name"]) == (
+        *("invoke_agent", "minimal"),
+        "dify",
+    )
+    assert told["gen_ai.conversation.id"]
+    for kind in ("input", "output"):
+        tokens = [attributes(chat)[f"gen_ai.usage.{kind}_tokens"] for chat in chats]
+        assert all(isinstance(count, int) and count > 0 for count in tokens)
+        assert told[f"gen_ai.usage.{kind}_tokens"] == sum(count for count in tokens if isinstance(count, int))
     everything = b"".join(span.SerializeToString() for span in collector.spans)
     for content in (b"hidden", b"seen", b"the output", b"Begin", stack.client_token.encode()):
         assert content not in everything

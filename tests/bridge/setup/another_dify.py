@@ -18,7 +18,7 @@ import httpx
 class AnotherDify:
     """`url` is where Dify is to be reached with a clock that is `ahead` by so many seconds.
 
-    The app that `text_key` opens is a text generator there.
+    The app that `text_key` opens is a knowledge pipeline there.
     """
 
     url: str
@@ -36,7 +36,7 @@ def another(dify_url: str) -> Iterator[AnotherDify]:
             answer = httpx.get(f"{dify_url}{self.path}", headers=headers, timeout=30, trust_env=False)
             content = answer.content
             if dify.text_key and self.headers["Authorization"] == f"Bearer {dify.text_key}":
-                content = content.replace(b'"advanced-chat"', b'"completion"')
+                content = content.replace(b'"advanced-chat"', b'"rag-pipeline"')
             self.send_response(answer.status_code)
             self.send_header("Content-Type", answer.headers["content-type"])
             self.send_header("Content-Length", str(len(content)))

@@ -28,10 +28,30 @@ def _with_a_required_input(export: dict[str, Any]) -> None:
     _node(export, "start")["variables"] = [variable | {"options": []}]
 
 
+def _with_a_code_node(export: dict[str, Any]) -> None:
+    """Put a Code node behind Start; nothing serves the box's sandbox."""
+    graph = export["workflow"]["graph"]
+    code = {
+        "type": "code",
+        "title": "Code",
+        "code": "def main():\n    return {'result': 'x'}",
+        "code_language": "python3",
+        "variables": [],
+        "outputs": {"result": {"type": "string", "children": None}},
+    }
+    start = next(node for node in graph["nodes"] if node["data"]["type"] == "start")
+    graph["nodes"].append({**start, "id": "1770000000009", "data": code})
+    for edge in graph["edges"]:
+        if edge["source"] == start["id"]:
+            edge["source"] = "1770000000009"
+    graph["edges"].append({**graph["edges"][0], "id": "to-code", "source": start["id"], "target": "1770000000009"})
+
+
 DIFFERENCES: dict[str, Callable[[dict[str, Any]], None]] = {
     "without-callbacks": _without_callbacks,
     "of-another-provider": _of_another_provider,
     "without-callback-key": _without_callback_key,
+    "with-a-code-node": _with_a_code_node,
     "with-a-required-input": _with_a_required_input,
 }
 

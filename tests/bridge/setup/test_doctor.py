@@ -15,6 +15,7 @@ from demo.stack import ROOT, Stack, free_port
 from tests.bridge.setup import exports
 from tests.bridge.setup.another_dify import another
 from tests.bridge.setup.patient import Patient, another_dify, restart
+from tools.wire import AGENT
 
 PatientOf = Callable[..., Patient]
 
@@ -117,7 +118,7 @@ def test_an_app_of_a_kind_that_is_not_served(patient: Patient) -> None:
         dify.text_key = patient.dify.app_key("router")
         refused = patient.run("init", "--dify-url", dify.url, "--app", f"a={dify.text_key}")
         assert refused.returncode == 1
-        assert "an app of the kind 'completion'" in refused.stderr
+        assert "an app of the kind 'rag-pipeline'" in refused.stderr
         patient.init("--dify-url", f"{dify.url}/v1", "--app", f"a={dify.text_key}", "--no-check")
         patient.reload()
         patient.follow(patient.red("kind", "--no-probe"), **{"a=KEY": f"a={patient.key}"})
@@ -154,7 +155,16 @@ def test_the_plugin_s_form(patient: Patient) -> None:
     patient.all_green()
 
     patient.empty_form()
-    assert "fill in the form" in patient.red("plugin")
+    advice = patient.red("plugin")
+    assert "fill in the form" in advice
+    assert "Dify deletes what stood there when the plugin is uninstalled" in advice
+    before = patient.form
+    patient.follow(advice)
+    patient.reload()
+    patient.fill_in_form()
+    patient.all_green()
+    assert patient.form != before
+    patient.form = before
     patient.fill_in_form()
     patient.all_green()
 
@@ -220,6 +230,48 @@ def test_a_plugin_of_another_version(patient: Patient, dify: Stack, tmp_path: Pa
     wire.write_text(wire.read_text().replace("PROTOCOL = 1", "PROTOCOL = 99"))
     with another_dify(dify, plugin_dir=str(other)):
         assert "install the package" in patient.red("plugin")
+    patient.all_green()
+
+
+@pytest.mark.parametrize(
+    ("agent", "words"),
+    [
+        ("clawback-plugin/0.1.9", "older than"),
+        ("python-httpx/0.28.1", "of a version before 0.2"),
+        ("clawback-plugin/99.0.0", "newer than"),
+    ],
+)
+def test_a_plugin_that_is_older_or_newer(patient: Patient, dify: Stack, tmp_path: Path, agent: str, words: str) -> None:
+    other = tmp_path / "plugin"
+    other.mkdir()
+    for name in ("manifest.yaml", "main.py", "provider", "tools", "_assets"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, other / name)
+    wire = other / "tools" / "wire.py"
+    wire.write_text(wire.read_text().replace(AGENT, agent))
+    with another_dify(dify, plugin_dir=str(other)):
+        lines = patient.doctor()
+        assert words in lines["plugin"]["text"]
+        assert lines["plugin"]["state"] == "failed"
+        assert ("Upgrade the bridge" if "newer" in words else "install the package") in lines["plugin"]["advice"]
+
+
+def test_a_sandbox_that_is_down(patient_of: PatientOf, dify: Stack) -> None:
+    if exports.spoil(dify.folder / "with-a-code-node.yml"):
+        restart(dify)
+    patient = patient_of("with-a-code-node").heal()
+    assert "docker compose up -d sandbox" in patient.red("sandbox")
+    exports.mend(dify.folder / "with-a-code-node.yml")
+    restart(dify)
+    patient.all_green()
+
+
+def test_a_worker_that_does_not_run(patient: Patient, dify: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx.post(f"{dify.box_url}/box/worker/stop")
+    try:
+        assert "docker compose up -d worker" in patient.red("worker")
+    finally:
+        httpx.post(f"{dify.box_url}/box/worker/start")
     patient.all_green()
 
 

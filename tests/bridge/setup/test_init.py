@@ -42,6 +42,22 @@ def test_flags_alone_make_a_private_configuration_and_everything_to_paste(
         assert told in done.stdout
 
 
+def test_a_lost_token_of_the_plugin_is_followed_by_a_further_one(dify: Stack, init: Command, config: Path) -> None:
+    flags = ("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
+    first = json.loads(init(*flags, "--json").stdout)["tokens"]["plugin"]
+    shown = [init("--show-plugin") for _ in range(2)]
+    made = [re.findall(r"clawback-plugin-[\w-]+", each.stdout) for each in shown]
+    assert [len(each) for each in made] == [1, 1], shown
+    for told in ("http://host.docker.internal:8765", "those before it stay valid", "[[plugins]]", "plugin-2"):
+        assert told in shown[0].stdout
+    written = load(config)
+    assert matches(first, written.tokens.plugin)
+    assert [plugin.name for plugin in written.plugins] == ["plugin-2", "plugin-3"]
+    for (token,), plugin in zip(made, written.plugins, strict=True):
+        assert matches(token, plugin.token)
+        assert token not in config.read_text()
+
+
 def test_a_second_run_keeps_tokens_and_edits_and_adds_apps(dify: Stack, init: Command, config: Path) -> None:
     init("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
     edited = config.read_text() + "context_window = 32000  # mine\n\n[limits]\nkeep_days = 3\n"

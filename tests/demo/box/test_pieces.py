@@ -245,7 +245,7 @@ def test_credentials_are_a_models_own_or_its_providers(tmp_path: Path) -> None:
     credentials = Credentials.from_file(path)
     assert credentials.of("a/b/c", "m") == {"url": "2"}
     assert credentials.of("a/b/c", "other") == {"url": "1"}
-    with pytest.raises(ProviderTokenNotInitError, match="Model m credentials is not initialized"):
+    with pytest.raises(ProviderTokenNotInitError, match="Model is not configured"):
         Credentials.from_file(None).of("a/b/c", "m")
 
 
