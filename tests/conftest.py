@@ -37,12 +37,20 @@ def agents_are_as_locked() -> bool:
     )
 
 
+def pgbouncer() -> str | None:
+    """PgBouncer, which Debian puts where only root's PATH leads."""
+    return shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+
+
 # What a marker asks for, and whether it is here.
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
     "agents": ("an agent in the version of its lock", agents_are_as_locked),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
-    "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
+    "servers": (
+        "PostgreSQL, PgBouncer or Redis",
+        lambda: bool(newest_postgresql() and pgbouncer() and shutil.which("redis-server")),
+    ),
 }
 
 

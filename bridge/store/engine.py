@@ -15,8 +15,10 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from bridge.store.faults import REPLACED, code_of, unavailable
 
-POOL, OVERFLOW = 10, 20
-"""Connections that are kept, and that may come for a while. A waiting client or plugin holds none."""
+CONNECTIONS = 30
+"""Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
+_KEPT = 10
+"""So many of them stay open when nobody needs them."""
 
 PATIENCE_SECONDS = 2.0
 """For so long all of the store waits for whoever else keeps it locked; then each statement is tried once."""
@@ -32,8 +34,11 @@ _POSTGRESQL = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+# A pooler, such as PgBouncer, may give each transaction another session of the server, and with it what another bridge
+# has prepared there.
+_OPTIONS = {"prepare_threshold": None}
 # Another bridge may be stopped amid a transaction, and holds what it locked.
-_LIMITS = ("SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '15s'")
+_LIMITS = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "15s"}
 
 
 def path_of(url: str) -> Path | None:
@@ -44,7 +49,7 @@ def path_of(url: str) -> Path | None:
     return Path(str(address.database))
 
 
-def engine_of(url: str) -> Engine:
+def engine_of(url: str, connections: int = CONNECTIONS) -> Engine:
     """Return the engine of a SQLAlchemy URL. `postgresql://` means psycopg, the driver that Clawback comes with."""
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
@@ -52,10 +57,11 @@ def engine_of(url: str) -> Engine:
     engine = create_engine(
         _postgresql(address),
         pool_pre_ping=True,
-        pool_size=POOL,
-        max_overflow=OVERFLOW,
+        pool_size=min(connections, _KEPT),
+        max_overflow=max(connections - _KEPT, 0),
         pool_timeout=PATIENCE_SECONDS,
         hide_parameters=True,
+        connect_args=_OPTIONS,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -63,10 +69,16 @@ def engine_of(url: str) -> Engine:
         return _timely().connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
-    def _limit(connection: Any, _record: Any) -> None:
-        for limit in _LIMITS:
-            connection.execute(limit)
+    def _limit(connection: Any, record: Any) -> None:
+        record.info["is_pooled"] = is_pooled(connection)
+        if not record.info["is_pooled"]:
+            connection.execute(_limits("SET"))
         connection.commit()
+
+    @event.listens_for(engine, "begin")
+    def _limit_transaction(connection: Any) -> None:
+        if connection.info["is_pooled"]:
+            connection.exec_driver_sql(_limits("SET LOCAL"))
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def _clean(*statement: Any) -> Any:
@@ -74,6 +86,23 @@ def engine_of(url: str) -> Engine:
         return text, [_without_nul(each) for each in values] if many else _without_nul(values)
 
     return engine
+
+
+def _limits(command: str) -> str:
+    return "; ".join(f"{command} {name} = '{limit}'" for name, limit in _LIMITS.items())
+
+
+def is_pooled(connection: Any) -> bool:
+    """Return whether a pooler is between this connection and PostgreSQL: it cannot know the server's process before."""
+    (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(process != connection.info.backend_pid)
+
+
+def connection_of(url: str) -> Any:
+    """Return a connection of PostgreSQL that belongs to no pool and begins no transactions."""
+    address = _postgresql(make_url(url))
+    arguments, options = address.get_dialect()().create_connect_args(address)
+    return _timely().connect(*arguments, **options, **_OPTIONS, autocommit=True)
 
 
 @cache
@@ -113,7 +142,8 @@ def reading_engine_of(url: str) -> Engine:
     """Return an engine that changes nothing, whether or not a bridge has the store."""
     path = path_of(url)
     if path is None:
-        return create_engine(_postgresql(make_url(url)), poolclass=NullPool, hide_parameters=True)
+        address = _postgresql(make_url(url))
+        return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=_OPTIONS)
     # Without a log beside it nobody has it, and a reader that may lock would leave files.
     how = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     return create_engine("sqlite://", creator=lambda: _opened(path, how), poolclass=NullPool, hide_parameters=True)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
-from bridge.store.engine import engine_of
+from bridge.store.engine import CONNECTIONS, engine_of
 from bridge.store.exchanges import ExchangeStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
@@ -60,9 +60,9 @@ class Store:
     asked for each time.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
         self._url = url
-        self._engine = engine_of(url)
+        self._engine = engine_of(url, connections)
         self._is_ready = False
         self._faulty = False
         self._told_at = -math.inf

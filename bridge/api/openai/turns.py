@@ -254,7 +254,7 @@ class Turns:
 
     def _unheard(self, keys: RequestKeys) -> RunRow | None:
         """Find a run whose bridge was killed before anything of it was told whole, and its connection with it."""
-        if self._services.config.wakeups_url is not None:
+        if self._services.config.is_shared:
             # Another bridge may drive it, whose client is still there.
             return None
         runs = [run for run in self._begun_by(keys) if run.state in UNFINISHED]

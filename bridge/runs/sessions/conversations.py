@@ -167,7 +167,7 @@ class Conversations:
         live = self._live_runs.get(run.id)
         if live is None:
             # Its bridge was killed, and the connection with it, unless another bridge drives it.
-            return self._services.config.wakeups_url is None
+            return not self._services.config.is_shared
         return live.current.abandoned and not live.current.readers
 
     def _from_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
