@@ -8,10 +8,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, bindparam, insert, update
+from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.store.faults import StoreUnavailable
@@ -32,6 +32,21 @@ def updating(table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> 
     """Return the statement that changes the rows whose columns have the values of `at`."""
     where = {f"{name}_at": value for name, value in at.items()}
     return _update(table, tuple(at), tuple(values)), {**values, **where}
+
+
+def execute(connection: Connection, statement: Statement) -> int:
+    """Run a statement; return how many rows it changed. It becomes SQL once, where SQLAlchemy makes that of many rows anew."""
+    executable, values = statement
+    sql, order = _sql(executable, connection.dialect)
+    parameters = values if order is None else tuple(values[name] for name in order)
+    return connection.exec_driver_sql(sql, parameters).rowcount
+
+
+@lru_cache(maxsize=1000)
+def _sql(statement: Executable, dialect: Dialect) -> tuple[str, list[str] | None]:
+    """Return the SQL, and the order of its parameters where they have no names."""
+    compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+    return str(compiled), compiled.positiontup
 
 
 @cache
@@ -92,7 +107,7 @@ class Deferred:
         if statements:
             with self._transaction() as connection:
                 for statement in statements:
-                    connection.execute(*statement)
+                    execute(connection, statement)
             self.written(statements)
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ from bridge.store.rows import (
     UnclaimedCall,
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
-from bridge.store.statements import Deferred, Statement, inserting, updating, values_of
+from bridge.store.statements import Deferred, Statement, execute, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState
@@ -237,7 +237,7 @@ class Store:
         with self.transaction() as connection:
             change.write(connection)
             for statement in deferred:
-                connection.execute(*statement)
+                execute(connection, statement)
         self._deferred.written(deferred)
         change.is_written = True
         self._held.renew(change.state)
@@ -267,7 +267,7 @@ class Store:
         """Write a new run, and what belongs in the same transaction; this process holds it."""
         with self.transaction() as connection:
             for statement in (inserting(t.runs, values_of(run)), *also):
-                connection.execute(*statement)
+                execute(connection, statement)
         self._began(run)
 
     def update_run(self, run_id: str, **values: Any) -> None:
@@ -286,7 +286,7 @@ class Store:
             user, is_busy = connection.execute(_USER_OF_SESSION, {"at": session.key}).one()
             if is_busy or user != session.dify_user:
                 return False
-            connection.execute(*inserting(t.runs, values_of(run)))
+            execute(connection, inserting(t.runs, values_of(run)))
         self._began(run)
         return True
 
