@@ -35,7 +35,7 @@ def updating(table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> 
 
 
 def execute(connection: Connection, statement: Statement) -> int:
-    """Run a statement; return how many rows it changed. It becomes SQL once, where SQLAlchemy makes that of many rows anew."""
+    """Run a statement; return how many rows it changed. It becomes SQL once: SQLAlchemy makes that of rows anew."""
     executable, values = statement
     sql, order = _sql(executable, connection.dialect)
     parameters = values if order is None else tuple(values[name] for name in order)

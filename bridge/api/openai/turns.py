@@ -166,7 +166,7 @@ class Turns:
         run = self._store.run(tickets[-1].run_id)
         if run is None or run.model not in {app.model, app.auxiliary}:
             return None, None
-        is_own = RunRequest.model_validate_json(run.request).asker == asked.asker
+        is_own = self._services.requests.asker(run) == asked.asker
         return (tickets[-1], run) if is_own else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
