@@ -44,7 +44,7 @@ def create_app(config: Config) -> Flask:
     metrics = Metrics()
     traces = tracing.Tracing(tracing.provider(config.traces)) if config.traces.endpoint else None
     observers = Observers(metrics, *([traces] if traces else []))
-    store = ObservedStore(config.store_url, observers, config.database_connections)
+    store = ObservedStore(config.store_url, observers, config.database_connections, config.durability)
     core = Core(config, store, _wakeups(config), observers)
     app = Flask("clawback", static_folder=None)
     turns = Turns(core)

@@ -256,6 +256,9 @@ class Config(_Section):
     """The folder for the store. By default the platform's folder for data of programs."""
     database_url: str | None = None
     """The SQLAlchemy URL of another store than SQLite in the data folder: PostgreSQL, which bridges may share."""
+    durability: Literal["power", "process"] = "power"
+    """What the SQLite store survives: the loss of power, for which each step waits for the disk, or only the end of the
+    process."""
     database_connections: int = Field(default=30, ge=1)
     """How many connections to PostgreSQL the bridge may have at once. A waiting client or plugin holds none."""
     wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?(\+sentinel)?|unix|postgres(ql)?)://")

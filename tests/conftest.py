@@ -47,6 +47,7 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
     "agents": ("an agent in the version of its lock", agents_are_as_locked),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "compiler": ("a C compiler", lambda: shutil.which("cc") is not None),
     "servers": (
         "PostgreSQL, PgBouncer or Redis",
         lambda: bool(newest_postgresql() and pgbouncer() and shutil.which("redis-server")),

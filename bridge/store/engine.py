@@ -3,11 +3,12 @@
 import os
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -50,11 +51,16 @@ def path_of(url: str) -> Path | None:
     return Path(str(address.database))
 
 
-def engine_of(url: str, connections: int = CONNECTIONS) -> Engine:
+Durability = Literal["power", "process"]
+"""What a commit survives: the loss of power, or only the end of the process."""
+_SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
+
+
+def engine_of(url: str, connections: int = CONNECTIONS, durability: Durability = "power") -> Engine:
     """Return the engine of a SQLAlchemy URL. `postgresql://` means psycopg, the driver that Clawback comes with."""
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
-        return _sqlite(url)
+        return _sqlite(url, _SYNCHRONOUS[durability])
     engine = create_engine(
         _postgresql(address),
         pool_pre_ping=True,
@@ -157,10 +163,22 @@ def _postgresql(address: URL) -> URL:
 
 
 def _opened(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, check_same_thread=False, timeout=0)
+    address = f"file:{quote(str(path.absolute()))}?{how}"
+    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=_Patient)
 
 
-def _sqlite(url: str) -> Engine:
+class _Patient(sqlite3.Connection):
+    """Commits in a thread of the system's: under gevent others are served while the disk is waited for."""
+
+    def commit(self) -> None:
+        gevent = sys.modules.get("gevent")
+        if self.in_transaction and gevent and gevent.monkey.is_module_patched("threading"):
+            gevent.get_hub().threadpool.apply(super().commit)
+        else:
+            super().commit()
+
+
+def _sqlite(url: str, synchronous: str) -> Engine:
     path = path_of(url)
     files = Files(path) if path else None
     patience = Patience()
@@ -168,7 +186,7 @@ def _sqlite(url: str) -> Engine:
     def connect() -> sqlite3.Connection:
         # What was there and is gone is never made anew.
         opened = _opened(path, "mode=rw") if path else sqlite3.connect(":memory:", check_same_thread=False)
-        patience.configure(opened)
+        patience.configure(opened, synchronous)
         if files:
             files.remember()
         return opened
@@ -200,13 +218,12 @@ class Patience:
     def __init__(self) -> None:
         self._until = self._met = 0.0
 
-    def configure(self, connection: sqlite3.Connection) -> None:
+    def configure(self, connection: sqlite3.Connection, synchronous: str) -> None:
         """Set up a new connection."""
         for statement in (
             "PRAGMA journal_mode=WAL",
-            # In WAL mode NORMAL survives the death of the process, which is the promise; FULL would add an fsync
-            # a commit.
-            "PRAGMA synchronous=NORMAL",
+            # In WAL mode NORMAL survives the end of the process; FULL that of the machine, by an fsync per commit.
+            f"PRAGMA synchronous={synchronous}",
             "PRAGMA foreign_keys=ON",
             # Only once something was read all of its files are there.
             "SELECT count(*) FROM sqlite_master",

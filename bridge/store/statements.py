@@ -6,8 +6,8 @@ watches, or are learned again where they are lost: a process that is killed take
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, lru_cache
 from typing import Any
 
@@ -93,22 +93,22 @@ class Deferred:
             self._timer.daemon = True
             self._timer.start()
 
-    def waiting(self) -> Sequence[Statement]:
-        """Return what waits; `written` takes it away."""
-        return self._waiting
-
-    def written(self, statements: Sequence[Statement]) -> None:
-        """These are written."""
-        self._waiting = self._waiting[len(statements) :]
+    @contextmanager
+    def taken(self) -> Iterator[Sequence[Statement]]:
+        """Take what waits, for who writes it; nobody else does meanwhile. It comes back where that fails."""
+        statements, self._waiting = self._waiting, []
+        try:
+            yield statements
+        except BaseException:
+            self._waiting = [*statements, *self._waiting]
+            raise
 
     def write(self) -> None:
         """Write what waits now."""
-        statements = self._waiting
-        if statements:
-            with self._transaction() as connection:
+        if self._waiting:
+            with self.taken() as statements, self._transaction() as connection:
                 for statement in statements:
                     execute(connection, statement)
-            self.written(statements)
 
     def close(self) -> None:
         """Write what waits, and nothing from then on."""

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
-from bridge.store.engine import CONNECTIONS, engine_of
+from bridge.store.engine import CONNECTIONS, Durability, engine_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PieceStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
@@ -54,15 +54,16 @@ TRIES = 20
 
 
 class Store:
-    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9.
+    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9, and the loss of
+    power unless `durability` says otherwise.
 
     What is read of a run that this process holds comes from memory. Where bridges share the store, its version is
     asked for each time.
     """
 
-    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS, durability: Durability = "power") -> None:
         self._url = url
-        self._engine = engine_of(url, connections)
+        self._engine = engine_of(url, connections, durability)
         self._is_ready = False
         self._faulty = False
         self._told_at = -math.inf
@@ -234,12 +235,10 @@ class Store:
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
-        deferred = self._deferred.waiting()
-        with self.transaction() as connection:
+        with self._deferred.taken() as deferred, self.transaction() as connection:
             change.write(connection)
             for statement in deferred:
                 execute(connection, statement)
-        self._deferred.written(deferred)
         change.is_written = True
         self._held.renew(change.state)
 
