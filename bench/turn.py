@@ -52,6 +52,7 @@ def measured(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
     wall = time.monotonic() - began
     # What follows a turn still runs.
     time.sleep(0.7)
+    taken = len(lines(options.trace))
     result: dict[str, Any] = {
         "turns": options.turns,
         "seconds": round(wall / options.turns, 3),
@@ -63,9 +64,9 @@ def measured(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
         if count > answered.get(route, 0) and route != "GET /metrics"
     }
     if options.trace:
-        taken = len(lines(options.trace))
+        resting = len(lines(options.trace))
         time.sleep(options.rest)
-        at_rest = len(lines(options.trace)) - taken
+        at_rest = len(lines(options.trace)) - resting
         result |= {"statements_a_second_at_rest": round(at_rest / options.rest, 1)} if options.rest else {}
         result |= counts(lines(options.trace)[statements:taken], options.turns)
     return result
