@@ -1,6 +1,7 @@
 """The least that could hand a result over: Flask under gunicorn's gevent worker, a dict and an event, nothing kept.
 
 `python -m bench.bare_flask` prints `{"url"}` when it listens. `GET /wait/NAME` answers once `POST /set/NAME` has come.
+`POST /answer/SIZE` reads JSON and answers with that many bytes of it.
 """
 
 import json
@@ -42,6 +43,11 @@ class Bare(BaseApplication):  # type: ignore[misc]
             results[name] = request.get_data()
             events.setdefault(name, threading.Event()).set()
             return Response(b"{}", content_type="application/json")
+
+        @app.post("/answer/<int:size>")
+        def answer(size: int) -> Response:
+            asked = request.get_json()
+            return Response(json.dumps({"asked": len(asked), "text": "x" * size}), content_type="application/json")
 
         return app
 

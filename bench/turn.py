@@ -8,11 +8,14 @@ each part, and with `--trace` the statements that SQLite ran in the bridge and i
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from demo.client import Client
 from demo.local_tools import LocalTools
@@ -29,6 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt", type=int, default=1000, help="characters of the user's words")
     parser.add_argument("--app", choices=EXAMPLES, default="minimal")
+    parser.add_argument("--rest", type=float, default=0, help="seconds for which the bridge is watched at rest, too")
     parser.add_argument("--trace", type=Path, help="write each statement into this file")
     options = parser.parse_args()
     if options.trace:
@@ -41,20 +45,30 @@ def main() -> None:
 def measured(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
     for number in range(WARM_UP):
         turn(stack, options, number)
-    before, statements = cpu(stack), len(lines(options.trace))
+    before, statements, answered = cpu(stack), len(lines(options.trace)), requests(stack)
     began = time.monotonic()
     for number in range(options.turns):
         turn(stack, options, WARM_UP + number)
     wall = time.monotonic() - began
     # What follows a turn still runs.
-    time.sleep(0.3)
+    time.sleep(0.7)
+    taken = len(lines(options.trace))
     result: dict[str, Any] = {
         "turns": options.turns,
         "seconds": round(wall / options.turns, 3),
         "cpu_ms": {part: round(1000 * (now - before[part]) / options.turns, 1) for part, now in cpu(stack).items()},
     }
+    result["requests"] = {
+        route: round((count - answered.get(route, 0)) / options.turns, 1)
+        for route, count in requests(stack).items()
+        if count > answered.get(route, 0) and route != "GET /metrics"
+    }
     if options.trace:
-        result |= counts(lines(options.trace)[statements:], options.turns)
+        resting = len(lines(options.trace))
+        time.sleep(options.rest)
+        at_rest = len(lines(options.trace)) - resting
+        result |= {"statements_a_second_at_rest": round(at_rest / options.rest, 1)} if options.rest else {}
+        result |= counts(lines(options.trace)[statements:taken], options.turns)
     return result
 
 
@@ -69,17 +83,28 @@ def turn(stack: Stack, options: argparse.Namespace, number: int) -> None:
 
 def cpu(stack: Stack) -> dict[str, float]:
     """Return the seconds of CPU that each part has used; the plugin's process belongs to the box."""
-    ticks = os.sysconf("SC_CLK_TCK")
+    plugins = sum(map(used, children(stack.box.pid)))
+    return {"bridge": seconds_of(stack.bridge.pid), "box": used(stack.box.pid), "plugin": plugins}
 
-    def used(pid: int) -> float:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / ticks
 
-    return {
-        "bridge": sum(map(used, (stack.bridge.pid, *children(stack.bridge.pid)))),
-        "box": used(stack.box.pid),
-        "plugin": sum(map(used, children(stack.box.pid))),
-    }
+def seconds_of(pid: int) -> float:
+    """Return the seconds of CPU that a process and its children have used."""
+    return sum(map(used, (pid, *children(pid))))
+
+
+def used(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def requests(stack: Stack) -> dict[str, float]:
+    """Return how many requests the bridge has answered, by route."""
+    answer = httpx.get(f"{stack.bridge_url}/metrics", headers={"Authorization": f"Bearer {stack.operator_token}"})
+    found = re.findall(r'http_requests_total\{method="(\w+)",route="([^"]*)",status="\d+"\} (\S+)', answer.text)
+    counted: Counter[str] = Counter()
+    for method, route, count in found:
+        counted[f"{method} {route}"] += float(count)  # type: ignore[assignment]
+    return dict(counted)
 
 
 def lines(trace: Path | None) -> list[str]:

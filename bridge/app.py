@@ -32,7 +32,7 @@ from bridge.runs.observing.observers import Observers
 from bridge.runs.tickets.policy import Policy
 from bridge.server import tracing
 from bridge.server.metrics import Metrics, measure, metrics_blueprint
-from bridge.store.wakeups import Wakeups
+from bridge.store.wakeups import SharedWakeups, Wakeups
 from bridge.store.watching import Watching
 
 log = logging.getLogger("clawback.http")
@@ -44,7 +44,7 @@ def create_app(config: Config) -> Flask:
     metrics = Metrics()
     traces = tracing.Tracing(tracing.provider(config.traces)) if config.traces.endpoint else None
     observers = Observers(metrics, *([traces] if traces else []))
-    store = ObservedStore(config.store_url, observers)
+    store = ObservedStore(config.store_url, observers, config.database_connections, config.durability)
     core = Core(config, store, _wakeups(config), observers)
     app = Flask("clawback", static_folder=None)
     turns = Turns(core)
@@ -81,11 +81,8 @@ def create_app(config: Config) -> Flask:
 
 
 def _wakeups(config: Config) -> Wakeups:
-    if config.wakeups_url is None:
-        return Wakeups()
-    from bridge.store.wakeups import SharedWakeups
-
-    return SharedWakeups(config.wakeups_url)
+    url = config.wakeups_url or (config.store_url if config.is_shared else None)
+    return SharedWakeups(url) if url else Wakeups()
 
 
 def stop(app: Flask) -> None:

@@ -317,8 +317,16 @@ class Config(_Section):
     """The folder for the store. By default the platform's folder for data of programs."""
     database_url: str | None = None
     """The SQLAlchemy URL of another store than SQLite in the data folder: PostgreSQL, which bridges may share."""
-    wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?|unix)://")
-    """The URL of the Redis over which bridges that share a store wake each other."""
+    durability: Literal["power", "process"] = "power"
+    """What the SQLite store survives: the loss of power, for which each step waits for the disk, or only the end of the
+    process."""
+    database_connections: int = Field(default=30, ge=1)
+    """How many connections to PostgreSQL the bridge may have at once. A waiting client or plugin holds none."""
+    wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?(\+sentinel)?|unix|postgres(ql)?)://")
+    """The URL over which bridges that share a store wake each other: of a Redis; of the Redis that Sentinels name, as
+    `redis+sentinel://a:26379,b:26379/NAME` (`rediss` means TLS; `sentinel_username` and `sentinel_password` are for the
+    Sentinels); or of PostgreSQL itself, where `database_url` leads through PgBouncer. Without it, PostgreSQL's
+    notifications carry the wake-ups."""
     tokens: Tokens = Tokens()
     plugins: list[Plugin] = Field(default_factory=list)
     apps: list[App] = Field(default_factory=list)
@@ -382,6 +390,11 @@ class Config(_Section):
     def store_url(self) -> str:
         """The SQLAlchemy URL of the store: SQLite in the data folder unless told otherwise."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'bridge.sqlite3').expanduser()}"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other bridges may have the same store."""
+        return bool(self.database_url and self.database_url.startswith("postgres"))
 
     def app(self, model: str) -> App | None:
         """Return the app that is shown as `model`."""

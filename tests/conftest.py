@@ -42,13 +42,22 @@ def _has_deploy() -> bool:
     return (DEPLOY / "bin" / "helm").exists() and all(map(shutil.which, ("nginx", "caddy")))
 
 
+def pgbouncer() -> str | None:
+    """PgBouncer, which Debian puts where only root's PATH leads."""
+    return shutil.which("pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+
+
 # What a marker asks for, and whether it is here.
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "openclaw": ("the real OpenClaw", OPENCLAW.exists),
     "agents": ("an agent in the version of its lock", agents_are_as_locked),
     "chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "compiler": ("a C compiler", lambda: shutil.which("cc") is not None),
     "deploy": ("Helm, kubernetes-validate, nginx or Caddy", _has_deploy),
-    "servers": ("PostgreSQL or Redis", lambda: bool(newest_postgresql() and shutil.which("redis-server"))),
+    "servers": (
+        "PostgreSQL, PgBouncer or Redis",
+        lambda: bool(newest_postgresql() and pgbouncer() and shutil.which("redis-server")),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis for tests that need them: processes of our own, on free ports of this machine."""
+"""PostgreSQL, PgBouncer and Redis for tests that need them: processes of our own, on free ports of this machine."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from demo.stack import free_port
-from tests.conftest import newest_postgresql
+from tests.conftest import newest_postgresql, pgbouncer
 
 SECONDS = 60
 
@@ -36,6 +36,7 @@ class Servers:
         self._started: list[subprocess.Popen[bytes]] = []
         self._postgres_port, self._redis_port = free_port(), free_port()
         self._databases = 0
+        self._owner: dict[str, Any] = {}
         try:
             self._start_postgres()
             self._start_redis()
@@ -62,6 +63,36 @@ class Servers:
         subprocess.run(command, check=True)
         return f"postgresql://postgres@127.0.0.1:{self._postgres_port}/{name}"
 
+    def pooled(self, database_url: str, connections: int = 4) -> str:
+        """Start a PgBouncer that gives each transaction one of so few connections; return the URL through it."""
+        port = free_port()
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": port,
+            "unix_socket_dir": "",
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": connections,
+            "max_client_conn": 500,
+        }
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        file = self._folder / f"pgbouncer-{port}.ini"
+        server = f"* = host=127.0.0.1 port={self._postgres_port} user=postgres"
+        file.write_text("\n".join(["[databases]", server, "[pgbouncer]", *lines, ""]))
+        self._start([str(pgbouncer()), str(file)], **self._owner)
+        url = database_url.replace(f":{self._postgres_port}/", f":{port}/")
+        self._wait([str(self._program("psql")), url, "-c", "SELECT 1"], "PgBouncer")
+        return url
+
+    def sentinel_url(self) -> str:
+        """Start a Sentinel that names the Redis; return what `wakeups_url` takes. The first port is nobody's."""
+        port = free_port()
+        file = self._folder / f"sentinel-{port}.conf"
+        file.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor hints 127.0.0.1 {self._redis_port} 1\n")
+        self._start(["redis-server", str(file), "--sentinel"])
+        self._wait(["redis-cli", "-p", str(port), "sentinel", "get-master-addr-by-name", "hints"], "the Sentinel")
+        return f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/hints/0"
+
     def stop(self) -> None:
         """End both."""
         stop_all(self._started)
@@ -79,23 +110,26 @@ class Servers:
 
     def _start_postgres(self) -> None:
         """PostgreSQL refuses to run as root, and its user could not reach a folder of root's."""
-        owner: dict[str, Any] = {}
         data = self._folder / "postgres"
         if os.geteuid() == 0:
             shutil.chown(self._folder, "postgres", "postgres")
-            owner = {"user": "postgres", "group": "postgres", "extra_groups": []}
+            self._owner = {"user": "postgres", "group": "postgres", "extra_groups": []}
         make = [str(self._program("initdb")), "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8"]
         subprocess.run(
-            [*make, "--no-sync"], check=True, cwd=self._folder, stdout=subprocess.DEVNULL, timeout=SECONDS, **owner
+            [*make, "--no-sync"],
+            check=True,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            timeout=SECONDS,
+            **self._owner,
         )
         options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}"]
         options += ["-c", "fsync=off", "-p", str(self._postgres_port), *self._secure_postgres(data)]
-        self._postgres = ([str(self._program("postgres")), "-D", str(data), *options], owner)
+        self._postgres = [str(self._program("postgres")), "-D", str(data), *options]
         self._run_postgres()
 
     def _run_postgres(self) -> None:
-        command, owner = self._postgres
-        self.postgres = self._start(command, **owner)
+        self.postgres = self._start(self._postgres, **self._owner)
         self._wait([str(self._program("pg_isready")), "-q", *self._address], "PostgreSQL")
 
     def restart_postgres(self) -> None:

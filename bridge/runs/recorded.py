@@ -26,7 +26,7 @@ class Recorded:
         segment = Segment(number)
         if run := self._store.run(run_id):
             ticket = self._store.ticket(row.ticket_id) if row.ticket_id else None
-            request = RunRequest.model_validate_json(run.request)
+            request = self._services.requests.of(run)
             segment.add(*_events_of(row, ticket, self._view(run, request)))
         return segment
 

@@ -1,11 +1,16 @@
 """What a client asked for, as the rest of the bridge sees it and as a run keeps it."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, Field
 
 from bridge.config import Token
+from bridge.store import Store
+from bridge.store.exchanges import Pieces
+from bridge.store.rows import RunRow
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message
@@ -35,6 +40,43 @@ class RunRequest(BaseModel):
     end_user: str | None = None
     conversation: str | None = None
     resumed: bool = False
+
+    def pieces(self) -> Pieces:
+        """Return what the store keeps apart from it."""
+        tools = [tool.model_dump(mode="json", exclude_none=True) for tool in self.tools]
+        return Pieces([_encode(message) for message in self.messages], _encode(tools))
+
+    def rest(self) -> str:
+        """Return all else, as JSON."""
+        return self.model_dump_json(exclude_none=True, exclude={"messages", "tools"})
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Requests:
+    """Reads what started runs, and has it at hand for as long as anybody else does. Nobody changes it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._at_hand: WeakValueDictionary[tuple[str, str], RunRequest] = WeakValueDictionary()
+
+    def of(self, run: RunRow) -> RunRequest:
+        """Return what started a run."""
+        request = self._at_hand.get((run.id, run.request))
+        if request is None:
+            request = RunRequest.model_validate_json(self._store.pieces.whole(run.session_key, run.request))
+            self.remember(run, request)
+        return request
+
+    @staticmethod
+    def asker(run: RunRow) -> Token:
+        """Return which token whoever asked showed, without what was asked."""
+        return Token(json.loads(run.request).get("asker", Token.CLIENT))
+
+    def remember(self, run: RunRow, request: RunRequest) -> None:
+        """Have this at hand as what started a run."""
+        self._at_hand[run.id, run.request] = request
 
 
 @dataclass(frozen=True, slots=True)

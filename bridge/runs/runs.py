@@ -82,7 +82,7 @@ class Runs:
             attempt=1,
             task_id="",
             workflow_run_id="",
-            request=request.model_dump_json(exclude_none=True),
+            request=request.rest(),
             error=None,
             created_at=now,
             updated_at=now,
@@ -92,12 +92,13 @@ class Runs:
             idempotency=keys.idempotency,
             client=request.client,
         )
-        if apart:
-            self._store.insert_run(run)
-        elif not self._store.begin_run(run, session):
+        pieces = request.pieces()
+        kept = self._store.insert_run(run, pieces) if apart else self._store.begin_run(run, session, pieces)
+        if kept is None:
             return None
-        live = self._make_live(run, request)
-        self._drive(run, app, request, live, None if apart or app.conversation == "new" else session)
+        self._services.requests.remember(kept, request)
+        live = self._make_live(kept, request)
+        self._drive(kept, app, request, live, None if apart or app.conversation == "new" else session)
         log.info("run started", extra={"run": run.id, "model": run.model, "apart": apart})
         return live
 
@@ -107,7 +108,7 @@ class Runs:
         `latest` is the request that brought the results. Its transcript holds the finished rounds too, for a node
         whose prompt is no longer the same, so that its rounds cannot be found again.
         """
-        request = RunRequest.model_validate_json(run.request)
+        request = self._services.requests.of(run)
         with self._services.locks.of(run.id):
             in_vain = run.attempt - self._store.fruitful_attempt(run.id)
             if in_vain >= MAX_ATTEMPTS:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from bridge.config import Config
 from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
+from bridge.runs.requests import Requests
 from bridge.store import Store
 from bridge.store.keys import spender
 from bridge.store.rows import RunRow
@@ -52,6 +53,7 @@ class Services:
     observers: Observers
     locks: Locks = field(default_factory=Locks)
     apps: Apps = field(init=False)
+    requests: Requests = field(init=False)
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """The plugin reported an upstream call of a run."""
@@ -64,6 +66,7 @@ class Services:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "apps", Apps(self.config))
+        object.__setattr__(self, "requests", Requests(self.store))
 
 
 def in_background(work: Callable[..., None], *arguments: object) -> None:

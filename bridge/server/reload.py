@@ -13,7 +13,7 @@ from bridge.runs.tickets.policy import Policy
 
 log = logging.getLogger("clawback.reload")
 
-SETTLED = ("data_dir", "database_url", "wakeups_url", "traces")
+SETTLED = ("data_dir", "database_url", "database_connections", "durability", "wakeups_url", "traces")
 """What only a new start changes. Host and port are too, and may come from the command line."""
 _SECTIONS = ("tokens", "limits")
 

@@ -1,12 +1,14 @@
 """Opens the database: SQLite, with one bridge beside it, or PostgreSQL, which several bridges share."""
 
+import os
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -15,8 +17,10 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from bridge.store.faults import REPLACED, code_of, unavailable
 
-POOL, OVERFLOW = 10, 20
-"""Connections that are kept, and that may come for a while. A waiting client or plugin holds none."""
+CONNECTIONS = 30
+"""Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
+_KEPT = 10
+"""So many of them stay open when nobody needs them."""
 
 PATIENCE_SECONDS = 2.0
 """For so long all of the store waits for whoever else keeps it locked; then each statement is tried once."""
@@ -32,8 +36,11 @@ _POSTGRESQL = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+# A pooler, such as PgBouncer, may give each transaction another session of the server, and with it what another bridge
+# has prepared there.
+_OPTIONS = {"prepare_threshold": None}
 # Another bridge may be stopped amid a transaction, and holds what it locked.
-_LIMITS = ("SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '15s'")
+_LIMITS = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "15s"}
 
 
 def path_of(url: str) -> Path | None:
@@ -44,18 +51,24 @@ def path_of(url: str) -> Path | None:
     return Path(str(address.database))
 
 
-def engine_of(url: str) -> Engine:
+Durability = Literal["power", "process"]
+"""What a commit survives: the loss of power, or only the end of the process."""
+_SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
+
+
+def engine_of(url: str, connections: int = CONNECTIONS, durability: Durability = "power") -> Engine:
     """Return the engine of a SQLAlchemy URL. `postgresql://` means psycopg, the driver that Clawback comes with."""
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
-        return _sqlite(url)
+        return _sqlite(url, _SYNCHRONOUS[durability])
     engine = create_engine(
         _postgresql(address),
         pool_pre_ping=True,
-        pool_size=POOL,
-        max_overflow=OVERFLOW,
+        pool_size=min(connections, _KEPT),
+        max_overflow=max(connections - _KEPT, 0),
         pool_timeout=PATIENCE_SECONDS,
         hide_parameters=True,
+        connect_args=_OPTIONS,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -63,10 +76,16 @@ def engine_of(url: str) -> Engine:
         return _timely().connect(*arguments, **options)
 
     @event.listens_for(engine, "connect")
-    def _limit(connection: Any, _record: Any) -> None:
-        for limit in _LIMITS:
-            connection.execute(limit)
+    def _limit(connection: Any, record: Any) -> None:
+        record.info["is_pooled"] = is_pooled(connection)
+        if not record.info["is_pooled"]:
+            connection.execute(_limits("SET"))
         connection.commit()
+
+    @event.listens_for(engine, "begin")
+    def _limit_transaction(connection: Any) -> None:
+        if connection.info["is_pooled"]:
+            connection.exec_driver_sql(_limits("SET LOCAL"))
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def _clean(*statement: Any) -> Any:
@@ -74,6 +93,23 @@ def engine_of(url: str) -> Engine:
         return text, [_without_nul(each) for each in values] if many else _without_nul(values)
 
     return engine
+
+
+def _limits(command: str) -> str:
+    return "; ".join(f"{command} {name} = '{limit}'" for name, limit in _LIMITS.items())
+
+
+def is_pooled(connection: Any) -> bool:
+    """Return whether a pooler is between this connection and PostgreSQL: it cannot know the server's process before."""
+    (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(process != connection.info.backend_pid)
+
+
+def connection_of(url: str) -> Any:
+    """Return a connection of PostgreSQL that belongs to no pool and begins no transactions."""
+    address = _postgresql(make_url(url))
+    arguments, options = address.get_dialect()().create_connect_args(address)
+    return _timely().connect(*arguments, **options, **_OPTIONS, autocommit=True)
 
 
 @cache
@@ -113,7 +149,8 @@ def reading_engine_of(url: str) -> Engine:
     """Return an engine that changes nothing, whether or not a bridge has the store."""
     path = path_of(url)
     if path is None:
-        return create_engine(_postgresql(make_url(url)), poolclass=NullPool, hide_parameters=True)
+        address = _postgresql(make_url(url))
+        return create_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=_OPTIONS)
     # Without a log beside it nobody has it, and a reader that may lock would leave files.
     how = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     return create_engine("sqlite://", creator=lambda: _opened(path, how), poolclass=NullPool, hide_parameters=True)
@@ -126,10 +163,22 @@ def _postgresql(address: URL) -> URL:
 
 
 def _opened(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, check_same_thread=False, timeout=0)
+    address = f"file:{quote(str(path.absolute()))}?{how}"
+    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=_Patient)
 
 
-def _sqlite(url: str) -> Engine:
+class _Patient(sqlite3.Connection):
+    """Commits in a thread of the system's: under gevent others are served while the disk is waited for."""
+
+    def commit(self) -> None:
+        gevent = sys.modules.get("gevent")
+        if self.in_transaction and gevent and gevent.monkey.is_module_patched("threading"):
+            gevent.get_hub().threadpool.apply(super().commit)
+        else:
+            super().commit()
+
+
+def _sqlite(url: str, synchronous: str) -> Engine:
     path = path_of(url)
     files = Files(path) if path else None
     patience = Patience()
@@ -137,7 +186,7 @@ def _sqlite(url: str) -> Engine:
     def connect() -> sqlite3.Connection:
         # What was there and is gone is never made anew.
         opened = _opened(path, "mode=rw") if path else sqlite3.connect(":memory:", check_same_thread=False)
-        patience.configure(opened)
+        patience.configure(opened, synchronous)
         if files:
             files.remember()
         return opened
@@ -169,13 +218,12 @@ class Patience:
     def __init__(self) -> None:
         self._until = self._met = 0.0
 
-    def configure(self, connection: sqlite3.Connection) -> None:
+    def configure(self, connection: sqlite3.Connection, synchronous: str) -> None:
         """Set up a new connection."""
         for statement in (
             "PRAGMA journal_mode=WAL",
-            # In WAL mode NORMAL survives the death of the process, which is the promise; FULL would add an fsync
-            # a commit.
-            "PRAGMA synchronous=NORMAL",
+            # In WAL mode NORMAL survives the end of the process; FULL that of the machine, by an fsync per commit.
+            f"PRAGMA synchronous={synchronous}",
             "PRAGMA foreign_keys=ON",
             # Only once something was read all of its files are there.
             "SELECT count(*) FROM sqlite_master",
@@ -209,7 +257,7 @@ class Files:
     """The files of a SQLite store. Only their owner reads them, and they stay those that were opened."""
 
     def __init__(self, path: Path) -> None:
-        self._paths = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+        self._paths = [str(path), f"{path}-wal", f"{path}-shm"]
         self._opened: list[tuple[int, int] | None] = []
 
     def remember(self) -> None:
@@ -222,9 +270,10 @@ class Files:
             raise unavailable(REPLACED, f"put {self._paths[0]} back, or start the bridge again")
 
     @staticmethod
-    def _identity(path: Path) -> tuple[int, int] | None:
+    def _identity(path: str) -> tuple[int, int] | None:
         try:
-            found = path.stat()
+            # Each transaction begins with it: Path.stat takes twice as long.
+            found = os.stat(path)  # noqa: PTH116
         except OSError:
             return None
         return found.st_dev, found.st_ino

@@ -1,14 +1,25 @@
-"""The statements about what was said last in each conversation, each with a sentence above it."""
+"""The statements about what was said in each conversation, each with a sentence above it.
 
-from collections.abc import Callable
+The last exchange leads a client back to its conversation. What requests hold is kept in pieces, once for each session:
+clients send all that was said again with each request, so that most of it is there already.
+"""
+
+import hashlib
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import batched
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.rows import ExchangeRow
-from bridge.store.statements import Statement, inserting
+from bridge.store.faults import DAMAGED, unavailable
+from bridge.store.rows import ExchangeRow, RunRow
+from bridge.store.statements import Statement, execute, inserting
 
 
 class ExchangeStatements:
@@ -41,3 +52,155 @@ class ExchangeStatements:
         with self._transaction() as connection:
             rows = connection.execute(select(*columns).where(*conditions).order_by(t.exchanges.c.id))  # type: ignore[arg-type]
             return [ExchangeRow(**row._mapping) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What a request holds that its session may hold already, as JSON: each message, and the list of tools."""
+
+    messages: Sequence[str]
+    tools: str
+
+
+Known = dict[str, tuple[int, float]]
+"""The pieces of a session by their digests: the number, and when a run last was known to hold it."""
+
+FRESH_SECONDS = 43_200.0
+"""So old may be what the store says of when a piece was last used."""
+SESSIONS = 100
+"""Of so many sessions the process knows which pieces they have."""
+_AT_ONCE = 50
+
+
+class PieceStatements:
+    """The part of the store that keeps what requests hold."""
+
+    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+        self._transaction = transaction
+        self._known: OrderedDict[str, Known] = OrderedDict()
+
+    def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Known]:
+        """Write the pieces that are new; return the run with the numbers of all, and what to `learn` then."""
+        known, now = self._of_session(connection, run.session_key), clock.now()
+        top = max((number for number, _ in known.values()), default=0)
+        learned: Known = {}
+        new: list[dict[str, object]] = []
+        numbers, stale = [], []
+        for body in (*pieces.messages, pieces.tools):
+            digest = hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
+            number, used_at = learned.get(digest) or known.get(digest) or (0, now)
+            if not number:
+                top = number = top + 1
+                row = {"session_key": run.session_key, "number": number, "digest": digest, "body": body}
+                new.append(row | {"updated_at": now})
+                learned[digest] = (number, now)
+            elif used_at < now - FRESH_SECONDS:
+                stale.append(number)
+                learned[digest] = (number, now)
+            numbers.append(number)
+        for rows in batched(new, _AT_ONCE):
+            execute(connection, inserting(t.pieces, *rows))
+        for first, last in _ranges(sorted(stale)):
+            connection.execute(_USED, {"session": run.session_key, "first": first, "last": last, "now": now})
+        kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
+        return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
+
+    def learn(self, session_key: str, learned: Known) -> None:
+        """These pieces of a session are written."""
+        self._known.setdefault(session_key, {}).update(learned)
+
+    def forget(self, session_key: str) -> None:
+        """What is known of a session's pieces may not be so: it is read again."""
+        self._known.pop(session_key, None)
+
+    def whole(self, session_key: str, request: str) -> str:
+        """Return a run's request with its pieces. One of an executors' run, or of before 0.2, is whole already."""
+        kept = _KEPT.search(request)
+        if kept is None:
+            return request
+        ranges, tools = _numbers(kept)
+        with self._transaction() as connection:
+            bodies = dict(_read(connection, session_key, [*ranges, (tools, tools)]))
+        try:
+            messages = [bodies[number] for first, last in ranges for number in range(first, last + 1)]
+            return _joined(request, kept, messages, bodies[tools])
+        except KeyError:
+            raise unavailable(DAMAGED, "a piece of a request is gone") from None
+
+    def outlines(self, requests: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+        """Return requests, each given with its session, with their tools, and with as many messages, but empty ones."""
+        found = {name: kept for name, (_, request) in requests.items() if (kept := _KEPT.search(request))}
+        sessions = {requests[name][0] for name in found}
+        numbers = {_numbers(kept)[1] for kept in found.values()}
+        with self._transaction() as connection:
+            rows = connection.execute(_THESE, {"sessions": list(sessions), "numbers": list(numbers)}).all()
+        bodies = {(row.session_key, row.number): row.body for row in rows}
+        outlines = {name: request for name, (_, request) in requests.items()}
+        for name, kept in found.items():
+            ranges, tools = _numbers(kept)
+            empty = ["{}"] * sum(last - first + 1 for first, last in ranges)
+            outlines[name] = _joined(outlines[name], kept, empty, bodies.get((requests[name][0], tools), "[]"))
+        return outlines
+
+    def forget_before(self, connection: Connection, cutoff: float) -> None:
+        """Delete the pieces that only runs had which are gone."""
+        oldest = connection.execute(select(func.min(t.runs.c.created_at))).scalar_one()
+        unused = cutoff if oldest is None else min(cutoff, oldest)
+        connection.execute(delete(t.pieces).where(t.pieces.c.updated_at < unused - FRESH_SECONDS))
+        self._known.clear()
+
+    def _of_session(self, connection: Connection, session_key: str) -> Known:
+        known = self._known.get(session_key)
+        if known is None:
+            rows = connection.execute(_OF_SESSION, {"session": session_key})
+            known = self._known[session_key] = {row.digest: (row.number, row.updated_at) for row in rows}
+            while len(self._known) > SESSIONS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(session_key)
+        return known
+
+
+_KEPT = re.compile(r',"kept":\{"messages":(?P<messages>\[[\[\]\d,]*\]),"tools":(?P<tools>\d+)\}\}\Z')
+_OF_SESSION = select(t.pieces.c.digest, t.pieces.c.number, t.pieces.c.updated_at).where(
+    t.pieces.c.session_key == bindparam("session")
+)
+_BETWEEN = (
+    t.pieces.c.session_key == bindparam("session"),
+    t.pieces.c.number.between(bindparam("first"), bindparam("last")),
+)
+_BODIES = select(t.pieces.c.number, t.pieces.c.body).where(*_BETWEEN)
+_THESE = select(t.pieces.c.session_key, t.pieces.c.number, t.pieces.c.body).where(
+    t.pieces.c.session_key.in_(bindparam("sessions", expanding=True)),
+    t.pieces.c.number.in_(bindparam("numbers", expanding=True)),
+)
+_USED = update(t.pieces).where(*_BETWEEN).values(updated_at=bindparam("now"))
+
+
+def _numbers(kept: re.Match[str]) -> tuple[list[tuple[int, int]], int]:
+    """Return the numbers of the messages, in ranges, and that of the tools."""
+    return [(first, last) for first, last in json.loads(kept["messages"])], int(kept["tools"])
+
+
+def _joined(request: str, kept: re.Match[str], messages: Sequence[str], tools: str) -> str:
+    return f'{request[: kept.start()]},"messages":[{",".join(messages)}],"tools":{tools}}}'
+
+
+def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield numbers in their order, neighbours that follow one another as one."""
+    first = last = None
+    for number in numbers:
+        if first is None or last is None:
+            first = last = number
+        elif number == last + 1:
+            last = number
+        else:
+            yield first, last
+            first = last = number
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _read(connection: Connection, session_key: str, ranges: Sequence[Sequence[int]]) -> Iterator[tuple[int, str]]:
+    for first, last in ranges:
+        for row in connection.execute(_BODIES, {"session": session_key, "first": first, "last": last}):
+            yield row.number, row.body

@@ -14,7 +14,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import abandoned
 from bridge.store.rows import ClientRow, LoginRow
-from bridge.store.statements import Deferred, columns_of, inserting, updating, values_of
+from bridge.store.statements import Deferred, columns_of, execute, inserting, updating, values_of
 from tools.fingerprint import text_digest
 
 DAY_SECONDS = 86_400
@@ -70,7 +70,7 @@ class ClientStatements:
         with self._transaction() as connection:
             if connection.execute(_CLIENT_NAMED, {"at": client.name}).first():
                 return False
-            connection.execute(*inserting(t.clients, values_of(client)))
+            execute(connection, inserting(t.clients, values_of(client)))
         return True
 
     def revoke(self, name: str) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, bindparam, select
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow
-from bridge.store.statements import Statement, columns_of, inserting, updating, values_of
+from bridge.store.statements import Statement, columns_of, execute, inserting, updating, values_of
 from tools.run_states import RAISES_ATTEMPT, UNFINISHED, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
 
@@ -198,12 +198,12 @@ class Change:
         was, state = self.was, self.state
         state.run = replace(state.run, version=was.run.version + 1, updated_at=self._now)
         fence = {"id": was.run.id, "version": was.run.version}
-        if not connection.execute(*updating(t.runs, fence, _changed(was.run, state.run))).rowcount:
+        if not execute(connection, updating(t.runs, fence, _changed(was.run, state.run))):
             raise Overtaken(f"run {was.run.id} was changed since")
         for statement in (*self._rows(), *self._also):
-            connection.execute(*statement)
+            execute(connection, statement)
         if self._events:
-            connection.execute(*inserting(t.events, *self._events))
+            execute(connection, inserting(t.events, *self._events))
 
     def _rows(self) -> Iterator[Statement]:
         """Yield what writes the rows that are new or changed; what others refer to comes first."""

@@ -6,7 +6,8 @@ sessions ──< runs ──< segments          what a client is told, one segme
               │
               └──< invocations ──< tickets ──< calls ──< events      the audit trail of tickets and calls
 
-   └──< exchanges                   what was said last in a conversation
+   ├──< exchanges                   what was said last in a conversation
+   └──< pieces                      what its requests hold, once each
 
 executors    logins    clawback_store
 """
@@ -42,6 +43,19 @@ exchanges = Table(
     Index("exchanges_by_update", "updated_at"),
 )
 
+# The messages of a session's requests, and its lists of tools, as JSON: clients send all of them again each time.
+pieces = Table(
+    "pieces",
+    metadata,
+    Column("session_key", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, doc="counted in the session: a transcript that grows is one range"),
+    Column("digest", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("updated_at", Float, nullable=False, doc="at most half a day before the last run that holds it began"),
+    Index("pieces_by_digest", "session_key", "digest", unique=True),
+    Index("pieces_by_update", "updated_at"),
+)
+
 # Versions before 0.2 recognised a client without a name by a digest of its whole transcript. Nothing is added here.
 transcripts = Table(
     "transcripts",
@@ -75,7 +89,7 @@ runs = Table(
     Column("attempt", Integer, nullable=False, default=1, doc="how many Dify workflow runs this run has had"),
     Column("task_id", String(64), nullable=False, default=""),
     Column("workflow_run_id", String(64), nullable=False, default=""),
-    Column("request", Text, nullable=False, doc="the request that started the run, as runs.RunRequest"),
+    Column("request", Text, nullable=False, doc="what started it, as runs.RunRequest; the numbers of its pieces"),
     Column("error", Text, nullable=True),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),

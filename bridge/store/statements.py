@@ -6,12 +6,12 @@ watches, or are learned again where they are lost: a process that is killed take
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, bindparam, insert, update
+from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, insert, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.store.faults import StoreUnavailable
@@ -32,6 +32,21 @@ def updating(table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> 
     """Return the statement that changes the rows whose columns have the values of `at`."""
     where = {f"{name}_at": value for name, value in at.items()}
     return _update(table, tuple(at), tuple(values)), {**values, **where}
+
+
+def execute(connection: Connection, statement: Statement) -> int:
+    """Run a statement; return how many rows it changed. It becomes SQL once: SQLAlchemy makes that of rows anew."""
+    executable, values = statement
+    sql, order = _sql(executable, connection.dialect)
+    parameters = values if order is None else tuple(values[name] for name in order)
+    return connection.exec_driver_sql(sql, parameters).rowcount
+
+
+@lru_cache(maxsize=1000)
+def _sql(statement: Executable, dialect: Dialect) -> tuple[str, list[str] | None]:
+    """Return the SQL, and the order of its parameters where they have no names."""
+    compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+    return str(compiled), compiled.positiontup
 
 
 @cache
@@ -78,22 +93,22 @@ class Deferred:
             self._timer.daemon = True
             self._timer.start()
 
-    def waiting(self) -> Sequence[Statement]:
-        """Return what waits; `written` takes it away."""
-        return self._waiting
-
-    def written(self, statements: Sequence[Statement]) -> None:
-        """These are written."""
-        self._waiting = self._waiting[len(statements) :]
+    @contextmanager
+    def taken(self) -> Iterator[Sequence[Statement]]:
+        """Take what waits, for who writes it; nobody else does meanwhile. It comes back where that fails."""
+        statements, self._waiting = self._waiting, []
+        try:
+            yield statements
+        except BaseException:
+            self._waiting = [*statements, *self._waiting]
+            raise
 
     def write(self) -> None:
         """Write what waits now."""
-        statements = self._waiting
-        if statements:
-            with self._transaction() as connection:
+        if self._waiting:
+            with self.taken() as statements, self._transaction() as connection:
                 for statement in statements:
-                    connection.execute(*statement)
-            self.written(statements)
+                    execute(connection, statement)
 
     def close(self) -> None:
         """Write what waits, and nothing from then on."""

@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
-from bridge.store.engine import engine_of
-from bridge.store.exchanges import ExchangeStatements
+from bridge.store.engine import CONNECTIONS, Durability, engine_of
+from bridge.store.exchanges import ExchangeStatements, Pieces, PieceStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
 from bridge.store.keys import ClientStatements, LoginStatements
@@ -36,7 +36,7 @@ from bridge.store.rows import (
     UnclaimedCall,
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
-from bridge.store.statements import Deferred, Statement, inserting, updating, values_of
+from bridge.store.statements import Deferred, execute, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState
@@ -54,15 +54,16 @@ TRIES = 20
 
 
 class Store:
-    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9.
+    """The bridge's memory. Every method is one transaction: what it returned from survives kill -9, and the loss of
+    power unless `durability` says otherwise.
 
     What is read of a run that this process holds comes from memory. Where bridges share the store, its version is
     asked for each time.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = CONNECTIONS, durability: Durability = "power") -> None:
         self._url = url
-        self._engine = engine_of(url)
+        self._engine = engine_of(url, connections, durability)
         self._is_ready = False
         self._faulty = False
         self._told_at = -math.inf
@@ -80,6 +81,7 @@ class Store:
         self.nodes = NodeStatements(self.transaction, self._deferred)
         self.due = DueStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
+        self.pieces = PieceStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
         self.clients = ClientStatements(self.transaction, self._deferred, self._insert)
         try:
@@ -233,12 +235,10 @@ class Store:
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
-        deferred = self._deferred.waiting()
-        with self.transaction() as connection:
+        with self._deferred.taken() as deferred, self.transaction() as connection:
             change.write(connection)
             for statement in deferred:
-                connection.execute(*statement)
-        self._deferred.written(deferred)
+                execute(connection, statement)
         change.is_written = True
         self._held.renew(change.state)
 
@@ -263,32 +263,49 @@ class Store:
             version = version_of(connection, state.run.id)
         return state if version == state.run.version else self._reload(state.run.id)
 
-    def insert_run(self, run: RunRow, *also: Statement) -> None:
-        """Write a new run, and what belongs in the same transaction; this process holds it."""
-        with self.transaction() as connection:
-            for statement in (inserting(t.runs, values_of(run)), *also):
-                connection.execute(*statement)
-        self._began(run)
+    def insert_run(self, run: RunRow, pieces: Pieces | None = None) -> RunRow:
+        """Write a new run; this process holds it. Return it as it is kept."""
+        kept = self._written(run, pieces, lambda _: True)
+        assert kept is not None  # noqa: S101 - nothing speaks against it
+        return kept
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change some columns of a run."""
         self.decide(run_id, lambda change: change.run(**values))
 
-    def begin_run(self, run: RunRow, session: SessionRow) -> bool:
-        """Write a new run of a session's Dify user, and the session if it is new.
+    def begin_run(self, run: RunRow, session: SessionRow, pieces: Pieces) -> RunRow | None:
+        """Write a new run of a session's Dify user, and the session if it is new. Return it as it is kept.
 
-        Say no where a run of that user is unfinished, or the session has got another user meanwhile.
+        Return None where a run of that user is unfinished, or the session has got another user meanwhile.
         """
         values = values_of(session) | {"updated_at": clock.now()}
-        with self.transaction() as connection:
+
+        def may_begin(connection: Connection) -> bool:
             # The session's row is held until the end: of two runs that begin at the same time, one does.
             connection.execute(self._upsert_session, values)
             user, is_busy = connection.execute(_USER_OF_SESSION, {"at": session.key}).one()
-            if is_busy or user != session.dify_user:
-                return False
-            connection.execute(*inserting(t.runs, values_of(run)))
-        self._began(run)
-        return True
+            return not is_busy and user == session.dify_user
+
+        return self._written(run, pieces, may_begin)
+
+    def _written(
+        self, run: RunRow, pieces: Pieces | None, may_begin: Callable[[Connection], bool], tries: int = 3
+    ) -> RunRow | None:
+        try:
+            with self.transaction() as connection:
+                if not may_begin(connection):
+                    return None
+                kept, learned = self.pieces.keep(connection, run, pieces) if pieces else (run, {})
+                execute(connection, inserting(t.runs, values_of(kept)))
+        except BaseException as error:
+            self.pieces.forget(run.session_key)
+            # Another bridge has written the session's next pieces.
+            if isinstance(error, IntegrityError) and pieces and tries > 1:
+                return self._written(run, pieces, may_begin, tries - 1)
+            raise
+        self.pieces.learn(run.session_key, learned)
+        self._began(kept)
+        return kept
 
     def _insert(self, table: Table) -> Any:
         """Return a statement that may say what happens where the row is there already."""
@@ -620,6 +637,7 @@ class Store:
             # A session is written when its conversation changes, so its age says nothing: it is old with its last run.
             used = select(t.runs.c.session_key).where(t.runs.c.session_key == t.sessions.c.key).exists()
             connection.execute(delete(t.sessions).where(t.sessions.c.updated_at < cutoff, ~used))
+            self.pieces.forget_before(connection, cutoff)
             return gone
 
     # Pieces

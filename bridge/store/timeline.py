@@ -78,6 +78,7 @@ class Timeline:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._transaction = store.watching
         self._limits = limits
+        self._outlines = store.pieces.outlines
 
     def runs(self, asked: Filter, limit: int, offset: int) -> list[Glance]:
         """List the runs that fit, newest first."""
@@ -128,10 +129,11 @@ class Timeline:
             return list(connection.execute(select(t.runs.c.model).distinct().order_by(t.runs.c.model)).scalars())
 
     def requests(self, run_ids: Sequence[str]) -> dict[str, str]:
-        """Return what started these runs, as JSON, by the run's id."""
+        """Return what started these runs, as JSON, by the run's id; its messages are counted, and empty."""
         with self._transaction() as connection:
-            rows = connection.execute(select(t.runs.c.id, t.runs.c.request).where(t.runs.c.id.in_(run_ids)))
-            return {row.id: row.request for row in rows}
+            columns = (t.runs.c.id, t.runs.c.session_key, t.runs.c.request)
+            rows = connection.execute(select(*columns).where(t.runs.c.id.in_(run_ids))).all()
+        return self._outlines({row.id: (row.session_key, row.request) for row in rows})
 
     def mark(self, run_id: str) -> tuple[object, ...] | None:
         """Return what differs whenever anything of a run has changed; None where there is no such run."""

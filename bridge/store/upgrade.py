@@ -23,8 +23,8 @@ from bridge.store.faults import DAMAGED, FULL, LOCKED, StoreError, StoreUnavaila
 
 log = logging.getLogger("clawback.store")
 
-VERSION = 2
-"""1: Clawback 0.1, which wrote no version. 2: 0.2."""
+VERSION = 3
+"""1: Clawback 0.1, which wrote no version. 2: 0.2, before pieces. 3: 0.2."""
 
 CHECKED_BYTES = 256 * 1024 * 1024
 """A larger file is not read as a whole before the bridge serves."""

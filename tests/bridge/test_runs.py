@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from bridge.runs.segments import Failure, Segment
 from bridge.runs.tickets import moves as steps
 from bridge.runs.watchdogs import PluginWatchdog
 from bridge.store import Store
+from bridge.store.exchanges import FRESH_SECONDS
 from bridge.store.rows import CallRow, RunRow, SessionRow, TicketRow
 from tools.results import ToolResult
+from tools.run_states import RunEvent
 from tools.wire import Usage
 
 SESSION = SessionRow(key="ada", model="desk", dify_user="clawback-ada", conversation_id="c1")
@@ -71,6 +74,81 @@ def row(core: Core, run_id: str, **values: object) -> RunRow:
 
 def asked() -> RunRequest:
     return RunRequest(messages=[{"role": "user", "content": "hi"}], turn=0, query="hi")
+
+
+def transcript(turns: int, system: str = "be kind") -> RunRequest:
+    said = [{"role": "user" if n % 2 == 0 else "assistant", "content": f"{n} {'word ' * 20}"} for n in range(turns * 2)]
+    tools = [{"type": "function", "function": {"name": "read", "parameters": {"description": "x" * 2000}}}]
+    messages = [{"role": "system", "content": system}, *said]
+    return RunRequest.model_validate({"messages": messages, "turn": 1, "query": "hi", "tools": tools})
+
+
+def begun(core: Core, request: RunRequest) -> RunRow:
+    live = core.runs.start_apart(app_of(core), request, SESSION, RequestKeys("turn"))
+    run = core.store.run(live.run_id)
+    assert run is not None
+    return run
+
+
+def read_anew(core: Core, run: RunRow) -> RunRequest:
+    return RunRequest.model_validate_json(core.store.pieces.whole(run.session_key, run.request))
+
+
+def stored_bytes(core: Core) -> int:
+    with core.store.transaction() as connection:
+        texts = ["SELECT coalesce(sum(length(body)), 0) FROM pieces", "SELECT sum(length(request)) FROM runs"]
+        return sum(connection.exec_driver_sql(text).scalar_one() for text in texts)
+
+
+def test_a_growing_transcript_is_stored_as_what_is_new_of_it(core: Core) -> None:
+    sizes = []
+    for turns in range(1, 61):
+        run = begun(core, transcript(turns))
+        sizes.append(stored_bytes(core))
+        assert read_anew(core, run) == transcript(turns)
+    grown = [after - before for before, after in pairwise(sizes)]
+    assert max(grown) <= min(grown) + 20, grown
+
+
+def test_a_transcript_that_is_rewritten_at_its_beginning_is_not_stored_again(core: Core) -> None:
+    runs = [begun(core, transcript(30, f"it is {hour} o'clock")) for hour in range(3)]
+    assert stored_bytes(core) < 1.5 * len(transcript(30).model_dump_json())
+    assert [read_anew(core, run) for run in runs] == [transcript(30, f"it is {hour} o'clock") for hour in range(3)]
+
+
+def test_a_message_that_comes_twice_and_another_process_change_nothing(core: Core) -> None:
+    twice = transcript(3)
+    twice.messages += twice.messages
+    assert read_anew(core, begun(core, twice)) == twice
+    other = Store(core.services.config.store_url)
+    other_core = Core(core.services.config, other)
+    longer = begun(other_core, transcript(5))
+    # What this process knows of the session is too little by now.
+    longest = begun(core, transcript(7))
+    assert (read_anew(core, longer), read_anew(other_core, longest)) == (transcript(5), transcript(7))
+    other.close()
+
+
+def test_pieces_stay_as_long_as_a_run_that_holds_them(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.time()
+
+    def later(days: float) -> None:
+        monkeypatch.setattr("bridge.store.clock.now", lambda: began + days * DAY)
+
+    runs = {}
+    for day in (0, 3, 40):
+        later(day)
+        runs[day] = begun(core, transcript(2 if day else 4))
+        core.store.end_run(runs[day].id, RunEvent.CANCEL)
+    later(41)
+    core.store.forget_before(began + 11 * DAY)
+    assert read_anew(core, runs[40]) == transcript(2)
+    with core.store.transaction() as connection:
+        count = connection.exec_driver_sql("SELECT count(*) FROM pieces").scalar_one()
+    assert count == len(transcript(2).messages) + 1, "what only the first run held is still there"
+    assert FRESH_SECONDS < DAY
+    again = begun(core, transcript(4))
+    assert read_anew(core, again) == transcript(4)
 
 
 @pytest.mark.parametrize(("state", "apart"), [("running", True), ("suspended", True), ("finished", False)])

@@ -1,12 +1,17 @@
-"""What a turn costs the store, counted by SQLite itself: a number that grows only by decision."""
+"""What turns cost the store: numbers that grow only by decision."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+from bench.long_session import ask
+from tests.e2e.conftest import MakeClient, MakeStack
+
 ROUNDS = 3
-STATEMENTS = 76
+STATEMENTS = 78
 COMMITS = 12
 
 
@@ -17,3 +22,14 @@ def test_a_turn_of_three_rounds_needs_so_many_statements_and_commits(tmp_path: P
     # A sweep may fall among the turns, and what watchers are told may be written by itself.
     assert STATEMENTS / 2 < counted["statements"] <= STATEMENTS + 4, counted["kinds"]
     assert counted["commits_that_write"] <= COMMITS + 1, counted["kinds"]
+
+
+def test_a_turn_of_a_long_session_stores_what_is_new(make_stack: MakeStack, make_client: MakeClient) -> None:
+    stack = make_stack()
+    client, sizes = make_client(stack), []
+    for number in range(24):
+        ask(client, number, "word " * 50)
+        with closing(sqlite3.connect(stack.store_url.removeprefix("sqlite:///"))) as store:
+            sizes.append(sum(map(len, store.iterdump())))
+    early, late = sizes[11] - sizes[3], sizes[23] - sizes[15]
+    assert late < 1.1 * early, f"eight turns stored {early} bytes, and twelve turns later {late}"

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,22 +38,32 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    folder = tmp_path_factory.mktemp("two-bridges")
+def servers() -> Iterator[Servers]:
+    with Servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def pair(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
+    with two_bridges(tmp_path_factory.mktemp("two-bridges"), keys) as pair:
+        yield pair
+
+
+@contextmanager
+def two_bridges(folder: Path, keys: dict[str, Any]) -> Iterator[Pair]:
     exports = {
         "holds": export_with(folder, "minimal"),
         "lets-go": export_with(folder, "minimal", callback_wait_seconds=0),
     }
     policy = folder / "policy.toml"
     policy.write_text('[[rules]]\ndirection = "endpoint"\ntool = "write"\naction = "ask"\n')
-    with Servers() as servers:
-        keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url, "policy": str(policy)}
-        with Stack(folder, apps=[], exports=exports, bridge_keys=keys) as stack:
-            second = start_second(folder, stack)
-            try:
-                yield Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
-            finally:
-                second.stop()
+    with Stack(folder, apps=[], exports=exports, bridge_keys=keys | {"policy": str(policy)}) as stack:
+        second = start_second(folder, stack)
+        try:
+            yield Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
+        finally:
+            second.stop()
 
 
 def start_second(folder: Path, stack: Stack, checkout: str = "") -> Service:
@@ -81,6 +92,15 @@ def ask(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], sessio
 @pytest.mark.parametrize("way", ["ab", "ba", "abab", "aaba"])
 def test_each_request_of_a_turn_may_go_to_another_bridge(app: str, way: str, pair: Pair) -> None:
     name = f"Way {way} {app}."
+    assert take_turn(pair, way, app, name) == "the end"
+    asked = upstream_log(pair.stack, name)
+    assert len(asked) == len(way), "a finished round was asked for again"
+    given = [message["content"] for message in asked[-1]["request"]["messages"] if message["role"] == "tool"]
+    assert given == [f"from {where}" for where in way[:-1]]
+
+
+def take_turn(pair: Pair, way: str, app: str, name: str) -> str:
+    """Take a turn whose requests go to these bridges; return the answer."""
     rounds = [line for number in range(len(way) - 1) for line in (call("exec", command=f"echo {number}"), "!then")]
     messages: list[dict[str, Any]] = [{"role": "user", "content": "\n".join([name, *rounds, "!say the end"])}]
     for where in way[:-1]:
@@ -89,11 +109,18 @@ def test_each_request_of_a_turn_may_go_to_another_bridge(app: str, way: str, pai
             messages.append({"role": "assistant", "content": None, "tool_calls": tool_calls(response)})
         messages += results(messages, f"from {where}")
     with ask(pair, way[-1], app, messages, name) as response:
-        assert text(response) == "the end"
-    asked = upstream_log(pair.stack, name)
-    assert len(asked) == len(way), "a finished round was asked for again"
-    given = [message["content"] for message in asked[-1]["request"]["messages"] if message["role"] == "tool"]
-    assert given == [f"from {where}" for where in way[:-1]]
+        return text(response)
+
+
+def test_turns_at_once_behind_pgbouncer_and_without_redis_all_succeed(servers: Servers, tmp_path: Path) -> None:
+    direct = servers.database_url()
+    keys = {"database_url": servers.pooled(direct), "database_connections": 5, "wakeups_url": direct}
+    with two_bridges(tmp_path, keys) as pair, ThreadPoolExecutor(6) as pool:
+        ways = [way for way in ("aaa", "bbb", "aba", "bab") for _ in range(4)]
+        done = [pool.submit(take_turn, pair, way, "holds", f"Pooled {n}.") for n, way in enumerate(ways)]
+        assert [turn.result(100) for turn in done] == ["the end"] * len(ways)
+        log = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+        assert not re.search("prepared statement|store cannot be used|Traceback", log), log
 
 
 def test_the_last_bridge_has_the_answer_of_the_first(pair: Pair) -> None:

@@ -167,7 +167,7 @@ class Turns:
         run = self._store.run(tickets[-1].run_id)
         if run is None or run.model not in {app.model, app.auxiliary}:
             return None, None
-        is_own = RunRequest.model_validate_json(run.request).asker == asked.asker
+        is_own = self._services.requests.asker(run) == asked.asker
         return (tickets[-1], run) if is_own else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
@@ -256,7 +256,7 @@ class Turns:
 
     def _unheard(self, keys: RequestKeys) -> RunRow | None:
         """Find a run whose bridge was killed before anything of it was told whole, and its connection with it."""
-        if self._services.config.wakeups_url is not None:
+        if self._services.config.is_shared:
             # Another bridge may drive it, whose client is still there.
             return None
         runs = [run for run in self._begun_by(keys) if run.state in UNFINISHED]

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
@@ -16,6 +16,7 @@ from bridge.page.logins import Login
 from bridge.page.rendering import Piece, render
 from bridge.page.views.graph import Picture, picture_of
 from bridge.page.views.run import (
+    Asked,
     Happened,
     Requests,
     Step,
@@ -29,6 +30,7 @@ from bridge.page.views.waterfall import Lane, Waterfall, waterfall_of
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.segments import Text
+from bridge.store.rows import RunRow
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
 
@@ -110,7 +112,8 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
 
     def pieces() -> Sequence[Piece]:
         waiting = parts.timeline.undecided(parts.timeline.undecided_ids(CALLS_A_PAGE))
-        cards = [Piece(f"call-{each.call.id}", _card(parts, visitor, each, tried)) for each in waiting]
+        asked = _asked(parts, (each.run for each in waiting))
+        cards = [Piece(f"call-{each.call.id}", _card(asked[each.run.id], visitor, each, tried)) for each in waiting]
         rest = parts.timeline.count_undecided() - len(waiting)
         gone = tried if tried and all(each.call.id != tried.call_id for each in waiting) else None
         foot = render("approvals_foot.html", visitor.t, empty=not waiting, rest=max(0, rest))
@@ -122,8 +125,7 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
     return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not mark(), follows=follows)
 
 
-def _card(parts: Parts, visitor: Visitor, waiting: Undecided, tried: Tried | None) -> str:
-    asked = parts.requests.read(waiting.run.id, waiting.run.attempt, waiting.run.request)
+def _card(asked: Asked, visitor: Visitor, waiting: Undecided, tried: Tried | None) -> str:
     return render(
         "approval.html",
         visitor.t,
@@ -209,7 +211,8 @@ def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) ->
         glances = parts.timeline.runs(asked, RUNS_A_PAGE + 1, (number - 1) * RUNS_A_PAGE)
         more = len(glances) > RUNS_A_PAGE
         glances = glances[:RUNS_A_PAGE]
-        titles = _titles(parts, glances) if parts.config.log_content else {}
+        requests = _asked(parts, glances) if parts.config.log_content else {}
+        titles = {run_id: asked.title for run_id, asked in requests.items()}
         lines = [Piece(f"run-{run.id}", _line(visitor, run, titles.get(run.id, ""))) for run in glances]
         pager = render(
             "runs_pager.html",
@@ -251,16 +254,15 @@ def _address(asked: Filter, number: int) -> str:
     return "/?" + urlencode(kept | {"page": str(number)})
 
 
-def _titles(parts: Parts, glances: Sequence[Glance]) -> dict[str, str]:
-    unread = [run.id for run in glances if parts.requests.known(run.id, run.attempt) is None]
+def _asked(parts: Parts, runs: Iterable[Glance | RunRow]) -> dict[str, Asked]:
+    """Return what these runs were asked, by the run's id."""
+    attempts = {run.id: run.attempt for run in runs}
+    unread = [run_id for run_id, attempt in attempts.items() if parts.requests.known(run_id, attempt) is None]
     texts = parts.timeline.requests(unread) if unread else {}
-    titles = {}
-    for run in glances:
-        known = parts.requests.known(run.id, run.attempt)
-        if known is None and run.id in texts:
-            known = parts.requests.read(run.id, run.attempt, texts[run.id])
-        titles[run.id] = known.title if known else ""
-    return titles
+    read = {run_id: parts.requests.read(run_id, attempts[run_id], text) for run_id, text in texts.items()}
+    return {
+        run_id: read.get(run_id) or parts.requests.known(run_id, attempts[run_id]) or Asked() for run_id in attempts
+    }
 
 
 def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
@@ -381,7 +383,7 @@ def _happened(parts: Parts, run_id: str) -> Happened | None:
         return None
     return Happened(
         run=run,
-        asked=parts.requests.read(run.id, run.attempt, run.request),
+        asked=_asked(parts, [run])[run.id],
         nodes=store.nodes.of_run(run_id),
         invocations=parts.timeline.invocations(run_id),
         tickets=store.tickets_of_run(run_id),

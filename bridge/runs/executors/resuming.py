@@ -24,7 +24,6 @@ from bridge.config import App
 from bridge.dify.errors import DifyError
 from bridge.dify.history import Asked, conversations, questions
 from bridge.runs.dify_slots import DifySlots
-from bridge.runs.requests import RunRequest
 from bridge.runs.services import Services
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, TicketRow
@@ -124,7 +123,7 @@ class Resuming:
 
     def _go_on(self, run: RunRow) -> str | None:
         """Return why it was in vain, or None."""
-        if RunRequest.model_validate_json(run.request).resumed:
+        if self._services.requests.of(run).resumed:
             return NOT_THE_SAME
         for pause in PAUSES:
             time.sleep(pause)
@@ -154,7 +153,7 @@ class Resuming:
 
     def _find(self, run: RunRow) -> Iterator[tuple[App, str, Asked]]:
         """Yield the question that led to the run, where it can be found: the app, the user, and what was asked."""
-        request = RunRequest.model_validate_json(run.request)
+        request = self._services.requests.of(run)
         for app in self._services.config.apps if request.end_user else ():
             client = self._services.apps.client(app.model)
             user = client.end_user(request.end_user or "")

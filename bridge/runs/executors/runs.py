@@ -123,7 +123,7 @@ class ExecutorRuns:
         """Cancel a run whose plugin has not asked for its ticket since: one that was killed says nothing."""
         ticket, polled_at = self._store.ticket(ticket_id), self._live_runs.polls.at(ticket_id)
         # Where bridges share the store, the plugin may ask another one.
-        is_elsewhere = not polled_at and self._services.config.wakeups_url is not None
+        is_elsewhere = not polled_at and self._services.config.is_shared
         if ticket and self._born < cutoff and polled_at < cutoff and not is_elsewhere:
             self._runs.cancel(ticket.run_id, "the plugin no longer waits for this run")
 

@@ -2,6 +2,7 @@
 
 from bridge.runs.observing.observers import Observer
 from bridge.store import Store
+from bridge.store.engine import CONNECTIONS, Durability
 from bridge.store.rows import RunRow
 from bridge.store.run_record import Change
 from tools.run_states import UNFINISHED
@@ -10,8 +11,10 @@ from tools.run_states import UNFINISHED
 class ObservedStore(Store):
     """A store that tells an observer what became of runs, tickets and calls: every path to it ends here."""
 
-    def __init__(self, url: str, observer: Observer) -> None:
-        super().__init__(url)
+    def __init__(
+        self, url: str, observer: Observer, connections: int = CONNECTIONS, durability: Durability = "power"
+    ) -> None:
+        super().__init__(url, connections, durability)
         self._observer = observer
 
     def _began(self, run: RunRow) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from bridge.config import App
 from bridge.runs.live import LiveRuns
 from bridge.runs.recorded import Recorded
-from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.sessions.sessions import Past, Session, past_of
@@ -167,7 +166,7 @@ class Conversations:
         live = self._live_runs.get(run.id)
         if live is None:
             # Its bridge was killed, and the connection with it, unless another bridge drives it.
-            return self._services.config.wakeups_url is None
+            return not self._services.config.is_shared
         return live.current.abandoned and not live.current.readers
 
     def _from_before(self, seeker: Seeker, past: Past) -> SessionRow | None:
@@ -191,7 +190,7 @@ class Conversations:
             return None
         latest = self._store.latest_turn_of_session(row.key)
         record = self._store.record(latest.id) if latest and latest.state == "finished" else None
-        said = self._recorded.past_of(RunRequest.model_validate_json(record.run.request), record) if record else None
+        said = self._recorded.past_of(self._services.requests.of(record.run), record) if record else None
         if said is None or said.exchanges[-1:] != past.exchanges[-1:]:
             return None
         return self._taken(row, past)

@@ -6,7 +6,8 @@ nobody wrote, and rewrites the user's message when it tries again. Source of all
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, wraps
 from typing import Any, Literal
 
 from bridge.runs.sessions.claude_code import is_reminder, without_reminders
@@ -35,6 +36,21 @@ _SUMMARY = "The conversation history before this point was compacted into the fo
 _AFTER_RESULTS = "I have processed the tool results."
 
 
+def remembering(read: Callable[..., str]) -> Callable[..., str]:
+    """Remember what was read of short texts: clients send all that was said again with each request."""
+    remembered = lru_cache(maxsize=4096)(read)
+
+    @wraps(read)
+    def reading(*texts: str) -> str:
+        return (remembered if len(texts[-1]) < _SHORT else read)(*texts)
+
+    return reading
+
+
+_SHORT = 1024
+
+
+@remembering
 def clean_user_text(text: str) -> str:
     """Return what the user wrote, without what OpenClaw wrote around it."""
     text = _without_envelope(text)

@@ -40,6 +40,7 @@ from bridge.runs.sessions.openclaw import (
     is_internal_context,
     is_openclaw,
     last_user_index,
+    remembering,
     runtime_line,
 )
 from bridge.runs.sessions.turn import Turn, split_turn
@@ -314,10 +315,16 @@ def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str]]]:
 
 def _words(message: Message) -> str:
     """Return a user's or an assistant's text without what clients change on the way, empty for all others."""
-    text = text_of(message.get("content"))
-    if message.get("role") == "assistant":
+    role = str(message.get("role"))
+    return _words_of(role, text_of(message.get("content"))) if role in {"assistant", "user"} else ""
+
+
+@remembering
+def _words_of(role: str, text: str) -> str:
+    message = {"role": role, "content": text}
+    if role == "assistant":
         return "" if is_filler(message) else _packed(_REASONING.sub("", text))
-    if message.get("role") != "user" or is_internal_context(message) or is_continue_instruction(message):
+    if is_internal_context(message) or is_continue_instruction(message):
         return ""
     return _packed(clean_user_text(text))
 

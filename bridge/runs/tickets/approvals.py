@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from bridge.errors import InvalidRequest, NotFound
-from bridge.runs.requests import RunRequest
 from bridge.runs.services import Services
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
@@ -72,7 +71,7 @@ class Approvals:
     def _sound(self, run: RunRow, call: CallRow, arguments: dict[str, Any]) -> str:
         """Return a person's arguments as the tool takes them. Raises InvalidRequest."""
         text = json.dumps(arguments, ensure_ascii=False)
-        found = checked(text, _schema(run, call))
+        found = checked(text, self._schema(run, call))
         problem = arguments_problem(text) or found.problem
         if problem:
             raise InvalidRequest(problem, param="arguments")
@@ -117,17 +116,16 @@ class Approvals:
             log.info("call decided", extra={"call": call_id, "state": str(moves[-1].after)})
         return self._found(call_id)[1]
 
+    def _schema(self, run: RunRow, call: CallRow) -> dict[str, Any] | None:
+        """Return the schema that the tool had when the run was asked, if it had one."""
+        tools = self._services.requests.of(run).tools
+        return next((tool.function.parameters for tool in tools if tool.name == call.name), None)
+
     def _found(self, call_id: str) -> tuple[TicketRow, CallRow]:
         found = self._store.call(call_id)
         if found is None:
             raise NotFound(f"there is no call {call_id}; `clawback tickets` lists those that wait", param="call_id")
         return found
-
-
-def _schema(run: RunRow, call: CallRow) -> dict[str, Any] | None:
-    """Return the schema that the tool had when the run was asked, if it had one."""
-    tools = RunRequest.model_validate_json(run.request).tools
-    return next((tool.function.parameters for tool in tools if tool.name == call.name), None)
 
 
 def _was_approved(call: CallRow) -> bool:

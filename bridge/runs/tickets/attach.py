@@ -259,7 +259,7 @@ class Invocations:
         replays = bool(record.tickets_of(invocation.id)) or invocation.answer is not None
         if live and live.latest and not replays and _untaken(record):
             return live.latest
-        return RunRequest.model_validate_json(record.run.request)
+        return self._services.requests.of(record.run)
 
     def draft(self, invocation_id: str, request: DraftRequest) -> None:
         """Let the client watch calls grow. What belongs to no attempt under way is left out.

@@ -324,7 +324,6 @@ class Tickets:
         Gone.
         """
         actor = f"executor {holder.name}" if holder else "client"
-        written = reply.model_dump_json(exclude_none=True) if reply else None
         run_id = self.known(ticket_id).run_id
 
         def decision(change: Change) -> tuple[TicketRow, bool]:
@@ -335,7 +334,7 @@ class Tickets:
             if not fresh:
                 return ticket, False
             moves = [resolve(call, result, self._as_told(call, result, actor), actor) for call, result in fresh]
-            return change.move_calls(ticket_id, moves, written), True
+            return change.move_calls(ticket_id, moves, self._reply(change.was, reply)), True
 
         with self._services.locks.of(run_id):
             decided = self._store.decide(run_id, decision)
@@ -346,6 +345,16 @@ class Tickets:
                     log.info("ticket resolved", extra={"run": run_id, "ticket": ticket_id})
                 self._follow(ticket, latest)
         return ticket
+
+    def _reply(self, record: RunRecord, reply: Reply | None) -> str | None:
+        """Return a reply as it is kept, without the tools that the plugin has had since it attached."""
+        if reply is None:
+            return None
+        replies = [Reply.model_validate_json(ticket.reply) for ticket in record.tickets.values() if ticket.reply]
+        has_first = all(told.tools is None for told in replies)
+        if has_first and reply.tools == self._services.requests.of(record.run).tools:
+            reply = reply.model_copy(update={"tools": None})
+        return reply.model_dump_json(exclude_none=True)
 
     def move(self, ticket_id: str, moves: Sequence[Move]) -> TicketRow:
         """Move calls of a ticket, and do what follows. Raises CallMoved where somebody else was first."""

@@ -1,17 +1,23 @@
 """Two bridges on one PostgreSQL, with Redis between them: what one takes in, the other knows."""
 
+import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import settings
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
+from bridge.store import Store
+from bridge.store.rows import SessionRow
 from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
@@ -154,6 +160,98 @@ def test_a_bridge_without_redis_still_finds_the_results(servers: Servers, bridge
     assert at(alone, ticket).status()["state"] == "resolved"
     alone.stop()
     laptop.leave()
+
+
+@pytest.fixture(autouse=True)
+def closes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.store.wakeups.LISTEN_SECONDS", 0.5)
+
+
+@pytest.fixture(params=["redis", "sentinel", "postgresql"])
+def line(servers: Servers, request: pytest.FixtureRequest) -> str:
+    urls = {"redis": lambda: servers.redis_url, "sentinel": servers.sentinel_url, "postgresql": servers.database_url}
+    url: str = urls[request.param]()
+    assert parse({"wakeups_url": url}).wakeups_url == url
+    return url
+
+
+def hears(a: SharedWakeups, b: SharedWakeups, seconds: float = 10.0) -> bool:
+    """Whether b hears what a says; who has just begun to listen may miss the first."""
+    with b.listen("ticket:x") as hint:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            a.wake("ticket:x")
+            if hint.wait(0.2):
+                return True
+    return False
+
+
+def test_wakeups_reach_other_bridges_over_each_line(line: str) -> None:
+    with closing(SharedWakeups(line)) as a, closing(SharedWakeups(line)) as b:
+        acted: queue.SimpleQueue[str] = queue.SimpleQueue()
+        b.when("run:", acted.put)
+        assert hears(a, b)
+        assert hears(b, a)
+        for number in range(300):
+            a.wake(f"run:{number}")
+        assert [acted.get(timeout=10) for _ in range(300)] == [str(number) for number in range(300)]
+
+
+def test_wakeups_over_postgresql_come_back_after_a_restart_of_it(servers: Servers) -> None:
+    url = servers.database_url()
+    with closing(SharedWakeups(url)) as a, closing(SharedWakeups(url)) as b:
+        assert hears(a, b)
+        servers.restart_postgres()
+        assert hears(a, b, 20)
+
+
+def test_a_bridge_behind_a_pooler_wakes_others_and_says_why_it_hears_none(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    direct = servers.database_url()
+    with closing(SharedWakeups(servers.pooled(direct))) as pooled, closing(SharedWakeups(direct)) as other:
+        assert hears(pooled, other)
+        assert not hears(other, pooled, 1)
+    assert "wakeups_url" in caplog.text
+
+
+def test_transactions_of_two_bridges_behind_a_pooler_all_succeed(servers: Servers) -> None:
+    url = servers.pooled(servers.database_url())
+    bridges = [Store(url), Store(url, connections=3)]
+
+    def work(store: Store, name: str) -> None:
+        for number in range(15):
+            key = f"{name}-{number}"
+            store.save_session(SessionRow(key=key, model="m", dify_user=key, conversation_id=""))
+            found = store.session(key)
+            assert found is not None
+            assert (found.key, found.dify_user) == (key, key)
+            with store.transaction() as connection:
+                assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "5s"
+
+    with ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(work, bridges[n % 2], f"session-{n}") for n in range(16)]:
+            done.result(60)
+    for store in bridges:
+        store.close()
+    with psycopg.connect(url) as other:
+        limits = {other.execute("SHOW lock_timeout").fetchone() for _ in range(8)}
+    assert limits == {("0",)}, "a limit was left in a session that others get too"
+
+
+def test_a_bridge_takes_as_many_connections_as_it_may(servers: Servers) -> None:
+    url = servers.database_url()
+    store = Store(url, connections=2)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+
+    def work(_: int) -> int:
+        with store.transaction() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.05)")
+            return int(connection.exec_driver_sql(count).scalar_one())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(work, range(16))) == 2
+    store.close()
 
 
 @pytest.mark.parametrize(("key", "extra"), [("database_url", "postgresql"), ("wakeups_url", "redis")])
