@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,7 @@ from bridge.config import load
 from demo.stack import Stack
 from tests.agents.test_claude_code import results_in, workflow_runs_of
 from tests.conftest import AGENTS, Shows
-from tests.e2e.conftest import call
+from tests.e2e.conftest import call, upstream_log
 from tests.e2e.executors import wait_for
 from tests.e2e.test_messages import users
 from tests.e2e.wire import Cable
@@ -174,3 +176,20 @@ def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, sho
     assert workflow_runs_of(stack, turns[0]) == ["succeeded"] * 2
     assert cable.asked() == ({"/v1/chat/completions"}, True)
     shows("opencode", "chat completions", *ROUNDS, "streamed", "second turn")
+
+
+def test_a_cut_stream_of_opencode_is_joined(stack: Stack, cable: Cable, opencode: Any, shows: Shows) -> None:
+    def cut() -> None:
+        while not upstream_log(stack, "Cut opencode off."):
+            time.sleep(0.1)
+        time.sleep(1.2)
+        cable.cut()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    said = opencode("Cut opencode off.", "!say part", "!sleep 3", "!say whole")
+    cutter.join()
+    assert "whole" in said
+    asked = [entry for entry in upstream_log(stack, "Cut opencode off.") if entry["request"].get("tools")]
+    assert len(asked) == 1
+    shows("opencode", "chat completions", "a cut stream")

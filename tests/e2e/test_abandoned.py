@@ -19,6 +19,7 @@ from demo.client import session_headers
 from demo.stack import Stack
 from tests.e2e.conftest import call, stream, upstream_log, workflow_runs
 from tests.e2e.executors import wait_for
+from tests.e2e.test_clients import Asking, made
 from tests.e2e.test_survives import ask, begin, results, text
 
 tell = partial(print, flush=True)
@@ -104,6 +105,15 @@ def test_a_client_that_stays_and_says_nothing_is_let_go_of_in_the_end(stack: Sta
         said = client.post("/chat/completions", json=body).json()["choices"][0]["message"]
         run_id = run_of(stack, said["tool_calls"][0]["id"])
         wait_for(lambda: state(stack, run_id) == "suspended" or None)
+
+
+def test_what_a_client_has_abandoned_does_not_count_against_its_limit(stack: Stack) -> None:
+    client = Asking(stack, made(stack, "forgetful", "--open-tickets", "1"))
+    words = [{"role": "user", "content": f"Forget {number}.\n{call('exec', command='x')}"} for number in range(2)]
+    assert client.chat(words[0]).status_code == 200
+    client.http.headers.update(session_headers("forgetful"))
+    assert client.chat(words[1]).status_code == 429
+    wait_for(lambda: True if client.chat(words[1]).status_code == 200 else None)
 
 
 def test_many_runs_that_nobody_answers_leave_nothing_open(stack: Stack) -> None:
