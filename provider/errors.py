@@ -5,7 +5,7 @@ ProviderError
 ├── Unavailable     InvokeServerUnavailableError   the other side cannot serve now
 │   └── Suspended                                  the run goes on later, when its results are there
 ├── RateLimited     InvokeRateLimitError           too many requests or no quota left
-├── Unauthorized    InvokeAuthorizationError       a key or token is wrong
+├── Unauthorized    InvokeBadRequestError          a key is wrong: Dify keeps no word of an authorization error
 └── Refused         InvokeBadRequestError          the request cannot work; sending it again does not help
     ├── ContextTooLong                             the prompt does not fit; the text says context_length_exceeded
     ├── Cancelled                                  the bridge ended the run
@@ -13,7 +13,7 @@ ProviderError
     ├── ResultsMissing                             the results did not come in time, and the node is to fail then
     └── RunNotFound                                the bridge knows no run of this node, which is to fail then
 
-On the right are the SDK's five typed errors: Dify understands no others.
+On the right are four of the SDK's typed errors: Dify understands no others.
 """
 
 import re

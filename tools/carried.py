@@ -28,7 +28,7 @@ SEALED = (
 OF_CALLS = "tool_calls"
 """Under this name a round keeps what belongs to its calls, by their ids."""
 
-_CALL = frozenset({"index", "id", "type", "function", "custom"})
+_CALL = frozenset({"index", "position", "id", "type", "function", "custom"})
 _TEXTS = frozenset({"text", "summary", "thinking"})
 
 

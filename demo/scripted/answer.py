@@ -36,7 +36,10 @@ Piece = Reasoning | Text | ToolCall | Sleep | Fail | Cut
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole response. `delay` is the time before its headers, in seconds; `delta` the characters of a delta."""
+    """A whole response. `delay` is the time before its headers, in seconds; `delta` the characters of a delta.
+
+    `writes` are the manners in which it is written (`quirks.WRITTEN`).
+    """
 
     pieces: Sequence[Piece]
     finish_reason: str
@@ -44,6 +47,7 @@ class Answer:
     completion_tokens: int
     delay: float = 0
     delta: int | None = None
+    writes: frozenset[str] = frozenset()
 
     @property
     def content(self) -> str | None:

@@ -9,6 +9,8 @@ from demo.scripted.vendors import QUIRKS
 
 TEXT_PREFIX = "scripted-text-"
 LIKE_PREFIX = "scripted-like-"
+CARRIED = frozenset({"reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "reasoning_opaque"})
+"""What imitated vendors write into messages and take back."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ _MODELS = (
     Model("scripted-small-context", context=24_000),
     Model("scripted-strict-schema", known_schema_keywords_only=True),
     Model("scripted-reasoning", reasons=True, extra_message_fields=frozenset({"reasoning_content"})),
-    *(Model(f"{LIKE_PREFIX}{vendor}", quirks=quirks) for vendor, quirks in QUIRKS.items()),
+    *(
+        Model(f"{LIKE_PREFIX}{vendor}", reasons=bool(quirks.thought), extra_message_fields=CARRIED, quirks=quirks)
+        for vendor, quirks in QUIRKS.items()
+    ),
     *(Model(f"{TEXT_PREFIX}{format_.name}", text_format=format_) for format_ in FORMATS.values()),
 )
 

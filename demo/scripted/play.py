@@ -8,6 +8,7 @@ from demo.scripted.answer import Answer, Piece, Reasoning, Text, ToolCall, lengt
 from demo.scripted.classifier import classify, find_question
 from demo.scripted.example import example_of
 from demo.scripted.memory import Memory
+from demo.scripted.quirks import thought_of
 from demo.scripted.request import Request
 from demo.scripted.script import Action, Call, Cut, Fail, Round, Say, Script, Sleep, without_directives
 from demo.scripted.text_formats import Format
@@ -143,20 +144,23 @@ def _answer(request: Request, memory: Memory, round_: Round, delta: int | None) 
     pieces = _pieces(request, memory, actions)
     if request.stream and "streamed calls" in request.model.quirks.overlooks:
         pieces = [piece for piece in pieces if not isinstance(piece, ToolCall)]
+    quirks = request.model.quirks
+    names = [piece.name for piece in pieces if isinstance(piece, ToolCall)]
     if request.model.reasons and pieces and not isinstance(pieces[0], Fail):
-        pieces.insert(0, Reasoning(_REASONING))
-    finish_reason = "tool_calls" if any(isinstance(piece, ToolCall) for piece in pieces) else "stop"
+        pieces.insert(0, Reasoning(thought_of(names) if quirks.thought else _REASONING))
+    finish_reason = "tool_calls" if names and "calls end with stop" not in quirks.writes else "stop"
     if request.max_tokens is not None and length_of(pieces) > 4 * request.max_tokens:
         pieces, finish_reason = shorten(pieces, 4 * request.max_tokens), "length"
-    names = sum(count_text(piece.name) for piece in pieces if isinstance(piece, ToolCall))
+    named = sum(map(count_text, names))
     prompt_tokens, completion_tokens = round_.usage or (request.prompt_tokens, None)
     return Answer(
         pieces=_cut_midway(pieces),
         finish_reason=round_.finish_reason or finish_reason,
         prompt_tokens=prompt_tokens,
-        completion_tokens=-(-length_of(pieces) // 4) + names if completion_tokens is None else completion_tokens,
+        completion_tokens=-(-length_of(pieces) // 4) + named if completion_tokens is None else completion_tokens,
         delay=delay,
         delta=delta,
+        writes=quirks.writes,
     )
 
 
@@ -184,11 +188,21 @@ def _pieces(request: Request, memory: Memory, actions: Iterable[Action]) -> list
             pieces.append(Text(("\n" if spoken else "") + _written(calls, format_)))
         else:
             pieces.extend(
-                ToolCall(index, memory.new_id("call_"), call.name, call.arguments)
+                ToolCall(index, _new_id(request, memory, call.name, index), call.name, call.arguments)
                 for index, call in enumerate(calls, calls_made)
             )
             calls_made += len(calls)
     return _stopped(pieces, request.stop)
+
+
+def _new_id(request: Request, memory: Memory, name: str, index: int) -> str:
+    writes = request.model.quirks.writes
+    if "ids of nine" in writes:
+        return memory.new_id("")[:9]
+    if "ids by name" in writes:
+        made = sum(len(message.get("tool_calls") or ()) for message in request.messages)
+        return f"functions.{name}:{made + index}"
+    return memory.new_id("call_")
 
 
 def _written(calls: Iterable[Call], format_: Format) -> str:

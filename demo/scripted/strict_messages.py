@@ -51,7 +51,7 @@ def _check_message(message: object, path: str, model: Model) -> None:
     else:
         _check_content(message.get("content"), role, f"{path}.content", model)
     if "tool_calls" in fields:
-        _check_tool_calls(message["tool_calls"], f"{path}.tool_calls")
+        _check_tool_calls(message["tool_calls"], f"{path}.tool_calls", model)
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         raise Refusal(f"{path}.tool_call_id must be a string.", param=f"{path}.tool_call_id")
 
@@ -64,7 +64,8 @@ def _check_content(content: object, role: str, path: str, model: Model) -> None:
     if not isinstance(content, list) or not content:
         raise Refusal(f"{path} must be a string or an array of content parts, not {content!r:.80}.", param=path)
     for index, part in enumerate(content):
-        _check_part(part, role, f"{path}[{index}]")
+        if not (role == "assistant" and "thinking parts" in model.quirks.writes and part.get("type") == "thinking"):
+            _check_part(part, role, f"{path}[{index}]")
 
 
 def _check_part(part: object, role: str, path: str) -> None:
@@ -82,7 +83,7 @@ def _check_part(part: object, role: str, path: str) -> None:
         raise Refusal(f"{path}.image_url.url must be an http(s) or data:image/ URL.", param=f"{path}.image_url.url")
 
 
-def _check_tool_calls(calls: object, path: str) -> None:
+def _check_tool_calls(calls: object, path: str, model: Model) -> None:
     if not isinstance(calls, list) or not calls:
         raise Refusal(f"{path} must be an array of at least one call.", param=path)
     for index, call in enumerate(calls):
@@ -90,7 +91,9 @@ def _check_tool_calls(calls: object, path: str) -> None:
         function = call.get("function") if isinstance(call, dict) and call.get("type") == "function" else None
         if not isinstance(function, dict):
             raise Refusal(f"{here} must be {{'id', 'type': 'function', 'function': {{...}}}}.", param=here)
-        if unknown := (call.keys() - {"id", "type", "function"}) | (function.keys() - {"name", "arguments"}):
+        own = {"extra_content"} if "signatures" in model.quirks.writes else set()
+        unknown = (call.keys() - {"id", "type", "function"} - own) | (function.keys() - {"name", "arguments"})
+        if unknown:
             message = f"{here} has unknown fields: {', '.join(sorted(unknown))}."
             raise Refusal(message, param=here, code="unknown_parameter")
         identifier = call.get("id")

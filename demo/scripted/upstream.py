@@ -7,9 +7,9 @@ from typing import Any
 
 from demo.scripted.answer import Answer
 from demo.scripted.memory import Memory
-from demo.scripted.models import MODELS
+from demo.scripted.models import MODELS, find_model
 from demo.scripted.play import play
-from demo.scripted.refusal import Refusal
+from demo.scripted.refusal import Form, Refusal
 from demo.scripted.request import Request
 from demo.scripted.script import Cut, Fail, Sleep
 from demo.scripted.strict import read_request
@@ -36,9 +36,17 @@ def respond(raw: bytes, memory: Memory) -> Plan:
         request = read_request(raw)
         return _plan(request, play(request, memory), memory)
     except Refusal as refusal:
-        return refuse(refusal)
+        return refuse(refusal, form=_form_of(raw))
     except RecursionError:
         return refuse(Refusal("The request is nested too deeply."))
+
+
+def _form_of(raw: bytes) -> Form:
+    """How the model that this request names writes errors."""
+    try:
+        return find_model(json.loads(raw)["model"]).quirks.form
+    except (Refusal, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "openai"
 
 
 def list_models() -> dict[str, Any]:
@@ -47,10 +55,11 @@ def list_models() -> dict[str, Any]:
     return {"object": "list", "data": models}
 
 
-def refuse(refusal: Refusal, headers: dict[str, str] | None = None, delay: float = 0) -> Plan:
+def refuse(refusal: Refusal, headers: dict[str, str] | None = None, delay: float = 0, form: Form = "openai") -> Plan:
     """The plan that answers with an error."""
-    body = json.dumps(refusal.body()).encode()
-    return Plan(refusal.status, _json_headers(len(body)) | (headers or {}), [Send(body)], refusal.body(), delay)
+    body = json.dumps(refusal.body_in(form)).encode()
+    status = 200 if form == "base_resp" else refusal.status
+    return Plan(status, _json_headers(len(body)) | (headers or {}), [Send(body)], refusal.body(), delay)
 
 
 def _plan(request: Request, answer: Answer, memory: Memory) -> Plan:
@@ -63,7 +72,7 @@ def _plan(request: Request, answer: Answer, memory: Memory) -> Plan:
         return Plan(200, headers, stream_steps(answer, envelope), _record(answer), answer.delay)
     delay = answer.delay + sum(piece.seconds for piece in answer.pieces if isinstance(piece, Sleep))
     if fails:
-        return refuse(failure(fails[0]), _retry_after(fails[0]), delay)
+        return refuse(failure(fails[0]), _retry_after(fails[0]), delay, request.model.quirks.form)
     headers = _json_headers(len(envelope.completion(answer)))
     return Plan(200, headers, body_steps(answer, envelope), _record(answer), delay)
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import yaml
 
+from demo.scripted.quirks import Quirks, Rule
+from demo.scripted.vendors import QUIRKS
 from provider.upstream.lessons import KNOWN
-from provider.upstream.vendors import VENDORS, Vendor
+from provider.upstream.vendors import VENDORS, Vendor, vendor_named
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,6 +107,7 @@ def provider_page(note: str) -> str:
         parameters="\n".join(map(_parameter, _yaml("provider/models/llm/main.yaml")["parameter_rules"])),
         vendors="\n".join(map(_vendor, VENDORS)),
         lessons=_lessons(),
+        played="\n".join(_played(name, quirks) for name, quirks in QUIRKS.items()),
         fields=_beside(OFFICIAL_FIELDS),
         parameters_beside=_beside(OFFICIAL_PARAMETERS),
         hidden=_beside(OFFICIAL_HIDDEN),
@@ -163,6 +166,8 @@ _LESSONS = {
     "images": "a note stands for an image",
     "strings": "every content is a string",
     "content": "an empty content is a string, too",
+    "call_ids": "ids of calls are nine letters and digits",
+    "enable_thinking": "switched off where the answer comes whole",
     "stream_options": "left out",
     "tool_choice": "left out; a reminder asks for what was chosen",
     "parallel_tool_calls": "left out; of several calls the first counts",
@@ -185,6 +190,25 @@ _MORE_LESSONS = {
 def _lessons() -> str:
     rows = {known.name: _LESSONS[known.name] for known in KNOWN} | _MORE_LESSONS
     return "\n".join(f"| `{name}` | {meaning} |" for name, meaning in rows.items())
+
+
+_OTHER_NAMES = {"openai-reasoning": "openai", "azure": "openai", "lm-studio": "lm_studio"}
+
+
+def _played(name: str, quirks: Quirks) -> str:
+    """Return what the scripted upstream plays of one vendor."""
+    entry = vendor_named(_OTHER_NAMES.get(name, name))
+    known = ", ".join(f"`{lesson}`" for lesson in entry.lessons) if entry else ""
+    refuses = [rule for rule in quirks.rules if rule.kind == "refuses"]
+    others = [rule for rule in quirks.rules if rule.kind != "refuses"]
+    return f"| {name} | {_said(refuses)} | {_said(others)} | {known} |"
+
+
+def _said(rules: list[Rule]) -> str:
+    return ", ".join(f"[{rule.what}]({rule.source}){_STANDING[rule.standing]}" for rule in rules)
+
+
+_STANDING = {"documented": "", "reported": "\\*", "guessed": "?"}
 
 
 def _beside(rows: tuple[tuple[str, tuple[str, ...], str], ...]) -> str:
@@ -235,6 +259,20 @@ upstream were seen on a live server by this project.
 | lesson | from then on |
 |---|---|
 {lessons}
+
+## What is played of each vendor
+
+The scripted upstream of the tests speaks as these vendors do, and every one goes through one call, parallel calls,
+three rounds, images in results, letting go and replay, a second turn, an Agent node and a refusal, streamed and whole.
+Nothing of it was ever seen on a live server by this project: without a mark it is documented, with \\* reported by
+users, with ? guessed and therefore not played. What is not known in advance is learned from the first refusal.
+
+| vendor | refuses, or wants back | writes, or overlooks | known in advance |
+|---|---|---|---|
+{played}
+
+What stays different: Zhipu refuses an image in words that tell nothing of images, so there the probe or the form keeps
+them out; models without tools get them as text.
 
 ## What is found out
 

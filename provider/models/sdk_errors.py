@@ -3,7 +3,6 @@
 import logging
 
 from dify_plugin.errors.model import (  # type: ignore[import-untyped]
-    InvokeAuthorizationError,
     InvokeBadRequestError,
     InvokeConnectionError,
     InvokeError,
@@ -19,8 +18,8 @@ TYPED: dict[type[InvokeError], list[type[Exception]]] = {
     InvokeConnectionError: [Unreachable],
     InvokeServerUnavailableError: [Unavailable],
     InvokeRateLimitError: [RateLimited],
-    InvokeAuthorizationError: [Unauthorized],
-    InvokeBadRequestError: [Refused],
+    # Dify puts its own words in the place of an authorization error's, which name the key and the server's reason.
+    InvokeBadRequestError: [Refused, Unauthorized],
 }
 
 

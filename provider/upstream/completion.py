@@ -99,9 +99,9 @@ class CompletionReader:
             delta = replace(delta, text="")
         elif delta.text:
             self._speaker = number
-        self._is_begun = self._is_begun or bool(delta.text or delta.reasoning or delta.tool_calls)
         self._has_said = self._has_said or bool(delta.text.strip() or delta.tool_calls)
         if not is_whole:
+            self._is_begun = self._is_begun or bool(delta.text or delta.reasoning or delta.tool_calls)
             self._told.append(delta.text)
             self._thought.append(delta.reasoning)
         return delta

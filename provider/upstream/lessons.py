@@ -105,7 +105,7 @@ KNOWN = (
         "images",
         r"(image|vision|multi-?modal|visual)[^.]{0,60}(not|un)[ -]?(support|allow|available|enabled)|"
         r"(not|n't) support[^.]{0,60}(image|vision|multi-?modal)|no endpoints found that support image|"
-        r"unknown variant ['\"`]?image_url|is not a (multimodal|vision)",
+        r"unknown variant ['\"`]?image_url|is not a (multimodal|vision|vlm)",
         _prompt(shapes.without_images),
     ),
     _known(
@@ -117,12 +117,18 @@ KNOWN = (
     _known(
         "content", r"content.{0,60}(null|none|missing|required|empty)|null.{0,40}content", _prompt(shapes.with_content)
     ),
+    _known("call_ids", r"call.{0,4}id.{0,80}(must be|length of|too long|maximum length)", _prompt(shapes.plain_ids)),
+    _known(
+        "enable_thinking",
+        r"enable.?thinking.{0,60}(non-?stream|stream)",
+        lambda body: body if body.get("stream") else body | {"enable_thinking": False},
+    ),
     _known("stream_options", r"stream_options|include_usage", _leave_out("stream_options")),
     _known("tool_choice", r"tool_choice|tool choice", _leave_out("tool_choice")),
     _known("parallel_tool_calls", r"parallel_tool_calls|parallel (tool|function)", _leave_out("parallel_tool_calls")),
     _known("max_tokens", r"max_completion_tokens", _instead("max_tokens", "max_completion_tokens")),
     _known("max_completion_tokens", r"max_completion_tokens", _instead("max_completion_tokens", "max_tokens")),
-    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|parameters?:? user\b", _leave_out("user")),
+    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|(parameters?:?|->) user\b", _leave_out("user")),
     _known(
         "stream",
         r"\bstream(ing)?\b.{0,60}(not|un)[ -]?(be )?(supported|allowed|available)|not support.{0,20}\bstream(ing)?\b",

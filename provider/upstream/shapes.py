@@ -1,5 +1,7 @@
 """The shapes of a prompt: one that loses nothing and that most servers take, and those that some want beyond it."""
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -150,6 +152,24 @@ def answer_between(messages: Sequence[Message]) -> list[Message]:
             written.append({"role": "assistant", "content": BETWEEN})
         written.append(message)
     return written
+
+
+def plain_ids(messages: Sequence[Message]) -> list[Message]:
+    """Let every call's id be nine letters and digits, which is what Mistral's models take, and all others as well."""
+
+    def plain_id(given: str) -> str:
+        return given if _NINE.fullmatch(given) else hashlib.sha256(given.encode(errors="replace")).hexdigest()[:9]
+
+    def one(message: Message) -> Message:
+        if message.get("tool_call_id"):
+            return message | {"tool_call_id": plain_id(message["tool_call_id"])}
+        calls = message.get("tool_calls")
+        return message | {"tool_calls": [call | {"id": plain_id(call["id"])} for call in calls]} if calls else message
+
+    return [one(message) for message in messages]
+
+
+_NINE = re.compile(r"[a-zA-Z0-9]{9}")
 
 
 def without_images(messages: Sequence[Message]) -> list[Message]:

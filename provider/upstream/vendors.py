@@ -126,7 +126,7 @@ VENDORS = (
         "https://docs.mistral.ai/api",
         hosts=("api.mistral.ai",),
         structure="json_schema",
-        lessons=("answer_between", "user"),
+        lessons=("answer_between", "call_ids", "user"),
     ),
     Vendor(
         "groq",

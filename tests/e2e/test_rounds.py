@@ -27,6 +27,9 @@ ODD: dict[str, Any] = {
     },
 }
 
+DEMANDING = ("gemini", "deepseek", "mistral")
+"""Imitated vendors that refuse to go on unless they get back what they said, or ids in their own form."""
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -36,6 +39,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "minimal": _export(folder),
         "ollama": _export(folder, "scripted-like-ollama"),
         "reasoning": _export(folder, "scripted-reasoning", callback_wait_seconds=0),
+        **{vendor: _export(folder, f"scripted-like-{vendor}") for vendor in DEMANDING},
+        **{
+            f"{vendor}-lets-go": _export(folder, f"scripted-like-{vendor}", callback_wait_seconds=0)
+            for vendor in DEMANDING
+        },
         "text": _export(folder, "scripted-text-hermes_json", tool_call_mode="openclaw_text"),
         **{
             name: _export(folder, on_callback_timeout=choice, callback_wait_seconds=1)
@@ -95,6 +103,26 @@ def test_a_tool_with_an_odd_name_and_schema_goes_through_a_strict_upstream(stack
     assert [made["function"]["name"] for made in calls] == ["fs.read"]
     assert talk.answer("contents")[0] == "read"
     assert all(entry["status"] == 200 for entry in upstream_log(stack, f"Odd in {model}."))
+
+
+@pytest.mark.parametrize("way", ["", "-lets-go"])
+@pytest.mark.parametrize("vendor", DEMANDING)
+def test_a_demanding_vendor_goes_through_three_rounds_and_a_second_turn(stack: Stack, vendor: str, way: str) -> None:
+    """The client knows nothing of thoughts, signatures and forms of ids; the upstream gets them all the same."""
+    begun = f"Demanding {vendor}{way}."
+    rounds = [call("fs_read", path=name) for name in "abc"]
+    talk = Talk(stack, f"{vendor}{way}", begun, "\n!then\n".join([*rounds, "!say read"]))
+    _, calls = talk.go()
+    for name in "abc":
+        assert [json.loads(made["function"]["arguments"])["path"] for made in calls] == [name]
+        said, calls = talk.answer(f"contents of {name}")
+    assert said.endswith("read")
+    talk.messages.append({"role": "user", "content": f"{call('fs_read', path='d')}\n!then\n!say read again"})
+    _, calls = talk.go()
+    assert [json.loads(made["function"]["arguments"])["path"] for made in calls] == ["d"]
+    assert talk.answer("contents of d")[0].endswith("read again")
+    refused = [entry["answer"]["error"]["message"] for entry in upstream_log(stack, begun) if entry["status"] != 200]
+    assert len(refused) == len(set(refused)), "what was refused once is not asked for again"
 
 
 def test_arguments_that_do_not_fit_never_reach_the_client(stack: Stack) -> None:

@@ -103,8 +103,8 @@ def test_a_marker_never_reaches_the_upstream(dify: Dify, log: Log) -> None:
     ("script", "error", "text"),
     [
         ("!error 400", "InvokeBadRequestError", "answered 400"),
-        ("!error 401", "InvokeAuthorizationError", "upstream_api_key"),
-        ("!error 403", "InvokeAuthorizationError", "upstream_api_key"),
+        ("!error 401", "InvokeBadRequestError", "answered 401"),
+        ("!error 403", "InvokeBadRequestError", "Check upstream_api_key"),
         ("!error 404", "InvokeBadRequestError", "upstream_base_url"),
         ("!error 429 times 9 after 500", "InvokeRateLimitError", "429"),
         ("!say Half\n!cut times 9", "InvokeConnectionError", "broke off"),

@@ -53,6 +53,17 @@ def vars_of(findings: Findings) -> dict[str, Any]:
 
 EXPECTED = {
     "openai-reasoning": found(),
+    "azure": found(),
+    "gemini": found(),
+    "minimax": found(),
+    "mistral": found(),
+    "groq": found(),
+    "openrouter": found(),
+    "together": found(),
+    "vllm": found(),
+    "sglang": found(),
+    "llama-cpp": found(),
+    "copilot": found(),
     "deepseek": found(structured_output=False, vision=False),
     "siliconflow": found(tool_choice=False, structured_output=False, vision=False),
     "dashscope": found(structured_output=False),

@@ -30,7 +30,7 @@ def test_every_server_s_way_to_say_it(wording: Wording) -> None:
         "tool use is not enabled for this model",
         "Unknown parameter: 'tools'.",
         "The model 'x' does not support 'tools'.",
-        *(quirks.refuses["tools"].message for quirks in QUIRKS.values() if "tools" in quirks.refuses),
+        *(rule.words for quirks in QUIRKS.values() for rule in quirks.refuses if rule.what == "tools"),
     ],
 )
 def test_more_ways_to_say_it(said: str) -> None:

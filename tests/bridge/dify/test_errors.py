@@ -101,6 +101,8 @@ DAEMON = "req_id: 0123456789 PluginInvokeError: "
         ("HTTP 429: slow down", errors.RateLimited),
         ("[Clawback] Incorrect model credentials provided, please check and try again.", errors.CredentialsRefused),
         ("Incorrect API key provided: sk-***", errors.CredentialsRefused),
+        ("The upstream answered 401: no such key. Check upstream_api_key", errors.CredentialsRefused),
+        ("The upstream answered 403: not from here. Check upstream_api_key", errors.CredentialsRefused),
         ("Bad Request Error", errors.RequestRefused),
         ("the upstream refused the request: HTTP 400 messages.2.role is unknown", errors.RequestRefused),
         ("Connection Error", errors.UpstreamUnavailable),
