@@ -44,7 +44,7 @@ def run_document(store: Store, timeline: Timeline, run_id: str, *, content: bool
             del call["digest"]
     return RunDocument(
         run={name: value for name, value in asdict(run).items() if name not in _DIGESTS},
-        request=_request(run, content=content),
+        request=_request(store, run, content=content),
         nodes=store.nodes.of_run(run_id),
         invocations=[_dated(each, ("answer",), content=content) for each in timeline.invocations(run_id)],
         tickets=tickets,
@@ -71,8 +71,8 @@ def cancel_run(runs: Runs, store: Store, run_id: str, who: str) -> RunRow:
     return run
 
 
-def _request(run: RunRow, *, content: bool) -> dict[str, Any]:
-    request = RunRequest.model_validate_json(run.request)
+def _request(store: Store, run: RunRow, *, content: bool) -> dict[str, Any]:
+    request = RunRequest.model_validate_json(store.pieces.whole(run.session_key, run.request))
     if content:
         return request.model_dump(exclude={"given", "frame"}, exclude_none=True)
     tools = [tool.name for tool in request.tools]
