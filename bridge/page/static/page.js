@@ -90,6 +90,18 @@ document.addEventListener("focusout", () => {
   });
 });
 
+// Keys of the card that has the focus itself: whoever writes in one of its fields writes.
+
+document.addEventListener("keydown", (event) => {
+  const card = event.target;
+  if (!card.matches?.("[data-keys]") || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.key === "a") card.querySelector("button[value=approve]")?.click();
+  if (event.key === "d") {
+    card.querySelector(".deny input[name=text]")?.focus();
+    event.preventDefault();
+  }
+});
+
 // The stream. A hidden page lets go of it: a browser has few connections to one server.
 
 let stream = null;
