@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.errors import Conflict, NotFound
-from bridge.runs.requests import RunRequest
+from bridge.runs.requests import Requests
 from bridge.runs.runs import Runs
 from bridge.store import Store
 from bridge.store.rows import EventRow, NodeRow, RunRow
@@ -44,7 +44,7 @@ def run_document(store: Store, timeline: Timeline, run_id: str, *, content: bool
             del call["digest"]
     return RunDocument(
         run={name: value for name, value in asdict(run).items() if name not in _DIGESTS},
-        request=_request(run, content=content),
+        request=_request(store, run, content=content),
         nodes=store.nodes.of_run(run_id),
         invocations=[_dated(each, ("answer",), content=content) for each in timeline.invocations(run_id)],
         tickets=tickets,
@@ -71,8 +71,8 @@ def cancel_run(runs: Runs, store: Store, run_id: str, who: str) -> RunRow:
     return run
 
 
-def _request(run: RunRow, *, content: bool) -> dict[str, Any]:
-    request = RunRequest.model_validate_json(run.request)
+def _request(store: Store, run: RunRow, *, content: bool) -> dict[str, Any]:
+    request = Requests(store).of(run)
     if content:
         return request.model_dump(exclude={"given", "frame"}, exclude_none=True)
     tools = [tool.name for tool in request.tools]

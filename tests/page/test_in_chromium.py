@@ -228,7 +228,40 @@ def test_runs_are_cancelled_one_by_one_and_together(parts: Parts) -> None:
         assert colour == page.locator(".legend").evaluate("each => getComputedStyle(each).color")
         with page.expect_download() as download:
             page.click("text=As JSON")
-        assert json.loads(Path(download.value.path()).read_text())["run"]["state"] == "cancelled"
+        document = json.loads(Path(download.value.path()).read_text())
+        assert document["run"]["state"] == "cancelled"
+        assert "Cancel third." in document["request"]["messages"][-1]["content"]
+
+
+def test_what_waits_is_told_in_the_title_and_by_the_browser(parts: Parts, tmp_path: Path) -> None:
+    first, second = tmp_path / "title.txt", tmp_path / "notice.txt"
+    with parts.page() as page:
+        page.context.grant_permissions(["notifications"])
+        page.goto(f"{parts.url}/approvals")
+        expect(page).to_have_title("Approvals · Clawback")
+        button = page.get_by_role("button", name="Notify me in this browser")
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        # The browser would show it; what it is asked to show is all that can be seen of that here.
+        page.evaluate(
+            """() => {
+              window.shown = [];
+              window.Notification = class {
+                static permission = "granted";
+                constructor(title, options) { window.shown.push(options.body); }
+              };
+              Object.defineProperty(document, "hidden", { get: () => true });
+            }"""
+        )
+        with waiting(parts, "title", first):
+            expect(page).to_have_title("(1) Approvals · Clawback")
+            page.wait_for_function("window.shown.length === 1")
+            assert page.evaluate("window.shown") == ["1 call waits for your decision"]
+            with waiting(parts, "notice", second):
+                expect(page).to_have_title("(2) Approvals · Clawback")
+                page.click(f"{card(page, second)} >> button:has-text('Deny')")
+            page.click(f"{card(page, first)} >> button:has-text('Deny')")
+        expect(page).to_have_title("Approvals · Clawback")
 
 
 def test_always_allow_and_the_keys_of_a_card(parts: Parts, tmp_path: Path) -> None:
