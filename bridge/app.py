@@ -32,6 +32,7 @@ from bridge.runs.observing.observers import Observers
 from bridge.runs.tickets.policy import Policy
 from bridge.server import tracing
 from bridge.server.metrics import Metrics, measure, metrics_blueprint
+from bridge.server.notify import Notifier
 from bridge.store.wakeups import SharedWakeups, Wakeups
 from bridge.store.watching import Watching
 
@@ -43,7 +44,7 @@ def create_app(config: Config) -> Flask:
     config.data_dir.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     metrics = Metrics()
     traces = tracing.Tracing(tracing.provider(config.traces)) if config.traces.endpoint else None
-    observers = Observers(metrics, *([traces] if traces else []))
+    observers = Observers(metrics, Notifier(config), *([traces] if traces else []))
     store = ObservedStore(config.store_url, observers, config.database_connections, config.durability)
     core = Core(config, store, _wakeups(config), observers)
     app = Flask("clawback", static_folder=None)

@@ -291,8 +291,35 @@ class Page(_Section):
 
     hosts: list[str] = Field(default_factory=list)
     """Names under which browsers reach the page, besides this machine's own, any IP address and `bridge_url`'s."""
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """The page's address as people reach it, such as https://clawback.example.org: notices lead there."""
     login_hours: float = Field(default=12, gt=0, le=24 * 30)
     """How long a login lasts."""
+
+
+class Notify(_Section):
+    """Somebody who is told when a call waits for a person, or a run fails; of content only with `log_content`."""
+
+    kind: Literal["webhook", "ntfy", "command"]
+    """`webhook` sends `{"text": ...}` as Slack, Mattermost and their like take it, `ntfy` a text to a topic of ntfy's,
+    and `command` runs a program with a JSON object on its standard input."""
+    url: str = Field(default="", pattern=r"^(https?://.+)?$")
+    """The webhook's address, or the topic's, such as https://ntfy.sh/my-topic."""
+    token: SecretStr = SecretStr("")
+    """A bearer token that goes with it, where the address asks for one."""
+    command: list[str] = Field(default_factory=list)
+    """The program and its arguments; no shell reads them. It has ten seconds."""
+    on: list[Literal["approval", "failed"]] = ["approval", "failed"]
+    """Of what: `approval` is a call that waits for a person, `failed` a run that failed."""
+
+    @model_validator(mode="after")
+    def _has_where(self) -> Self:
+        wanted, other = ("command", "url") if self.kind == "command" else ("url", "command")
+        if not getattr(self, wanted):
+            raise ValueError(f"{wanted} is missing, which a {self.kind} needs")
+        if getattr(self, other):
+            raise ValueError(f"{other} does not belong to a {self.kind}")
+        return self
 
 
 class Traces(_Section):
@@ -340,6 +367,8 @@ class Config(_Section):
     """Show requests, arguments, results and answers on the web page, and keep arguments and the reasons that people
     give in the audit trail, too."""
     page: Page = Page()
+    notify: list[Notify] = Field(default_factory=list)
+    """Who is told when a call waits for a person, or a run fails."""
     _path: Path | None = PrivateAttr(None)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.errors import Conflict, NotFound
-from bridge.runs.requests import RunRequest
+from bridge.runs.requests import Requests
 from bridge.runs.runs import Runs
 from bridge.store import Store
 from bridge.store.rows import EventRow, NodeRow, RunRow
@@ -72,7 +72,7 @@ def cancel_run(runs: Runs, store: Store, run_id: str, who: str) -> RunRow:
 
 
 def _request(store: Store, run: RunRow, *, content: bool) -> dict[str, Any]:
-    request = RunRequest.model_validate_json(store.pieces.whole(run.session_key, run.request))
+    request = Requests(store).of(run)
     if content:
         return request.model_dump(exclude={"given", "frame"}, exclude_none=True)
     tools = [tool.name for tool in request.tools]

@@ -8,7 +8,7 @@ GET  /approvals              the calls that wait for a person
 GET  /executors              who runs calls
 GET  /health                 doctor's findings
 POST /health                 let doctor look
-POST /calls/{id}/decision    decision=approve|deny|edit, text
+POST /calls/{id}/decision    decision=approve|deny|edit|always, text
 GET  /login                  POST: name, token; GET with link=: a login link of bridge.page.links
 POST /logout
 POST /preferences            language or theme
@@ -31,7 +31,7 @@ from bridge.api.run_document import cancel_run, run_document
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
 from bridge.page import headers
-from bridge.page.decisions import decide
+from bridge.page.decisions import always_allow, decide
 from bridge.page.doctor_run import DoctorRun
 from bridge.page.headers import Foreign, Origins
 from bridge.page.language import COOKIE as LANGUAGE
@@ -239,7 +239,10 @@ def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
     def decide_call(call_id: str) -> AnyResponse:
         decision, text = request.form.get("decision", ""), request.form.get("text", "").replace("\r\n", "\n")
         try:
-            decide(parts.core.approvals, call_id, decision, text, _login().name)
+            if decision == "always":
+                always_allow(parts.core, call_id, text, _login().name)
+            else:
+                decide(parts.core.approvals, call_id, decision, text, _login().name)
         except (InvalidRequest, NotFound, Conflict, Gone) as error:
             visitor = _visitor()
             view = approvals_view(parts, visitor, Tried(call_id, decision, text, error.message))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Page, Plugin, Tokens, Traces
+from bridge.config import App, Config, Limits, Notify, Page, Plugin, Tokens, Traces
 
 HERE = Path(__file__).resolve().parent
 _NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
@@ -27,6 +27,7 @@ def configuration() -> str:
         ("`[limits]`", Limits),
         ("`[traces]`", Traces),
         ("`[page]`", Page),
+        ("`[[notify]]`, one a receiver", Notify),
     ):
         parts += [f"## {title}\n", "| key | default | |", "|---|---|---|", *_rows(model), ""]
     return "\n".join(parts)

@@ -85,8 +85,11 @@ def parts_in(folder: Path) -> Iterator[Parts]:
     stack_folder, machine_folder = folder / "stack", folder / "machine"
     stack_folder.mkdir()
     machine_folder.mkdir()
+    policy = folder / "policy.toml"
+    policy.touch()
+    keys = {"log_content": True, "policy": str(policy)}
     settings = {"export": str(EXPORT)}
-    with Stack(stack_folder, apps=["minimal"], bridge_keys={"log_content": True}, app_settings=settings) as stack:
+    with Stack(stack_folder, apps=["minimal"], bridge_keys=keys, app_settings=settings) as stack:
         machine = Machine(stack, machine_folder)
         try:
             machine.executor("python", "tests.bridge.executors.notes")

@@ -1,13 +1,15 @@
 """Approve, deny, edit: on the page as anywhere else."""
 
+import html
 import json
+import re
 
 import pytest
 from werkzeug.test import TestResponse
 
 from bridge.store.rows import CallRow
-from tests.bridge.executor.conftest import EXEC, Bridge
-from tests.page.conftest import Person, form_token, words
+from tests.bridge.executor.conftest import EXEC, Bridge, MakeBridge
+from tests.page.conftest import ASK, MakePerson, Person, form_token, words
 
 NOTE = {
     "type": "function",
@@ -142,3 +144,90 @@ def _run(ann: Person, call: str) -> str:
 
 def _token(ann: Person, call: str) -> str:
     return form_token(ann.get("/approvals").text, f"/calls/{call}/decision")
+
+
+# Always allow this
+
+
+def proposed(ann: Person, call: str) -> str:
+    """The rule that the page shows, as its form sends it."""
+    page = ann.get("/approvals").text.split(f'id="call-{call}"')[1]
+    found = re.search(r'name="text" value="(\[\[rules.*?)">', page, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+def test_always_allow_writes_the_rule_that_was_shown_and_only_this_call_runs_from_then_on(
+    ann: Person, call: str
+) -> None:
+    bridge = ann.bridge
+    policy = bridge.config.policy
+    assert policy
+    policy.write_text(f"# Mine.\n{policy.read_text()}")
+    rule = proposed(ann, call)
+    assert ARGUMENTS not in policy.read_text()
+    assert decide(ann, call, "always", rule).location == "/approvals?done=always"
+    assert stored(bridge, call).state == "ready"
+    assert policy.read_text() == f"# Mine.\n{rule}\n{ASK}"
+    again = bridge.open(("note", ARGUMENTS), attached=bridge.attach("f2")).calls[0]
+    assert stored(bridge, again).state == "ready"
+    others = [{"path": "/tmp/another note.txt"}, {"path": "/tmp/a note.txt", "lines": 1}]
+    for number, arguments in enumerate(others):
+        attached = bridge.attach(f"f3{number}")
+        other = bridge.open(("note", json.dumps(arguments)), attached=attached).calls[0]
+        assert stored(bridge, other).state == "awaiting_approval"
+
+
+@pytest.mark.parametrize("command", ["ls *", "rm -rf ~/*", "echo <word>", "**"])
+def test_no_rule_with_a_free_wildcard_is_proposed(ann: Person, command: str) -> None:
+    ann.bridge.register(tools=[EXEC])
+    call = ann.bridge.open(("exec", json.dumps({"command": command}))).calls[0]
+    page = ann.get("/approvals").text
+    assert f'id="call-{call}"' in page
+    assert 'value="always"' not in page
+
+
+@pytest.mark.parametrize("command", ["ls; rm -rf ~", 'echo "a"\n\tb', "\x7f", "[a]?", "", "很好"])
+def test_what_a_command_holds_is_taken_word_by_word(ann: Person, command: str) -> None:
+    bridge = ann.bridge
+    bridge.register(tools=[EXEC])
+    call = bridge.open(("exec", json.dumps({"command": command}))).calls[0]
+    assert decide(ann, call, "always", proposed(ann, call)).status_code == 303
+    for other, state in ((command, "ready"), (f"{command} ", "awaiting_approval")):
+        attached = bridge.attach(f"f-{len(other)}")
+        again = bridge.open(("exec", json.dumps({"command": other})), attached=attached).calls[0]
+        assert stored(bridge, again).state == state
+
+
+def test_another_rule_than_the_one_that_was_shown_is_refused(ann: Person, call: str) -> None:
+    policy = ann.bridge.config.policy
+    assert policy
+    before = policy.read_text()
+    wider = proposed(ann, call).replace("only = true\n", "")
+    assert decide(ann, call, "always", wider).status_code == 409
+    assert policy.read_text() == before
+    assert stored(ann.bridge, call).state == "awaiting_approval"
+
+
+def test_a_file_that_a_rule_does_not_fit_into_stays_as_it_is(ann: Person, call: str) -> None:
+    policy = ann.bridge.config.policy
+    assert policy
+    rule = proposed(ann, call)
+    policy.write_text('rules = [{action = "ask"}]\n')
+    answer = decide(ann, call, "always", rule)
+    assert answer.status_code == 400
+    assert "Add it yourself" in words(answer.text)
+    assert policy.read_text() == 'rules = [{action = "ask"}]\n'
+
+
+def test_without_a_policy_file_nothing_is_proposed_and_a_rule_is_told_by_its_text(
+    make_bridge: MakeBridge, visit: MakePerson
+) -> None:
+    bridge = make_bridge(None)
+    bridge.register(tools=[NOTE])
+    bridge.open(("note", ARGUMENTS))
+    assert 'value="always"' not in visit(bridge).get("/approvals").text
+
+
+def test_the_text_of_the_rule_stands_beside_its_number(ann: Person, call: str) -> None:
+    assert 'action = "ask"' in words(ann.get("/approvals").text)

@@ -86,7 +86,7 @@ def test_watch_a_run_appear_then_approve_deny_and_edit(
         assert not denied.exists()
 
         with waiting(parts, f"edit-{name}", edited):
-            page.click(f"{card(page, edited)} >> summary")
+            page.click(f"{card(page, edited)} >> [data-name=edit] > summary")
             area = page.locator(f"{card(page, edited)} >> textarea")
             area.fill('{"path": 1}')
             page.click(f"{card(page, edited)} >> button:has-text('{t('decision.run_edited')}')")
@@ -228,7 +228,63 @@ def test_runs_are_cancelled_one_by_one_and_together(parts: Parts) -> None:
         assert colour == page.locator(".legend").evaluate("each => getComputedStyle(each).color")
         with page.expect_download() as download:
             page.click("text=As JSON")
-        assert json.loads(Path(download.value.path()).read_text())["run"]["state"] == "cancelled"
+        document = json.loads(Path(download.value.path()).read_text())
+        assert document["run"]["state"] == "cancelled"
+        assert "Cancel third." in document["request"]["messages"][-1]["content"]
+
+
+def test_what_waits_is_told_in_the_title_and_by_the_browser(parts: Parts, tmp_path: Path) -> None:
+    first, second = tmp_path / "title.txt", tmp_path / "notice.txt"
+    with parts.page() as page:
+        page.context.grant_permissions(["notifications"])
+        page.goto(f"{parts.url}/approvals")
+        expect(page).to_have_title("Approvals · Clawback")
+        button = page.get_by_role("button", name="Notify me in this browser")
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        # The browser would show it; what it is asked to show is all that can be seen of that here.
+        page.evaluate(
+            """() => {
+              window.shown = [];
+              window.Notification = class {
+                static permission = "granted";
+                constructor(title, options) { window.shown.push(options.body); }
+              };
+              Object.defineProperty(document, "hidden", { get: () => true });
+            }"""
+        )
+        with waiting(parts, "title", first):
+            expect(page).to_have_title("(1) Approvals · Clawback")
+            page.wait_for_function("window.shown.length === 1")
+            assert page.evaluate("window.shown") == ["1 call waits for your decision"]
+            with waiting(parts, "notice", second):
+                expect(page).to_have_title("(2) Approvals · Clawback")
+                page.click(f"{card(page, second)} >> button:has-text('Deny')")
+            page.click(f"{card(page, first)} >> button:has-text('Deny')")
+        expect(page).to_have_title("Approvals · Clawback")
+
+
+def test_always_allow_and_the_keys_of_a_card(parts: Parts, tmp_path: Path) -> None:
+    first, second = tmp_path / "by-key.txt", tmp_path / "by-rule.txt"
+    with parts.page() as page:
+        page.goto(f"{parts.url}/approvals")
+        with waiting(parts, "by-key", first):
+            page.locator(card(page, first)).focus()
+            page.keyboard.press("a")
+            expect(page.locator(".notice.good")).to_have_text("Approved.")
+        with waiting(parts, "by-rule", second):
+            page.locator(card(page, second)).focus()
+            page.keyboard.press("d")
+            page.keyboard.type("aa")
+            expect(page.locator(f"{card(page, second)} >> .deny input[name=text]")).to_have_value("aa")
+            page.fill(f"{card(page, second)} >> .deny input[name=text]", "")
+            page.click(f"{card(page, second)} >> text=Always allow this")
+            expect(page.locator(f"{card(page, second)} >> pre")).to_contain_text(str(second))
+            page.click("text=Write this rule, and approve")
+            expect(page.locator(".notice.good")).to_contain_text("the rule is written")
+        # The same once more waits for nobody.
+        lines = ["Write it down.", call("note", path=str(second), text="x"), "!then", "!say Done."]
+        assert parts.pool.submit(Chat(parts.stack, "minimal", "by-rule-2").say, *lines).result(SECONDS)
 
 
 def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> None:
@@ -239,11 +295,11 @@ def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> No
         for view in VIEWS:
             page.goto(parts.url + view.format(run=run))
             expect(page.locator("[data-link=on]")).to_be_visible()
-            for closed in page.locator("details:not([open]) > summary").all()[:3]:
-                closed.click()
+            for _ in range(min(3, page.locator("details:not([open]) > summary").count())):
+                page.locator("details:not([open]) > summary").first.click()
             _check(page, view)
         page.goto(f"{parts.url}/approvals")
-        page.click("summary")
+        page.click("[data-name=edit] > summary")
         page.fill("textarea", "{")
         page.click("text=Run with these arguments")
         _check(page, "a decision that failed")

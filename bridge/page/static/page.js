@@ -61,6 +61,7 @@ function show(key, html) {
 function change(event) {
   const { order, pieces } = JSON.parse(event.data);
   for (const [key, html] of Object.entries(pieces)) show(key, html);
+  announce();
   for (const list of lists) arrange(list, order.filter((key) => listOf(key) === list));
   draw();
 }
@@ -90,13 +91,61 @@ document.addEventListener("focusout", () => {
   });
 });
 
-// The stream. A hidden page lets go of it: a browser has few connections to one server.
+// Keys of the card that has the focus itself: whoever writes in one of its fields writes.
+
+document.addEventListener("keydown", (event) => {
+  const card = event.target;
+  if (!card.matches?.("[data-keys]") || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.key === "a") card.querySelector("button[value=approve]")?.click();
+  if (event.key === "d") {
+    card.querySelector(".deny input[name=text]")?.focus();
+    event.preventDefault();
+  }
+});
+
+// What waits for a person: in the title, and as the browser's own notification where somebody asked for these.
+
+const title = document.title;
+const asks = document.querySelector("[data-notify]");
+let waiting = null;
+
+function announce() {
+  const count = document.querySelector(".bar .count");
+  const now = count ? Number.parseInt(count.textContent.replace(/\D/g, ""), 10) : 0;
+  document.title = now ? `(${now}) ${title}` : title;
+  if (waiting !== null && now > waiting && document.hidden && mayNotify()) {
+    const notice = new Notification("Clawback", { body: count.title, tag: "clawback", lang: document.documentElement.lang });
+    notice.onclick = () => {
+      window.focus();
+      location.href = "/approvals";
+    };
+  }
+  waiting = now;
+}
+
+function mayNotify() {
+  return "Notification" in window && Notification.permission === "granted" && localStorage.clawbackNotify === "yes";
+}
+
+function offer() {
+  if (!asks || !("Notification" in window) || !window.isSecureContext) return;
+  asks.hidden = false;
+  asks.setAttribute("aria-pressed", String(mayNotify()));
+}
+
+asks?.addEventListener("click", async () => {
+  localStorage.clawbackNotify = mayNotify() ? "no" : "yes";
+  if (Notification.permission === "default") await Notification.requestPermission();
+  offer();
+});
+
+// The stream. A hidden page lets go of it, unless it is to notify: a browser has few connections to one server.
 
 let stream = null;
 let version = document.body.dataset.live;
 
 function follow() {
-  if (stream || document.hidden || !version) return;
+  if (stream || (document.hidden && !mayNotify()) || !version) return;
   const address = new URL(location.href);
   address.searchParams.set("since", version);
   address.hash = "";
@@ -136,7 +185,7 @@ function say(state) {
   link.dataset.link = state;
 }
 
-document.addEventListener("visibilitychange", () => (document.hidden ? leave() : follow()));
+document.addEventListener("visibilitychange", () => (document.hidden && !mayNotify() ? leave() : follow()));
 addEventListener("pagehide", leave);
 addEventListener("pageshow", follow);
 
@@ -190,4 +239,6 @@ setInterval(() => {
 }, 500);
 
 tidy(document);
+announce();
+offer();
 follow();

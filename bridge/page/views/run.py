@@ -139,6 +139,9 @@ class Trace:
     detail: str = ""
 
 
+Trails = Mapping[str, Sequence[Trace]]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step. `tone` is how it goes: busy, waiting, good, bad or quiet; `until` is None while it lasts."""
@@ -162,8 +165,9 @@ def steps_of(happened: Happened) -> list[Step]:
     run = happened.run
     found = [Step("request", "request", run.created_at, "quiet")]
     found += _attempts(happened)
+    trails = trails_of(happened)
     for ticket in happened.tickets:
-        found += _round(ticket, happened.events)
+        found += _round(ticket, trails)
     found += [_response(each) for each in happened.segments]
     # What happened at the same time stays in the order from above: a run is asked before its first node begins.
     found.sort(key=lambda step: step.at)
@@ -194,12 +198,11 @@ def begun_at(happened: Happened) -> dict[int, float]:
     return begun
 
 
-def _round(ticket: TicketRow, events: Sequence[EventRow]) -> Iterator[Step]:
+def _round(ticket: TicketRow, trails: Trails) -> Iterator[Step]:
     tone = {"open": "waiting", "resolved": "good"}.get(ticket.state, "quiet")
     yield Step(f"round-{ticket.id}", "round", ticket.created_at, tone, ticket=ticket)
-    trails = trails_of(ticket, events)
     for call in ticket.calls:
-        trail = tuple(trails[call.id])
+        trail = tuple(trails.get(call.id, ()))
         until = None if call.state in PENDING else ticket.created_at + (trail[-1].after if trail else 0.0)
         yield Step(
             f"call-{call.id}", "call", ticket.created_at, tone_of(call), until, call=call, ticket=ticket, trail=trail
@@ -215,12 +218,13 @@ def tone_of(call: CallRow) -> str:
     return "busy" if call.state in PENDING else "bad" if call.state == CallState.DENIED else "quiet"
 
 
-def trails_of(ticket: TicketRow, events: Sequence[EventRow]) -> Mapping[str, list[Trace]]:
-    """Return what happened to each of a ticket's calls, by its id."""
+def trails_of(happened: Happened) -> Trails:
+    """Return what happened to each call, by its id."""
+    opened = {ticket.id: ticket.created_at for ticket in happened.tickets}
     trails: defaultdict[str, list[Trace]] = defaultdict(list)
-    for event in events:
-        if event.ticket_id == ticket.id and event.call_id:
-            trace = Trace(event.event, event.actor, event.at - ticket.created_at, event.detail)
+    for event in happened.events:
+        if event.call_id and event.ticket_id in opened:
+            trace = Trace(event.event, event.actor, event.at - opened[event.ticket_id], event.detail)
             trails[event.call_id].append(trace)
     return trails
 

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from bridge.config import Config
 from bridge.errors import NotFound
+from bridge.page.decisions import narrowest_rule, rule_text
 from bridge.page.doctor_run import DoctorRun
 from bridge.page.language import Texts
 from bridge.page.logins import Login
@@ -30,7 +31,7 @@ from bridge.page.views.waterfall import Lane, Waterfall, waterfall_of
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.segments import Text
-from bridge.store.rows import RunRow
+from bridge.store.rows import CallRow, RunRow
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
 
@@ -91,7 +92,7 @@ def with_waiting(parts: Parts, visitor: Visitor, view: View) -> View:
 
 
 CALLS_A_PAGE = 50
-DONE = frozenset({"approve", "edit", "deny"})
+DONE = frozenset({"approve", "edit", "deny", "always"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,9 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
     def pieces() -> Sequence[Piece]:
         waiting = parts.timeline.undecided(parts.timeline.undecided_ids(CALLS_A_PAGE))
         asked = _asked(parts, (each.run for each in waiting))
-        cards = [Piece(f"call-{each.call.id}", _card(asked[each.run.id], visitor, each, tried)) for each in waiting]
+        cards = [
+            Piece(f"call-{each.call.id}", _card(parts, visitor, asked[each.run.id], each, tried)) for each in waiting
+        ]
         rest = parts.timeline.count_undecided() - len(waiting)
         gone = tried if tried and all(each.call.id != tried.call_id for each in waiting) else None
         foot = render("approvals_foot.html", visitor.t, empty=not waiting, rest=max(0, rest))
@@ -125,7 +128,7 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
     return View("approvals", visitor.t("approvals.title"), mark, pieces, refreshes=not mark(), follows=follows)
 
 
-def _card(asked: Asked, visitor: Visitor, waiting: Undecided, tried: Tried | None) -> str:
+def _card(parts: Parts, visitor: Visitor, asked: Asked, waiting: Undecided, tried: Tried | None) -> str:
     return render(
         "approval.html",
         visitor.t,
@@ -133,10 +136,16 @@ def _card(asked: Asked, visitor: Visitor, waiting: Undecided, tried: Tried | Non
         run=waiting.run,
         asked_at=waiting.asked_at,
         description=description(asked.tools.get(waiting.call.name)),
+        rule=_rule(parts, waiting.call),
+        always=narrowest_rule(waiting.run, waiting.call) if parts.config.policy else None,
         login=visitor.login,
         back="/approvals",
         tried=tried if tried and tried.call_id == waiting.call.id else None,
     )
+
+
+def _rule(parts: Parts, call: CallRow) -> str:
+    return rule_text(parts.core.admission.policy.rule(call.verdict))
 
 
 def executors_view(parts: Parts, visitor: Visitor) -> View:
@@ -370,6 +379,8 @@ def _shown(parts: Parts, visitor: Visitor, happened: Happened, step: Step, execu
         content=parts.config.log_content,
         executors=executors,
         description=description(tool),
+        rule=_rule(parts, step.call) if step.call else "",
+        always=narrowest_rule(happened.run, step.call) if step.call and parts.config.policy else None,
         login=visitor.login,
         back=visitor.path,
         tried=None,

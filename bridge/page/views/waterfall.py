@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bridge.page.views.run import Happened, Trace, begun_at, tone_of, trails_of
+from bridge.page.views.run import Happened, Trace, Trails, begun_at, tone_of, trails_of
 from bridge.store.rows import CallRow, InvocationRow, NodeRow, TicketRow
 from bridge.store.timeline import Dated
 from tools.ticket_states import PENDING
@@ -110,11 +110,11 @@ def _left_at(node: NodeRow, happened: Happened) -> float:
 
 def _nested(happened: Happened) -> tuple[Mapping[int, list[list[Lane]]], list[list[Lane]]]:
     """Return the lanes of each invocation by the node that it belongs to, and those of nodes that nobody told of."""
-    tickets = _tickets_of(happened)
+    tickets, trails = _tickets_of(happened), trails_of(happened)
     by_node: defaultdict[int, list[list[Lane]]] = defaultdict(list)
     rest = []
     for invocation in happened.invocations:
-        lanes = list(_invocation(invocation, tickets[invocation.row.id], happened))
+        lanes = list(_invocation(invocation, tickets[invocation.row.id], trails, happened))
         node = _node_of(invocation, happened.nodes)
         if not lanes:
             continue
@@ -162,7 +162,9 @@ def _tickets_of(happened: Happened) -> Mapping[str, list[TicketRow]]:
     return tickets
 
 
-def _invocation(each: Dated[InvocationRow], tickets: Sequence[TicketRow], happened: Happened) -> Iterator[Lane]:
+def _invocation(
+    each: Dated[InvocationRow], tickets: Sequence[TicketRow], trails: Trails, happened: Happened
+) -> Iterator[Lane]:
     """Yield what an invocation did: a model call, the tool calls that it asked for, the next model call, and so on."""
     row, at, number = each.row, each.at, 0
     for ticket in tickets:
@@ -171,10 +173,9 @@ def _invocation(each: Dated[InvocationRow], tickets: Sequence[TicketRow], happen
         key = f"model-{row.id}-{number}"
         part = Part("model", min(at, ticket.created_at), ticket.created_at)
         yield Lane(key, "model", 0, (part,), "good", step, number=ticket.round + 1)
-        trails = trails_of(ticket, happened.events)
         ends = []
         for call in ticket.calls:
-            lane = _call(ticket, call, trails[call.id], happened)
+            lane = _call(ticket, call, trails.get(call.id, ()), happened)
             ends.append(lane.until)
             yield lane
         if ticket.state == "open" or None in ends:

@@ -7,6 +7,7 @@ action = "allow"
 [[rules]]
 tool = "exec"
 arguments = { command = "ls <word>" }     # every argument that is named must match; ["ls", "ls <word>"] for either
+only = true                               # the call has no arguments but these
 app = "support"                           # the app's model id, or Dify's app id
 executor = "laptop*"                      # the name of the executor that would run it: each is judged by itself
 direction = "executor"                    # or "endpoint"
@@ -87,6 +88,7 @@ class Rule(BaseModel):
     action: Action
     tool: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
     arguments: dict[str, list[str]] = Field(default_factory=dict)
+    only: bool = False
     app: list[str] | None = None
     executor: list[str] | None = None
     direction: Direction | None = None
@@ -109,13 +111,15 @@ class Rule(BaseModel):
             and self.direction in {None, question.direction}
             and (self.app is None or _any_glob(self.app, question.app))
             and (self.executor is None or _any_glob(self.executor, question.executor))
-            and (not self.arguments or self._matches_arguments(question.arguments))
+            and (not (self.arguments or self.only) or self._matches_arguments(question.arguments))
         )
 
     def _matches_arguments(self, arguments: str) -> bool:
         values = arguments_of(arguments)
         if values is None:
             return self.action != "allow"
+        if self.only and not values.keys() <= self.arguments.keys():
+            return False
         return all(
             name in values and any(self._matches_value(pattern, values[name]) for pattern in patterns)
             for name, patterns in self.arguments.items()
@@ -146,15 +150,27 @@ class Policy:
         if path is None:
             return cls()
         try:
-            return cls(_File.model_validate(tomllib.loads(path.expanduser().read_text(encoding="utf-8"))).rules)
+            text = path.expanduser().read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"policy: {path} cannot be read: {error.strerror}") from None
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, path: str) -> "Policy":
+        """Read the text of a file. Raises ConfigError that names the rule that is wrong."""
+        try:
+            return cls(_File.model_validate(tomllib.loads(text)).rules)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"policy: {path} is not valid TOML: {error}") from None
         except ValidationError as error:
             problem = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in problem["loc"])
             raise ConfigError(f"policy: {path}: {where}: {problem['msg']}") from None
+
+    def rule(self, verdict: str) -> Rule | None:
+        """Return the rule that a verdict names, as it is now."""
+        number = verdict.removeprefix("rule ")
+        return self._rules[int(number) - 1] if number.isdecimal() and 0 < int(number) <= len(self._rules) else None
 
     def may_withhold(self, tool: str, direction: Direction, app: str) -> bool:
         """Say whether a call of this tool may be denied or left to a person, as its arguments turn out."""
