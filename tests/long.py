@@ -4,6 +4,7 @@ conversations   interleaved conversations that have much in common, by the thous
 abandoned       runs whose client has gone, a thousand of them, and what they hold
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
 schedules       kills and astray requests of one bridge, by the thousand
+engines         the main job, kinds of apps and suspension on the engines that scripts/setup engines installs
 shared          the same with two bridges on one PostgreSQL
 """
 
@@ -12,10 +13,14 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 tell = partial(print, flush=True)
 SEED = int(time.strftime("%Y%m%d"))
+ENGINES = Path(__file__).resolve().parent.parent / ".cache" / "engines"
+PLAYED = [f"tests/e2e/test_{name}.py" for name in ("main_job", "app_kinds", "resuming", "stop_after_tool_calls")]
 RUNS = {
+    "engines": [],
     "conversations": ["tests.conversations", "--sets", "200"],
     "abandoned": ["tests.e2e.test_abandoned", "--runs", "1000"],
     "guarded": ["tests.guarded_texts", "--texts", "200000"],
@@ -33,14 +38,27 @@ def main() -> int:
     options = parser.parse_args()
     failed = []
     for name in options.names or RUNS:
-        module, *arguments = RUNS[name]
         began = time.monotonic()
         tell(f"=== {name}: seed {options.seed}")
-        outcome = subprocess.run([sys.executable, "-m", module, *arguments, "--seed", str(options.seed)], check=False)
-        tell(f"--- {name}: {(time.monotonic() - began) / 60:.1f} min, exit {outcome.returncode}")
-        failed += [name] if outcome.returncode else []
+        code = play_on_engines() if name == "engines" else play(RUNS[name], options.seed)
+        tell(f"--- {name}: {(time.monotonic() - began) / 60:.1f} min, exit {code}")
+        failed += [name] if code else []
     tell(f"broken: {', '.join(failed) or 'none'}")
     return bool(failed)
+
+
+def play(command: list[str], seed: int) -> int:
+    module, *arguments = command
+    return subprocess.run([sys.executable, "-m", module, *arguments, "--seed", str(seed)], check=False).returncode
+
+
+def play_on_engines() -> int:
+    """Play with each engine; without one there is nothing that could be right."""
+    pythons = sorted(ENGINES.glob("*/bin/python"))
+    if not pythons:
+        tell("no engine is installed: scripts/setup engines")
+    codes = [subprocess.run([python, "-m", "pytest", "-q", *PLAYED], check=False).returncode for python in pythons]
+    return max(codes, default=1)
 
 
 if __name__ == "__main__":

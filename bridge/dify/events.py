@@ -385,7 +385,7 @@ def _message_end(payload: Payload, _data: Payload, envelope: dict[str, str]) -> 
     told = metadata.get("retriever_resources") if isinstance(metadata, dict) else None
     resources = [_resource(each) for each in told if isinstance(each, dict)] if isinstance(told, list) else []
     return MessageEnd(
-        usage=_usage(payload), files=tuple(_files(payload.get("files"))), resources=tuple(resources), **envelope
+        usage=_usage(payload), files=tuple(files_in(payload.get("files"))), resources=tuple(resources), **envelope
     )
 
 
@@ -400,13 +400,13 @@ def _message_file(payload: Payload, _data: Payload, envelope: dict[str, str]) ->
     return MessageFile(file=file, **envelope)
 
 
-def _files(value: object) -> Iterator[File]:
+def files_in(value: object) -> Iterator[File]:
     """Yield the files among what a node or a run brought, which is lists and objects of them."""
     if isinstance(value, dict) and (file := _file(value)):
         yield file
     elif isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _files(each)
+            yield from files_in(each)
 
 
 def _file(source: Payload) -> File | None:
@@ -436,7 +436,7 @@ def _workflow_finished(payload: Payload, data: Payload, envelope: dict[str, str]
         error=_error(data),
         outputs=whole(outputs) if isinstance(outputs, dict) else {},
         total_tokens=_whole(data, "total_tokens"),
-        files=tuple(_files(outputs)),
+        files=tuple(files_in(outputs)),
         **envelope,
     )
 

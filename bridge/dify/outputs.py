@@ -4,11 +4,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bridge.dify.events import files_in
+
 _LIKELY = ("answer", "text", "output", "result")
 
 
 def answer_in(outputs: Mapping[str, Any], name: str | None = None) -> str:
-    """Return the output called `name`, else the one that is the answer by its name, else the only one, else all."""
+    """Return the output called `name`, else the one that is the answer by its name, else the only one, else all.
+
+    Files are none: they are told as links.
+    """
+    outputs = {each: value for each, value in outputs.items() if not any(files_in(value))}
     if name is not None:
         return _text(outputs.get(name))
     likely = next((outputs[each] for each in _LIKELY if isinstance(outputs.get(each), str)), None)

@@ -451,8 +451,8 @@ class LiveRun:
 
     @property
     def silent(self) -> bool:
-        """Whether the current segment has told nothing so far."""
-        return not self._told.text
+        """Whether the current segment has told nothing so far, and has nothing to tell at its end."""
+        return not (self._told.text or self._links)
 
 
 class Polls:

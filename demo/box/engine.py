@@ -10,30 +10,30 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from graphon.entities.graph_init_params import GraphInitParams
 from graphon.graph.graph import Graph
-from graphon.graph_engine.command_channels import InMemoryChannel
-from graphon.graph_engine.config import GraphEngineConfig
-from graphon.graph_engine.filters import ResponseStreamFilter, filter_graph_events
-from graphon.graph_engine.filters.base import GraphEventFilterContext
-from graphon.graph_engine.graph_engine import GraphEngine
-from graphon.graph_engine.layers.execution_limits import ExecutionLimitsLayer
-from graphon.graph_events.base import GraphEngineEvent
-from graphon.graph_events.graph import GraphRunFailedEvent
-from graphon.runtime.graph_runtime_state import GraphRuntimeState
 from graphon.runtime.variable_pool import VariablePool
 
 from demo.box.app_export import App
 from demo.box.config import Limits
+from demo.box.engine_names import (
+    IS_NEW,
+    ExecutionLimitsLayer,
+    GraphEngine,
+    GraphEngineEvent,
+    GraphEventFilterContext,
+    GraphInitParams,
+    GraphRunFailedEvent,
+    GraphRuntimeState,
+    InMemoryChannel,
+    ResponseStreamFilter,
+    filter_graph_events,
+)
 from demo.box.model import Caller, ModelCatalogue
 from demo.box.node_factory import BoxNodeFactory
 from demo.box.ready_queue import PatientReadyQueue
 from demo.box.store import Message
 
 logger = logging.getLogger(__name__)
-
-# Dify's defaults (GRAPH_ENGINE_*): three workers that are never scaled down below.
-_WORKERS = GraphEngineConfig(min_workers=3, max_workers=10, scale_up_threshold=3, scale_down_idle_time=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,7 @@ class Execution:
 
     def __init__(self, app: App, turn: Turn, models: ModelCatalogue, caller: Caller, limits: Limits) -> None:
         graph_config = deepcopy(app.graph)
-        self.state = GraphRuntimeState(
-            variable_pool=_variables(app, turn), start_at=time.time(), ready_queue=PatientReadyQueue()
-        )
+        self.state = _new_state(_variables(app, turn), time.time(), app.workflow_id)
         parameters = GraphInitParams(
             workflow_id=app.workflow_id, graph_config=graph_config, run_context={}, call_depth=0
         )
@@ -67,17 +65,12 @@ class Execution:
                 messages=turn.messages,
             )
 
-        self._engine = GraphEngine(
-            workflow_id=app.workflow_id,
-            graph=Graph.init(
-                graph_config=graph_config, node_factory=nodes(parameters, self.state), root_node_id=app.root_node_id
-            ),
-            graph_runtime_state=self.state,
-            command_channel=InMemoryChannel(),
-            config=_WORKERS,
-            child_engine_builder=_ChildEngines(nodes),
+        graph = Graph.init(
+            graph_config=graph_config, node_factory=nodes(parameters, self.state), root_node_id=app.root_node_id
         )
-        self._engine.layer(ExecutionLimitsLayer(max_steps=limits.workflow_steps, max_time=limits.workflow_seconds))
+        self._engine = _new_engine(app.workflow_id, graph, self.state, nodes)
+        limit = ExecutionLimitsLayer(max_steps=limits.workflow_steps, max_time=limits.workflow_seconds)
+        (self._engine.add_layer if IS_NEW else self._engine.layer)(limit)
 
     def events(self) -> Iterator[GraphEngineEvent]:
         """Run the graph. The last event says how it ended; a failure is an event, not an exception."""
@@ -98,10 +91,35 @@ class Execution:
         return {name: value.to_object() for name, value in values.items() if value is not None}
 
 
+def _new_state(variables: VariablePool, start_at: float, workflow_id: str) -> GraphRuntimeState:
+    own: dict[str, Any] = {"workflow_id": workflow_id} if IS_NEW else {"ready_queue": PatientReadyQueue()}
+    return GraphRuntimeState(variable_pool=variables, start_at=start_at, **own)
+
+
+def _new_engine(workflow_id: str, graph: Graph, state: GraphRuntimeState, nodes: "MakeNodes") -> Any:
+    """Return an engine with Dify's three workers, which 0.6 may scale up (GRAPH_ENGINE_*)."""
+    if IS_NEW:
+        new: Any = GraphEngine
+        return new(graph=graph, runtime_state=state, command_channel=InMemoryChannel(), workers=3)
+    from graphon.graph_engine.config import GraphEngineConfig
+
+    return GraphEngine(
+        workflow_id=workflow_id,
+        graph=graph,
+        graph_runtime_state=state,
+        command_channel=InMemoryChannel(),
+        config=GraphEngineConfig(min_workers=3, max_workers=10, scale_up_threshold=3, scale_down_idle_time=5.0),
+        child_engine_builder=_ChildEngines(nodes),
+    )
+
+
+MakeNodes = Callable[[GraphInitParams, GraphRuntimeState], BoxNodeFactory]
+
+
 class _ChildEngines:
     """Makes the engine of each round of an iteration or a loop. Source: core/workflow/workflow_entry.py."""
 
-    def __init__(self, nodes: Callable[[GraphInitParams, GraphRuntimeState], BoxNodeFactory]) -> None:
+    def __init__(self, nodes: MakeNodes) -> None:
         self._nodes = nodes
 
     def build_child_engine(
@@ -114,24 +132,15 @@ class _ChildEngines:
         variable_pool: VariablePool | None = None,
     ) -> GraphEngine:
         """Return an engine that begins at the container's first node."""
-        state = GraphRuntimeState(
-            variable_pool=variable_pool or parent_graph_runtime_state.variable_pool,
-            start_at=time.perf_counter(),
-            ready_queue=PatientReadyQueue(),
-        )
+        pool = variable_pool or parent_graph_runtime_state.variable_pool
+        state = _new_state(pool, time.perf_counter(), workflow_id)
         graph = Graph.init(
             graph_config=graph_init_params.graph_config,
             node_factory=self._nodes(graph_init_params, state),
             root_node_id=root_node_id,
         )
-        return GraphEngine(
-            workflow_id=workflow_id,
-            graph=graph,
-            graph_runtime_state=state,
-            command_channel=InMemoryChannel(),
-            config=_WORKERS,
-            child_engine_builder=self,
-        )
+        engine: GraphEngine = _new_engine(workflow_id, graph, state, self._nodes)
+        return engine
 
 
 def _variables(app: App, turn: Turn) -> VariablePool:

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from graphon.graph_events.base import GraphEngineEvent
-
 from demo.box.config import Limits
+from demo.box.engine_names import GraphEngineEvent
 
 STOPPED_BY_USER = "Stopped by user."
 

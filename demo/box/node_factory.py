@@ -9,7 +9,6 @@ from typing import Any, ClassVar, cast
 from graphon.dsl.entities import DslCredentials
 from graphon.dsl.node_factory import SlimDslNodeFactory
 from graphon.entities.graph_config import NodeConfigDict
-from graphon.entities.graph_init_params import GraphInitParams
 from graphon.enums import BuiltinNodeTypes
 from graphon.model_runtime.entities.llm_entities import LLMMode
 from graphon.model_runtime.entities.message_entities import PromptMessage
@@ -27,8 +26,8 @@ from graphon.nodes.question_classifier import (
     QuestionClassifierNodeData,
     QuestionClassifierNodeDependencies,
 )
-from graphon.runtime.graph_runtime_state import GraphRuntimeState
 
+from demo.box.engine_names import GraphInitParams, GraphRuntimeState, for_nodes
 from demo.box.memory import ConversationMemory
 from demo.box.model import Caller, ModelCatalogue, PluginModel
 from demo.box.store import Message
@@ -55,18 +54,41 @@ class BoxNodeFactory:
         caller: Caller,
         messages: Callable[[], list[Message]] | None,
     ) -> None:
+        self._for_nodes = for_nodes(graph_init_params, graph_runtime_state)
+        self._parameters, self._state = graph_init_params, graph_runtime_state
         self._other_nodes = SlimDslNodeFactory(
             graph_config=graph_init_params.graph_config,
-            graph_init_params=graph_init_params,
-            graph_runtime_state=graph_runtime_state,
             credentials=DslCredentials(),
             dependencies=[],
+            **self._for_nodes,
         )
-        self._graph_init_params = graph_init_params
-        self._graph_runtime_state = graph_runtime_state
         self._models = models
         self._caller = caller
         self._messages = messages
+
+    def with_runtime_state(self, state: GraphRuntimeState) -> "BoxNodeFactory":
+        """Return the factory of a round of an iteration or a loop: graphon 0.8 has one engine for all of them."""
+        return self._again(self._parameters, state)
+
+    def with_graph_config(self, graph_config: Mapping[str, Any]) -> "BoxNodeFactory":
+        """Return the factory of what is inside a container."""
+        return self._again(self._parameters.model_copy(update={"graph_config": graph_config}), self._state)
+
+    def validate_node(self, node_config: NodeConfigDict) -> Any:
+        """Return of what kind a node is. The nodes of models are ours, and need no plugin of graphon's."""
+        kind = _plain(node_config["data"])["type"]
+        own: Any = _CONTAINERS.get(kind) or (LLMNode if kind in self._MODEL_NODES else None)
+        others: Any = self._other_nodes
+        return own.execution_type if own else others.validate_node(node_config)
+
+    def _again(self, parameters: GraphInitParams, state: GraphRuntimeState) -> "BoxNodeFactory":
+        return BoxNodeFactory(
+            graph_init_params=parameters,
+            graph_runtime_state=state,
+            models=self._models,
+            caller=self._caller,
+            messages=self._messages,
+        )
 
     def create_node(self, node_config: NodeConfigDict) -> Node[Any]:
         """A node of the graph."""
@@ -76,8 +98,7 @@ class BoxNodeFactory:
             return container(
                 node_id=str(node_config["id"]),
                 data=container.validate_node_data(cast("Any", data)),
-                graph_init_params=self._graph_init_params,
-                graph_runtime_state=self._graph_runtime_state,
+                **self._for_nodes,
             )
         build = self._MODEL_NODES.get(data["type"])
         if build is None:
@@ -89,8 +110,7 @@ class BoxNodeFactory:
         return LLMNode(
             node_id=node_id,
             data=LLMNodeData.model_validate(data),
-            graph_init_params=self._graph_init_params,
-            graph_runtime_state=self._graph_runtime_state,
+            **self._for_nodes,
             model_instance=model,
             memory=self._memory(data, model),
             llm_file_saver=NoFiles(),
@@ -104,8 +124,7 @@ class BoxNodeFactory:
         return QuestionClassifierNode(
             node_id=node_id,
             data=QuestionClassifierNodeData.model_validate(data),
-            graph_init_params=self._graph_init_params,
-            graph_runtime_state=self._graph_runtime_state,
+            **self._for_nodes,
             dependencies=QuestionClassifierNodeDependencies(
                 model_instance=model,
                 template_renderer=JinjaRenderer(),
@@ -120,8 +139,7 @@ class BoxNodeFactory:
         return ParameterExtractorNode(
             node_id=node_id,
             data=ParameterExtractorNodeData.model_validate(data),
-            graph_init_params=self._graph_init_params,
-            graph_runtime_state=self._graph_runtime_state,
+            **self._for_nodes,
             model_instance=model,
             memory=self._memory(data, model),
             prompt_message_serializer=SavedPrompts(),

@@ -11,14 +11,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from graphon.graph_events.graph import (
+from demo.box.engine_names import (
     GraphRunAbortedEvent,
     GraphRunFailedEvent,
     GraphRunPartialSucceededEvent,
     GraphRunStartedEvent,
     GraphRunSucceededEvent,
-)
-from graphon.graph_events.node import (
+    GraphRuntimeState,
     NodeRunExceptionEvent,
     NodeRunFailedEvent,
     NodeRunReasoningChunkEvent,
@@ -27,8 +26,6 @@ from graphon.graph_events.node import (
     NodeRunStreamChunkEvent,
     NodeRunSucceededEvent,
 )
-from graphon.runtime.graph_runtime_state import GraphRuntimeState
-
 from demo.box.failures import described, error_response, run_failure
 from demo.box.listener import Failure, Item, Ping, Stop
 from demo.box.responses import Response, WorkflowResponses

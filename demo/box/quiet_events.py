@@ -8,10 +8,9 @@ Differs from Dify in time alone: the events and their order are the same, and th
 import logging
 import queue
 from collections.abc import Generator
+from typing import Any
 
-from graphon.graph_engine import graph_engine
-from graphon.graph_engine.layers.base import GraphEngineLayer
-from graphon.graph_events.base import GraphEngineEvent
+from demo.box.engine_names import IS_NEW, GraphEngineEvent
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +20,9 @@ class EventRelay:
 
     def __init__(self) -> None:
         self._events: queue.SimpleQueue[GraphEngineEvent | None] = queue.SimpleQueue()
-        self._layers: list[GraphEngineLayer] = []
+        self._layers: list[Any] = []
 
-    def set_layers(self, layers: list[GraphEngineLayer]) -> None:
+    def set_layers(self, layers: list[Any]) -> None:
         """Tell these layers about every event."""
         self._layers = layers
 
@@ -51,5 +50,9 @@ class EventRelay:
 
 
 def quieten() -> None:
-    """Make graphon's engines, from now on, hand their events over a queue."""
+    """Make graphon's engines, from now on, hand their events over a queue, as those of 0.8 do by themselves."""
+    if IS_NEW:
+        return
+    from graphon.graph_engine import graph_engine
+
     vars(graph_engine)["EventManager"] = EventRelay

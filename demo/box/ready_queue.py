@@ -5,9 +5,14 @@ Differs from Dify in nothing a client can see: a node still starts as soon as it
 """
 
 import queue
-from typing import override
+from typing import TYPE_CHECKING, override
 
-from graphon.runtime.ready_queue import ReadyQueueProtocol
+from demo.box.engine_names import IS_NEW
+
+if TYPE_CHECKING or not IS_NEW:
+    from graphon.runtime.ready_queue import ReadyQueueProtocol
+else:
+    ReadyQueueProtocol = object
 
 LOOK_SECONDS = 1.0
 

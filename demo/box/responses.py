@@ -11,17 +11,17 @@ from decimal import Decimal
 from typing import Any
 
 from graphon.enums import BuiltinNodeTypes
-from graphon.graph_events.base import GraphNodeEventBase
-from graphon.graph_events.node import (
+from graphon.workflow_type_encoder import WorkflowRuntimeTypeConverter
+
+from demo.box.engine_names import (
+    GraphNodeEventBase,
+    GraphRuntimeState,
     NodeRunExceptionEvent,
     NodeRunFailedEvent,
     NodeRunRetryEvent,
     NodeRunStartedEvent,
     NodeRunSucceededEvent,
 )
-from graphon.runtime.graph_runtime_state import GraphRuntimeState
-from graphon.workflow_type_encoder import WorkflowRuntimeTypeConverter
-
 from demo.box.store import WorkflowRun
 
 type Response = dict[str, Any]
@@ -88,8 +88,8 @@ class WorkflowResponses:
             "inputs_truncated": False,
             "created_at": _seconds(event.start_at),
             "extras": {},
-            "iteration_id": event.in_iteration_id,
-            "loop_id": event.in_loop_id,
+            "iteration_id": getattr(event, "in_iteration_id", None),
+            "loop_id": getattr(event, "in_loop_id", None),
             "agent_strategy": None,
         }
         return self._kept(self._response("node_started", data))
@@ -128,8 +128,8 @@ class WorkflowResponses:
             "created_at": _seconds(event.start_at),
             "finished_at": _seconds(finished_at),
             "files": [],
-            "iteration_id": event.in_iteration_id,
-            "loop_id": event.in_loop_id,
+            "iteration_id": getattr(event, "in_iteration_id", None),
+            "loop_id": getattr(event, "in_loop_id", None),
         }
 
     def _kept(self, response: Response) -> Response:

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.dify import events
 from bridge.dify.events import read, read_payload
+from bridge.dify.outputs import answer_in
 from bridge.dify.sse import Oversized, ServerSentEvent
 from tools.wire import Usage
 
@@ -158,3 +159,35 @@ def test_a_giant_event_is_only_dropped_where_nothing_depends_on_it() -> None:
     for head in ('data: {"event": "message", "answer": "', 'data:{"event":"workflow_finished"', "data: xxxx"):
         with pytest.raises(events.Unreadable, match="too large"):
             read(Oversized(head))
+
+
+REPORT = {
+    "dify_model_identity": "__dify__file__",
+    "transfer_method": "tool_file",
+    "type": "document",
+    "filename": "report.pdf",
+    "url": "/files/tools/1.pdf?sign=x",
+}
+
+
+@pytest.mark.parametrize("outputs", [{"file": REPORT}, {"files": [REPORT]}, {"all": {"one": [REPORT]}}])
+def test_files_among_a_workflow_s_outputs_are_files_and_no_answer(outputs: dict[str, Any]) -> None:
+    data = {"id": "r", "status": "succeeded", "outputs": outputs}
+    finished = read_payload({"event": "workflow_finished", "data": data})
+    assert isinstance(finished, events.WorkflowFinished)
+    assert finished.files == (events.File("report.pdf", "/files/tools/1.pdf?sign=x", is_image=False),)
+    assert answer_in(finished.outputs) == ""
+    assert answer_in({**outputs, "said": "words"}) == "words"
+
+
+def test_what_only_looks_like_a_file_is_an_answer() -> None:
+    link = {"url": "http://example/", "filename": "x"}
+    assert answer_in({"link": link}) == json.dumps(link)
+
+
+def test_a_user_s_own_file_is_none_of_the_app_s() -> None:
+    sent = {"event": "message_file", "id": "f", "type": "image", "url": "http://dify/f.png"}
+    assert read_payload({**sent, "belongs_to": "user"}) is None
+    made = read_payload({**sent, "belongs_to": "assistant"})
+    assert isinstance(made, events.MessageFile)
+    assert made.file == events.File("f.png", "http://dify/f.png", is_image=True)
