@@ -13,9 +13,11 @@ from tools.visible import visible
 _MODULES = {
     "approve": "operator",
     "cancel": "operator",
+    "completion": "completion",
     "deny": "operator",
     "doctor": "doctor.command",
     "init": "init.command",
+    "logs": "logs",
     "open": "open",
     "package": "package.command",
     "runs": "watch",

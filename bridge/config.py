@@ -18,13 +18,15 @@ api_key = "app-..."             # or api_key_env = "DIFY_APP_KEY"
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections import Counter
+from difflib import get_close_matches
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import platformdirs
 from pydantic import (
@@ -39,6 +41,9 @@ from pydantic import (
 )
 
 from tools.tokens import PREFIX
+
+_TABLE = re.compile(r"\s*\[+\s*([\w.-]+)\s*\]")
+_KEY = re.compile(r"\s*[\"']?([\w-]+)[\"']?\s*=")
 
 
 class ConfigError(Exception):
@@ -453,23 +458,66 @@ def default_path() -> Path:
 def load(path: Path) -> Config:
     """Read and check the file. Raises ConfigError whose text names the key that is wrong."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
     except FileNotFoundError:
-        raise ConfigError(f"there is no configuration at {path}") from None
+        raise ConfigError(
+            f"there is no configuration at {path}. Run `clawback init`, which writes one, or name another (--config)"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    config = parse(values, str(path))
+    config = parse(values, str(path), text)
     config.remember(path)
     return config
 
 
-def parse(values: dict[str, Any], source: str = "configuration") -> Config:
-    """Check `values`. Raises ConfigError; secrets are never part of its text."""
+def parse(values: dict[str, Any], source: str = "configuration", text: str = "") -> Config:
+    """Check `values`, which were read from `text`. Raises ConfigError; secrets are never part of its message."""
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
+        problems = [_problem(each["type"], each["loc"], each["msg"], text) for each in _details(error)]
         raise ConfigError(f"{source}: " + "; ".join(problems)) from None
+
+
+def _details(error: ValidationError) -> list[Any]:
+    return list(error.errors(include_input=False, include_url=False))
+
+
+def _problem(kind: str, place: tuple[str | int, ...], said: str, text: str) -> str:
+    line = _line_of(place, text)
+    where = f" (line {line})" if line else ""
+    if kind != "extra_forbidden":
+        return f"{'.'.join(map(str, place)) or 'the file'}: {said}{where}"
+    *section, name = place
+    near = get_close_matches(str(name), _keys_of(section), 1)
+    inside = f" in {'.'.join(map(str, section))}" if section else ""
+    return f"unknown key {name}{inside}{f', did you mean {near[0]}' if near else ''}{where}"
+
+
+def _keys_of(section: list[str | int]) -> list[str]:
+    """Return the keys that there are in a section."""
+    model: Any = Config
+    for part in section:
+        if isinstance(part, str):
+            annotation = model.model_fields[part].annotation
+            model = next((each for each in (annotation, *get_args(annotation)) if hasattr(each, "model_fields")), None)
+            if model is None:
+                return []
+    return list(model.model_fields)
+
+
+def _line_of(place: tuple[str | int, ...], text: str) -> int | None:
+    """Return the line that sets a key, counted from 1, where it is written in the ordinary way."""
+    wanted = [part for part in place if isinstance(part, str)]
+    number = next((part for part in place if isinstance(part, int)), 0)
+    header, tables = "", Counter[str]()
+    for at, line in enumerate(text.splitlines(), 1):
+        if found := _TABLE.match(line):
+            header = found[1]
+            tables[header] += 1
+        elif found := _KEY.match(line):
+            here = [*filter(None, header.split(".")), found[1]]
+            if here == wanted and (not header or tables[header] == number + 1):
+                return at
+    return None

@@ -25,6 +25,7 @@ class Connection:
     """Talks to one bridge. Every method raises BridgeRefused or BridgeUnreachable."""
 
     def __init__(self, bridge_url: str, token: str) -> None:
+        self._url = bridge_url
         self._http = httpx.Client(
             base_url=f"{bridge_url.rstrip('/')}/executor/v1",
             headers={"Authorization": f"Bearer {token}"},
@@ -77,10 +78,12 @@ class Connection:
             response = self._http.request(method, path, json=body)
             answer = response.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise BridgeUnreachable(f"the bridge does not answer: {error or type(error).__name__}") from None
+            raise BridgeUnreachable(
+                f"the bridge at {self._url} does not answer (--bridge names another): {error or type(error).__name__}"
+            ) from None
         if response.is_success and isinstance(answer, dict):
             return answer
         problem = answer.get("error") if isinstance(answer, dict) else None
         if response.status_code >= 500 or not isinstance(problem, dict):
-            raise BridgeUnreachable(f"the bridge failed with HTTP {response.status_code}")
+            raise BridgeUnreachable(f"the bridge at {self._url} failed with HTTP {response.status_code}")
         raise BridgeRefused(response.status_code, str(problem.get("code")), str(problem.get("message")))

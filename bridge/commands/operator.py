@@ -10,20 +10,22 @@ from urllib.parse import quote
 import click
 from rich.table import Table
 
-from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
-from bridge.commands.terminal import Terminal, plain, say
+from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json, whole_id
+from bridge.commands.terminal import Terminal, plain, say, wide_option
 from tools.calls import arguments_problem
 
 SHOWN_CHARACTERS = 200
+_MOST_RUNS = 500
 
 
 @click.command()
 @click.option(
     "--all", "everything", is_flag=True, help="Also tickets that are no longer open, or that their client has left."
 )
+@wide_option
 @bridge_options()
 @as_json_option
-def tickets(bridge: OperatorClient, everything: bool, as_json: bool) -> None:
+def tickets(bridge: OperatorClient, everything: bool, wide: bool, as_json: bool) -> None:
     """List the open tickets and their calls, those first that wait for you."""
     answer = bridge.ask("GET", f"/tickets?state={'all' if everything else 'open'}")
     if as_json:
@@ -38,7 +40,7 @@ def tickets(bridge: OperatorClient, everything: bool, as_json: bool) -> None:
         waits = call["state"] == "awaiting_approval"
         left = f"{max(0, call['decide_until'] - time.time()):.0f} s" if waits else ""
         table.add_row(plain(call["id"]), call["state"], plain(call["name"]), plain(_short(call["arguments"])), left)
-    Terminal().print(table)
+    Terminal(wide=wide).print(table)
 
 
 @click.command()
@@ -47,12 +49,13 @@ def tickets(bridge: OperatorClient, everything: bool, as_json: bool) -> None:
 @bridge_options(decides=True)
 @as_json_option
 def approve(bridge: OperatorClient, call_id: str, arguments: str | None, as_json: bool) -> None:
-    """Let the call CALL_ID run."""
+    """Let the call CALL_ID run. The beginning of its id is enough."""
     body: dict[str, Any] = {"by": getpass.getuser()}
     if arguments is not None:
         if problem := arguments_problem(arguments):
             raise click.UsageError(f"--arguments: {problem}")
         body["arguments"] = json.loads(arguments)
+    call_id = _whole(bridge, call_id)
     answer = bridge.ask("POST", f"/calls/{quote(call_id, safe='')}/approve", body)
     print_json(answer) if as_json else say(f"{call_id} ({answer['name']}) is approved.")
 
@@ -63,8 +66,9 @@ def approve(bridge: OperatorClient, call_id: str, arguments: str | None, as_json
 @bridge_options(decides=True)
 @as_json_option
 def deny(bridge: OperatorClient, call_id: str, reason: str | None, as_json: bool) -> None:
-    """Do not let the call CALL_ID run; the model is told why."""
+    """Do not let the call CALL_ID run; the model is told why. The beginning of its id is enough."""
     body = {"by": getpass.getuser(), **({"reason": reason} if reason else {})}
+    call_id = _whole(bridge, call_id)
     answer = bridge.ask("POST", f"/calls/{quote(call_id, safe='')}/deny", body)
     print_json(answer) if as_json else say(f"{call_id} ({answer['name']}) is denied.")
 
@@ -75,7 +79,7 @@ def deny(bridge: OperatorClient, call_id: str, reason: str | None, as_json: bool
 @as_json_option
 def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
     """Show what is known of the run RUN_ID; --json prints all of it."""
-    answer = bridge.ask("GET", f"/runs/{quote(run_id, safe='')}")
+    answer = bridge.ask("GET", f"/runs/{quote(_whole_run(bridge, run_id), safe='')}")
     if as_json:
         print_json(answer)
         return
@@ -109,9 +113,18 @@ def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | No
 @as_json_option
 def cancel(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
     """End the runs RUN_ID; their open calls end with them, and Dify's workflows are stopped."""
-    for run_id in run_ids:
+    for run_id in [_whole_run(bridge, each) for each in run_ids]:
         answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/cancel", {"by": getpass.getuser()})
         print_json(answer) if as_json else say(f"{run_id} is cancelled.")
+
+
+def _whole(bridge: OperatorClient, call_id: str) -> str:
+    waiting = bridge.ask("GET", "/approvals")["calls"]
+    return whole_id((call["id"] for call in waiting), call_id, "calls")
+
+
+def _whole_run(bridge: OperatorClient, run_id: str) -> str:
+    return whole_id((run["id"] for run in bridge.ask("GET", f"/runs?limit={_MOST_RUNS}")["runs"]), run_id, "runs")
 
 
 def _short(text: str) -> str:

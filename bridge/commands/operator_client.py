@@ -1,7 +1,7 @@
 """How commands find the running bridge, and ask it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -104,7 +104,7 @@ def _find(url: str | None, token: str, path: Path, *, decides: bool) -> Operator
     url = (url or (note.url if note else DEFAULT_BRIDGE)).rstrip("/")
     if not token and note and url == note.url:
         token = note.token
-    if not token and note is None and is_loopback(httpx.URL(url).host):
+    if not token and note is None and url == DEFAULT_BRIDGE:
         raise click.ClickException(f"no bridge runs here with the configuration {path}. {_START} and --token")
     if not token:
         raise click.UsageError("--token is missing: a bridge elsewhere asks for its operator token")
@@ -118,6 +118,14 @@ def _note(path: Path) -> serving.Serving | None:
     except (ConfigError, OSError):
         config = Config()
     return serving.find(config)
+
+
+def whole_id(known: Iterable[str], given: str, what: str) -> str:
+    """Return the id that begins as `given` does. Raises click.ClickException where several do."""
+    found = sorted({each for each in known if each.startswith(given)})
+    if len(found) > 1 and given not in found:
+        raise click.ClickException(f"{given} begins the ids of {len(found)} {what}: {', '.join(found[:5])}")
+    return found[0] if len(found) == 1 else given
 
 
 def print_json(answer: object) -> None:

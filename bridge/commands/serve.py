@@ -9,15 +9,27 @@ import click
 from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.runs.tickets.policy import Policy
-from bridge.server import logs, tracing
+from bridge.server import logs, serving, tracing
 from bridge.server.banner import banner
 from bridge.server.gunicorn import Server
+from bridge.server.ports import is_bridge, is_taken, user_of
 from bridge.store.faults import StoreError
 from bridge.store.lock import held
 from bridge.store.upgrade import open_first
 from tools.visible import visible, visible_json
 
 log = logging.getLogger("clawback")
+
+
+def _port_problem(config: Config) -> str:
+    """Return who uses the port, or nothing where it is free."""
+    if not config.port or not is_taken(config.host, config.port):
+        return ""
+    note = serving.find(config)
+    if note and note.url.endswith(f":{config.port}") and is_bridge(note.url):
+        return f"this bridge serves already, at {note.url}: `clawback status` shows what it does"
+    user = "another bridge" if is_bridge(f"http://127.0.0.1:{config.port}") else user_of(config.port)
+    return f"port {config.port} is used by {user}: stop it, or take another port (--port)"
 
 
 def _load(path: Path) -> Config:
@@ -63,6 +75,8 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         else:
             click.echo(visible(banner(config, url), lines=True))
 
+    if problem := _port_problem(config):
+        raise click.ClickException(problem)
     try:
         with held(config.store_url):
             open_first(config.store_url)

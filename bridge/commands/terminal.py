@@ -1,5 +1,6 @@
 """What commands print: nothing that others named or said reaches the terminal other than visibly."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -8,6 +9,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from tools.visible import visible
+
+_UNCUT = 10_000
+
+
+def wide_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--wide`."""
+    return click.option("--wide", is_flag=True, help="Cut nothing, however wide the lines become.")(command)
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:
@@ -21,7 +29,16 @@ def plain(text: str) -> str:
 
 
 class Terminal(Console):
-    """A console whose texts are all made visible, also those of a table's cells."""
+    """A console whose texts are all made visible, also those of a table's cells.
+
+    What goes to a pipe or a file, and what is to be `wide`, is cut nowhere.
+    """
+
+    def __init__(self, *, wide: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        if wide or not self.is_terminal:
+            self.width = _UNCUT
+            self.soft_wrap = True
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Read the markup of a text."""

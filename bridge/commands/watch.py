@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
-from bridge.commands.terminal import Terminal, plain
+from bridge.commands.terminal import Terminal, plain, wide_option
 
 RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
 _WAIT_SECONDS = 20
@@ -67,9 +67,10 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.command()
 @click.option("--state", type=click.Choice([*RUN_STATES, "all"]), default="all", help="Only runs in this state.")
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many, the newest first.")
+@wide_option
 @bridge_options()
 @as_json_option
-def runs(bridge: OperatorClient, state: str, limit: int, as_json: bool) -> None:
+def runs(bridge: OperatorClient, state: str, limit: int, wide: bool, as_json: bool) -> None:
     """List the newest runs."""
     answer = bridge.ask("GET", f"/runs?state={state}&limit={limit}")
     if as_json:
@@ -81,7 +82,7 @@ def runs(bridge: OperatorClient, state: str, limit: int, as_json: bool) -> None:
     table = Table("began", "run", "app", "state", "took", "rounds", "calls", "why", box=None)
     for run in answer["runs"]:
         table.add_row(*_run_cells(run))
-    Terminal().print(table)
+    Terminal(wide=wide).print(table)
 
 
 def _run_cells(run: dict[str, Any]) -> Iterator[str]:

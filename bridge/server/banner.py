@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from bridge.config import Config
+from bridge.config import Config, is_loopback
 
 
 def banner(config: Config, url: str) -> str:
@@ -21,6 +21,8 @@ def _rows(config: Config, url: str) -> Iterator[tuple[str, str, str]]:
     yield "endpoint", f"{url}/v1", "for OpenClaw and other clients of the OpenAI API"
     yield "page", f"{url}/", "to watch and decide, with the operator's token"
     yield "plugin", config.bridge_url or url, "the Bridge URL in Dify"
+    if not is_loopback(config.host):
+        yield "open to", "other machines, too", f"as host is {config.host}; tokens keep them out"
     for app in config.apps:
         yield "model", app.model, f"at {app.base_url}"
     if not config.apps:

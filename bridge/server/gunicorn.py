@@ -78,14 +78,13 @@ class Server(BaseApplication):
 
     def load(self) -> Flask:  # type: ignore[override]
         """Make the application, inside the worker, where gevent has patched the standard library."""
-        # What is made here stays: there is nothing to collect while it is made, nor in it later.
+        # What is made here stays: there is nothing to collect while it is made.
         gc.disable()
         try:
             made: Flask = _application().create_app(self._config)
         except (StoreError, OSError) as error:
             log.critical("the bridge cannot begin: %s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        gc.freeze()
         gc.enable()
         return made
 
@@ -101,7 +100,7 @@ class Server(BaseApplication):
         self._announce(_url(local, port))
         looking = (worker, _url(local, port))
         threading.Thread(target=self._look_out, args=looking, daemon=True, name="clawback-look-out").start()
-        self._on_ready(_url(host, port))
+        self._on_ready(_url(local, port))
 
     def _announce(self, url: str) -> None:
         try:

@@ -53,6 +53,15 @@ def held(url: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(url: str) -> int | None:
+    """Return the process that has the store at this URL, where it runs on this machine."""
+    database = path_of(url)
+    told = _holder(Path(f"{database.resolve()}.lock")) if database else {}
+    pid = told.get("pid")
+    here = told.get("host") == socket.gethostname() and isinstance(pid, int) and not _is_gone(told)
+    return pid if here and isinstance(pid, int) else None
+
+
 def _take(descriptor: int, path: Path) -> None:
     until = time.monotonic() + ORPHANS_SECONDS
     while not _is_free(descriptor):

@@ -17,3 +17,9 @@ def test_it_says_what_is_served_and_where() -> None:
 
 def test_without_apps_it_says_what_to_do() -> None:
     assert "clawback init" in banner(parse({}), "http://127.0.0.1:8765")
+
+
+def test_it_says_aloud_that_other_machines_reach_it() -> None:
+    tokens = dict.fromkeys(("client", "plugin"), f"sha256:{'0' * 64}")
+    assert "other machines" in banner(parse({"host": "0.0.0.0", "tokens": tokens}), "http://127.0.0.1:8765")
+    assert "other machines" not in banner(parse({}), "http://127.0.0.1:8765")

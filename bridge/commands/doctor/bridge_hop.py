@@ -7,6 +7,7 @@ import httpx
 from bridge.commands.doctor.lines import Line, failed, ok
 from bridge.config import Config
 from bridge.server import serving
+from bridge.server.ports import is_bridge, is_taken, user_of
 from bridge.server.serving import Serving
 
 _SECONDS = 5.0
@@ -37,24 +38,15 @@ def _status(url: str) -> str:
 
 
 def _absent(config: Config) -> Line:
-    if config.port and _is_taken(config.host, config.port):
+    if config.port and is_taken(config.host, config.port):
+        other = is_bridge(f"http://127.0.0.1:{config.port}")
+        user = "A bridge with another data folder" if other else f"Not this bridge, but {user_of(config.port)},"
         return failed(
             "bridge",
-            f"Something else listens on port {config.port}",
+            f"{user} listens on port {config.port}",
             f"Stop it, or take another port: clawback init --port {_free_port()}. Then run: clawback serve",
         )
     return failed("bridge", "The bridge does not run", "Run in another terminal, and leave it running: clawback serve")
-
-
-def _is_taken(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
 
 
 def _free_port() -> int:

@@ -10,7 +10,7 @@ from bridge.commands.doctor.bridge_hop import look_at_bridge
 from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify
 from bridge.commands.doctor.lines import Line, skipped
 from bridge.commands.doctor.openclaw_hop import look_at_openclaw
-from bridge.commands.doctor.own_files import look_at_config, look_at_store
+from bridge.commands.doctor.own_files import look_at_config, look_at_store, mend
 from bridge.commands.doctor.probe import probe, tell
 from bridge.commands.doctor.waits import look_at_waits
 from bridge.commands.operator_client import print_json
@@ -58,9 +58,13 @@ _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", N
 @click.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
 @click.option("--no-probe", is_flag=True, help="Leave out the run through each app, which costs a small model call.")
+@click.option("--fix", is_flag=True, help="First mend what this machine alone can mend, and say what was done.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
-def doctor(path: Path, no_probe: bool, as_json: bool) -> None:
+def doctor(path: Path, no_probe: bool, fix: bool, as_json: bool) -> None:
     """Look at every hop, one line each; say what to do about each that fails. Exits with 1 if one does."""
+    if fix:
+        for done in mend(path):
+            say(done, err=True)
     lines: list[Line] = []
     for line in examine(path, with_probe=not no_probe):
         lines.append(line)

@@ -1,14 +1,22 @@
 """The bridge's own files: the configuration and the store."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok
 from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, load
+from bridge.server import serving
 from bridge.store.engine import path_of
 from bridge.store.faults import StoreError
+from bridge.store.lock import holder
 from bridge.store.upgrade import VERSION, check
+
+_TAKEN_SECONDS = 1.0
+"""How long a bridge may take to read its configuration anew."""
 
 
 def look_at_config(path: Path) -> tuple[Config | None, list[Line]]:
@@ -64,3 +72,18 @@ def look_at_store(config: Config) -> Line:
         return ok("store", f"{path or shown} will be made when the bridge starts")
     later = "" if version == VERSION else f", which the bridge upgrades from version {version} when it starts"
     return ok("store", f"{path or shown}{later}")
+
+
+def mend(path: Path) -> Iterator[str]:
+    """Mend what is wrong with our own files and with the bridge that reads them, and tell each."""
+    config, _ = look_at_config(path)
+    if config is None:
+        return
+    if not is_private(path):
+        path.chmod(0o600)
+        yield f"Made {path} readable to you alone."
+    note, pid = serving.find(config), holder(config.store_url)
+    if note and pid and note.digest != serving.digest(config):
+        os.kill(pid, signal.SIGHUP)
+        time.sleep(_TAKEN_SECONDS)
+        yield f"Sent SIGHUP to the bridge (process {pid}), which takes the configuration as it is now."

@@ -16,6 +16,7 @@ from bridge.commands.init.plan import AUDIENCES, Written, carry_out
 from bridge.commands.operator_client import print_json
 from bridge.commands.terminal import say
 from bridge.config import default_path
+from bridge.store.lock import holder
 
 
 @click.command()
@@ -131,7 +132,10 @@ def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> Non
             say(f"   {name + ':':<14} {token}")
     if place and PLACES[place].advice:
         _section(PLACES[place].advice)
-    say("\nThen: clawback serve, and in another terminal: clawback doctor")
+    pid = holder(written.config.store_url)
+    if pid and written.changed:
+        say(f"\nA bridge runs with what the file held before. It takes this on SIGHUP: kill -HUP {pid}")
+    say(f"\nThen: {'' if pid else 'clawback serve, and in another terminal: '}clawback doctor")
 
 
 def _section(title: str) -> None:
