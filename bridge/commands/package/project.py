@@ -13,10 +13,12 @@ PLATFORMS = (
 )
 
 
-def plugin_project(pyproject: Path) -> str:
-    """The text of the plugin's pyproject.toml, from the repository's `pyproject`."""
+def plugin_project(pyproject: Path, *, is_tools: bool = False) -> str:
+    """The text of a plugin's pyproject.toml, from the repository's `pyproject`; Clawback Tools needs the SDK alone."""
     # The daemon makes every plugin's environment with Python 3.12; a lock for others too would be three times as large.
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    if is_tools:
+        project |= {"name": f"{project['name']}-tools", "dependencies": project["dependencies"][:1]}
     return f"""\
 # Derived by scripts/lock from Clawback's own pyproject.toml.
 [project]
