@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bridge.commands.dify_tools import dify_tools
 from bridge.commands.doctor.command import doctor
 from bridge.commands.init.command import init
 from bridge.commands.init.config_file import is_private
@@ -123,7 +124,7 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(str(error)) from None
 
 
-for _command in (token, status, runs, tail, tickets, approve, deny, init, doctor, package):
+for _command in (token, status, runs, tail, tickets, approve, deny, init, doctor, package, dify_tools):
     main.add_command(_command)
 
 

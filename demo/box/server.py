@@ -11,7 +11,7 @@ import gevent.event
 from flask import Flask
 from gevent.pywsgi import WSGIServer
 
-from demo.box import debug_api, endpoints, service_api
+from demo.box import console, debug_api, endpoints, service_api
 from demo.box.access import Access
 from demo.box.app_export import App
 from demo.box.config import BoxConfig
@@ -42,7 +42,7 @@ class Box:
             if config.daemon
             else PluginProcess(config.plugin_folder, config.limits)
         )
-        workspace = Workspace(config.workspace, config.limits.backwards_seconds)
+        self._workspace = workspace = Workspace(config.workspace, config.limits.backwards_seconds)
         self._endpoint_plugin = (
             EndpointPlugin(config.tools_plugin, config.limits, workspace) if config.tools_plugin else None
         )
@@ -75,6 +75,7 @@ class Box:
         runs = Runs(self._store, self._models, self._config.limits, self._config.imitation)
         flask = Flask(__name__)
         flask.register_blueprint(service_api.create_blueprint(access, self._store, runs, self._config.imitation))
+        flask.register_blueprint(console.create_blueprint(self._workspace))
         flask.register_blueprint(endpoints.create_blueprint(self._endpoint_plugin))
         flask.register_blueprint(debug_api.create_blueprint(access, self._store, self.process))
         return flask

@@ -45,6 +45,11 @@ class Workspace:
         return dict(self._read().get("settings") or {})
 
     @property
+    def login(self) -> dict[str, str]:
+        """Who may log in to the console; empty for nobody."""
+        return dict(self._read().get("login") or {})
+
+    @property
     def tools(self) -> list[dict[str, Any]]:
         """All tools, as the file has them."""
         return list(self._read().get("tools") or [])
@@ -56,7 +61,8 @@ class Workspace:
         tool = self._find(str(request["tool_type"]), str(request["provider"]), str(request["tool"]))
         parameters = dict(request.get("tool_parameters") or {})
         with self._lock:
-            self.calls.append({**{name: tool.get(name) for name in ("type", "provider", "tool")}, "given": parameters})
+            called = {name: tool.get(name) for name in ("type", "provider", "tool")}
+            self.calls.append(called | {"given": parameters, "at": time.time()})
         for each in tool.get("parameters") or []:
             if each.get("required") and parameters.get(each["name"]) is None:
                 raise ToolError(_FAILED.format(text=f"Missing required parameter {each['name']}"))

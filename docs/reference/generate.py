@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Page, Tokens, Traces
+from bridge.config import App, Config, DifyTools, Limits, Page, Tokens, Traces
 
 HERE = Path(__file__).resolve().parent
 _NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
@@ -23,6 +23,7 @@ def configuration() -> str:
         ("At the top", Config),
         ("`[tokens]`", Tokens),
         ("`[[apps]]`, one a Dify app", App),
+        ("`[[dify_tools]]`, one an endpoint of Clawback Tools", DifyTools),
         ("`[limits]`", Limits),
         ("`[traces]`", Traces),
         ("`[page]`", Page),

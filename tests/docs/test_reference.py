@@ -8,7 +8,7 @@ import click
 import pytest
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Tokens, Traces
+from bridge.config import App, Config, DifyTools, Limits, Tokens, Traces
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 MADE: dict[str, Any] = runpy.run_path(str(REFERENCE / "generate.py"))
@@ -20,13 +20,13 @@ def test_a_page_is_what_the_code_makes_of_it(page: str) -> None:
     assert written == MADE["PAGES"][page](), f"run .venv/bin/python docs/reference/generate.py to renew {page}"
 
 
-@pytest.mark.parametrize("model", [Tokens, App, Limits, Traces])
+@pytest.mark.parametrize("model", [Tokens, App, DifyTools, Limits, Traces])
 def test_every_key_has_a_sentence(model: Any) -> None:
     assert [name for name, key in model.model_fields.items() if not key.description] == []
 
 
 def test_every_key_at_the_top_has_a_sentence() -> None:
-    sections = {"tokens", "apps", "limits", "traces", "page"}
+    sections = {"tokens", "apps", "dify_tools", "limits", "traces", "page"}
     assert [name for name, key in Config.model_fields.items() if not key.description and name not in sections] == []
 
 
