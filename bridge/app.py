@@ -67,6 +67,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(metrics_blueprint(metrics, core.figures))
     _shape_errors(app)
     core.sweeper.start()
+    core.dify_executors.reconfigure()
 
     stopping = threading.Event()
     witness = Witness(store)
@@ -89,6 +90,7 @@ def _wakeups(config: Config) -> Wakeups:
 def stop(app: Flask) -> None:
     """Take no new work and let everyone who waits go, so that the process can end: what waits is in the store."""
     app.extensions["clawback.stopping"].set()
+    app.extensions["clawback"].dify_executors.stop()
     app.extensions["clawback"].services.wakeups.wake_all()
 
 

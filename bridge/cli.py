@@ -15,6 +15,7 @@ _MODULES = {
     "cancel": "operator",
     "completion": "completion",
     "deny": "operator",
+    "dify-tools": "dify_tools",
     "doctor": "doctor.command",
     "init": "init.command",
     "logs": "logs",
@@ -52,7 +53,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Find a command by its name."""
         if cmd_name in _MODULES:
-            found = getattr(import_module(f".commands.{_MODULES[cmd_name]}", __package__), cmd_name)
+            found = getattr(import_module(f".commands.{_MODULES[cmd_name]}", __package__), cmd_name.replace("-", "_"))
         else:
             entry = next(iter(entry_points(group="clawback.commands", name=cmd_name)), None)
             found = entry.load() if entry else None

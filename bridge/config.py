@@ -223,6 +223,39 @@ class App(_Section):
         return self
 
 
+class DifyTools(_Section):
+    """An endpoint of Clawback Tools, through which the bridge runs tools that are picked in Dify."""
+
+    name: str = Field(default="dify", min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    """What the executor is called that runs them, in policies and on the page."""
+    url: str = Field(pattern=r"^https?://")
+    """The endpoint's address, as its page in Dify shows it, without a path behind it."""
+    token: SecretStr = SecretStr("")
+    """The token in the endpoint's settings."""
+    token_env: str | None = None
+    """The environment variable that holds the token, instead of `token`."""
+    retry: dict[str, Literal["never", "safe"]] = Field(default_factory=dict)
+    """Which tools may be run again where it is unknown whether a call ran: `safe`, such as searches. All others are
+    `never`: such a call waits for a person. The key `*` is for all that are not named."""
+    concurrency: int = Field(default=4, ge=1, le=100)
+    """How many calls run at once. Each holds a connection of Dify's."""
+
+    @model_validator(mode="after")
+    def _has_token(self) -> Self:
+        if self.token_env:
+            value = os.environ.get(self.token_env, "")
+            if not value:
+                raise ValueError(f"token_env names {self.token_env}, which is not set")
+            self.token = SecretStr(value)
+        if not self.token.get_secret_value():
+            raise ValueError("token or token_env is missing: it stands in the settings of the endpoint in Dify")
+        return self
+
+    def runs_once(self, tool: str) -> bool:
+        """Say whether a call of this tool must not run again for a guess."""
+        return self.retry.get(tool, self.retry.get("*", "never")) == "never"
+
+
 class Limits(_Section):
     """Every wait and every size has an end. Seconds and bytes."""
 
@@ -362,6 +395,7 @@ class Config(_Section):
     tokens: Tokens = Tokens()
     plugins: list[Plugin] = Field(default_factory=list)
     apps: list[App] = Field(default_factory=list)
+    dify_tools: list[DifyTools] = Field(default_factory=list)
     limits: Limits = Limits()
     traces: Traces = Traces()
     policy: Path | None = None
@@ -400,6 +434,10 @@ class Config(_Section):
         for model, count in models.items():
             if count > 1:
                 raise ValueError(f"two apps are named {model!r}: every app needs a model id of its own")
+        executors = Counter(tools.name for tools in self.dify_tools)
+        for name, count in executors.items():
+            if count > 1:
+                raise ValueError(f"two of dify_tools are named {name!r}: each needs a name of its own")
         for app in self.apps:
             if app.auxiliary is not None and app.auxiliary not in models:
                 raise ValueError(f"auxiliary of {app.model!r} names {app.auxiliary!r}, which is the model of no app")

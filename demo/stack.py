@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge import cli
-from bridge.commands.package.command import plugin_package
+from bridge.commands.package.command import plugin_package, tools_package
 from bridge.store import Store
 from demo import box, scripted
 from demo.service import Service
@@ -38,7 +38,8 @@ class Stack:
 
     `apps` names examples, `exports` other app exports by the model id under which they are shown. `app_settings`
     are keys of every app in the bridge's configuration, `each_app` those of single ones. `bridge_keys` are
-    keys at the top of the bridge's configuration, `bridge_settings` its limits.
+    keys at the top of the bridge's configuration, `bridge_settings` its limits. `workspace` has Dify's own `tools`, as
+    the box plays them, and which of them are `picked`; `retry` is for the bridge.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Stack:
         each_app: Mapping[str, Mapping[str, Any]] | None = None,
         plugin_folder: Path | None = None,
         credentials: Mapping[str, str] | None = None,
+        workspace: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.client_token = new_token("client")
@@ -68,6 +70,8 @@ class Stack:
         self._bridge_port, self._box_port = free_port(), free_port()
         self._parts: list[Service] = []
         self.scripted: Service | None = None
+        self.tools_token = new_token("client")
+        self._workspace = workspace
         try:
             self.upstream = upstream or self._start_scripted(upstream_model)
             self._write_config(bridge_keys or {}, bridge_settings or {}, app_settings or {}, each_app or {})
@@ -158,6 +162,10 @@ class Stack:
         for app, key in self._keys.items():
             values = {"model": app, "base_url": self.dify_url, "api_key": key, **app_settings, **each_app.get(app, {})}
             lines += ["[[apps]]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
+        if self._workspace is not None:
+            tools = {"url": f"{self.box_url}/e/tools", "token": self.tools_token}
+            tools |= {"retry": self._workspace.get("retry", {})}
+            lines += ["[[dify_tools]]", *(f"{name} = {_toml(value)}" for name, value in tools.items())]
         path = self.folder / "clawback.toml"
         path.touch(mode=0o600)
         path.write_text("\n".join(lines) + "\n")
@@ -185,7 +193,18 @@ class Stack:
     def _start_box(self, plugin_folder: Path, options: Sequence[str]) -> Service:
         apps = [f"--app={self._exports[app]}:{key}" for app, key in self._keys.items()]
         command = ["-m", box.__name__, "--port", str(self._box_port), "--plugin-dir", str(plugin_folder), *apps]
+        if self._workspace is not None:
+            command += ["--tools-plugin", str(_tools_plugin(self.folder)), "--workspace", str(self._write_workspace())]
         return self._start("box", [*command, "--credentials", str(self.folder / "credentials.json"), *options])
+
+    def _write_workspace(self) -> Path:
+        assert self._workspace is not None  # noqa: S101 - asked where there is one
+        settings = {"token": self.tools_token, "tools": self._workspace["picked"]}
+        path = self.folder / "workspace.json"
+        path.touch(mode=0o600)
+        login = self._workspace.get("login")
+        path.write_text(json.dumps({"settings": settings, "tools": self._workspace["tools"], "login": login}))
+        return path
 
     def summary(self) -> dict[str, Any]:
         """Return what any OpenAI client needs to talk to this stack."""
@@ -210,6 +229,15 @@ def _plugin(folder: Path) -> Path:
     with zipfile.ZipFile(io.BytesIO(plugin_package())) as package:
         package.extractall(folder / "plugin")
     return folder / "plugin"
+
+
+def _tools_plugin(folder: Path) -> Path:
+    """Return a folder that is Clawback Tools."""
+    if (ROOT / "dify_tools").exists():
+        return ROOT / "dify_tools"
+    with zipfile.ZipFile(io.BytesIO(tools_package())) as package:
+        package.extractall(folder / "tools-plugin")
+    return folder / "tools-plugin"
 
 
 def _toml(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from bridge.config import Config
 from bridge.runs.dify_slots import DifySlots
+from bridge.runs.executors.dify_tools import DifyExecutors
 from bridge.runs.executors.leases import Leases
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming
@@ -47,6 +48,7 @@ class Core:
         self.tickets = Tickets(self.services, self.live_runs, self.slots, self.runs, self.admission, self.resuming)
         self.approvals = Approvals(self.services, self.tickets, self.admission)
         self.leases = Leases(self.services, self.registry, self.tickets, self.admission)
+        self.dify_executors = DifyExecutors(self.services, self.registry, self.leases)
         self.executor_runs = ExecutorRuns(self.services, self.live_runs, self.runs, self.registry, self.resuming)
         self.invocations = Invocations(self.services, self.live_runs, self.runs, self.executor_runs, self.admission)
         self.figures = Figures(store, config.limits, self.slots, self.registry)
@@ -71,3 +73,4 @@ class Core:
         self.services.apps.reconfigure()
         self.slots.reconfigure()
         self.admission.policy = policy
+        self.dify_executors.reconfigure()

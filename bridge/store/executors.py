@@ -1,6 +1,6 @@
 """The statements about executors, each with a sentence above it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -54,6 +54,22 @@ class ExecutorStatements:
         """Forget who was not seen since `cutoff`, and say how many that were."""
         with self._transaction() as connection:
             return connection.execute(delete(t.executors).where(t.executors.c.seen_at < cutoff)).rowcount
+
+    def schemas(self, executor: str) -> dict[str, str]:
+        """Return what is known of the tools of a `[[dify_tools]]`, by what each is called in Dify."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(t.dify_schemas.c.tool, t.dify_schemas.c.function).where(t.dify_schemas.c.executor == executor)
+            )
+            return {row.tool: row.function for row in rows}
+
+    def write_schemas(self, executor: str, schemas: Mapping[str, str]) -> None:
+        """Write what is known of the tools of a `[[dify_tools]]`, instead of what was."""
+        rows = [{"executor": executor, "tool": tool, "function": function} for tool, function in schemas.items()]
+        with self._transaction() as connection:
+            connection.execute(delete(t.dify_schemas).where(t.dify_schemas.c.executor == executor))
+            if rows:
+                connection.execute(insert(t.dify_schemas), rows)
 
     def loads(self) -> dict[str, int]:
         """Count the calls that each executor holds under a lease, by the executor's id."""

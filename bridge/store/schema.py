@@ -9,7 +9,7 @@ sessions ──< runs ──< segments          what a client is told, one segme
    ├──< exchanges                   what was said last in a conversation
    └──< pieces                      what its requests hold, once each
 
-executors    logins    clawback_store
+executors    dify_schemas    logins    clawback_store
 """
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
@@ -296,6 +296,15 @@ logins = Table(
     Column("name", String(100), nullable=False, doc="who it is, in their own words: for the audit trail"),
     Column("token_hash", String(80), nullable=False, doc="of the operator token that it was opened with"),
     Column("expires_at", Float, nullable=False),
+)
+
+# What models are told of the tools of Dify, as `clawback dify-tools sync` has read it.
+dify_schemas = Table(
+    "dify_schemas",
+    metadata,
+    Column("executor", String(64), primary_key=True, doc="the name of its [[dify_tools]]"),
+    Column("tool", String(500), primary_key=True, doc="JSON: type, provider and name in Dify"),
+    Column("function", Text, nullable=False, doc="JSON: its description and parameters"),
 )
 
 # One row: what tells versions of Clawback apart, and whether anything can be written.

@@ -17,6 +17,8 @@ def parse(arguments: Sequence[str] | None = None) -> BoxConfig:
         plugin_folder=given.plugin_dir,
         credentials_file=given.credentials,
         daemon=given.daemon,
+        tools_plugin=given.tools_plugin,
+        workspace=given.workspace,
         host=given.host,
         port=given.port,
         limits=Limits(**{each.name: getattr(given, each.name) for each in fields(Limits)}),
@@ -38,6 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--plugin-dir", type=_folder, default=Path.cwd(), help="the plugin's folder")
     parser.add_argument("--credentials", type=Path, help="JSON file that maps each provider to its credentials")
+    parser.add_argument("--tools-plugin", type=_folder, help="the folder of a plugin with endpoints")
+    parser.add_argument(
+        "--workspace", type=Path, help="JSON file with the workspace's tools and that plugin's settings"
+    )
     parser.add_argument(
         "--daemon",
         type=_daemon,

@@ -12,6 +12,7 @@ class Limits:
     plugin_idle_seconds: float = field(default=600, metadata={"help": "longest silence within one plugin invocation"})
     plugin_silence_seconds: float = field(default=120, metadata={"help": "kill a plugin process silent this long"})
     plugin_restart_seconds: float = field(default=5, metadata={"help": "restart a dead plugin process after this"})
+    backwards_seconds: float = field(default=240, metadata={"help": "longest silence of a tool that a plugin calls"})
     workflow_seconds: int = field(default=1200, metadata={"help": "workflow time, looked at whenever a node ends"})
     workflow_steps: int = field(default=500, metadata={"help": "most node executions in one workflow run"})
     app_seconds: float = field(default=1200, metadata={"help": "total time of one run"})
@@ -60,6 +61,8 @@ class BoxConfig:
     plugin_folder: Path
     credentials_file: Path | None = None
     daemon: DaemonAddress | None = None
+    tools_plugin: Path | None = None
+    workspace: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
     limits: Limits = field(default_factory=Limits)

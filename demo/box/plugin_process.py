@@ -18,6 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +34,9 @@ KEPT_LOG_LINES = 1000
 _PR_SET_PDEATHSIG = 1
 
 type Packet = dict[str, Any]
+
+type CallDify = Callable[[Packet], Iterator[Packet]]
+"""Answers a plugin's call of Dify; the text of what it raises is what the plugin hears."""
 
 
 class PluginStartError(RuntimeError):
@@ -58,8 +62,9 @@ class PluginProcess:
     started; when it says nothing for `plugin_silence_seconds` it is killed.
     """
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None, call_dify: CallDify | None = None) -> None:
         self._folder = folder
+        self._call_dify = call_dify
         self._limits = limits or Limits()
         self._instance: _Instance | None = None
         self._stopped = threading.Event()
@@ -90,8 +95,16 @@ class PluginProcess:
             instance.process.kill()
             instance.process.wait(timeout=3)
 
-    def invoke(self, action: str, data: Packet, *, app_id: str | None = None) -> Iterator[Packet]:
-        """Send one model request and yield the plugin's chunks. Raises DaemonError.
+    def invoke(
+        self,
+        action: str,
+        data: Packet,
+        *,
+        app_id: str | None = None,
+        kind: str = "model",
+        endpoint_id: str | None = None,
+    ) -> Iterator[Packet]:
+        """Send one request and yield the plugin's chunks. Raises DaemonError.
 
         Closing the iterator closes the session: later output is dropped, and the plugin is not told.
         """
@@ -99,12 +112,12 @@ class PluginProcess:
         session_id = str(uuid.uuid4())
         packets = instance.sessions[session_id] = queue.SimpleQueue()
         try:
-            self._write(instance, _request(session_id, action, data, app_id))
-            yield from self._chunks(packets)
+            self._write(instance, _request(session_id, {"type": kind, "action": action, **data}, app_id, endpoint_id))
+            yield from self._chunks(instance, session_id, packets)
         finally:
             instance.sessions.pop(session_id, None)
 
-    def _chunks(self, packets: queue.SimpleQueue[Packet]) -> Iterator[Packet]:
+    def _chunks(self, instance: _Instance, session_id: str, packets: queue.SimpleQueue[Packet]) -> Iterator[Packet]:
         deadline = time.monotonic() + self._limits.plugin_seconds
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -118,11 +131,29 @@ class PluginProcess:
                     yield packet["data"]
                 case "error":
                     raise DaemonError(PLUGIN_INVOKE_ERROR, json.dumps(packet["data"], ensure_ascii=False))
-                case "invoke":
+                case "invoke" if self._call_dify is None:
                     raise DaemonError(PLUGIN_INVOKE_ERROR, json.dumps(_NO_BACKWARDS_CALLS))
+                case "invoke":
+                    called = (instance, session_id, packet["data"], self._call_dify)
+                    threading.Thread(target=self._answer_call, args=called, name="PluginCall", daemon=True).start()
                 case "end":
                     return
         raise DaemonError(DAEMON_INTERNAL_SERVER_ERROR, "killed by timeout")
+
+    def _answer_call(self, instance: _Instance, session_id: str, asked: Packet, call_dify: CallDify) -> None:
+        def tell(event: str, message: str = "", data: Packet | None = None) -> None:
+            told = {"backwards_request_id": asked["backwards_request_id"], "event": event, "message": message}
+            answer = {"session_id": session_id, "event": "backwards_response", "data": {**told, "data": data}}
+            with suppress(DaemonError):  # The plugin has gone: nobody waits any more.
+                self._write(instance, answer)
+
+        try:
+            for message in call_dify(asked):
+                tell("response", data=message)
+        except Exception as error:
+            tell("error", str(error))
+        else:
+            tell("end")
 
     def _ready_instance(self) -> _Instance:
         deadline = time.monotonic() + NO_INSTANCE_SECONDS
@@ -236,16 +267,16 @@ _NO_BACKWARDS_CALLS = {
 }
 
 
-def _request(session_id: str, action: str, data: Packet, app_id: str | None) -> Packet:
+def _request(session_id: str, data: Packet, app_id: str | None, endpoint_id: str | None) -> Packet:
     return {
         "session_id": session_id,
         "conversation_id": None,
         "message_id": None,
         "app_id": app_id,
-        "endpoint_id": None,
+        "endpoint_id": endpoint_id,
         "context": {},
         "event": "request",
-        "data": {"type": "model", "action": action, **data},
+        "data": data,
     }
 
 

@@ -11,11 +11,12 @@ import gevent.event
 from flask import Flask
 from gevent.pywsgi import WSGIServer
 
-from demo.box import debug_api, service_api
+from demo.box import console, debug_api, endpoints, service_api
 from demo.box.access import Access
 from demo.box.app_export import App
 from demo.box.config import BoxConfig
 from demo.box.credentials import Credentials
+from demo.box.endpoints import EndpointPlugin
 from demo.box.model import ModelCatalogue
 from demo.box.plugin_daemon import PluginDaemon
 from demo.box.plugin_folder import PluginFolder
@@ -23,6 +24,7 @@ from demo.box.plugin_process import PluginProcess
 from demo.box.quiet_events import quieten
 from demo.box.runs import Runs
 from demo.box.store import Store
+from demo.box.workspace import Workspace
 
 BACKLOG = 1024
 
@@ -40,6 +42,10 @@ class Box:
             if config.daemon
             else PluginProcess(config.plugin_folder, config.limits)
         )
+        self._workspace = workspace = Workspace(config.workspace, config.limits.backwards_seconds)
+        self._endpoint_plugin = (
+            EndpointPlugin(config.tools_plugin, config.limits, workspace) if config.tools_plugin else None
+        )
         self._store = Store()
         self._models = ModelCatalogue(
             folder,
@@ -47,6 +53,11 @@ class Box:
             Credentials.from_file(config.credentials_file),
             raw_parameters=config.imitation.raw_parameters,
         )
+
+    @property
+    def processes(self) -> list[PluginProcess | PluginDaemon]:
+        """The plugins' processes."""
+        return [self.process, *([self._endpoint_plugin.process] if self._endpoint_plugin else [])]
 
     @property
     def connections(self) -> int | Literal["default"]:
@@ -64,6 +75,8 @@ class Box:
         runs = Runs(self._store, self._models, self._config.limits, self._config.imitation)
         flask = Flask(__name__)
         flask.register_blueprint(service_api.create_blueprint(access, self._store, runs, self._config.imitation))
+        flask.register_blueprint(console.create_blueprint(self._workspace))
+        flask.register_blueprint(endpoints.create_blueprint(self._endpoint_plugin))
         flask.register_blueprint(debug_api.create_blueprint(access, self._store, runs, self.process))
         return flask
 
@@ -72,6 +85,7 @@ class Box:
         line = {
             "dify_url": f"http://{self._config.host}:{port}/v1",
             "plugin": {"pid": self.process.pid, "sdk": importlib.metadata.version("dify_plugin")},
+            "endpoint_url": f"http://{self._config.host}:{port}/e/{endpoints.HOOK}" if self._endpoint_plugin else None,
             "apps": [{"name": app.name, "key": app.key, "app_id": app.id} for app in self.apps],
         }
         return json.dumps(line) + "\n"
@@ -86,7 +100,8 @@ def serve(box: Box) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, ended.set)
     try:
-        box.process.start()
+        for process in box.processes:
+            process.start()
         server = WSGIServer(box.address, box.web(), log=None, backlog=BACKLOG, spawn=box.connections)
         server.start()
         sys.stdout.write(box.ready_line(int(server.server_port or 0)))
@@ -94,4 +109,5 @@ def serve(box: Box) -> None:
         ended.wait()
         server.stop(timeout=0)
     finally:
-        box.process.stop()
+        for process in box.processes:
+            process.stop()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Notify, Page, Plugin, Tokens, Traces
+from bridge.config import App, Config, DifyTools, Limits, Notify, Page, Plugin, Tokens, Traces
 
 HERE = Path(__file__).resolve().parent
 _NOTE = "<!-- Made by docs/reference/generate.py from the code. Edit the code's own sentences instead. -->\n"
@@ -24,6 +24,7 @@ def configuration() -> str:
         ("`[tokens]`", Tokens),
         ("`[[plugins]]`, further tokens of the plugin", Plugin),
         ("`[[apps]]`, one a Dify app", App),
+        ("`[[dify_tools]]`, one an endpoint of Clawback Tools", DifyTools),
         ("`[limits]`", Limits),
         ("`[traces]`", Traces),
         ("`[page]`", Page),

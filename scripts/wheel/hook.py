@@ -51,13 +51,20 @@ class Rooms(BuildHookInterface):  # type: ignore[misc]
             shutil.rmtree(self._staged)
 
     def _add_plugin(self, root: Path) -> None:
-        """Write the plugin's package, whose modules stand at its root, and leave out what it alone is made of."""
+        """Write the plugins' packages, whose modules stand at their roots, and leave out what is theirs alone."""
         sys.path.insert(0, str(root))
         from bridge.commands.package.archive import archive
-        from bridge.commands.package.contents import BUILT, PROJECT_FOLDER, package_contents
+        from bridge.commands.package.contents import (
+            BUILT,
+            PROJECT_FOLDER,
+            TOOLS_BUILT,
+            package_contents,
+            tools_contents,
+        )
 
         shutil.rmtree(self._staged / PROJECT_FOLDER)
         (self._staged / "bridge/commands/package" / BUILT).write_bytes(archive(package_contents(root)))
+        (self._staged / "bridge/commands/package" / TOOLS_BUILT).write_bytes(archive(tools_contents(root)))
 
     def _put_commands_below(self) -> None:
         core = self.metadata.core

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from bridge.cli import main
-from bridge.config import App, Config, Limits, Plugin, Tokens, Traces
+from bridge.config import App, Config, DifyTools, Limits, Plugin, Tokens, Traces
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -35,13 +35,13 @@ def test_what_a_client_does_was_seen_by_a_test_that_is_there() -> None:
                 assert "shows(" in test, f"{entry['test']} does not show what {client} does"
 
 
-@pytest.mark.parametrize("model", [Tokens, Plugin, App, Limits, Traces])
+@pytest.mark.parametrize("model", [Tokens, Plugin, App, DifyTools, Limits, Traces])
 def test_every_key_has_a_sentence(model: Any) -> None:
     assert [name for name, key in model.model_fields.items() if not key.description] == []
 
 
 def test_every_key_at_the_top_has_a_sentence() -> None:
-    sections = {"tokens", "plugins", "apps", "limits", "traces", "page"}
+    sections = {"tokens", "plugins", "apps", "dify_tools", "limits", "traces", "page"}
     assert [name for name, key in Config.model_fields.items() if not key.description and name not in sections] == []
 
 

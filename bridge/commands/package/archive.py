@@ -21,9 +21,14 @@ _EPOCH = 1 << 5 | 1
 
 def archive(contents: Mapping[str, Path]) -> bytes:
     """The zip file of `contents`, which names the entries and says where their files are. Takes some seconds."""
+    return zipped({name: packed(path) for name, path in contents.items()})
+
+
+def zipped(contents: Mapping[str, bytes]) -> bytes:
+    """The zip file of `contents`, which holds the bytes of each entry."""
     files, directory = bytearray(), bytearray()
-    for name, path in sorted(contents.items()):
-        data, entry, offset = packed(path), name.encode("ascii"), len(files)
+    for name, data in sorted(contents.items()):
+        entry, offset = name.encode("ascii"), len(files)
         deflated = _deflated(data)
         fields = struct.pack(
             "<HHHHHIIIHH",

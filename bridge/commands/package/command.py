@@ -2,14 +2,15 @@
 
 import hashlib
 import io
+import json
 import tomllib
 import zipfile
 from pathlib import Path
 
 import click
 
-from bridge.commands.package.archive import archive
-from bridge.commands.package.contents import BUILT, PackageError, package_contents
+from bridge.commands.package.archive import archive, zipped
+from bridge.commands.package.contents import BUILT, TOOLS_BUILT, PackageError, package_contents, tools_contents
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -20,26 +21,80 @@ def plugin_package() -> bytes:
     return built.read_bytes() if built.exists() else archive(package_contents(CHECKOUT))
 
 
+def tools_package() -> bytes:
+    """Return Clawback Tools as Dify installs it. Raises PackageError."""
+    built = Path(__file__).with_name(TOOLS_BUILT)
+    return built.read_bytes() if built.exists() else archive(tools_contents(CHECKOUT))
+
+
+def bundle(packages: dict[str, bytes], version: str) -> bytes:
+    """Return what installs these packages together. Dify looks for them, and for the icon, in `_assets`."""
+    with zipfile.ZipFile(io.BytesIO(next(iter(packages.values())))) as first:
+        kept = {name: first.read(name) for name in ("_assets/icon.svg", "README.md")}
+    dependencies = [{"type": "package", "value": {"path": name}} for name in packages]
+    manifest = {
+        "name": "clawback",
+        "labels": {"en_US": "Clawback", "zh_Hans": "Clawback"},
+        "description": {
+            "en_US": "Both plugins of Clawback: the model provider, and the one that lends the workspace's tools.",
+            "zh_Hans": "Clawback 的两个插件：模型供应商，以及提供工作区工具的插件。",
+        },
+        "icon": "icon.svg",
+        "version": version,
+        "author": "clawback",
+        "type": "bundle",
+        "tags": [],
+        "dependencies": dependencies,
+    }
+    # Each JSON text is a YAML text.
+    written = {"manifest.yaml": json.dumps(manifest, ensure_ascii=False, indent=2).encode()}
+    return zipped(written | kept | {f"_assets/{name}": data for name, data in packages.items()})
+
+
 @click.command
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write. By default clawback-VERSION.difypkg: in the checkout's dist/, else in this folder.",
+    type=click.Path(path_type=Path),
+    help="FILE.difypkg takes the model plugin alone, a folder all three files. By default the folder is the checkout's "
+    "dist/, else this one.",
 )
 def package(output: Path | None) -> None:
-    """Write the plugin as Dify installs it: a .difypkg, the same bytes for the same sources."""
+    """Write what Dify installs: the model plugin, Clawback Tools, and a bundle of both.
+
+    The same sources make the same bytes.
+    """
     try:
-        written = plugin_package()
+        model = plugin_package()
+        if output and output.suffix == ".difypkg" and not output.is_dir():
+            _write(output, model)
+            return
+        tools = tools_package()
     except PackageError as error:
         raise click.ClickException(str(error)) from error
-    with zipfile.ZipFile(io.BytesIO(written)) as file:
+    if output and output.suffix == ".difybndl":
+        raise click.ClickException(f"--output {output}: name a folder, which gets the bundle and both plugins")
+    if output and output.is_file():
+        raise click.ClickException(f"--output {output} is a file: name a folder, or a file that ends in .difypkg")
+    folder, version = output or _folder(), _version(model)
+    packages = {f"clawback-{version}.difypkg": model, f"clawback-tools-{version}.difypkg": tools}
+    for name, data in packages.items():
+        _write(folder / name, data)
+    _write(folder / f"clawback-{version}.difybndl", bundle(packages, version))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
         count = len(file.namelist())
-        version = tomllib.loads(file.read("pyproject.toml").decode())["project"]["version"]
-    output = output or _folder() / f"clawback-{version}.difypkg"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(written)
-    click.echo(f"{output}: {count} files, {len(written):,} bytes, sha256 {hashlib.sha256(written).hexdigest()}")
+    click.echo(f"{path}: {count} files, {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+
+
+def _version(package: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(package)) as file:
+        version: str = tomllib.loads(file.read("pyproject.toml").decode())["project"]["version"]
+    return version
 
 
 def _folder() -> Path:

@@ -41,9 +41,13 @@ def _files(root: Path, name: str) -> Iterator[Path]:
 # What the daemon builds the plugin's environment from. It stands at the package's root, but not at the repository's.
 PROJECT_FOLDER = "bridge/commands/package/plugin/"
 
-# An installed Clawback has the package itself, beside this file: its own copies of the sources import one another by
-# other names.
+# The second plugin, Clawback Tools, has a folder that looks as its package does.
+TOOLS_FOLDER = "dify_tools/"
+
+# An installed Clawback has the packages themselves, beside this file: its own copies of the sources import one another
+# by other names.
 BUILT = "clawback.difypkg"
+TOOLS_BUILT = "clawback-tools.difypkg"
 
 # A folder's files are named by kind, so that caches, editors' leavings and the like never get in.
 PATTERNS = (
@@ -60,24 +64,44 @@ PATTERNS = (
     f"{PROJECT_FOLDER}uv.lock",
 )
 
+TOOLS_PATTERNS = (
+    *(f"{TOOLS_FOLDER}{name}" for name in ("manifest.yaml", "main.py", "PRIVACY.md", "README.md", "_assets/*.svg")),
+    *(f"{TOOLS_FOLDER}{name}" for name in ("provider/*.yaml", "endpoints/*.py", "endpoints/*.yaml")),
+    *(f"{TOOLS_FOLDER}{name}" for name in ("pyproject.toml", "requirements.txt", "uv.lock")),
+    "LICENSE",
+)
+
 # Translations of README.md; a package is complete without them.
 OPTIONAL_PATTERNS = ("readme/README_*.md",)
 
 
 def package_contents(root: Path) -> dict[str, Path]:
-    """The package's files: their names in it and where they are under `root`, a checkout.
+    """The model plugin's files: their names in its package and where they are under `root`, a checkout.
 
     Raises PackageError where something that every package needs is missing.
     """
+    return _contents(root, PATTERNS, OPTIONAL_PATTERNS)
+
+
+def tools_contents(root: Path) -> dict[str, Path]:
+    """The files of Clawback Tools, as `package_contents` has those of the model plugin. Raises PackageError."""
+    return _contents(root, TOOLS_PATTERNS)
+
+
+def _contents(root: Path, patterns: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Path]:
     contents: dict[str, Path] = {}
-    for pattern in (*PATTERNS, *OPTIONAL_PATTERNS):
+    for pattern in (*patterns, *optional):
         found = [path for path in root.glob(pattern) if path.is_file()]
-        if not found and pattern not in OPTIONAL_PATTERNS:
+        if not found and pattern not in optional:
             raise PackageError(f"{root} has no {pattern}. Run this in a checkout of Clawback.")
-        contents |= {path.relative_to(root).as_posix().removeprefix(PROJECT_FOLDER): path for path in found}
-    # The bridge uses modules of `tools` that the plugin does not.
+        contents |= {_name(path.relative_to(root)): path for path in found}
+    # The bridge uses modules of `tools` that the plugins do not.
     sources = [path for path in contents.values() if path.suffix == ".py"]
     return contents | {path.relative_to(root).as_posix(): path for path in imported(root, sources)}
+
+
+def _name(path: Path) -> str:
+    return path.as_posix().removeprefix(PROJECT_FOLDER).removeprefix(TOOLS_FOLDER)
 
 
 def packed(path: Path) -> bytes:

@@ -13,11 +13,13 @@ PLATFORMS = (
 )
 
 
-def plugin_project(pyproject: Path) -> str:
-    """The text of the plugin's pyproject.toml, from the repository's `pyproject`."""
+def plugin_project(pyproject: Path, *, is_tools: bool = False) -> str:
+    """The text of a plugin's pyproject.toml, from the repository's `pyproject`; Clawback Tools needs the SDK alone."""
     # The daemon makes every plugin's environment with Python 3.12; a lock for others too would be three times as large.
     repository = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    project = repository["project"]
+    project, dependencies = repository["project"], repository["dependency-groups"]["plugin"]
+    if is_tools:
+        project, dependencies = project | {"name": f"{project['name']}-tools"}, dependencies[:1]
     return f"""\
 # Derived by scripts/lock from Clawback's own pyproject.toml.
 [project]
@@ -25,7 +27,7 @@ name = {json.dumps(project["name"])}
 version = {json.dumps(project["version"])}
 description = {json.dumps(project["description"], ensure_ascii=False)}
 requires-python = ">=3.12,<3.13"
-dependencies = {_array(repository["dependency-groups"]["plugin"])}
+dependencies = {_array(dependencies)}
 
 [tool.uv]
 package = false

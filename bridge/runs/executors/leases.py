@@ -173,17 +173,26 @@ class Leases:
         for _, call in self._held(executor_id):
             self._lose(call)
 
+    def give_up(self, call_id: str, lease_id: str) -> None:
+        """Take back a call whose executor does not know what became of it."""
+        found = self._store.call(call_id)
+        if found and found[1].state == CallState.LEASED and found[1].lease == lease_id:
+            self._lose(found[1])
+
     def _lose(self, call: CallRow) -> None:
         log.warning("a lease was lost", extra={"call": call.id, "tool": call.name, "handouts": call.handouts})
+        if self._registry.runs_once(call):
+            self._move(call, *self._admission.ask_what_became(call, clock.now()))
+            return
         if call.handouts < self._limits.handouts:
             self._move(call, steps.lose(call))
             return
         reason = f"this call was handed out {call.handouts} times, and each time its executor was lost with it."
         self._move(call, steps.expire(call, reason))
 
-    def _move(self, call: CallRow, move: Move) -> None:
+    def _move(self, call: CallRow, *moves: Move) -> None:
         with suppress(CallMoved):  # Somebody else was first.
-            self._tickets.move(call.ticket_id, [move])
+            self._tickets.move(call.ticket_id, moves)
 
     def _held(self, executor_id: str) -> list[tuple[TicketRow, CallRow]]:
         return [pair for pair in self._store.calls_in(CallState.LEASED) if pair[1].executor == executor_id]

@@ -9,15 +9,17 @@ from fnmatch import fnmatchcase
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bridge.config import Config
-from bridge.errors import Gone
+from bridge.errors import Gone, InvalidRequest
 from bridge.store import Store, clock
-from bridge.store.rows import ExecutorRow
+from bridge.store.rows import CallRow, ExecutorRow
 from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.visible import visible
 
 log = logging.getLogger("clawback.executors")
+
+_DIFY = "dify-"
 
 
 class OfferedTool(ToolDefinition):
@@ -70,18 +72,49 @@ class Offer:
         return text_digest(json.dumps(said, sort_keys=True))
 
 
+def dify_executor_id(name: str) -> str:
+    """Return the id of the executor that a `[[dify_tools]]` is; bridges that share a store have the same."""
+    return f"{_DIFY}{text_digest(name)[:24]}"
+
+
 class Registry:
     """Who can run calls now."""
 
     def __init__(self, config: Config, store: Store) -> None:
+        self._config = config
         self._seconds = config.limits.executor_seconds
         self._store = store.executors
 
     def register(self, registration: Registration) -> tuple[ExecutorRow, str | None]:
-        """Let an executor in; one of the same name makes room for it. Return it and the id of that other one."""
+        """Let an executor in; one of the same name makes room for it. Return it and the id of that other one.
+
+        Raises InvalidRequest where the name is taken for good.
+        """
+        if registration.name in {tools.name for tools in self._config.dify_tools}:
+            raise InvalidRequest(
+                f"{registration.name} is the name of the tools of Dify ([[dify_tools]]); register under another one",
+                param="name",
+            )
+        return self._register(random_name(24), registration)
+
+    def admit(self, executor_id: str, registration: Registration) -> None:
+        """Note that the tools of Dify are there, and which they are."""
+        known = self._store.seen(executor_id, tools=_dump(registration.tools), concurrency=registration.concurrency)
+        if not known:
+            self._register(executor_id, registration)
+
+    def runs_once(self, call: CallRow) -> bool:
+        """Say whether a call that was lost with its executor must not be handed out again for a guess."""
+        if not (call.executor or "").startswith(_DIFY):
+            return False
+        ours = (tools for tools in self._config.dify_tools if dify_executor_id(tools.name) == call.executor)
+        settings = next(ours, None)
+        return settings is None or settings.runs_once(call.name)
+
+    def _register(self, executor_id: str, registration: Registration) -> tuple[ExecutorRow, str | None]:
         now = clock.now()
         executor = ExecutorRow(
-            id=random_name(24),
+            id=executor_id,
             name=registration.name,
             tools=_dump(registration.tools),
             patterns=json.dumps(registration.patterns),

@@ -41,6 +41,8 @@ class Admission:
 
     def lets(self, app: str, call: CallRow, offer: Offer) -> bool:
         """Say whether this executor may have the call now: by the policy, or by what a person said about it."""
+        if steps.is_uncertain(call):
+            return False
         action = self.policy.judge(_question(app, call, "executor", offer)).action
         return action == "allow" or (action == "ask" and call.grants().get(offer.executor) == offer.terms)
 
@@ -53,6 +55,14 @@ class Admission:
         opened = replace(call, state=CallState.OPEN)
         judged = self._mildest(app, opened, "executor", offers)
         return [steps.recall(call), self._move(opened, judged, now, {})]
+
+    def ask_what_became(self, call: CallRow, now: float) -> list[Move]:
+        """Return the moves of a leased call of which nobody knows whether it ran: a person has to say."""
+        ready = replace(call, state=CallState.READY)
+        opened = replace(call, state=CallState.OPEN)
+        offers = {offer.executor: offer.terms for offer in self._registry.offers(call.name)}
+        until = now + self._limits.approval_seconds
+        return [steps.lose(call), steps.recall(ready), steps.ask(opened, steps.UNCERTAIN, until, offers)]
 
     def denial(self, run: RunRow, call: CallRow) -> Verdict | None:
         """Return the rule that denies a call to all that could run it, if that is so."""

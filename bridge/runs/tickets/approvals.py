@@ -89,19 +89,22 @@ class Approvals:
         Raises NotFound, Conflict (it was decided otherwise), Gone.
         """
         detail = reason if self._services.config.log_content else ""
-        return self._decide(
-            call_id,
-            lambda _, call: (
-                None if call.state == CallState.DENIED else steps.deny(call, reason, f"operator {who}", detail)
-            ),
-        )
+
+        def judged(_: RunRow, call: CallRow) -> Move | None:
+            if call.state == CallState.DENIED:
+                return None
+            told = f"It is {steps.UNCERTAIN}. {reason}" if steps.is_uncertain(call) else reason
+            return steps.deny(call, told.strip(), f"operator {who}", detail)
+
+        return self._decide(call_id, judged)
 
     def expire(self, call_id: str, now: float) -> None:
         """Answer a call that nobody decided about in time."""
 
         def judged(_: RunRow, call: CallRow) -> Move | None:
             waits = call.state == CallState.AWAITING_APPROVAL and (call.decide_until or 0) < now
-            return steps.expire(call, "nobody approved this call in time. It was not run.") if waits else None
+            became = "It is unknown whether it ran." if steps.is_uncertain(call) else "It was not run."
+            return steps.expire(call, f"nobody approved this call in time. {became}") if waits else None
 
         self._decide(call_id, judged)
 

@@ -11,6 +11,9 @@ from bridge.store.rows import CallRow, Move
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState, Refused, after
 
+UNCERTAIN = "unknown whether it ran"
+"""The verdict on a call that was sent, and of whose answer nothing is known: only a person lets it run again."""
+
 _NO_LEASE: dict[str, Any] = {"lease": None, "executor": None, "leased_until": None}
 
 
@@ -70,6 +73,11 @@ def allow(call: CallRow, rule: str, **values: Any) -> Move:
 def recall(call: CallRow) -> Move:
     """Return the move that opens a call once more, as its verdict was given for executors that are gone."""
     return step(call, CallEvent.RECALL, "bridge")
+
+
+def is_uncertain(call: CallRow) -> bool:
+    """Say whether a person is asked about a call that may have run already."""
+    return call.state == CallState.AWAITING_APPROVAL and call.verdict == UNCERTAIN
 
 
 def _error(call: CallRow, text: str) -> ToolResult:

@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from bridge.commands.package.command import package
-from bridge.commands.package.contents import package_contents
+from bridge.commands.package.contents import package_contents, tools_contents
 
 ROOT = Path(__file__).resolve().parents[4]
 PLUGIN = ROOT / "bridge/commands/package/plugin"
@@ -39,6 +39,62 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     result = CliRunner().invoke(package, ["-o", str(output)])
     assert re.search(rf"{output}: \d+ files, [\d,]+ bytes, sha256 [0-9a-f]{{64}}", result.output)
     assert f"{output.stat().st_size:,} bytes" in result.output
+
+
+@pytest.fixture(scope="module")
+def all_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("all")
+    result = CliRunner().invoke(package, ["--output", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_folder_gets_both_plugins_and_their_bundle(written: Path, all_three: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    packages = [f"clawback-{version}.difypkg", f"clawback-tools-{version}.difypkg"]
+    assert sorted(path.name for path in all_three.iterdir()) == sorted([*packages, f"clawback-{version}.difybndl"])
+    assert (all_three / packages[0]).read_bytes() == written.read_bytes()
+    with zipfile.ZipFile(all_three / f"clawback-{version}.difybndl") as bundle:
+        manifest = yaml.safe_load(bundle.read("manifest.yaml"))
+        assert [each["value"]["path"] for each in manifest["dependencies"]] == packages
+        for name in packages:
+            assert bundle.read(f"_assets/{name}") == (all_three / name).read_bytes()
+        assert f"_assets/{manifest['icon']}" in bundle.namelist()
+    assert (manifest["type"], manifest["version"]) == ("bundle", version)
+
+
+def test_the_same_sources_make_the_same_bytes(all_three: Path, tmp_path: Path) -> None:
+    CliRunner().invoke(package, ["--output", str(tmp_path)])
+    for path in all_three.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_clawback_tools_weighs_less_than_60_kilobytes(all_three: Path) -> None:
+    [tools] = all_three.glob("clawback-tools-*.difypkg")
+    assert tools.stat().st_size < 60_000
+
+
+def test_clawback_tools_may_call_tools_and_nothing_else() -> None:
+    manifest = yaml.safe_load((ROOT / "dify_tools/manifest.yaml").read_text())
+    # A plugin whose manifest lacks `endpoint` gets no address; it lets it call nothing.
+    assert manifest["resource"]["permission"] == {"tool": {"enabled": True}, "endpoint": {"enabled": True}}
+    assert list(manifest["plugins"]) == ["endpoints"]
+
+
+@pytest.mark.parametrize("name", ["out.difybndl", "taken.txt"])
+def test_an_output_that_is_neither_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "taken.txt").write_text("mine")
+    result = CliRunner().invoke(package, ["--output", str(tmp_path / name)])
+    assert result.exit_code == 1
+    assert "name a folder" in result.output
+    assert (tmp_path / "taken.txt").read_text() == "mine"
+
+
+def test_nothing_of_clawback_tools_is_left_out() -> None:
+    listing = subprocess.run(["git", "ls-files", "-z", "dify_tools"], cwd=ROOT, capture_output=True, check=True)
+    tracked = {name for name in listing.stdout.decode().split("\0") if name and (ROOT / name).exists()}
+    packed = {path.relative_to(ROOT).as_posix() for path in tools_contents(ROOT).values()}
+    assert tracked - packed == set()
 
 
 def test_nothing_of_the_plugin_is_left_out() -> None:
