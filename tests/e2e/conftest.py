@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 import yaml
 
+from bridge.store.rows import RunRow
 from demo.client import Client
 from demo.local_tools import LocalTools
 from demo.stack import ROOT, Stack
@@ -80,6 +82,13 @@ def upstream_log(stack: Stack, containing: str) -> list[dict[str, Any]]:
     """Return what the upstream was asked in the conversation whose text contains this."""
     entries = httpx.get(stack.log_url).json()
     return [entry for entry in entries if containing in json.dumps(entry.get("request", ""))]
+
+
+def runs_that_hold(stack: Stack, text: str) -> list[RunRow]:
+    """Return the runs whose whole request holds this text, oldest first."""
+    with closing(stack.store()) as store:
+        runs = [run for run_id in store.run_ids() if (run := store.run(run_id))]
+        return [run for run in runs if text in store.pieces.whole(run.session_key, run.request)]
 
 
 def workflow_runs(stack: Stack, run_id: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from demo.stack import Stack
-from tests.e2e.conftest import MakeStack, call, upstream_log, workflow_runs
+from tests.e2e.conftest import MakeStack, call, runs_that_hold, upstream_log, workflow_runs
 
 READ = {"name": "Read", "description": "Read.", "input_schema": {"type": "object", "properties": {"path": {}}}}
 BASH = {"name": "Bash", "description": "Run.", "input_schema": {"type": "object", "properties": {"command": {}}}}
@@ -88,12 +88,7 @@ def result(made: Body, content: Any, **more: Any) -> Body:
 
 def users(stack: Stack, text: str) -> list[str]:
     """Return the Dify users of the runs whose request holds this text, in their order."""
-    store = stack.store()
-    try:
-        runs = [run for run_id in store.run_ids() if (run := store.run(run_id)) and text in run.request]
-    finally:
-        store.close()
-    return [run.dify_user for run in sorted(runs, key=lambda run: run.created_at)]
+    return [run.dify_user for run in runs_that_hold(stack, text)]
 
 
 def test_three_rounds_are_one_workflow_run(stack: Stack) -> None:

@@ -11,7 +11,7 @@ import pytest
 from demo import openclaw
 from demo.stack import EXAMPLES, Stack
 from tests.conftest import Shows
-from tests.e2e.conftest import MakeStack, call, export_with, upstream_log
+from tests.e2e.conftest import MakeStack, call, export_with, runs_that_hold, upstream_log
 
 pytestmark = [pytest.mark.openclaw, pytest.mark.timeout(240)]
 
@@ -23,11 +23,7 @@ def turn(stack: Stack, folder: Path, model: str, *lines: str) -> dict[str, Any]:
 
 
 def runs_that_asked(stack: Stack, text: str) -> list[str]:
-    store = stack.store()
-    try:
-        runs = [run for run_id in store.run_ids() if (run := store.run(run_id)) and text in run.request]
-    finally:
-        store.close()
+    runs = runs_that_hold(stack, text)
     state = httpx.get(f"{stack.box_url}/box/state").json()["runs"]
     return [row["status"] for run in runs for row in state if row["user"] == run.dify_user]
 
@@ -119,9 +115,7 @@ def test_two_turns_of_a_session_are_one_conversation_and_nothing_is_remembered_t
         command = [str(openclaw.find()), "agent", "--local", "--agent", "main", "--json", "-m", prompt]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110, check=False)
         assert f"done with {number}" in done.stdout, done.stderr
-    store = stack.store()
-    runs = [run for run_id in store.run_ids() if (run := store.run(run_id)) and "Session turn one." in run.request]
-    store.close()
+    runs = runs_that_hold(stack, "Session turn one.")
     assert len(runs) == 2
     assert len({run.conversation_id for run in runs}) == 1
     last = upstream_log(stack, "Session turn two.")[-1]["request"]["messages"]

@@ -8,6 +8,7 @@ import pytest
 from demo import openclaw
 from demo.stack import Stack
 from tests.conftest import Shows
+from tests.e2e.conftest import runs_that_hold
 from tests.e2e.wire import Cable
 
 pytestmark = [pytest.mark.openclaw, pytest.mark.timeout(240)]
@@ -54,11 +55,7 @@ def test_a_turn_with_parallel_calls_is_one_run(api: str, stack: Stack, tmp_path:
     assert (workspace / "made.txt").read_text() == f"made over {api}\n"
     assert f"made over {api}" in envelope["final"]
     assert (envelope["toolSummary"]["calls"], envelope["toolSummary"]["failures"]) == (4, 0)
-    store = stack.store()
-    try:
-        runs = [run for run_id in store.run_ids() if (run := store.run(run_id)) and f"Work over {api}." in run.request]
-    finally:
-        store.close()
+    runs = runs_that_hold(stack, f"Work over {api}.")
     assert [(run.state, run.attempt) for run in runs] == [("finished", 1)]
     cable.close()
     path, protocol = SPOKEN[api]
