@@ -21,7 +21,7 @@ log = logging.getLogger("clawback.endpoint")
 
 _LOOK_SECONDS = 1.0
 _ACKNOWLEDGE_SECONDS = 0.05
-_LEAVING_SECONDS = 2.0
+_LEAVING_SECONDS = 3.0
 """What closes a connection sooner is the end of a program: Node.js keeps an idle one for 4 s, all others for longer."""
 
 
