@@ -25,6 +25,9 @@ SEALED = (
 )
 """Fields of a message that nobody but its server reads."""
 
+_SEALED = frozenset(SEALED)
+_THOUGHTS = frozenset({*REASONING, "reasoning_details", "thinking_blocks"})
+
 OF_CALLS = "tool_calls"
 """Under this name a round keeps what belongs to its calls, by their ids."""
 
@@ -34,8 +37,10 @@ _TEXTS = frozenset({"text", "summary", "thinking"})
 
 def sealed(message: Mapping[str, Any]) -> Message:
     """Return of a message, or of a delta, what goes back as it came; thoughts that are parts of the content, too."""
-    found = {name: message[name] for name in SEALED if message.get(name)}
     content = message.get("content")
+    if _SEALED.isdisjoint(message) and not isinstance(content, list):  # nearly every delta
+        return {}
+    found = {name: message[name] for name in SEALED if message.get(name)}
     thoughts = [part for part in content if is_thought(part)] if isinstance(content, list) else []
     return found | {"content": thoughts} if thoughts else found
 
@@ -47,6 +52,8 @@ def is_thought(part: object) -> bool:
 
 def thought_in(message: Mapping[str, Any]) -> tuple[str, str]:
     """Return a message's or a delta's thought as text, and the field that holds it: one that is empty counts, too."""
+    if _THOUGHTS.isdisjoint(message) and not isinstance(message.get("content"), list):  # nearly every delta
+        return "", ""
     fields = [name for name in REASONING if isinstance(message.get(name), str)]
     field = next((name for name in fields if message[name]), fields[0] if fields else "")
     if field and message[field]:

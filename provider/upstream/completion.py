@@ -110,8 +110,11 @@ class CompletionReader:
         """Put characters together that were cut in two, since nothing can pass half of one on."""
         for call in delta.tool_calls:
             function = call.get("function")
-            if isinstance(function, dict) and isinstance(function.get("arguments"), str):
-                function["arguments"] = self._halves[call.get("index")].feed(function["arguments"])
+            arguments = function.get("arguments") if function else None
+            if function and isinstance(arguments, str) and (self._halves or not arguments.isascii()):
+                function["arguments"] = self._halves[call.get("index")].feed(arguments)
+        if not self._halves and delta.text.isascii() and delta.reasoning.isascii():
+            return delta
         text, reasoning = self._halves["text"].feed(delta.text), self._halves["reasoning"].feed(delta.reasoning)
         return replace(delta, text=text, reasoning=reasoning)
 
@@ -119,7 +122,8 @@ class CompletionReader:
         reasoning, text = self._tags.feed(delta.text)
         if not self._show_reasoning:
             delta, reasoning = replace(delta, reasoning=""), ""
-        delta = replace(delta, text=text, reasoning=delta.reasoning + reasoning)
+        if reasoning or text != delta.text:
+            delta = replace(delta, text=text, reasoning=delta.reasoning + reasoning)
         if delta.text or delta.reasoning or delta.tool_calls or delta.sealed or delta.reasoning_field:
             yield delta
 
@@ -176,8 +180,13 @@ class _NoCall(Exception):
     pass
 
 
+_ERRORS = frozenset({"error", "base_resp"})
+
+
 def error_in(chunk: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the error that a chunk tells of, in OpenAI's form, None where it tells of none: 200 says nothing of it."""
+    if choices and _ERRORS.isdisjoint(chunk) and chunk.get("object") != "error":  # nearly every chunk
+        return next(({"error": choice["error"]} for choice in choices if choice.get("error")), None)
     error = chunk.get("error")
     if isinstance(error, dict) and not error.get("message") and str(error.get("code") or 0) == "0":
         error = None
