@@ -231,3 +231,18 @@ def test_without_a_policy_file_nothing_is_proposed_and_a_rule_is_told_by_its_tex
 
 def test_the_text_of_the_rule_stands_beside_its_number(ann: Person, call: str) -> None:
     assert 'action = "ask"' in words(ann.get("/approvals").text)
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_the_question_that_led_to_a_call_stands_on_its_card_where_content_is_shown(
+    make_bridge: MakeBridge, visit: MakePerson, *, content: bool
+) -> None:
+    bridge = make_bridge(ASK, log_content=content)
+    bridge.register(tools=[NOTE])
+    run = str(bridge.open(("note", ARGUMENTS)).request["run_id"])
+    row = bridge.store.run(run)
+    assert row
+    request = json.loads(row.request) | {"query": "Write down <what> we need."}
+    bridge.store.update_run(run, request=json.dumps(request))
+    page = visit(bridge).get("/approvals").text
+    assert ("Write down &lt;what&gt; we need." in page) == content

@@ -287,6 +287,18 @@ def test_always_allow_and_the_keys_of_a_card(parts: Parts, tmp_path: Path) -> No
         assert parts.pool.submit(Chat(parts.stack, "minimal", "by-rule-2").say, *lines).result(SECONDS)
 
 
+def test_a_step_has_an_address_and_its_texts_are_copied(parts: Parts, run: str) -> None:
+    with parts.page() as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto(f"{parts.url}/runs/{run}")
+        page.locator(".step.call .copy").click()
+        assert page.evaluate("navigator.clipboard.readText()").strip() == SCRIPT
+        page.locator(".step.round a.offset").click()
+        expect(page.locator("li:target .step.round")).to_be_visible()
+        page.reload()
+        expect(page.locator("li:target .step.round")).to_be_visible()
+
+
 def test_axe_finds_nothing_serious(parts: Parts, run: str, tmp_path: Path) -> None:
     path = tmp_path / "axe.txt"
     with waiting(parts, "axe", path), parts.page(log_in=False) as page:

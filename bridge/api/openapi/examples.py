@@ -130,4 +130,5 @@ EXAMPLES: dict[str, Any] = {
     "Approve": {"by": "ada"},
     "Deny": {"by": "ada", "reason": "Not on this machine."},
     "CancelRun": {"by": "ann"},
+    "LoginLinkRequest": {"by": "ada"},
 }

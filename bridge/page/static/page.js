@@ -195,11 +195,34 @@ const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const day = new Intl.DateTimeFormat("sv-SE");
 
 function tidy(place) {
+  offerCopies(place);
   for (const time of place.querySelectorAll("time[data-clock]")) {
     const at = new Date(time.dateTime);
     const isToday = day.format(at) === day.format(new Date());
     time.textContent = isToday ? clock.format(at) : `${day.format(at)} ${clock.format(at)}`;
     time.title = at.toLocaleString(document.documentElement.lang);
+  }
+}
+
+// A button beside each text of a call, which copies it.
+
+function offerCopies(place) {
+  const label = document.querySelector("main").dataset.copy;
+  if (!label || !navigator.clipboard) return;
+  for (const text of place.querySelectorAll(".content pre")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = label;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "✓";
+      setTimeout(() => (button.textContent = label), 1500);
+    });
+    const around = document.createElement("div");
+    around.className = "copied";
+    text.replaceWith(around);
+    around.append(text, button);
   }
 }
 

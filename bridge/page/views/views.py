@@ -135,6 +135,7 @@ def _card(parts: Parts, visitor: Visitor, asked: Asked, waiting: Undecided, trie
         call=waiting.call,
         run=waiting.run,
         asked_at=waiting.asked_at,
+        question=asked.title if parts.config.log_content else "",
         description=description(asked.tools.get(waiting.call.name)),
         rule=_rule(parts, waiting.call),
         always=narrowest_rule(waiting.run, waiting.call) if parts.config.policy else None,
