@@ -152,6 +152,12 @@ def opens(model: str, direction: str) -> bool:
     return plugin is None or plugin.opens(model, direction)
 
 
+def opens_all() -> bool:
+    """Whether the plugin's token that was shown opens all runs."""
+    plugin: Plugin | None = g.plugin
+    return plugin is None or not plugin.apps
+
+
 def client_name() -> str:
     """Return who asks: a client's name, `default` for the token of the configuration, `local` for commands here."""
     client: ClientRow | None = g.client
