@@ -70,30 +70,23 @@ def stored(stack: Stack, run_id: str) -> tuple[RunRow, list[TicketRow]]:
         store.close()
 
 
-SIDE_BY_SIDE = pytest.mark.xfail(
-    reason="where nodes side by side let go, a text before a call may be lost, or a follow-up begin a run of its own",
-    strict=False,
-)
-
-
 @pytest.mark.parametrize(
-    ("app", "answer", "tickets", "attempts"),
+    ("app", "whole", "tickets", "attempts"),
     [
-        ("parallel", "A is done + text BB is done", 4, 1),
-        ("alike", "done", 3, 1),
-        pytest.param("both-let-go", "A is done + text BB is done", 4, 2, marks=SIDE_BY_SIDE),
-        pytest.param("one-lets-go", "A is done + text BB is done", 3, 2, marks=SIDE_BY_SIDE),
-        ("alike-let-go", "done", 2, 3),
-        ("retries", "A is done", 2, 2),
-        ("default", "done", 3, 2),
+        ("parallel", "text AA is done + text BB is done", 4, 1),
+        ("alike", "done + done + done", 3, 1),
+        ("both-let-go", "text AA is done + text BB is done", 4, 2),
+        ("one-lets-go", "text AA is done + text BB is done", 3, 2),
+        ("alike-let-go", "done + done", 2, 3),
+        ("retries", "text AA is done", 2, 2),
+        ("default", "text AA is done + done", 3, 2),
     ],
 )
 def test_every_ticket_of_every_node_is_delivered_and_answered_once(
-    several: Stack, make_client: MakeClient, app: str, answer: str, tickets: int, attempts: int
+    several: Stack, make_client: MakeClient, app: str, whole: str, tickets: int, attempts: int
 ) -> None:
     client = make_client(several, app)
     outcome = client.ask(f"Go {app}.")
-    assert outcome.reply.text == answer
     (run_id,) = outcome.runs
     run, opened = stored(several, run_id)
     assert (run.state, run.attempt) == ("finished", attempts)
@@ -101,8 +94,8 @@ def test_every_ticket_of_every_node_is_delivered_and_answered_once(
     results = [message for message in client.messages if message["role"] == "tool"]
     assert len({message["tool_call_id"] for message in results}) == len(results) == tickets
     told = "".join(message["content"] or "" for message in client.messages if message["role"] == "assistant")
-    assert "sorry" not in told
-    assert told.count("is done") in (0, 1, 2)
+    # Which response a node's text ends depends on when the other node calls.
+    assert told == whole
 
 
 def test_a_node_that_is_tried_again_while_its_run_is_suspended_asks_no_model(

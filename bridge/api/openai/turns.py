@@ -164,11 +164,14 @@ class Turns:
         tickets = [ticket for ticket in tickets if follows in {None, ticket.run_id}]
         if not tickets:
             return None, None
-        run = self._store.run(tickets[-1].run_id)
+        # Nodes side by side open tickets in another order than the client is given them.
+        place = {call_id: number for number, call_id in enumerate(ids)}
+        ticket = max(tickets, key=lambda ticket: max(place.get(call.id, -1) for call in ticket.calls))
+        run = self._store.run(ticket.run_id)
         if run is None or run.model not in {app.model, app.auxiliary}:
             return None, None
         is_own = self._services.requests.asker(run) == asked.asker
-        return (tickets[-1], run) if is_own else (None, None)
+        return (ticket, run) if is_own else (None, None)
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
