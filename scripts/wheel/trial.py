@@ -77,7 +77,7 @@ def check_commands() -> str:
     seconds = time.monotonic() - began
     assert distribution("clawback").version in said, said
     _, _, listed = _run(CLAWBACK, "--help").partition("Commands:")
-    names = re.findall(r"^  (\w+)", listed, re.MULTILINE)
+    names = re.findall(r"^  ([\w-]+)", listed, re.MULTILINE)
     assert {"init", "serve", "doctor", "package", "demo", "executor"} <= set(names), names
     for name in names:
         assert "Usage" in _run(CLAWBACK, name, "--help"), name

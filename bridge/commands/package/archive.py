@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bridge.commands.package.contents import PackageError, packed
 
+_STORED = 0
 _DEFLATED = 8
 _VERSION = 20
 _UNIX = 3 << 8
@@ -21,20 +22,24 @@ _EPOCH = 1 << 5 | 1
 
 def archive(contents: Mapping[str, Path]) -> bytes:
     """The zip file of `contents`, which names the entries and says where their files are. Takes some seconds."""
-    return zipped({name: packed(path) for name, path in contents.items()})
+    return _zipped({name: packed(path) for name, path in contents.items()}, _DEFLATED)
 
 
-def zipped(contents: Mapping[str, bytes]) -> bytes:
-    """The zip file of `contents`, which holds the bytes of each entry."""
+def stored(contents: Mapping[str, bytes]) -> bytes:
+    """The zip file of `contents`, which holds the bytes of each entry: most of them are deflated already."""
+    return _zipped(contents, _STORED)
+
+
+def _zipped(contents: Mapping[str, bytes], method: int) -> bytes:
     files, directory = bytearray(), bytearray()
     for name, data in sorted(contents.items()):
         entry, offset = name.encode("ascii"), len(files)
-        deflated = _deflated(data)
+        kept = _deflated(data) if method == _DEFLATED else data
         fields = struct.pack(
             "<HHHHHIIIHH",
-            *(_VERSION, 0, _DEFLATED, 0, _EPOCH, zlib.crc32(data), len(deflated), len(data), len(entry), 0),
+            *(_VERSION, 0, method, 0, _EPOCH, zlib.crc32(data), len(kept), len(data), len(entry), 0),
         )
-        files += b"PK\3\4" + fields + entry + deflated
+        files += b"PK\3\4" + fields + entry + kept
         directory += struct.pack("<4sH", b"PK\1\2", _UNIX | _VERSION) + fields
         directory += struct.pack("<HHHII", 0, 0, 0, _READABLE_FILE, offset) + entry
     end = (0, 0, len(contents), len(contents), len(directory), len(files), 0)

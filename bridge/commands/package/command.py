@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from bridge.commands.package.archive import archive, zipped
+from bridge.commands.package.archive import archive, stored
 from bridge.commands.package.contents import BUILT, TOOLS_BUILT, PackageError, package_contents, tools_contents
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -48,7 +48,7 @@ def bundle(packages: dict[str, bytes], version: str) -> bytes:
     }
     # Each JSON text is a YAML text.
     written = {"manifest.yaml": json.dumps(manifest, ensure_ascii=False, indent=2).encode()}
-    return zipped(written | kept | {f"_assets/{name}": data for name, data in packages.items()})
+    return stored(written | kept | {f"_assets/{name}": data for name, data in packages.items()})
 
 
 @click.command
