@@ -48,12 +48,7 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
     def body[Model: BaseModel](model: type[Model]) -> Model:
         return _body(config, invocations, model)
 
-    @blueprint.before_request
-    def _check_whose() -> None:
-        if opens_all():
-            return
-        named = request.view_args or {}
-        _check(invocations.run_of(ticket_id=named.get("ticket_id"), invocation_id=named.get("invocation_id")))
+    blueprint.before_request(lambda: _check_address(invocations))
 
     @blueprint.get("/ping")
     @operation("Ask whether the bridge is there and knows the token.", answer=PingResponse)
@@ -118,6 +113,13 @@ def _body[Model: BaseModel](config: Config, invocations: Invocations, model: typ
     if (run_id := getattr(body, "run_id", None)) and not opens_all():
         _check(invocations.run_of(run_id=run_id, invocation_id=getattr(body, "invocation_id", None)))
     return body
+
+
+def _check_address(invocations: Invocations) -> None:
+    """Check whose the ticket or the invocation is that the address names."""
+    if not opens_all():
+        named = request.view_args or {}
+        _check(invocations.run_of(ticket_id=named.get("ticket_id"), invocation_id=named.get("invocation_id")))
 
 
 def _check(runs: Iterable[RunRow]) -> None:
