@@ -66,7 +66,7 @@ def test_an_answer_is_streamed_through_the_proxy(proxy: object, stack: Stack, tm
     headers = {"Authorization": f"Bearer {stack.client_token}"}
     try:
         with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=trust, headers=headers, timeout=60) as http:
-            wait_for(lambda: answers(http))
+            wait_for(lambda: answers(http) or None)
             body = {"model": "minimal", "messages": [{"role": "user", "content": f"!sleep {SECONDS}\n!say through"}]}
             began = time.monotonic()
             with http.stream("POST", "/v1/chat/completions", json=body | {"stream": True}) as response:

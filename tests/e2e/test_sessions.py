@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 
 from bridge.runs.sessions.sessions import past_of
 from bridge.store import schema
@@ -283,6 +283,8 @@ def made_old(stack: Stack, response: httpx.Response, key: str, transcript: str |
     store.save_session(replace(session, key=key, scope=None))
     store.update_run(run.id, session_key=key)
     with store.transaction() as connection:
+        of_session = schema.pieces.c.session_key == run.session_key
+        connection.execute(update(schema.pieces).where(of_session).values(session_key=key))
         connection.execute(delete(schema.exchanges).where(schema.exchanges.c.session_key == run.session_key))
         if transcript:
             connection.execute(

@@ -21,6 +21,7 @@ OWN_FIELDS = {
     "ChoiceDelta": {"reasoning_content"},
     "Model": {
         *("context_window", "description", "input_modalities", "inputs", "kind", "max_output_tokens"),
+        *("opening_statement", "suggested_questions"),
         *("type", "display_name", "created_at", "lifecycle", "max_input_tokens", "max_tokens"),
     },
     # The last three are Open Responses', which other servers have too.

@@ -15,6 +15,8 @@ OWN_FIELDS = {"clawback"}
 MODEL_FIELDS = {
     *("object", "created", "owned_by", "description", "context_window", "max_output_tokens", "kind", "inputs"),
     "input_modalities",
+    "opening_statement",
+    "suggested_questions",
 }
 READ: Any = {"name": "read", "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}}}
 SEARCH: Any = {"type": "web_search_20250305", "name": "web_search"}
