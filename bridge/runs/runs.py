@@ -136,12 +136,13 @@ class Runs:
                 self.resume(run, app, latest)
 
     def _make_live(self, run: RunRow, request: RunRequest) -> LiveRun:
-        apps, auxiliary, form = self._services.apps, run.auxiliary, form_of(request)
+        # What is kept must not keep the row: a request may be long.
+        apps, model, auxiliary, form = self._services.apps, run.model, run.auxiliary, form_of(request)
         return LiveRun(
             run.id,
             self._store.segments(run.id),
             self._store.save_segment,
-            lambda: view_of(apps.get(run.model), auxiliary, form),
+            lambda: view_of(apps.get(model), auxiliary, form),
             lambda text: estimate(request.messages, request.tools, text),
         )
 
