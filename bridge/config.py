@@ -123,10 +123,15 @@ class Plugin(_Section):
     def _is_hash(cls, value: str) -> str:
         return checked_hash(value)
 
+    @property
+    def opens_all(self) -> bool:
+        """Whether it opens all runs."""
+        return not self.apps
+
     def opens(self, model: str, direction: str) -> bool:
         """Whether it opens the runs of this model and this direction."""
         named = model in self.apps or model.rpartition("/")[0] in self.apps
-        return not self.apps or (named if direction == "endpoint" else self.executors)
+        return self.opens_all or (named if direction == "endpoint" else self.executors)
 
 
 Source = Literal["query", "system", "transcript", "messages", "user"]

@@ -155,7 +155,7 @@ def opens(model: str, direction: str) -> bool:
 def opens_all() -> bool:
     """Whether the plugin's token that was shown opens all runs."""
     plugin: Plugin | None = g.plugin
-    return plugin is None or not plugin.apps
+    return plugin is None or plugin.opens_all
 
 
 def client_name() -> str:
