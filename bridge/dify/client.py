@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock, Timer
 from typing import Any
@@ -104,7 +104,6 @@ class DifyClient:
         """Close all connections."""
         self._http.close()
 
-    @contextmanager
     def chat(
         self,
         *,
@@ -114,7 +113,7 @@ class DifyClient:
         conversation_id: str | None = None,
         files: Sequence[Mapping[str, Any]] = (),
         trace_id: str | None = None,
-    ) -> Iterator[Iterator[Event]]:
+    ) -> AbstractContextManager[Iterator[Event]]:
         """Run the chatflow: `with client.chat(query=..., user=...) as events: for event in events: ...`.
 
         The events end with exactly one of WorkflowFinished, ErrorEvent and WorkflowPaused, after which only a
@@ -133,13 +132,8 @@ class DifyClient:
             # A title costs a call of the workspace's default model, which may be our own.
             "auto_generate_name": False,
         }
-        if files:
-            body["files"] = [dict(file) for file in files]
-        request = self._run_request("chat-messages", body, trace_id)
-        with self._opened(request) as response, closing(self._events(response, has_workflow=False)) as run:
-            yield run
+        return self._run("chat-messages", body, files, trace_id)
 
-    @contextmanager
     def run_workflow(
         self,
         *,
@@ -147,16 +141,11 @@ class DifyClient:
         user: str,
         files: Sequence[Mapping[str, Any]] = (),
         trace_id: str | None = None,
-    ) -> Iterator[Iterator[Event]]:
+    ) -> AbstractContextManager[Iterator[Event]]:
         """Run the workflow, as `chat` runs a chatflow. Its answer is among the outputs of WorkflowFinished."""
         body: dict[str, Any] = {"inputs": dict(inputs), "user": user, "response_mode": "streaming"}
-        if files:
-            body["files"] = [dict(file) for file in files]
-        request = self._run_request("workflows/run", body, trace_id)
-        with self._opened(request) as response, closing(self._events(response, has_workflow=True)) as run:
-            yield run
+        return self._run("workflows/run", body, files, trace_id, has_workflow=True)
 
-    @contextmanager
     def complete(
         self,
         *,
@@ -164,13 +153,25 @@ class DifyClient:
         user: str,
         files: Sequence[Mapping[str, Any]] = (),
         trace_id: str | None = None,
-    ) -> Iterator[Iterator[Event]]:
+    ) -> AbstractContextManager[Iterator[Event]]:
         """Run a text generation app, as `chat` runs a chatflow. It has variables alone, and no conversation."""
         body: dict[str, Any] = {"inputs": dict(inputs), "user": user, "response_mode": "streaming"}
+        return self._run("completion-messages", body, files, trace_id)
+
+    @contextmanager
+    def _run(
+        self,
+        path: str,
+        body: dict[str, Any],
+        files: Sequence[Mapping[str, Any]],
+        trace_id: str | None,
+        *,
+        has_workflow: bool = False,
+    ) -> Iterator[Iterator[Event]]:
         if files:
             body["files"] = [dict(file) for file in files]
-        request = self._run_request("completion-messages", body, trace_id)
-        with self._opened(request) as response, closing(self._events(response, has_workflow=False)) as run:
+        request = self._run_request(path, body, trace_id)
+        with self._opened(request) as response, closing(self._events(response, has_workflow=has_workflow)) as run:
             yield run
 
     def _run_request(self, path: str, body: Mapping[str, Any], trace_id: str | None) -> httpx.Request:
