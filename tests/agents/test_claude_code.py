@@ -1,7 +1,6 @@
 """The real Claude Code behind the bridge: its own tools, sub-agents, repeats and compactions."""
 
 import base64
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from bridge.config import load
 from demo.stack import EXAMPLES, Stack
 from tests.agents.claude_code import ClaudeCode
 from tests.conftest import Shows
-from tests.e2e.conftest import MakeStack, call, make_stack, upstream_log
+from tests.e2e.conftest import MakeStack, call, cut_off, make_stack, upstream_log
 from tests.e2e.test_messages import PIXEL, users
 from tests.e2e.wire import Cable
 
@@ -127,18 +126,10 @@ def test_the_settings_that_init_writes_are_enough(
 def test_a_cut_stream_is_joined_and_nothing_runs_twice(
     stack: Stack, claude: ClaudeCode, cable: Cable, shows: Shows
 ) -> None:
-    def cut() -> None:
-        while not upstream_log(stack, "Cut the cable."):
-            time.sleep(0.1)
-        time.sleep(1.2)
-        cable.cut()
-
-    cutter = threading.Thread(target=cut)
-    cutter.start()
-    done = claude.turn(
-        "Cut the cable.", "!say part", "!sleep 3", "!say whole", ANTHROPIC_BASE_URL=f"http://127.0.0.1:{cable.port}"
-    )
-    cutter.join()
+    with cut_off(stack, cable, "Cut the cable."):
+        done = claude.turn(
+            "Cut the cable.", "!say part", "!sleep 3", "!say whole", ANTHROPIC_BASE_URL=f"http://127.0.0.1:{cable.port}"
+        )
     assert (done.code, done.said.split()) == (0, ["part", "whole"]), done.errors
     assert len(upstream_log(stack, "Cut the cable.")) == 1
     assert cable.asked() == ({"/v1/messages"}, True)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from bridge.config import load
 from demo.stack import EXAMPLES, Stack
 from tests.agents.codex import Codex
 from tests.conftest import Shows
-from tests.e2e.conftest import MakeStack, call, make_stack, upstream_log
+from tests.e2e.conftest import MakeStack, call, cut_off, make_stack, upstream_log
 from tests.e2e.test_messages import PIXEL, users
 from tests.e2e.wire import Cable
 
@@ -111,16 +110,8 @@ def test_a_cut_stream_is_joined(stack: Stack, tmp_path: Path, shows: Shows) -> N
     cable.target = int(stack.bridge_url.rpartition(":")[2])
     codex = Codex(tmp_path, f"http://127.0.0.1:{cable.port}/v1", stack.client_token)
 
-    def cut() -> None:
-        while not upstream_log(stack, "Cut Codex off."):
-            time.sleep(0.1)
-        time.sleep(1.2)
-        cable.cut()
-
-    cutter = threading.Thread(target=cut)
-    cutter.start()
-    done = codex.turn("Cut Codex off.", "!say part", "!sleep 3", "!say whole")
-    cutter.join()
+    with cut_off(stack, cable, "Cut Codex off."):
+        done = codex.turn("Cut Codex off.", "!say part", "!sleep 3", "!say whole")
     cable.close()
     assert (done.returncode, done.stdout.split()) == (0, ["part", "whole"]), done.stderr
     assert len(upstream_log(stack, "Cut Codex off.")) == 1

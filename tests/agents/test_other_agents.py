@@ -3,8 +3,6 @@
 import json
 import os
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from bridge.config import load
 from demo.stack import Stack
 from tests.agents.test_claude_code import results_in, workflow_runs_of
 from tests.conftest import AGENTS, Shows
-from tests.e2e.conftest import call, upstream_log
+from tests.e2e.conftest import call, cut_off, upstream_log
 from tests.e2e.test_messages import users
 from tests.e2e.wire import Cable
 
@@ -175,16 +173,8 @@ def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, sho
 
 
 def test_a_cut_stream_of_opencode_is_joined(stack: Stack, cable: Cable, opencode: Any, shows: Shows) -> None:
-    def cut() -> None:
-        while not upstream_log(stack, "Cut opencode off."):
-            time.sleep(0.1)
-        time.sleep(1.2)
-        cable.cut()
-
-    cutter = threading.Thread(target=cut)
-    cutter.start()
-    said = opencode("Cut opencode off.", "!say part", "!sleep 3", "!say whole")
-    cutter.join()
+    with cut_off(stack, cable, "Cut opencode off."):
+        said = opencode("Cut opencode off.", "!say part", "!sleep 3", "!say whole")
     assert "whole" in said
     asked = [entry for entry in upstream_log(stack, "Cut opencode off.") if entry["request"].get("tools")]
     assert len(asked) == 1

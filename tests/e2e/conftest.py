@@ -1,8 +1,10 @@
 """The real parts, together: scripted upstream, bridge, Dify in a box with the plugin process."""
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from bridge.store.rows import RunRow
 from demo.client import Client
 from demo.local_tools import LocalTools
 from demo.stack import ROOT, Stack
+from tests.e2e.wire import Cable
 
 MakeStack = Callable[..., Stack]
 MakeClient = Callable[..., Client]
@@ -82,6 +85,22 @@ def upstream_log(stack: Stack, containing: str) -> list[dict[str, Any]]:
     """Return what the upstream was asked in the conversation whose text contains this."""
     entries = httpx.get(stack.log_url).json()
     return [entry for entry in entries if containing in json.dumps(entry.get("request", ""))]
+
+
+@contextmanager
+def cut_off(stack: Stack, cable: Cable, containing: str) -> Iterator[None]:
+    """Cut the cable meanwhile, a moment after the upstream was asked in the conversation that holds this text."""
+
+    def cut() -> None:
+        while not upstream_log(stack, containing):
+            time.sleep(0.1)
+        time.sleep(1.2)
+        cable.cut()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    yield
+    cutter.join()
 
 
 def runs_that_hold(stack: Stack, text: str) -> list[RunRow]:
