@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tests.conftest import AGENTS
 
 TURN_SECONDS = 100
 NOBODY = 65534
+TEMPORARY = Path(tempfile.gettempdir())
 
 
 def program() -> Path:
@@ -73,7 +75,7 @@ class ClaudeCode:
         for folder in (self.home, self.work):
             # pytest's folders are for their owner alone.
             for above in (folder, *folder.parents):
-                if "pytest" in above.name or above in {self.home, self.work, self.home.parent}:
+                if TEMPORARY in above.parents and above.owner() == folder.owner():
                     above.chmod(0o755)
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
