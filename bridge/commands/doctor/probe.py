@@ -55,7 +55,7 @@ def probe(bridge: Serving, model: str) -> Probed:
         except (httpx.HTTPError, ValueError, KeyError) as error:
             return Probed(error=f"The bridge did not answer: {error or type(error).__name__}")
     visits = [Visit(**visit) for visit in seen]
-    own = [visit for visit in visits if visit.run_id is None or visit.auxiliary == KIND]
+    own = [each for each in visits if each.status not in _LATE and (each.run_id is None or each.auxiliary == KIND)]
     return Probed(**told, seconds=time.monotonic() - clock, visits=own)
 
 
@@ -75,6 +75,9 @@ def _converse(http: httpx.Client, model: str) -> dict[str, Any]:
     note = (answer.get("clawback") or {}).get("note")
     return {"text": message.get("content") or "(calls)", "note": note or ""}
 
+
+_LATE = {409, 410}
+"""What a node of an earlier run is told, which Dify's worker began only now, or which goes on after its run's end."""
 
 _FORM = "In Dify, Settings, Model Provider, Clawback:"
 _RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"

@@ -130,7 +130,7 @@ class Patient:
 
     def all_green(self, *arguments: str) -> None:
         bad = [line for line in self.doctor(*arguments).values() if line["state"] == "failed"]
-        assert bad == []
+        assert bad == [], bad
 
 
 def restart(dify: Stack) -> None:
