@@ -13,6 +13,7 @@ from bridge.api.clients import Clients
 from bridge.api.cors import allow_origins
 from bridge.api.executor import executor_blueprint, ticket_blueprint
 from bridge.api.health import health_blueprint
+from bridge.api.mcp import mcp_blueprint
 from bridge.api.openai.blueprint import endpoint_blueprint
 from bridge.api.openai.responses_routes import responses_blueprint
 from bridge.api.openai.turns import Turns
@@ -55,13 +56,15 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(plugin_blueprint(config, core.invocations, core.tickets))
     app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
     app.register_blueprint(ticket_blueprint(core.tickets))
+    clients, stopping = Clients(store, config.limits), threading.Event()
+    app.register_blueprint(mcp_blueprint(config, core.mcp_calls, clients.is_known, stopping))
     app.register_blueprint(operator_blueprint(config, store, core.runs, core.approvals, core.registry))
     app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))
     app.extensions |= {"clawback": core, "clawback.traces": traces}
     _identify_requests(app)
     measure(app, metrics)
     allow_origins(app, config)
-    protect(app, config, Clients(store, config.limits))
+    protect(app, config, clients)
     if traces:
         app.wsgi_app = traces.around(app.wsgi_app)  # type: ignore[method-assign]
     app.register_blueprint(metrics_blueprint(metrics, core.figures))
@@ -69,7 +72,6 @@ def create_app(config: Config) -> Flask:
     core.sweeper.start()
     core.dify_executors.reconfigure()
 
-    stopping = threading.Event()
     witness = Witness(store)
     app.after_request(witness.see)
     app.register_blueprint(health_blueprint(store, stopping))

@@ -56,14 +56,16 @@ class _Section(BaseModel):
 
 
 class Token(StrEnum):
-    """What a request can show. The configuration holds the hashes of all but the last two; all but the last are sent as
-    bearer tokens."""
+    """What a request can show. The configuration holds the hashes of all but the last three; all but the last are sent
+    as bearer tokens."""
 
     CLIENT = "client"
     PLUGIN = "plugin"
     EXECUTOR = "executor"
     OPERATOR = "operator"
     METRICS = "metrics"
+    MCP = "mcp"
+    """The bearer token of an MCP client, which is in the store alone."""
     LOCAL = "local"
     """The bearer token that a running bridge leaves in its data folder, for commands on its own machine."""
     LOGIN = "login"
@@ -91,7 +93,7 @@ class Tokens(_Section):
 
     def hash_of(self, audience: str) -> str:
         """Return the hash of the token of one audience, or of `local`; empty where there is none."""
-        return self._local if audience == "local" else str(getattr(self, audience))
+        return self._local if audience == "local" else str(getattr(self, audience, ""))
 
     @field_validator("client", "plugin", "executor", "operator", "metrics")
     @classmethod

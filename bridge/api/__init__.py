@@ -3,10 +3,12 @@
 access   which token opens which route: one table, and each request is held against it
 openai   what clients see: chat completions, responses, models
 plugin   the invocations of LLM nodes        plugin_requests   what was seen of them lately, for doctor
+mcp      MCP clients, which are offered the executors' tools
 executor   workers near the tools            operator, watch   people who look and decide
 health     whether it lives                  openapi           all routes as a document
 
-cors       pages of other origins             wrong_paths   what is said to whoever asks for a path that is not there
+cors       pages of other origins, and the bridge's names
+wrong_paths   what is said to whoever asks for a path that is not there
 
 bodies   how a body is read, in pieces and within limits, and how one is written; packed, where its client packed it
 """

@@ -29,6 +29,7 @@ _CLIENT = (Token.CLIENT,)
 _ASKS = (Token.CLIENT, Token.LOCAL)
 _PLUGIN = (Token.PLUGIN,)
 _EXECUTOR = (Token.EXECUTOR,)
+_MCP = (Token.MCP,)
 _LOOKS = (Token.OPERATOR, Token.LOCAL)
 _DECIDES = (Token.OPERATOR,)
 _PAGE = (Token.LOGIN,)
@@ -64,6 +65,9 @@ ROUTES: Mapping[str, Keys] = {
     "POST /executor/v1/executors/{executor_id}/let_go": _EXECUTOR,
     "DELETE /executor/v1/executors/{executor_id}": _EXECUTOR,
     "GET /executor/v1/tickets/{ticket_id}": _EXECUTOR,
+    # MCP clients are offered the executors' tools, and call them.
+    "POST /mcp": _MCP,
+    "GET /mcp": _MCP,
     # Operators look and decide. Commands on this machine look: what a model runs there could be one of them.
     "GET /operator/v1/tickets": _LOOKS,
     "GET /operator/v1/tickets/{ticket_id}": _LOOKS,
@@ -133,8 +137,8 @@ def protect(app: Flask, config: Config, clients: Clients) -> None:
             )
         if keys and Token.LOGIN not in keys:
             given = _tokens_in(request, keys)
-            g.client = clients.of(given) if Token.CLIENT in keys else None
-            g.shown, g.plugin = (Token.CLIENT, None) if g.client else _shown(config, keys, given)
+            g.client, key = _client(clients, keys, given)
+            g.shown, g.plugin = (key, None) if g.client else _shown(config, keys, given)
             g.clients = clients
             if g.client:
                 clients.admit(g.client, asks=request.method == "POST")
@@ -178,6 +182,13 @@ def may_ask(model: str) -> bool:
     return client is None or client.may_ask(model)
 
 
+def _client(clients: Clients, keys: Keys, given: list[str]) -> tuple[ClientRow | None, Token]:
+    """Return the client that has shown a token of its own, where its kind may ask here."""
+    client = clients.of(given) if not {Token.CLIENT, Token.MCP}.isdisjoint(keys) else None
+    key = Token.MCP if client and client.kind == Token.MCP else Token.CLIENT
+    return (client if key in keys else None), key
+
+
 def _tokens_in(request: Request, keys: Keys) -> list[str]:
     """Return the request's bearer token and, where clients ask, what Anthropic's clients send in `x-api-key`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -196,6 +207,11 @@ def _shown(config: Config, keys: Keys, given: list[str]) -> tuple[Token, Plugin 
     found = [(key, plugin) for token in given for hashed, key, plugin in kept if matches(token, hashed)]
     if found:
         return found[0]
+    if keys == _MCP:
+        raise Unauthorized(
+            f"the token of an MCP client {'is not the right one' if given else 'is missing'}: send it as "
+            "Authorization: Bearer <token>; `clawback token add NAME --mcp` makes one"
+        )
     if keys == (Token.LOCAL,):
         raise Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
     if all(key is Token.LOCAL for _, key, _ in kept):

@@ -46,6 +46,10 @@ class Clients:
             self._known[hashed] = (now, client)
         return client
 
+    def is_known(self, client: ClientRow) -> bool:
+        """Whether a client's token is still valid."""
+        return self._with(client.token_hash) is not None
+
     def admit(self, client: ClientRow, *, asks: bool) -> None:
         """Note that a client is here, and what it asks for. Raises TooManyRequests."""
         self._store.clients.used(client)

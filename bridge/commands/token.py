@@ -67,6 +67,13 @@ for _each in AUDIENCES:
 @click.option("--requests-per-minute", type=click.IntRange(1), help="How many requests it may send in a minute.")
 @click.option("--open-tickets", type=click.IntRange(1), help="How many tickets of its turns may be open at once.")
 @click.option("--tokens-per-day", type=click.IntRange(1), help="How many tokens of its upstreams it may use in a day.")
+@click.option("--mcp", is_flag=True, help="For an MCP client: it opens /mcp, and nothing else.")
+@click.option(
+    "--tools",
+    multiple=True,
+    metavar="PATTERN",
+    help="With --mcp: the tools that it is offered, such as 'notes_*'; those that only read, where none is named.",
+)
 @config_option
 def add(
     name: str,
@@ -75,6 +82,8 @@ def add(
     requests_per_minute: int | None,
     open_tickets: int | None,
     tokens_per_day: int | None,
+    mcp: bool,
+    tools: tuple[str, ...],
     path: Path,
 ) -> None:
     """Make a token for the client NAME. What it begins is its own, and does not exist for the others."""
@@ -86,7 +95,11 @@ def add(
     if unknown := [app for app in apps if config.app(app) is None]:
         known = ", ".join(app.model for app in config.apps)
         raise click.ClickException(f"there is no model {unknown[0]!r}; the configuration has {known}")
-    now, made = time.time(), new_token("client")
+    if mcp and (apps or tokens_per_day):
+        raise click.ClickException("an MCP client asks no models: leave out --app and --tokens-per-day")
+    if tools and not mcp:
+        raise click.ClickException("--tools is for MCP clients: add --mcp")
+    now, made = time.time(), new_token("mcp" if mcp else "client")
     row = ClientRow(
         name=name,
         token_hash=hash_token(made),
@@ -96,6 +109,8 @@ def add(
         requests_per_minute=requests_per_minute,
         open_tickets=open_tickets,
         tokens_per_day=tokens_per_day,
+        kind="mcp" if mcp else None,
+        tools=json.dumps(tools) if tools else None,
     )
     with _Opened(config) as store:
         if not store.clients.add(row):
@@ -119,10 +134,14 @@ def list_(path: Path, as_json: bool) -> None:
     if not clients:
         click.echo("No client has a token of its own: `clawback token add NAME` makes one.")
         return
-    table = Table("client", "models", "last seen", "until", "requests/min", "open tickets", "tokens/day", box=None)
+    table = Table(
+        "client", "models, tools", "last seen", "until", "requests/min", "open tickets", "tokens/day", box=None
+    )
     for client in clients:
         limits = (client.requests_per_minute, client.open_tickets, client.tokens_per_day)
         models = plain(", ".join(json.loads(client.apps)) or "all")
+        if client.kind == "mcp":
+            models = plain(f"mcp: {', '.join(json.loads(client.tools)) if client.tools else 'what only reads'}")
         cells = (plain(client.name), models, _moment(client.used_at, "never"), _moment(client.expires_at, "revoked"))
         table.add_row(*cells, *(str(limit or "-") for limit in limits))
     Terminal().print(table)
@@ -167,8 +186,20 @@ def _load(path: Path) -> Config:
 
 
 def _shown(client: ClientRow) -> dict[str, object]:
-    names = ("name", "created_at", "expires_at", "used_at", "requests_per_minute", "open_tickets", "tokens_per_day")
-    return {name: getattr(client, name) for name in names} | {"apps": json.loads(client.apps)}
+    names = (
+        "name",
+        "kind",
+        "created_at",
+        "expires_at",
+        "used_at",
+        "requests_per_minute",
+        "open_tickets",
+        "tokens_per_day",
+    )
+    return {name: getattr(client, name) for name in names} | {
+        "apps": json.loads(client.apps),
+        "tools": json.loads(client.tools) if client.tools else None,
+    }
 
 
 def _moment(at: float | None, never: str) -> str:

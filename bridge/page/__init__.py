@@ -8,7 +8,7 @@ doctor_run    doctor, in a process of its own: doctor_process
 logins        who is logged in
 attempts      how often somebody may try
 links         login links, for a browser on this machine
-headers       what every answer says to the browser, and which requests only the page may make
+headers       what every answer says to the browser
 language      the texts
 rendering     the templates and how they write times, figures and foreign text
 """

@@ -27,13 +27,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from bridge.api.access import ANYBODY, keys_of
+from bridge.api.cors import Foreign, Origins
 from bridge.api.run_document import cancel_run, run_document
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
 from bridge.page import headers
 from bridge.page.decisions import always_allow, decide
 from bridge.page.doctor_run import DoctorRun
-from bridge.page.headers import Foreign, Origins
 from bridge.page.language import COOKIE as LANGUAGE
 from bridge.page.language import LANGUAGES, Texts, chosen
 from bridge.page.links import Links, is_here

@@ -4,6 +4,7 @@ from bridge.config import Config
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.executors.dify_tools import DifyExecutors
 from bridge.runs.executors.leases import Leases
+from bridge.runs.executors.mcp_calls import McpCalls
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming
 from bridge.runs.executors.runs import ExecutorRuns
@@ -50,6 +51,7 @@ class Core:
         self.leases = Leases(self.services, self.registry, self.tickets, self.admission)
         self.dify_executors = DifyExecutors(self.services, self.registry, self.leases)
         self.executor_runs = ExecutorRuns(self.services, self.live_runs, self.runs, self.registry, self.resuming)
+        self.mcp_calls = McpCalls(self.services, self.runs, self.registry, self.tickets)
         self.invocations = Invocations(self.services, self.live_runs, self.runs, self.executor_runs, self.admission)
         self.figures = Figures(store, config.limits, self.slots, self.registry)
         self.sweeper = Sweeper(

@@ -119,7 +119,7 @@ class Sweeper:
             return
         log.info("ticket expired", extra={"run": run.id, "ticket": ticket_id})
         waits = run.state == "suspended" or self._live_runs.get(run.id) is None
-        if run.direction == "endpoint" and waits:
+        if run.direction != "executor" and waits:
             self._runs.cancel(run.id, "its tool results did not come in time")
 
     def _resume(self, run_id: str, _: float) -> None:

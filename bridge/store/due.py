@@ -70,11 +70,11 @@ _QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
     ),
     # Runs that keep their workflow for calls that their client has left unanswered.
     "abandoned": lambda before: _runs("endpoint", "running", _TICKETS_OF_RUN.where(abandoned(before)).exists()),
-    # Open tickets of executors' runs that are not suspended.
+    # Open tickets that the plugin, or an MCP client, should be waiting for.
     "held": lambda before: (
         select(t.tickets.c.id)
         .join(t.runs)
-        .where(_IS_OPEN, t.tickets.c.created_at < before, t.runs.c.direction == "executor", t.runs.c.state == "running")
+        .where(_IS_OPEN, t.tickets.c.created_at < before, t.runs.c.direction != "endpoint", t.runs.c.state == "running")
     ),
     # Suspended executors' runs that wait for nothing, and with which nothing was tried in vain.
     "settled_executors": lambda before: _runs(
@@ -84,9 +84,12 @@ _QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
         t.runs.c.created_at < before,
         ~_TICKETS_OF_RUN.where(_IS_OPEN).exists(),
     ),
-    # Running executors' runs of which nothing was heard for a while, and which wait for nothing.
-    "silent_executors": lambda before: _runs(
-        "executor", "running", t.runs.c.updated_at < before, ~_heard_since(before)
+    # Other runs than clients' of which nothing was heard for a while, and which wait for nothing.
+    "silent_executors": lambda before: select(t.runs.c.id).where(
+        t.runs.c.direction != "endpoint",
+        t.runs.c.state == "running",
+        t.runs.c.updated_at < before,
+        ~_heard_since(before),
     ),
 }
 _ANY = select(*(question(bindparam(kind)).exists() for kind, question in _QUESTIONS.items()))

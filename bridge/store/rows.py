@@ -176,10 +176,14 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class UnclaimedCall:
-    """A call of an executors' run that nobody has a lease on. `app` is Dify's id of its app, empty where unknown."""
+    """A call that executors may run, and that nobody has a lease on.
+
+    `app` is Dify's id of its app, empty where unknown, or who asks by MCP; `direction` is its run's.
+    """
 
     run_id: str
     app: str
+    direction: str
     call: CallRow
 
 
@@ -298,7 +302,11 @@ class NodeRow:
 
 @dataclass(frozen=True, slots=True)
 class ClientRow:
-    """A client with a token of its own. `apps` is JSON: the models that it may ask, empty for all."""
+    """A client with a token of its own. `apps` is JSON: the models that it may ask, empty for all.
+
+    One of the kind `mcp` asks /mcp and nothing else. `tools` is JSON: patterns of the tools that it is offered; None
+    for those that only read.
+    """
 
     name: str
     token_hash: str
@@ -309,6 +317,8 @@ class ClientRow:
     requests_per_minute: int | None = None
     open_tickets: int | None = None
     tokens_per_day: int | None = None
+    kind: str | None = None
+    tools: str | None = None
 
     def may_ask(self, model: str) -> bool:
         """Whether the client may ask this model."""

@@ -142,7 +142,8 @@ class Change:
 
     def open_ticket(self, ticket: TicketRow, moves: Sequence[Move]) -> TicketRow:
         """Add a ticket with its calls, and make their first moves."""
-        self._note(ticket, None, "plugin", "open", "", TicketState.OPEN)
+        actor = "client" if self.state.run.direction == "mcp" else "plugin"
+        self._note(ticket, None, actor, "open", "", TicketState.OPEN)
         self.state.tickets[ticket.id] = ticket
         return self.move_calls(ticket.id, moves)
 

@@ -94,7 +94,7 @@ runs = Table(
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
-    Column("direction", String(16), nullable=False, default="endpoint", doc="endpoint, executor"),
+    Column("direction", String(16), nullable=False, default="endpoint", doc="endpoint, executor, mcp"),
     Column("began_at", Float, nullable=True, doc="when its attempt began; null: a version before 0.2 wrote it"),
     Column("request_key", String(64), nullable=True, doc="digest of the whole request that began it"),
     Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
@@ -277,6 +277,8 @@ clients = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=True),
     Column("used_at", Float, nullable=True),
+    Column("kind", String(16), nullable=True, doc="mcp: it asks /mcp and nothing else; null: it asks apps"),
+    Column("tools", Text, nullable=True, doc="JSON: patterns of what it is offered by MCP; null: what only reads"),
 )
 
 # How many of its tokens a client has used on each day (UTC).

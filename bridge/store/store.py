@@ -582,18 +582,18 @@ class Store:
         return [(ticket, call) for ticket in tickets for call in ticket.calls if call.state == state]
 
     def unclaimed_calls(self, state: CallState, names: Sequence[str], first: int, limit: int) -> list[UnclaimedCall]:
-        """List calls of these tools, in this state, of executors' runs: the oldest, from number `first` on."""
+        """List calls of these tools, in this state, that executors may run: the oldest, from number `first` on."""
         with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
-                .add_columns(t.tickets.c.run_id, t.runs.c.model)
+                .add_columns(t.tickets.c.run_id, t.runs.c.model, t.runs.c.direction)
                 .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
                 .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
                 .where(
                     t.calls.c.state == state.value,
                     t.calls.c.name.in_(names),
                     t.tickets.c.state == "open",
-                    t.runs.c.direction == "executor",
+                    t.runs.c.direction != "endpoint",
                 )
                 .order_by(t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
                 .offset(first)
@@ -601,7 +601,10 @@ class Store:
             )
             return [
                 UnclaimedCall(
-                    row.run_id, row.model, CallRow(**{name: row._mapping[name] for name in CallRow.__slots__})
+                    row.run_id,
+                    row.model,
+                    row.direction,
+                    CallRow(**{name: row._mapping[name] for name in CallRow.__slots__}),
                 )
                 for row in rows
             ]

@@ -19,6 +19,7 @@ _WHO = {
     Token.EXECUTOR: "executors",
     Token.OPERATOR: "operators",
     Token.METRICS: "Prometheus",
+    Token.MCP: "MCP clients",
     Token.LOCAL: "commands on the bridge's machine",
     Token.LOGIN: "who has logged in to the page",
 }

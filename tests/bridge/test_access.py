@@ -3,7 +3,9 @@
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from bridge.api.openapi.document import routes
 from bridge.app import create_app
 from bridge.config import Token, parse
 from bridge.page.logins import Login
+from bridge.store import Store
+from bridge.store.rows import ClientRow
 from demo.service import Service
 from tools.tokens import hash_token, new_token
 
-BEARERS = [token for token in Token if token not in {Token.LOCAL, Token.LOGIN}]
+BEARERS = [token for token in Token if token not in {Token.MCP, Token.LOCAL, Token.LOGIN}]
 OWN_IDS = {"name": "page.css", "model": "m"}
 OTHERWISE = {"POST /login", "POST /logout"}
 """They ask for a token in their form, and lead to the login."""
@@ -44,7 +48,9 @@ class Running:
             if shown is Token.LOGIN:
                 login = self._log_in(http)
                 body = {} if method == "GET" else {"data": {"form_token": login.form_token(path)}}
-            return http.request(method, path, **body)
+            # Its head says enough, and some answers have no end.
+            with http.stream(method, path, **body) as answer:
+                return answer
 
     def _log_in(self, http: httpx.Client) -> Login:
         http.post("/login", data={"name": "ada", "token": self.tokens[Token.OPERATOR]})
@@ -61,10 +67,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("running")
-    tokens = {token: new_token(token) for token in BEARERS}
+    tokens: dict[Token, str] = {token: new_token(token) for token in BEARERS}
     config = folder / "clawback.toml"
     hashes = "".join(f'{token} = "{hash_token(value)}"\n' for token, value in tokens.items())
     config.write_text(f"port = 0\ndata_dir = {json.dumps(str(folder))}\n[tokens]\n{hashes}")
+    tokens[Token.MCP] = new_token(Token.MCP)
+    with closing(Store(f"sqlite:///{folder / 'bridge.sqlite3'}")) as store:
+        store.clients.add(ClientRow("reader", hash_token(tokens[Token.MCP]), "[]", time.time(), kind="mcp"))
     command = [sys.executable, "-m", "bridge.cli", "serve", "--json", "--config", str(config)]
     service = Service("bridge", command, folder / "bridge.log")
     try:

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -42,10 +42,21 @@ class Chat:
         return answer
 
 
+class Served(Protocol):
+    """A bridge, and the tokens of those who run calls and decide."""
+
+    executor_token: str
+    operator_token: str
+
+    @property
+    def bridge_url(self) -> str:
+        """The bridge's address."""
+
+
 class Machine:
     """The machine of someone who runs executors, and decides."""
 
-    def __init__(self, stack: Stack, folder: Path) -> None:
+    def __init__(self, stack: Served, folder: Path) -> None:
         self._stack = stack
         self.folder = folder
         self._services: list[Service] = []

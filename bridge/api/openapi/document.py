@@ -40,6 +40,7 @@ _SCHEMES = {
     "executor": "The token of executors: `clawback token executor`.",
     "operator": "The token of who may decide about calls: `clawback token operator`.",
     "metrics": "The token of who reads the figures: `clawback token metrics`.",
+    "mcp": "The token of an MCP client: `clawback token add NAME --mcp`.",
     "local": "What the running bridge left in its data folder for commands on its own machine.",
     "login": "The cookie of who has logged in to the web page with the operator's token.",
 }
@@ -49,6 +50,7 @@ _TAGS = {
     "messages": "Anthropic's messages.",
     "plugin": "What the plugin asks from inside Dify.",
     "executor": "What executors ask: who they are, and which calls to run.",
+    "mcp": "The Model Context Protocol: the executors' tools, for MCP clients.",
     "tickets": "Tickets, for executors that look at them.",
     "operator": "What people see and decide.",
     "watch": "What people see as it happens.",

@@ -131,4 +131,15 @@ EXAMPLES: dict[str, Any] = {
     "Deny": {"by": "ada", "reason": "Not on this machine."},
     "CancelRun": {"by": "ann"},
     "LoginLinkRequest": {"by": "ada"},
+    "McpMessage": {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {"name": "read", "arguments": {"path": "notes.txt"}, "_meta": {"progressToken": 7}},
+    },
+    "McpAnswer": {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "result": {"content": [{"type": "text", "text": "Buy milk."}], "isError": False},
+    },
 }

@@ -4,5 +4,6 @@ registry   the workers that are there, and their tools
 routing    which of them may have a call         handout   which of them gets it now
 leases     a worker's claim on a call, for a while
 dify_tools the tools of Dify, as executors inside the bridge
+mcp_calls  calls of MCP clients
 runs       runs that Dify began                  resuming  a suspended one goes on here: its question is asked again
 """

@@ -56,7 +56,7 @@ class Handout:
             name = waiting.call.name
             if name not in offers:
                 offers[name] = [offer for other in present.values() for offer in offers_of(other, name)]
-            allowed = [offer for offer in offers[name] if self._admission.lets(waiting.app, waiting.call, offer)]
+            allowed = [offer for offer in offers[name] if self._admission.lets(waiting, offer)]
             if not allowed:
                 if self._is_to_be_judged_again(waiting, offers[name]):
                     plan.judge_again.append((waiting, offers[name]))
@@ -94,7 +94,7 @@ class Handout:
     def _is_to_be_judged_again(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> bool:
         if waiting.call.state != CallState.READY:
             return False
-        if self._admission.asks(waiting.app, waiting.call, offers):
+        if self._admission.asks(waiting, offers):
             return True
         now = clock.now()
         return now - self._denied_since.setdefault(waiting.call.id, now) >= self._limits.executor_seconds

@@ -89,7 +89,7 @@ class Leases:
         return leases
 
     def _judge_again(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> None:
-        moves = self._admission.judge_again(waiting.app, waiting.call, offers, clock.now())
+        moves = self._admission.judge_again(waiting, offers, clock.now())
         self._tickets.move(waiting.call.ticket_id, moves)
         after = str(moves[-1].after)
         log.info("call judged again", extra={"call": waiting.call.id, "tool": waiting.call.name, "state": after})

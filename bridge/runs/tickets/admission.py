@@ -13,7 +13,7 @@ from bridge.runs.executors.registry import Offer, Registry
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.loops import Made, repetitions
 from bridge.runs.tickets.policy import Direction, Policy, Question, Verdict
-from bridge.store.rows import CallRow, Move, RunRow
+from bridge.store.rows import CallRow, Move, RunRow, UnclaimedCall
 from bridge.store.run_record import RunRecord
 from tools.arguments import checked
 from tools.ticket_states import CallState
@@ -39,22 +39,23 @@ class Admission:
         """Return the first move of each call."""
         return [self._first_move(record, call, now) for call in calls]
 
-    def lets(self, app: str, call: CallRow, offer: Offer) -> bool:
+    def lets(self, waiting: UnclaimedCall, offer: Offer) -> bool:
         """Say whether this executor may have the call now: by the policy, or by what a person said about it."""
+        call = waiting.call
         if steps.is_uncertain(call):
             return False
-        action = self.policy.judge(_question(app, call, "executor", offer)).action
+        action = self.policy.judge(_question(waiting.app, call, _direction(waiting), offer)).action
         return action == "allow" or (action == "ask" and call.grants().get(offer.executor) == offer.terms)
 
-    def asks(self, app: str, call: CallRow, offers: Sequence[Offer]) -> bool:
+    def asks(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> bool:
         """Say whether a person may let one of these executors have the call."""
-        return self._mildest(app, call, "executor", offers).verdict.action != "deny"
+        return self._mildest(waiting.app, waiting.call, _direction(waiting), offers).verdict.action != "deny"
 
-    def judge_again(self, app: str, call: CallRow, offers: Sequence[Offer], now: float) -> list[Move]:
+    def judge_again(self, waiting: UnclaimedCall, offers: Sequence[Offer], now: float) -> list[Move]:
         """Return the moves of a ready call that none of these executors may have."""
-        opened = replace(call, state=CallState.OPEN)
-        judged = self._mildest(app, opened, "executor", offers)
-        return [steps.recall(call), self._move(opened, judged, now, {})]
+        opened = replace(waiting.call, state=CallState.OPEN)
+        judged = self._mildest(waiting.app, opened, _direction(waiting), offers)
+        return [steps.recall(waiting.call), self._move(opened, judged, now, {})]
 
     def ask_what_became(self, call: CallRow, now: float) -> list[Move]:
         """Return the moves of a leased call of which nobody knows whether it ran: a person has to say."""
@@ -79,7 +80,7 @@ class Admission:
         return all(repetitions(earlier, arguments) < self._limits.identical_calls for arguments in known)
 
     def _offers(self, direction: Direction, call: CallRow) -> list[Offer]:
-        return self._registry.offers(call.name) if direction == "executor" else []
+        return [] if direction == "endpoint" else self._registry.offers(call.name)
 
     def _first_move(self, record: RunRecord, call: CallRow, now: float) -> Move:
         run, direction = record.run, _direction(record.run)
@@ -137,8 +138,12 @@ def _earlier(record: RunRecord, tool: str) -> list[Made]:
     return [Made(call.arguments, call.digest) for call in record.calls() if call.name == tool and not call.withheld]
 
 
-def _direction(run: RunRow) -> Direction:
-    return "executor" if run.direction == "executor" else "endpoint"
+def _direction(run: RunRow | UnclaimedCall) -> Direction:
+    match run.direction:
+        case "executor" | "mcp" as direction:
+            return direction
+        case _:
+            return "endpoint"
 
 
 def _question(app: str, call: CallRow, direction: Direction, offer: Offer | None = None) -> Question:

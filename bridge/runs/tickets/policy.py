@@ -8,9 +8,9 @@ action = "allow"
 tool = "exec"
 arguments = { command = "ls <word>" }     # every argument that is named must match; ["ls", "ls <word>"] for either
 only = true                               # the call has no arguments but these
-app = "support"                           # the app's model id, or Dify's app id
+app = "support"                           # the app's model id, or Dify's app id, or mcp:NAME for an MCP client
 executor = "laptop*"                      # the name of the executor that would run it: each is judged by itself
-direction = "executor"                    # or "endpoint"
+direction = "executor"                    # or "endpoint", or "mcp"
 action = "allow"
 
 [[rules]]
@@ -43,7 +43,7 @@ from bridge.config import ConfigError
 from tools.calls import arguments_of
 
 Action = Literal["allow", "ask", "deny"]
-Direction = Literal["endpoint", "executor"]
+Direction = Literal["endpoint", "executor", "mcp"]
 
 READ_ONLY = frozenset({"read", "ls", "glob", "grep", "find", "view_image", "tool_search", "tool_describe"})
 """Tools of OpenClaw and its like that change nothing and run nothing."""

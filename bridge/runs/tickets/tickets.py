@@ -385,11 +385,13 @@ class Tickets:
             return
         if ticket.state == "resolved":
             self._wakeups.wake(ticket.id)
-            if run.direction == "executor":
+            if run.direction == "mcp":
+                self._runs.end(run.id, RunEvent.FINISH, None, "")
+            elif run.direction == "executor":
                 self._resuming.soon(run.id)
             elif run.state == "suspended" and not self._store.tickets_of_run(run.id, "open"):
                 self._runs.go_on(run, latest)
-        elif run.direction == "executor":
+        elif run.direction != "endpoint":
             self._wakeups.wake(CALLS)
         elif not ticket.undecided and ticket.segment is None:
             if live := self._live_runs.get(run.id):
