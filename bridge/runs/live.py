@@ -1,5 +1,6 @@
 """The runs under way: what Dify and the plugin report of one goes in, segments come out. No I/O of its own."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,8 @@ from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
 from tools.wire import DraftDelta, Usage
+
+log = logging.getLogger("clawback.runs")
 
 KEPT_SEGMENTS = 2
 
@@ -121,15 +124,15 @@ def _execution(event: events.NodeStarted | events.NodeFinished) -> str:
 class LiveRun:
     """One attempt after the other of one run.
 
-    `on_segment` is called with every completed segment before its reader learns that it is complete: what it writes is
-    what survives. `view` makes the view that a segment's client has of the app's text; without one it is as it is.
+    `on_segment` is called with every completed segment, and the attempt that completed it, before its reader learns that
+    it is complete: what it writes is what survives. `view` makes the view that a segment's client has of the app's text; without one it is as it is.
     """
 
     def __init__(
         self,
         run_id: str,
         told: list[SegmentRow],
-        on_segment: Callable[[SegmentRow], None],
+        on_segment: Callable[[SegmentRow, int], None],
         view: Callable[[], AnswerView] | None,
         estimate: Callable[[str], Usage],
     ) -> None:
@@ -156,6 +159,7 @@ class LiveRun:
         self._skip: str = ""
         self._pending: list[TicketRow] = []
         self._stopped: list[TicketRow] = []
+        self._delivered = {row.ticket_id for row in told}
         self._withheld = Withheld()
         self._drafts = Drafts()
         self._held: list[tuple[str, int, Sequence[DraftDelta]]] = []
@@ -320,7 +324,7 @@ class LiveRun:
     def hold_ticket(self, ticket: TicketRow) -> None:
         """Deliver this ticket once the text before its calls has arrived."""
         with self._lock:
-            if not self.holds(ticket.id):
+            if not self.holds(ticket.id) and ticket.id not in self._delivered:
                 self._pending.append(ticket)
 
     def holds(self, ticket_id: str) -> bool:
@@ -367,14 +371,14 @@ class LiveRun:
         return bool(self._stopped)
 
     def deliver(self, ticket: TicketRow, write: Callable[[SegmentRow], None] | None = None) -> None:
-        """End the response with the ticket's calls; what comes after belongs to the next one.
+        """End the response with the ticket's calls; what comes after belongs to the next one. A ticket ends one response.
 
         `write` writes the segment instead of `on_segment`. What it raises leaves the response as it is.
         """
         with self._lock:
             self._stopped = [stopped for stopped in self._stopped if stopped.id != ticket.id]
             self.deliver_stopped()
-            if self.over:
+            if self.over or ticket.id in self._delivered:
                 return
             if self._drafts.keep_waiting(ticket):
                 self._pending.append(ticket)
@@ -386,6 +390,7 @@ class LiveRun:
             if self._refuses():
                 return
             self._close("tool_calls", ticket, write)
+            self._delivered.add(ticket.id)
             self._drafts.end(ticket)
             self._open_segment(self._current.number + 1)
             self.deliver_pending()
@@ -432,17 +437,19 @@ class LiveRun:
     ) -> None:
         text = "".join(self._told.text)
         usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
-        (write or self._on_segment)(
-            SegmentRow(
-                run_id=self.run_id,
-                number=self._current.number,
-                text=text,
-                reasoning="".join(self._told.reasoning),
-                ticket_id=ticket.id if ticket else None,
-                finish_reason=finish_reason,
-                usage=usage.model_dump_json(),
-            )
+        segment = SegmentRow(
+            run_id=self.run_id,
+            number=self._current.number,
+            text=text,
+            reasoning="".join(self._told.reasoning),
+            ticket_id=ticket.id if ticket else None,
+            finish_reason=finish_reason,
+            usage=usage.model_dump_json(),
         )
+        if write:
+            write(segment)
+        else:
+            self._on_segment(segment, self.attempt)
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
@@ -527,7 +534,15 @@ class LiveRuns:
 
     def deliver_later(self, live: LiveRun) -> None:
         """Deliver what is held back once it was held for long enough."""
-        after(self._services.config.limits.boundary_seconds, live.deliver_pending)
+        after(self._services.config.limits.boundary_seconds, self._deliver, live)
+
+    @staticmethod
+    def _deliver(live: LiveRun) -> None:
+        try:
+            live.deliver_pending()
+        except BridgeError as error:
+            # Another bridge has the run by now, or the next chance delivers it.
+            log.warning("calls could not be delivered", extra={"run": live.run_id, "error": error.message})
 
     def __len__(self) -> int:
         return len(self._live)

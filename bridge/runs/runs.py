@@ -116,7 +116,7 @@ class Runs:
             self._stop_task(run)
             self._store.hold(run.id)
             if not self._store.step(run, RunEvent.RESUME, task_id="", error=None):
-                raise Gone("another bridge goes on with this run; send the request again", code="run_moved")
+                raise _moved()
             live = self._live_runs.get(run.id)
             if live is None or live.over or live.attempt < run.attempt:
                 live = self._make_live(run, request)
@@ -141,10 +141,14 @@ class Runs:
         return LiveRun(
             run.id,
             self._store.segments(run.id),
-            self._store.save_segment,
+            self._save,
             lambda: view_of(apps.get(model), auxiliary, form),
             lambda text: estimate(request.messages, request.tools, text),
         )
+
+    def _save(self, segment: SegmentRow, attempt: int) -> None:
+        if not self._store.save_segment(segment, attempt):
+            raise _moved()
 
     def _drive(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
         live.begin(run.attempt)
@@ -259,7 +263,7 @@ class Runs:
 
     def hand_over(self, live: LiveRun) -> None:
         """A bridge that shares the store goes on with the run. Who still reads it here is told to ask again."""
-        live.fail(Gone("another bridge goes on with this run; send the request again", code="run_moved"))
+        live.fail(_moved())
         self._live_runs.drop(live.run_id)
 
     def fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool = False) -> None:
@@ -379,7 +383,8 @@ class Runs:
         for live in self._live_runs.all():
             if live.over and not live.current.readers and now - live.touched_at > kept:
                 with self._services.locks.of(live.run_id):
-                    self._store.end_run(live.run_id, RunEvent.FAIL, "its end could not be written when it came")
+                    if not self._live_runs.is_elsewhere(live):
+                        self._store.end_run(live.run_id, RunEvent.FAIL, "its end could not be written when it came")
                     self._live_runs.drop(live.run_id)
 
     # Readers
@@ -430,3 +435,7 @@ class Runs:
         with self._services.locks.of(run_id):
             if segment.abandoned and segment.departures == departure and not segment.closed:
                 self.cancel(run_id, "the client went away and did not come back")
+
+
+def _moved() -> Gone:
+    return Gone("another bridge goes on with this run; send the request again", code="run_moved")

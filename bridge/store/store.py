@@ -422,9 +422,19 @@ class Store:
 
     # Segments
 
-    def save_segment(self, segment: SegmentRow) -> None:
-        """Write what a response told its client, before the client is told that it is complete."""
-        self.decide(segment.run_id, lambda change: change.add_segment(segment))
+    def save_segment(self, segment: SegmentRow, attempt: int) -> bool:
+        """Write what a response told its client, before the client is told that it is complete.
+
+        Return whether the run is still in the attempt that told it: what a later one tells goes on from what is written.
+        """
+
+        def decision(change: Change) -> bool:
+            if change.was.run.attempt > attempt:
+                return False
+            change.add_segment(segment)
+            return True
+
+        return self.decide(segment.run_id, decision) or False
 
     def segments(self, run_id: str) -> list[SegmentRow]:
         """List what the run has told its client so far, in order."""

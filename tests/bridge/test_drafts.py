@@ -9,7 +9,7 @@ from tools.wire import DraftDelta, Usage
 
 
 def live() -> LiveRun:
-    run = LiveRun("r", [], lambda _: None, None, lambda text: Usage())
+    run = LiveRun("r", [], lambda *_: None, None, lambda text: Usage())
     run.begin(1)
     return run
 
@@ -20,7 +20,7 @@ def ticket(*calls: tuple[str, str], invocation: str = "one", round_: int = 0) ->
         for call_id, arguments in calls
     ]
     fields: dict[str, Any] = dict.fromkeys(TicketRow.__slots__)
-    return TicketRow(**fields | {"id": "t", "invocation_id": invocation, "round": round_, "calls": rows})
+    return TicketRow(**fields | {"id": f"t-{invocation}-{round_}", "invocation_id": invocation, "round": round_, "calls": rows})
 
 
 def piece(call_id: str, offset: int, arguments: str) -> DraftDelta:

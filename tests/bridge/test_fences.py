@@ -1,10 +1,14 @@
 """What may happen once happens once, whoever decides it: the store says which of two came first."""
 
+from dataclasses import replace
+
 import pytest
 from flask import Flask
 
 from bridge.app import create_app
+from bridge.errors import Gone
 from bridge.runs.core import Core
+from bridge.runs.live import LiveRun
 from bridge.store.rows import RunRow
 from tests.bridge.test_plugin_api import CALL, app, attach, call, open_ticket, restart, run
 from tools.results import ToolResult
@@ -84,3 +88,49 @@ def test_of_results_and_a_suspension_one_comes_first_and_the_other_hears_of_it(
     assert (told["state"], stored.state) == ("resolved" if results_first else "open", "running")
     assert stored.attempt == (1 if results_first else 2), "what was suspended goes on with its results"
     assert call(app, "POST", "/plugin/v1/tickets/ticket1/suspend?invocation_id=invocation1")[1]["state"] != "open"
+
+
+def live_of(app: Flask, run: RunRow) -> LiveRun:
+    """Return the run as this process drives it, without a Dify behind it."""
+    core = core_of(app)
+    live = core.runs._make_live(run, core.services.requests.of(run))
+    live.begin(run.attempt)
+    core.live_runs.add(live)
+    return live
+
+
+def test_a_ticket_ends_one_response_whoever_reads_it_while_it_is_delivered(app: Flask, run: RunRow) -> None:
+    live = live_of(app, run)
+    attach(app)
+    open_ticket(app, run)
+    ticket = core_of(app).tickets.known("ticket1")
+    assert ticket.segment == 0
+    live.hold_ticket(replace(ticket, segment=None))
+    live.deliver_pending()
+    told = core_of(app).store.segments(run.id)
+    assert [(segment.number, segment.ticket_id) for segment in told] == [(0, "ticket1")]
+
+
+def test_a_bridge_tells_nothing_more_of_a_run_that_another_goes_on_with(app: Flask, run: RunRow) -> None:
+    core, live = core_of(app), live_of(app, run)
+    attach(app)
+    live.text("half an")
+    assert core.store.step(run, RunEvent.TAKE_OVER)
+    with pytest.raises(Gone, match="another bridge"):
+        live.finish()
+    assert core.store.segments(run.id) == []
+    assert not live.current.closed
+
+
+def test_a_run_that_another_bridge_goes_on_with_is_not_ended_by_who_could_not_write_its_end(
+    app: Flask, run: RunRow
+) -> None:
+    core, live = core_of(app), live_of(app, run)
+    live.fail(Gone("the store was away"))
+    assert core.store.step(run, RunEvent.TAKE_OVER)
+    live.touched_at -= 10_000
+    core.runs.forget_over()
+    stored = core.store.run(run.id)
+    assert stored is not None
+    assert stored.state == "running"
+    assert core.live_runs.get(run.id) is None

@@ -38,9 +38,13 @@ def ticket(number: int = 1) -> TicketRow:
 def live(told: list[SegmentRow] | None = None, saved: list[SegmentRow] | None = None, **options: Any) -> LiveRun:
     sink = saved if saved is not None else []
     view = options.get("view")
-    made = LiveRun("r", told or [], sink.append, view, lambda text: Usage(prompt_tokens=1, completion_tokens=len(text)))
+    made = LiveRun("r", told or [], lambda row, _: sink.append(row), view, used)
     made.begin(options.get("attempt", 1))
     return made
+
+
+def used(text: str) -> Usage:
+    return Usage(prompt_tokens=1, completion_tokens=len(text))
 
 
 def events(segment: Segment) -> list[Event]:
@@ -85,7 +89,7 @@ def test_text_before_the_calls_arrives_before_them() -> None:
 def test_a_segment_is_saved_before_its_reader_learns_that_it_is_complete() -> None:
     seen: list[tuple[int, bool]] = []
     holder: list[LiveRun] = []
-    run = LiveRun("r", [], lambda row: seen.append((row.number, holder[0].current.closed)), None, lambda _: Usage())
+    run = LiveRun("r", [], lambda row, _: seen.append((row.number, holder[0].current.closed)), None, lambda _: Usage())
     holder.append(run)
     run.begin(1)
     run.deliver(ticket())
@@ -258,6 +262,19 @@ def test_a_ticket_is_held_once_however_often_it_is_asked_for() -> None:
     run.hold_ticket(ticket())
     run.hold_ticket(ticket())
     run.deliver_pending()
+    assert [segment.ticket_id for segment in saved] == ["t1"]
+
+
+def test_a_ticket_ends_one_response_also_for_who_read_it_before_it_was_delivered() -> None:
+    saved: list[SegmentRow] = []
+    run = live(saved=saved)
+    run.deliver(ticket())
+    run.deliver(ticket())
+    run.hold_ticket(ticket())
+    run.deliver_pending()
+    again = live(saved, saved)
+    again.hold_ticket(ticket())
+    again.deliver_pending()
     assert [segment.ticket_id for segment in saved] == ["t1"]
 
 

@@ -181,7 +181,7 @@ def test_a_client_learns_that_its_run_failed_even_where_the_store_is_out_of_reac
     core: Core, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     run = row(core, "r")
-    live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
+    live = LiveRun("r", [], lambda *_: None, None, lambda _: Usage())
     live.begin(1)
     core.live_runs.add(live)
 
@@ -259,7 +259,7 @@ def test_a_workflow_that_is_cut_off_while_tools_run_only_suspends_the_run(
     core: Core, cut_off: bool, state: str
 ) -> None:
     run = row(core, "r")
-    live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
+    live = LiveRun("r", [], lambda *_: None, None, lambda _: Usage())
     live.begin(1)
     core.live_runs.add(live)
     opened(core, "r", 1, time.time())
@@ -281,7 +281,7 @@ def test_a_plugin_that_fell_silent_is_not_waited_for(
     core: Core, silent: float, results: bool, state: str, attempt: int
 ) -> None:
     row(core, "r")
-    live = LiveRun("r", [], lambda _: None, None, lambda _: Usage())
+    live = LiveRun("r", [], lambda *_: None, None, lambda _: Usage())
     live.begin(1)
     core.live_runs.add(live)
     opened(core, "r", 1, time.time())

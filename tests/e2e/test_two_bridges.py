@@ -182,6 +182,7 @@ class Roller:
                 said,
                 *({"role": "tool", "tool_call_id": c["id"], "content": "ok"} for c in said["tool_calls"]),
             ]
+        assert isinstance(said["content"], str), f"{name} was told {said}, after {messages}"
         return str(said["content"])
 
     def _ask(self, messages: list[dict[str, Any]], session: str, first: str) -> dict[str, Any]:

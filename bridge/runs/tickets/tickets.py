@@ -394,7 +394,8 @@ class Tickets:
         elif run.direction != "endpoint":
             self._wakeups.wake(CALLS)
         elif not ticket.undecided and ticket.segment is None:
-            if live := self._live_runs.get(run.id):
+            live = self._live_runs.get(run.id)
+            if live and not self._live_runs.is_elsewhere(live):
                 live.deliver(ticket)
             else:
                 self._wakeups.wake(OPENED + ticket.id)

@@ -24,7 +24,7 @@ def test_calls_are_the_whole_answer_and_are_not_guarded() -> None:
 
 
 def test_the_same_text_from_a_chatflow_is_guarded() -> None:
-    run = LiveRun("r", [], lambda _: None, AnswerView, lambda _: Usage())
+    run = LiveRun("r", [], lambda *_: None, AnswerView, lambda _: Usage())
     run.begin(1)
     run.text(WRITTEN)
     run.finish()
