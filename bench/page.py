@@ -1,6 +1,7 @@
 """How long the web page takes over 100,000 runs, and over one run of 1,000 steps: `.venv/bin/python -m bench.page`.
 
-Prints one JSON line: the median and the slowest of the first bytes in milliseconds, by page, and its size in bytes.
+Prints one JSON line: the median and the slowest of the first bytes and the median of the last in milliseconds, by page,
+and its size in bytes.
 """
 
 import json
@@ -18,6 +19,7 @@ from sqlalchemy import insert
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.runs.core import Core
+from bridge.store import Store
 from bridge.store import schema as t
 from tools.tokens import hash_token, new_token
 
@@ -38,59 +40,68 @@ def main() -> None:
 
 
 def _measured(client: FlaskClient, path: str) -> dict[str, Any]:
-    took, size = [], 0
+    first, whole, text = [], [], b""
     for _ in range(TIMES):
         began = time.perf_counter()
-        answer = client.get(path)
-        took.append((time.perf_counter() - began) * 1000)
+        answer = client.get(path, buffered=False)
         assert answer.status_code == 200, path
-        size = len(answer.data)
-    lanes = len(re.findall(r'id="lane-', answer.text))
-    return {"median": round(statistics.median(took)), "slowest": round(max(took)), "bytes": size, "lanes": lanes}
+        pieces = iter(answer.response)
+        text = next(pieces)
+        first.append((time.perf_counter() - began) * 1000)
+        text += b"".join(pieces)
+        whole.append((time.perf_counter() - began) * 1000)
+    return {
+        "first_byte": round(statistics.median(first)),
+        "slowest_first_byte": round(max(first)),
+        "last_byte": round(statistics.median(whole)),
+        "bytes": len(text),
+        "lanes": len(re.findall(rb'id="lane-', text)),
+    }
 
 
 def _fill(core: Core) -> None:
     now = time.time()
-    request = '{"messages": [{"role": "user", "content": "Look."}], "turn": 0, "query": "Look."}'
-    run = dict.fromkeys(("session_key", "turn_key", "dify_user", "query_digest"), "x")
-    run |= {"model": "assistant", "state": "finished", "request": request, "updated_at": now, "expires_at": now}
-    node = {"attempt": 1, "title": "Think", "node_type": "llm", "status": "succeeded", "ended_at": now}
-    node |= {
-        "execution_id": "e",
-        "retries": 0,
-        "total_tokens": 1,
-        "price": "",
-        "currency": "",
-        "started_at": now - 2000,
-    }
+    rows = [_run(f"run{n}", now - n) | {"state": "finished" if n % 1000 else "failed"} for n in range(RUNS)]
+    with core.store.transaction() as connection:
+        connection.execute(insert(t.runs), rows)
+    long_run(core.store, "long", STEPS)
+
+
+def long_run(store: Store, run_id: str, steps: int) -> None:
+    """Write a run of so many rounds into a store, each with one call of a tool."""
+    now = time.time()
+    begun = now - 2 * steps
+    ticket = {"invocation_id": run_id, "run_id": run_id, "state": "resolved", "updated_at": now, "expires_at": now}
     call = {"position": 0, "name": "exec", "arguments": '{"command": "ls"}', "state": "resolved", "verdict": "rule 1"}
     call |= {"output": "a\n" * 100, "is_error": False}
-    ticket = {"invocation_id": "i", "run_id": "long", "state": "resolved", "updated_at": now, "expires_at": now}
-    event = {"run_id": "long", "actor": "executor x", "before": "", "after": "", "detail": ""}
-    with core.store.transaction() as connection:
-        numbers = range(RUNS)
-        rows = [run | {"id": f"run{n}", "created_at": now - n, "state": _state(n)} for n in numbers]
-        connection.execute(insert(t.runs), [*rows, run | {"id": "long", "created_at": now - 2000}])
-        connection.execute(insert(t.nodes), [node | {"run_id": "long", "node_id": "1"}])
-        invocation = {"id": "i", "run_id": "long", "attempt": 1, "fingerprint": "f", "state": "answered"}
-        connection.execute(insert(t.invocations), [invocation | {"created_at": now - 1999, "ended_at": now}])
-        steps = range(STEPS)
+    event = {"run_id": run_id, "actor": "executor x", "before": "", "after": "", "detail": ""}
+    node = {"attempt": 1, "execution_id": "e", "title": "Think", "node_type": "llm", "node_id": "1"}
+    node |= {"run_id": run_id, "status": "succeeded", "retries": 0, "total_tokens": 1, "price": "", "currency": ""}
+    invocation = {"id": run_id, "run_id": run_id, "attempt": 1, "fingerprint": "f", "state": "answered"}
+    numbers = [(f"{run_id}{n}", n) for n in range(steps)]
+    with store.transaction() as connection:
+        connection.execute(insert(t.runs), [_run(run_id, begun)])
+        connection.execute(insert(t.nodes), [node | {"started_at": begun, "ended_at": now}])
+        connection.execute(insert(t.invocations), [invocation | {"created_at": begun + 1, "ended_at": now}])
         connection.execute(
-            insert(t.tickets), [ticket | {"id": f"t{n}", "round": n, "created_at": now - 1998 + n} for n in steps]
+            insert(t.tickets), [ticket | {"id": name, "round": n, "created_at": begun + 2 + n} for name, n in numbers]
         )
-        connection.execute(insert(t.calls), [call | {"id": f"c{n}", "ticket_id": f"t{n}"} for n in steps])
+        connection.execute(insert(t.calls), [call | {"id": name, "ticket_id": name} for name, _ in numbers])
         connection.execute(
             insert(t.events),
             [
-                event | {"ticket_id": f"t{n}", "call_id": f"c{n}", "event": name, "at": now - 1998 + n + place / 4}
-                for n in steps
-                for place, name in enumerate(("allow", "claim", "resolve"))
+                event | {"ticket_id": name, "call_id": name, "event": told, "at": begun + 2 + n + place / 4}
+                for name, n in numbers
+                for place, told in enumerate(("allow", "claim", "resolve"))
             ],
         )
 
 
-def _state(number: int) -> str:
-    return "failed" if number % 1000 == 0 else "finished"
+def _run(run_id: str, begun: float) -> dict[str, Any]:
+    request = '{"messages": [{"role": "user", "content": "Look."}], "turn": 0, "query": "Look."}'
+    run = dict.fromkeys(("session_key", "turn_key", "dify_user", "query_digest"), "x")
+    values = {"id": run_id, "model": "assistant", "state": "finished", "request": request}
+    return run | values | {"created_at": begun, "updated_at": time.time(), "expires_at": time.time()}
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from bridge.page.language import COOKIE as LANGUAGE
 from bridge.page.language import LANGUAGES, Texts, chosen
 from bridge.page.links import Links, is_here
 from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
-from bridge.page.rendering import render, static
+from bridge.page.rendering import render, render_by_and_by, static
 from bridge.page.streaming import Streams, version
 from bridge.page.views.run import Attempts, Requests
 from bridge.page.views.views import (
@@ -53,6 +53,7 @@ from bridge.page.views.views import (
     runs_view,
     with_waiting,
 )
+from bridge.runs.breath import in_pieces
 from bridge.runs.core import Core
 from bridge.store.timeline import Timeline
 
@@ -62,6 +63,8 @@ THEME = "clawback_theme"
 THEMES = ("auto", "light", "dark")
 FILES = ("page.css", "page.js", "icon.svg")
 MOST_AT_ONCE = 100
+LONG = 200
+"""A page of more pieces is sent while it is written."""
 LONGEST_FORM = 4 * 1024 * 1024
 _YEAR = 365 * 86_400
 
@@ -193,16 +196,18 @@ def _login() -> Login:
 
 def _page(view: View, visitor: Visitor, status: int = 200) -> Response:
     pieces = view.pieces()
-    html = render(
+    text = render_by_and_by(
         f"{view.name}.html",
         visitor.t,
         **_shell(visitor.t, g.login),
         view=view,
         places={piece.key: piece.html for piece in pieces if piece.key.startswith("@")},
         pieces=[piece for piece in pieces if not piece.key.startswith("@")],
-        version=version(pieces),
+        version=lambda: version(pieces),
         **view.values,
     )
+    # Of a long page the beginning is there before its end is written; what others ask for is answered in between.
+    html = in_pieces(text, looked=1) if len(pieces) > LONG else "".join(text)
     return Response(html, status, content_type="text/html; charset=utf-8")
 
 

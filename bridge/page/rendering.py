@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
@@ -20,6 +21,9 @@ LONGEST_SHOWN = 20_000
 
 _LONGEST_LINE = 80
 
+_BUFFERED = 128
+"""So many pieces of a template's text are sent at once."""
+
 _BY_THE_CLOCK = re.compile(r'(?<=<span data-)((?:since|tick)="[\d.]+">)[^<]*| x="[\d.]+%" width="[\d.]+%"')
 
 # What cannot be seen, or makes text look like another: control characters, and those that turn its direction round.
@@ -28,10 +32,15 @@ _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a page that changes as a whole. `key` names it on its page."""
+    """A part of a page that changes as a whole. `key` names it on its page; `given` may write it once it is read."""
 
     key: str
-    html: str
+    given: str | Callable[[], str]
+
+    @cached_property
+    def html(self) -> str:
+        """What the browser is sent."""
+        return self.given if isinstance(self.given, str) else self.given()
 
     @property
     def list(self) -> str:
@@ -48,6 +57,13 @@ class Piece:
 def render(template: str, t: Texts, **values: object) -> str:
     """Fill in a template. Every value is text; nothing in it becomes markup."""
     return _environment().get_template(template).render(t=t, now=now(), **values)
+
+
+def render_by_and_by(template: str, t: Texts, **values: object) -> Iterator[str]:
+    """Fill in a template, and yield what of it is there already."""
+    stream = _environment().get_template(template).stream(t=t, now=now(), **values)
+    stream.enable_buffering(_BUFFERED)
+    yield from stream
 
 
 @cache

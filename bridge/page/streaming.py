@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from bridge.errors import TooManyRequests
 from bridge.page.rendering import Piece
 from bridge.page.views.views import View
+from bridge.runs.breath import in_pieces
 from bridge.store.faults import StoreUnavailable
 from bridge.store.wakeups import Wakeups
 
@@ -88,7 +89,7 @@ class Streams:
 
 def version(pieces: Sequence[Piece]) -> str:
     """Return what tells a page from how it was before."""
-    told = "\n".join(f"{piece.key} {piece.digest}" for piece in pieces)
+    told = "\n".join(f"{piece.key} {piece.digest}" for piece in in_pieces(pieces))
     return hashlib.sha256(told.encode()).hexdigest()[:20]
 
 

@@ -30,10 +30,10 @@ def breathe() -> None:
     time.sleep(_PAUSE)
 
 
-def in_pieces[Item](items: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items, with breaths between them."""
+def in_pieces[Item](items: Iterable[Item], looked: int = _LOOKED) -> Iterator[Item]:
+    """Yield the items, with breaths between them: where one is due after each `looked`."""
     breath = Breath()
     for number, item in enumerate(items, 1):
         yield item
-        if number % _LOOKED == 0:
+        if number % looked == 0:
             breath.take()

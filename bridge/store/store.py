@@ -679,7 +679,7 @@ class Store:
     def _events(self, *conditions: Any) -> list[EventRow]:
         with self.transaction() as connection:
             rows = connection.execute(_select(t.events, EventRow).where(*conditions).order_by(t.events.c.id))
-            return [EventRow(**row._mapping) for row in rows]
+            return [EventRow(*row) for row in rows]
 
     def _tickets(self, *conditions: Any) -> list[TicketRow]:
         with self.transaction() as connection:
@@ -696,7 +696,8 @@ class Store:
             .order_by(t.calls.c.ticket_id, t.calls.c.position)
         )
         for row in found:
-            by_id[row.ticket_id].calls.append(CallRow(**row._mapping))
+            call = CallRow(*row)
+            by_id[call.ticket_id].calls.append(call)
         return list(by_id.values())
 
 

@@ -13,6 +13,7 @@ from bridge.store import schema as t
 from bridge.store.due import abandoned
 from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow
 from bridge.store.store import Store
+from tools.run_states import UNFINISHED
 from tools.ticket_states import PENDING, CallState, TicketState
 from tools.wire import Usage
 
@@ -171,12 +172,17 @@ class Timeline:
             )
             return [Dated(kind(*row[:-1]), row[-1]) for row in rows]
 
-    def count_undecided(self) -> int:
-        """Count the calls that wait for a person."""
+    def goes_on(self, run_id: str) -> bool:
+        """Whether a run is not over."""
         with self._transaction() as connection:
-            return connection.execute(
-                select(func.count()).select_from(t.calls).join(t.tickets).where(_WAITS)
-            ).scalar_one()
+            state = connection.execute(select(t.runs.c.state).where(t.runs.c.id == run_id)).scalar()
+            return state in UNFINISHED
+
+    def count_undecided(self, run_id: str = "") -> int:
+        """Count the calls that wait for a person, of one run or of all."""
+        waiting = select(func.count()).select_from(t.calls).join(t.tickets).where(_WAITS)
+        with self._transaction() as connection:
+            return connection.execute(waiting.where(t.tickets.c.run_id == run_id) if run_id else waiting).scalar_one()
 
     def undecided_ids(self, limit: int) -> list[str]:
         """List the calls that have waited longest for a person, by their ids."""

@@ -1,10 +1,11 @@
-"""Two thousand open tickets are no burden."""
+"""Two thousand open tickets are no burden, and no run of a thousand steps is."""
 
 import time
 
 import pytest
 from sqlalchemy import event, insert
 
+from bench.page import long_run
 from bridge.store import schema as t
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person, words
@@ -62,3 +63,19 @@ def test_what_an_open_page_asks_again_and_again_costs_little(crowded: Bridge, an
         reads.clear()
         assert ann.get(path).status_code == 200
         assert len(reads) < 20, path
+
+
+def test_a_page_of_a_thousand_steps_begins_before_its_end_is_written(bridge: Bridge, ann: Person) -> None:
+    long_run(bridge.store, "long", 1_000)
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        pieces = iter(ann.client.get("/runs/long", buffered=False).response)
+        beginning = str(next(pieces), "utf-8")
+        took.append(time.process_time() - began)
+    assert min(took) < 0.3
+    assert "<h1>" in beginning
+    end = b"".join(pieces).decode()
+    assert (beginning + end).count('class="step call') == 1_000
+    assert end.rstrip().endswith("</html>")
+    assert "data-live" in end

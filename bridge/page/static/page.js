@@ -142,7 +142,7 @@ asks?.addEventListener("click", async () => {
 // The stream. A hidden page lets go of it, unless it is to notify: a browser has few connections to one server.
 
 let stream = null;
-let version = document.body.dataset.live;
+let version = document.querySelector("[data-live]")?.dataset.live;
 
 function follow() {
   if (stream || (document.hidden && !mayNotify()) || !version) return;

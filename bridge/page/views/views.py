@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
@@ -296,13 +297,12 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
             Piece("@head", _head(parts, visitor, happened, steps)),
             Piece("@graph", render("graph.html", visitor.t, picture=_picture(parts, happened, waterfall))),
             Piece("@axis", render("axis.html", visitor.t, waterfall=waterfall, run=happened.run)),
-            *(known.lane(happened, waterfall, lane) for lane in waterfall.lanes),
+            *(known.lane(waterfall, lane) for lane in waterfall.lanes),
             *(known.piece(happened, step, executors) for step in steps),
         ]
 
     known = _Known(parts, visitor)
-    happened = _happened(parts, run_id)
-    refreshes = happened is not None and not happened.over and not any(map(_waits, steps_of(happened)))
+    refreshes = parts.timeline.goes_on(run_id) and not parts.timeline.count_undecided(run_id)
     return View("run", f"{visitor.t('run.title')} {run_id[:8]}", mark, pieces, {"run_id": run_id}, refreshes)
 
 
@@ -350,11 +350,12 @@ class _Known:
         before = self._written.get(step.key)
         if before and before[0] == depends:
             return before[1]
-        piece = Piece(step.key, _shown(self._parts, self._visitor, happened, step, executors))
+        write = partial(_shown, self._parts, self._visitor, happened.run, happened.asked, step, executors)
+        piece = Piece(step.key, write)
         self._written[step.key] = (depends, piece)
         return piece
 
-    def lane(self, happened: Happened, waterfall: Waterfall, lane: Lane) -> Piece:
+    def lane(self, waterfall: Waterfall, lane: Lane) -> Piece:
         """Return the piece of a line of the waterfall."""
         key = f"lane-{lane.key}"
         # While time goes by, the page's script draws every bar to the axis, and what is sent need not.
@@ -362,26 +363,26 @@ class _Known:
         before = self._written.get(key)
         if before and before[0] == depends:
             return before[1]
-        html = render("lane.html", self._visitor.t, lane=lane, waterfall=waterfall, run=happened.run)
-        piece = Piece(key, html)
+        axis = replace(waterfall, lanes=())
+        piece = Piece(key, partial(render, "lane.html", self._visitor.t, lane=lane, waterfall=axis))
         self._written[key] = (depends, piece)
         return piece
 
 
-def _shown(parts: Parts, visitor: Visitor, happened: Happened, step: Step, executors: dict[str, str]) -> str:
-    tool = happened.asked.tools.get(step.call.name) if step.call else None
+def _shown(parts: Parts, visitor: Visitor, run: RunRow, asked: Asked, step: Step, executors: dict[str, str]) -> str:
+    tool = asked.tools.get(step.call.name) if step.call else None
     return render(
         f"step_{step.kind}.html",
         visitor.t,
         step=step,
-        run=happened.run,
-        asked=happened.asked,
-        offset=step.at - happened.run.created_at,
+        run=run,
+        asked=asked,
+        offset=step.at - run.created_at,
         content=parts.config.log_content,
         executors=executors,
         description=description(tool),
         rule=_rule(parts, step.call) if step.call else "",
-        always=narrowest_rule(happened.run, step.call) if step.call and parts.config.policy else None,
+        always=narrowest_rule(run, step.call) if step.call and _waits(step) and parts.config.policy else None,
         login=visitor.login,
         back=visitor.path,
         tried=None,
