@@ -53,7 +53,8 @@ def members(data: bytes) -> set[str]:
 
 def test_every_file_is_there_and_its_checksum_is_right(made: dict[str, bytes]) -> None:
     assert set(made) == FILES
-    sums = dict(reversed(line.split("  ")) for line in made["SHA256SUMS"].decode().splitlines())
+    lines = made["SHA256SUMS"].decode().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert sums == {name: hashlib.sha256(data).hexdigest() for name, data in made.items() if name != "SHA256SUMS"}
 
 
