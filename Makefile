@@ -1,13 +1,13 @@
 .PHONY: help demo test check setup release
 
-help: ## Say what there is to make
+help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
 
-demo: ## Play the main job from end to end on this machine
+demo: ## Install Clawback into .venv and run the demo (half a minute)
 	@scripts/bootstrap
 	@.venv/bin/clawback demo
 
-test: ## Run the tests
+test: ## Run the tests (tens of minutes)
 	@scripts/test
 
 check: ## Check locks, format, lint, types, imports and the plugin's package
@@ -17,5 +17,5 @@ check: ## Check locks, format, lint, types, imports and the plugin's package
 setup: ## Install what some tests need beyond .venv (the real OpenClaw), into .cache/
 	@scripts/setup
 
-release: ## Make all that a release publishes, in dist/: the same bytes for the same commit
+release: ## Make all files of a release, in dist/: the same bytes for the same commit
 	@scripts/release

@@ -8,18 +8,23 @@ from demo.task import EXAMPLES
 
 @click.command()
 @click.option(
-    "--client", type=click.Choice(["builtin", "openclaw"]), default="builtin", help="Who asks and runs tools."
+    "--client",
+    type=click.Choice(["builtin", "openclaw"]),
+    default="builtin",
+    help="The client that asks and runs the tools.",
 )
-@click.option("--app", type=click.Choice(EXAMPLES), default="minimal", help="The example app that answers.")
-@click.option("--upstream", metavar="URL", help="A real OpenAI-compatible upstream instead of the scripted one.")
-@click.option("--model", metavar="NAME", help="The upstream's model (with --upstream; or one of the scripted models).")
+@click.option("--app", type=click.Choice(EXAMPLES), default="minimal", help="The example app to use.")
+@click.option(
+    "--upstream", metavar="URL", help="Ask a real OpenAI-compatible model server instead of the scripted one."
+)
+@click.option("--model", metavar="NAME", help="The upstream's model; needed with --upstream.")
 @click.option("--api-key", envvar="UPSTREAM_API_KEY", default="", help="The upstream's key [env: UPSTREAM_API_KEY].")
-@click.option("--keep", is_flag=True, help="Play nothing: keep everything running until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of the story.")
+@click.option("--keep", is_flag=True, help="Keep all parts running until Ctrl-C, with three runs to look at.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end instead of each step.")
 def demo(
     client: str, app: str, upstream: str | None, model: str | None, api_key: str, keep: bool, as_json: bool
 ) -> None:
-    """Play the main job: a client, the bridge, a Dify chatflow, the plugin, a model, and tools on this machine."""
+    """Run a task with tool calls on this machine: a client, the bridge, a Dify app, the plugin and a model."""
     if upstream and not model:
         raise click.UsageError("--upstream needs --model: the name of the model to ask there")
     environment.enter()

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -26,9 +27,28 @@ from tools.visible import visible, visible_json
 
 _NEXT = """
 What next?
-  clawback demo --keep   keep it all running, and watch three runs on the web page
-  clawback init          connect your own Dify
-In a checkout, the command is .venv/bin/clawback."""
+  clawback demo --keep   keep all parts running, look at three runs on the web page, and try your own client and tools
+  clawback init          connect your own Dify"""
+_PATH = 'So that your shell finds clawback: export PATH="{folder}:$PATH"'
+_KEPT = """
+The web page (this link logs you in once, within a minute):
+  {login_url}
+Later, log in at {page_url} with the operator token:
+  {operator_token}
+
+Your own OpenAI client (models: {apps}):
+  base URL {base_url}
+  key      {api_key}
+
+Your own executor:
+  export CLAWBACK_BRIDGE={bridge_url} CLAWBACK_EXECUTOR_TOKEN={executor_token}
+  clawback executor python MODULE
+
+Chat with the app itself, as Dify's users do:
+  curl {dify_url}/chat-messages -H "Authorization: Bearer {app_key}" -H "Content-Type: application/json" \\
+    -d '{{"inputs": {{}}, "user": "me", "query": "!call weather {{\\"city\\": \\"Paris\\"}}"}}'
+
+Press Ctrl-C to end the demo."""
 
 
 def play(
@@ -77,17 +97,10 @@ def _folder() -> Iterator[Path]:
 
 def _keep(stack: Stack) -> None:
     where = {**stack.summary(), "login_url": login_url(stack)}
-    click.echo(json.dumps(where))
-    lines = {
-        "The page, logged in": f"{where['login_url']} (once, within a minute)",
-        "The page": f"{where['page_url']} with the operator token {where['operator_token']}",
-        "An OpenAI client": f"base URL {where['base_url']}, key {where['api_key']}",
-        "An executor": f"CLAWBACK_BRIDGE={where['bridge_url']} CLAWBACK_EXECUTOR_TOKEN={where['executor_token']}",
-        "Dify's own API": f"{where['dify_url']}, app key {where['app_key']}",
-    }
-    for name, value in lines.items():
-        click.echo(f"{name + ':':<21}{value}", err=True)
-    click.echo("Ctrl-C ends it all.", err=True)
+    # A program reads the one line of JSON; a person at a terminal reads the rest.
+    if not sys.stdout.isatty():
+        click.echo(json.dumps(where))
+    click.echo(_KEPT.format(**where, apps=", ".join(where["models"])), err=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
@@ -132,3 +145,6 @@ def _conclude(console: Console, result: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     console.print(_NEXT, highlight=False, soft_wrap=True)
+    command = Path(sys.argv[0]).absolute()
+    if command.name == "clawback" and not shutil.which("clawback"):
+        console.print(_PATH.format(folder=command.parent), markup=False, highlight=False, soft_wrap=True)

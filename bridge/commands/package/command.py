@@ -56,13 +56,13 @@ def bundle(packages: dict[str, bytes], version: str) -> bytes:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="FILE.difypkg takes the model plugin alone, a folder all three files. By default the folder is the checkout's "
-    "dist/, else this one.",
+    help="A folder for all files, or FILE.difypkg for the model plugin alone. The default is dist/ in a checkout, "
+    "else the current folder.",
 )
 def package(output: Path | None) -> None:
-    """Write what Dify installs: the model plugin, Clawback Tools, and a bundle of both.
+    """Write the files that Dify installs: the model plugin, Clawback Tools, a bundle of both, and the example apps.
 
-    The same sources make the same bytes.
+    The same sources always give the same bytes.
     """
     try:
         model = plugin_package()
@@ -81,6 +81,7 @@ def package(output: Path | None) -> None:
     for name, data in packages.items():
         _write(folder / name, data)
     _write(folder / f"clawback-{version}.difybndl", bundle(packages, version))
+    _write_examples(folder / "examples")
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -89,6 +90,14 @@ def _write(path: Path, data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as file:
         count = len(file.namelist())
     click.echo(f"{path}: {count} files, {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+
+
+def _write_examples(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    examples = sorted((CHECKOUT / "examples").glob("*.yml"))
+    for each in examples:
+        (folder / each.name).write_bytes(each.read_bytes())
+    click.echo(f"{folder}: {', '.join(each.name for each in examples)}, the apps to import in Dify's Studio")
 
 
 def _version(package: bytes) -> str:

@@ -52,7 +52,8 @@ def all_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_gets_both_plugins_and_their_bundle(written: Path, all_three: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     packages = [f"clawback-{version}.difypkg", f"clawback-tools-{version}.difypkg"]
-    assert sorted(path.name for path in all_three.iterdir()) == sorted([*packages, f"clawback-{version}.difybndl"])
+    files = [*packages, f"clawback-{version}.difybndl", "examples"]
+    assert sorted(path.name for path in all_three.iterdir()) == sorted(files)
     assert (all_three / packages[0]).read_bytes() == written.read_bytes()
     with zipfile.ZipFile(all_three / f"clawback-{version}.difybndl") as bundle:
         manifest = yaml.safe_load(bundle.read("manifest.yaml"))
@@ -65,8 +66,14 @@ def test_a_folder_gets_both_plugins_and_their_bundle(written: Path, all_three: P
 
 def test_the_same_sources_make_the_same_bytes(all_three: Path, tmp_path: Path) -> None:
     CliRunner().invoke(package, ["--output", str(tmp_path)])
-    for path in all_three.iterdir():
+    for path in all_three.glob("*.dify*"):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_the_example_apps_come_with_it(all_three: Path) -> None:
+    written = {path.name: path.read_text() for path in (all_three / "examples").iterdir()}
+    assert written == {path.name: path.read_text() for path in (ROOT / "examples").glob("*.yml")}
+    assert "minimal.yml" in written
 
 
 def test_clawback_tools_weighs_less_than_60_kilobytes(all_three: Path) -> None:
