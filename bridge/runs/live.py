@@ -124,8 +124,9 @@ def _execution(event: events.NodeStarted | events.NodeFinished) -> str:
 class LiveRun:
     """One attempt after the other of one run.
 
-    `on_segment` is called with every completed segment, and the attempt that completed it, before its reader learns that
-    it is complete: what it writes is what survives. `view` makes the view that a segment's client has of the app's text; without one it is as it is.
+    `on_segment` is called with every completed segment, and the attempt that completed it, before its reader learns
+    that it is complete: what it writes is what survives. `view` makes the view that a segment's client has of the
+    app's text; without one it is as it is.
     """
 
     def __init__(
@@ -371,9 +372,9 @@ class LiveRun:
         return bool(self._stopped)
 
     def deliver(self, ticket: TicketRow, write: Callable[[SegmentRow], None] | None = None) -> None:
-        """End the response with the ticket's calls; what comes after belongs to the next one. A ticket ends one response.
+        """End the response with the ticket's calls; what comes after belongs to the next one.
 
-        `write` writes the segment instead of `on_segment`. What it raises leaves the response as it is.
+        A ticket ends one response. `write` writes the segment instead of `on_segment`. What it raises leaves the response as it is.
         """
         with self._lock:
             self._stopped = [stopped for stopped in self._stopped if stopped.id != ticket.id]

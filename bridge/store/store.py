@@ -425,7 +425,7 @@ class Store:
     def save_segment(self, segment: SegmentRow, attempt: int) -> bool:
         """Write what a response told its client, before the client is told that it is complete.
 
-        Return whether the run is still in the attempt that told it: what a later one tells goes on from what is written.
+        Return whether the run is still in the attempt that told it: a later one goes on from what is written.
         """
 
         def decision(change: Change) -> bool:
