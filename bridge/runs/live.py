@@ -374,7 +374,8 @@ class LiveRun:
     def deliver(self, ticket: TicketRow, write: Callable[[SegmentRow], None] | None = None) -> None:
         """End the response with the ticket's calls; what comes after belongs to the next one.
 
-        A ticket ends one response. `write` writes the segment instead of `on_segment`. What it raises leaves the response as it is.
+        A ticket ends one response. `write` writes the segment instead of `on_segment`. What it raises leaves the
+        response as it is.
         """
         with self._lock:
             self._stopped = [stopped for stopped in self._stopped if stopped.id != ticket.id]
