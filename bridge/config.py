@@ -180,6 +180,9 @@ class App(_Section):
     output: str | None = None
     """The output of a workflow that is its answer, told when the workflow ends. Without it, the answer is the text that
     the workflow streams, else its output of the name answer, text, output or result, or its only one."""
+    tools: Literal["client", "client+executors"] = "client"
+    """Whose tools its nodes are offered: those that the client brings, or also those of executors and of Dify
+    (`[[dify_tools]]`). The client learns nothing of their calls, but whoever may ask the app may have them made."""
     conversation: Literal["continue", "new"] = "continue"
     """Whether a session goes on in one conversation of Dify's, or each turn begins a new one."""
     auxiliary: str | None = None

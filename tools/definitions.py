@@ -1,6 +1,6 @@
 """What a tool is: a name, a description and a JSON schema, in OpenAI's form."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -45,8 +45,8 @@ def names_of(tools: Iterable[ToolDefinition]) -> list[str]:
     return [tool.name for tool in tools]
 
 
-def allow(tools: Sequence[ToolDefinition], patterns: str) -> list[ToolDefinition]:
-    """Keep the tools whose name matches one of the comma-separated glob `patterns`.
+def allow(tools: Sequence[ToolDefinition], patterns: str, also: Mapping[str, str]) -> list[ToolDefinition]:
+    """Keep the tools whose name, or other name in `also`, matches one of the comma-separated glob `patterns`.
 
     Empty patterns allow everything. A pattern that starts with `!` takes away again.
     """
@@ -55,6 +55,6 @@ def allow(tools: Sequence[ToolDefinition], patterns: str) -> list[ToolDefinition
     drop = [pattern[1:] for pattern in wanted if pattern.startswith("!")]
 
     def matches(name: str, globs: list[str]) -> bool:
-        return any(fnmatchcase(name, glob) for glob in globs)
+        return any(fnmatchcase(name, glob) or fnmatchcase(also.get(name, ""), glob) for glob in globs)
 
     return [tool for tool in tools if matches(tool.name, keep) and not matches(tool.name, drop)]

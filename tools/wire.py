@@ -124,6 +124,7 @@ class AttachResponse(_Wire):
     asks of the model, under the names of a node's parameters (`temperature`, `max_tokens`, `stop`, `response_format`
     in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow.
     `secret` names the run in what the plugin tells Dify, where the bridge has to find the run's question again by it.
+    `also` has a further name of some tools, by which a node's allowed_tools may name them.
     """
 
     run_id: str | None = None
@@ -135,6 +136,7 @@ class AttachResponse(_Wire):
     query: str = ""
     past_queries: list[str] = Field(default_factory=list)
     tools: list[ToolDefinition] = Field(default_factory=list)
+    also: dict[str, str] = Field(default_factory=dict)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -205,8 +207,9 @@ class TicketStatus(_Wire):
     expired those that came in time.
 
     `messages` are user messages that the client sent after the results; `tools` and `tool_choice` are what its
-    request offers from now on (None: as before). `reason` says why a ticket is expired or cancelled. `let_go` asks the
-    plugin to suspend an open ticket now, since other runs wait for this one's place at Dify.
+    request offers from now on (None: as before), `also` as when attaching. `reason` says why a ticket is expired or
+    cancelled. `let_go` asks the plugin to suspend an open ticket now, since other runs wait for this one's place at
+    Dify.
     """
 
     ticket_id: str
@@ -214,6 +217,7 @@ class TicketStatus(_Wire):
     results: list[ToolResult] = Field(default_factory=list)
     messages: list[Message] = Field(default_factory=list)
     tools: list[ToolDefinition] | None = None
+    also: dict[str, str] = Field(default_factory=dict)
     tool_choice: ToolChoice | None = None
     reason: str | None = None
     let_go: bool = False

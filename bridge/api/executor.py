@@ -227,7 +227,7 @@ def _leased(lease: Lease) -> LeasedCall:
     return LeasedCall(
         lease_id=lease.lease_id,
         tool_call_id=lease.call.id,
-        name=lease.call.name,
+        name=lease.call.own_name,
         arguments=lease.call.arguments,
         handout=lease.call.handouts + 1,
         ticket_id=lease.call.ticket_id,

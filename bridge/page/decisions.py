@@ -10,8 +10,9 @@ from typing import Any
 from bridge.config import ConfigError
 from bridge.errors import Conflict, InvalidRequest
 from bridge.runs.core import Core
+from bridge.runs.tickets.admission import direction_of
 from bridge.runs.tickets.approvals import Approvals
-from bridge.runs.tickets.policy import Direction, Policy, Question, Rule
+from bridge.runs.tickets.policy import Policy, Question, Rule
 from bridge.store.rows import CallRow, RunRow
 from tools.calls import arguments_of
 from tools.json_depth import DEEPEST, is_too_deep
@@ -62,7 +63,8 @@ def narrowest_rule(run: RunRow, call: CallRow) -> str | None:
     None where no rule can say that: a text with `*` or `<word>` in it would stand for other texts too.
     """
     values = arguments_of(call.arguments)
-    if values is None or run.direction == "endpoint":
+    direction = direction_of(run, call)
+    if values is None or direction == "endpoint":
         return None
     texts = {
         name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -71,12 +73,12 @@ def narrowest_rule(run: RunRow, call: CallRow) -> str | None:
     if any("*" in text or "<word>" in text for text in texts.values()):
         return None
     named = ", ".join(f"{_toml(name)} = {_toml(text)}" for name, text in texts.items())
-    lines = ["[[rules]]", f"tool = {_toml(glob.escape(call.name))}"]
+    lines = ["[[rules]]", f"tool = {_toml(glob.escape(call.own_name))}"]
     lines += [f"arguments = {{ {named} }}"] if named else []
     lines += ["only = true", f"app = {_toml(glob.escape(run.model))}"] if run.model else ["only = true"]
     if executors := sorted(call.asks_for()):
         lines.append(f"executor = [{', '.join(_toml(glob.escape(name)) for name in executors)}]")
-    lines += [f"direction = {_toml(run.direction)}", 'action = "allow"']
+    lines += [f"direction = {_toml(direction)}", 'action = "allow"']
     rule = "\n".join(lines) + "\n"
     return rule if _allows(rule, run, call) else None
 
@@ -92,8 +94,8 @@ def _allows(rule: str, run: RunRow, call: CallRow) -> bool:
     except ConfigError:
         return False
     names: list[str | None] = [*sorted(call.asks_for())] or [None]
-    direction: Direction = "mcp" if run.direction == "mcp" else "executor"
-    asked = [Question(call.name, call.arguments, direction, run.model, name) for name in names]
+    direction = direction_of(run, call)
+    asked = [Question(call.own_name, call.arguments, direction, run.model, name) for name in names]
     return all(policy.judge(question).action == "allow" for question in asked)
 
 

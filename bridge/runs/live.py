@@ -350,7 +350,8 @@ class LiveRun:
         """A node ends with this ticket. Its calls go out when the workflow run has ended, and their `text` does not."""
         with self._lock:
             self.stopped.append(ticket.id)
-            self._stopped.append(ticket)
+            if ticket.handed_out():
+                self._stopped.append(ticket)
             self._withheld.add(text)
 
     def deliver_stopped(self) -> None:

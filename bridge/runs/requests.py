@@ -10,10 +10,22 @@ from pydantic import BaseModel, Field
 from bridge.config import Token
 from bridge.store import Store
 from bridge.store.exchanges import Pieces
-from bridge.store.rows import RunRow
+from bridge.store.rows import InvocationRow, RunRow
+from bridge.store.run_record import RunRecord
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message
+
+
+class Place(BaseModel):
+    """Where the calls of a tool go: to the executor of this name, or any (`ANYWHERE`). There it is called `tool`."""
+
+    executor: str
+    tool: str
+
+
+Places = dict[str, Place]
+"""Of the tools of executors, by the names under which a model is offered them."""
 
 
 class RunRequest(BaseModel):
@@ -22,13 +34,15 @@ class RunRequest(BaseModel):
     `messages[turn]` is the user message whose cleaned text is `query`. `given` and `frame` are digests of the client's
     own values for the app's variables, and of what else came with its words. `asker` is the token that it showed, and
     `client` whose that is: others take no part in the run. An executors' run keeps Dify's UUID of the user that it
-    belongs to, the conversation where the node names it, and whether a resumed workflow began it.
+    belongs to, the conversation where the node names it, and whether a resumed workflow began it. `places` are those of
+    the tools that executors run; None where the client runs all of them.
     """
 
     messages: list[Message]
     turn: int | None
     query: str
     tools: list[ToolDefinition] = Field(default_factory=list)
+    places: Places | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -69,6 +83,32 @@ class Requests:
             self.remember(run, request)
         return request
 
+    def of_invocation(self, record: RunRecord, invocation: InvocationRow, latest: RunRequest | None) -> RunRequest:
+        """Return the transcript to go on from; `latest` is the request that brought the newest results.
+
+        A later attempt replays the rounds on top of the first transcript. Where an earlier try's rounds were not found
+        again, because the node's prompt holds the time, say, the client's newest transcript holds them instead.
+        """
+        replays = bool(record.tickets_of(invocation.id)) or invocation.answer is not None
+        return latest if latest and not replays and _untaken(record) else self.of(record.run)
+
+    def place_of(self, record: RunRecord, invocation_id: str, name: str, latest: RunRequest | None) -> Place | None:
+        """Return where the calls of a tool go that an invocation was offered; None for the client of its run.
+
+        Each follow-up of the client may change what is offered, and so the names: what was said last counts.
+        """
+        began = self.of(record.run)
+        if began.places is None:
+            return None
+        replies = [Reply.model_validate_json(t.reply) for t in reversed(record.tickets_of(invocation_id)) if t.reply]
+        offered: list[Reply | RunRequest] = [*replies, *([latest] if latest else []), began]
+        for said in offered:
+            if place := (said.places or {}).get(name):
+                return place
+            if any(tool.name == name for tool in said.tools or ()):
+                return None
+        return None
+
     @staticmethod
     def asker(run: RunRow) -> Token:
         """Return which token whoever asked showed, without what was asked."""
@@ -77,6 +117,12 @@ class Requests:
     def remember(self, run: RunRow, request: RunRequest) -> None:
         """Have this at hand as what started a run."""
         self._at_hand[run.id, run.request] = request
+
+
+def _untaken(record: RunRecord) -> bool:
+    """Whether an invocation of a former attempt opened a ticket, and no later try took it over."""
+    former = (row for row in record.invocations.values() if row.attempt < record.run.attempt and not row.successor)
+    return any(record.tickets_of(row.id) for row in former)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +139,5 @@ class Reply(BaseModel):
 
     messages: list[Message] = Field(default_factory=list)
     tools: list[ToolDefinition] | None = None
+    places: Places | None = None
     tool_choice: ToolChoice | None = None

@@ -306,7 +306,8 @@ class Runs:
         Returns whether it did either.
         """
         live.deliver_pending()
-        delivered = [ticket for ticket in self._store.tickets_of_run(run.id) if ticket.segment is not None]
+        tickets = self._store.tickets_of_run(run.id)
+        delivered = [ticket for ticket in tickets if ticket.segment is not None or not ticket.client_calls]
         waiting = [ticket for ticket in delivered if ticket.state == "open"]
         polls = self._live_runs.polls
         unfetched = [ticket for ticket in delivered if ticket.state == "resolved" and polls.at(ticket.id)]
@@ -426,7 +427,8 @@ class Runs:
         """Let go of the workflow of a run whose client does not answer its calls, those of this segment or any."""
         with self._services.locks.of(run_id):
             run = self._store.run(run_id)
-            waiting = [each for each in self._store.tickets_of_run(run_id, "open") if segment in {None, each.segment}]
+            tickets = self._store.tickets_of_run(run_id, "open")
+            waiting = any(segment in {None, each.segment} and each.unanswered() for each in tickets)
             if run and run.state == "running" and waiting:
                 self.release_workflow(run_id)
                 log.info("a run let go of its workflow: its client has gone", extra={"run": run_id})

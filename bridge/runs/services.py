@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bridge.config import Config
 from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
-from bridge.runs.requests import Requests
+from bridge.runs.requests import Places, Requests
 from bridge.store import Store
 from bridge.store.keys import spender
 from bridge.store.rows import RunRow
@@ -63,6 +63,12 @@ class Services:
             self.store.clients.spend(run.client, tokens)
         if (app := self.config.app(run.model)) and app.tokens_per_day is not None:
             self.store.clients.spend(spender(run.model), tokens)
+
+    def also(self, places: Places | None) -> dict[str, str]:
+        """Return by which names a node's allowed_tools may name tools of Dify, too."""
+        of_dify = {tools.name for tools in self.config.dify_tools}
+        found = (places or {}).items()
+        return {name: f"dify:{place.tool}" for name, place in found if place.executor in of_dify}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "apps", Apps(self.config))

@@ -34,13 +34,14 @@ def _runs(direction: str, state: str, *conditions: Any) -> Question:
 def abandoned(before: Bound | float) -> ColumnElement[bool]:
     """Whether a client has left a ticket unanswered since `before`, while nobody has to decide on its calls."""
     of_client = select(t.runs.c.id).where(t.runs.c.id == t.tickets.c.run_id, t.runs.c.direction == "endpoint")
-    undecided = select(t.calls.c.id).where(
-        t.calls.c.ticket_id == t.tickets.c.id, t.calls.c.state == CallState.AWAITING_APPROVAL.value
-    )
+    its_own = select(t.calls.c.id).where(t.calls.c.ticket_id == t.tickets.c.id, t.calls.c.place.is_(None))
+    undecided = its_own.where(t.calls.c.state == CallState.AWAITING_APPROVAL.value)
+    unanswered = its_own.where(t.calls.c.output.is_(None))
     return and_(
         _IS_OPEN,
         t.tickets.c.updated_at < before,
         of_client.correlate(t.tickets).exists(),
+        unanswered.correlate(t.tickets).exists(),
         ~undecided.correlate(t.tickets).exists(),
     )
 

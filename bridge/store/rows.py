@@ -108,10 +108,16 @@ class InvocationRow:
     ended_at: float | None = None
 
 
+ANYWHERE = "*"
+"""The place of a call that any executor may run, but for the tools of Dify."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallRow:
     """One tool call, where it stands and, once it is there, its result.
 
+    `name` is what the model was offered the tool as, `tool` what its executor calls it, where that is another name.
+    `place` is the executor that the call is for, by name, or `ANYWHERE`; None for a call of the run's client.
     `verdict` is what the policy said of it, `asked` the arguments as the model wrote them where a person changed them.
     `asked_for` and `granted` are JSON: executors by name, each with the terms of its tool; a person is asked about the
     former, and has said yes to the latter. `lease` and `executor` are those of its newest lease, which lasts until
@@ -137,6 +143,13 @@ class CallRow:
     leased_until: float | None = None
     handouts: int = 0
     resolved_at: float | None = None
+    tool: str | None = None
+    place: str | None = None
+
+    @property
+    def own_name(self) -> str:
+        """What the tool is called where it runs."""
+        return self.tool or self.name
 
     def call(self) -> ToolCall:
         """Return what is to be run."""
@@ -178,7 +191,8 @@ class CallRow:
 class UnclaimedCall:
     """A call that executors may run, and that nobody has a lease on.
 
-    `app` is Dify's id of its app, empty where unknown, or who asks by MCP; `direction` is its run's.
+    `app` is the model of its run, or Dify's id of the app, empty where unknown, or who asks by MCP; `direction` is that
+    of its run.
     """
 
     run_id: str
@@ -251,9 +265,28 @@ class TicketRow:
         """Return the tool_call_ids that still wait for a result."""
         return [call.id for call in self.calls if call.output is None]
 
+    @property
+    def client_calls(self) -> list[CallRow]:
+        """The calls that are the client's to run: of those of executors it learns nothing."""
+        return [call for call in self.calls if call.place is None]
+
+    @property
+    def is_for_executors(self) -> bool:
+        """Whether executors have something to run of a client's run."""
+        return any(call.place is not None for call in self.calls)
+
+    def unanswered(self) -> list[str]:
+        """Return the tool_call_ids whose results the client owes."""
+        return [call.id for call in self.client_calls if call.output is None]
+
     def handed_out(self) -> list[ToolCall]:
         """Return the calls that the run's client is given; those that the bridge answered itself are none of them."""
-        return [call.call() for call in self.calls if not call.withheld]
+        return [call.call() for call in self.client_calls if not call.withheld]
+
+    @property
+    def is_deliverable(self) -> bool:
+        """Whether the run's client can be given its calls, which it does not have yet."""
+        return self.segment is None and not self.undecided and bool(self.handed_out())
 
     def reasoning_details(self) -> tuple[dict[str, Any], ...]:
         """Return what the model thought in the form in which a client may give it back."""
@@ -262,8 +295,8 @@ class TicketRow:
 
     @property
     def undecided(self) -> bool:
-        """Whether a person still has to decide about one of the calls."""
-        return any(call.state == CallState.AWAITING_APPROVAL for call in self.calls)
+        """Whether a person still has to decide about one of the client's calls."""
+        return any(call.state == CallState.AWAITING_APPROVAL for call in self.client_calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,11 @@ calls = Table(
     Column("id", String(40), primary_key=True, doc="the tool_call_id"),
     Column("ticket_id", ForeignKey("tickets.id"), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("name", String(128), nullable=False),
+    Column("name", String(128), nullable=False, doc="as the model was offered the tool"),
+    Column("tool", String(128), nullable=True, doc="what its executor calls the tool; null: the same"),
+    Column(
+        "place", String(128), nullable=True, doc="the executor's name, * for any; null: as the run's direction says"
+    ),
     Column("arguments", Text, nullable=False),
     Column("output", Text, nullable=True),
     Column("is_error", Boolean, nullable=True),

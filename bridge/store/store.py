@@ -10,7 +10,20 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -544,14 +557,19 @@ class Store:
         for call_id in set(call_ids).difference(unknown):
             state = self._of_memory(self._held.of_call(call_id))
             if state and state.run.direction == "endpoint" and state.run.client == client:
-                ticket = next(each for each in state.tickets.values() if any(call.id == call_id for call in each.calls))
-                found[ticket.id] = ticket
+                tickets = (t for t in state.tickets.values() if any(call.id == call_id for call in t.client_calls))
+                found |= {ticket.id: ticket for ticket in tickets}
         if unknown:
             ids = (
                 select(t.calls.c.ticket_id)
                 .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
                 .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-                .where(t.calls.c.id.in_(unknown), t.runs.c.direction == "endpoint", t.runs.c.client == client)
+                .where(
+                    t.calls.c.id.in_(unknown),
+                    t.calls.c.place.is_(None),
+                    t.runs.c.direction == "endpoint",
+                    t.runs.c.client == client,
+                )
             )
             found |= {ticket.id: ticket for ticket in self._tickets(t.tickets.c.id.in_(ids))}
         return sorted(found.values(), key=lambda ticket: ticket.created_at)
@@ -591,8 +609,11 @@ class Store:
         tickets = self._tickets(t.tickets.c.state == "open", t.tickets.c.id.in_(calls))
         return [(ticket, call) for ticket in tickets for call in ticket.calls if call.state == state]
 
-    def unclaimed_calls(self, state: CallState, names: Sequence[str], first: int, limit: int) -> list[UnclaimedCall]:
-        """List calls of these tools, in this state, that executors may run: the oldest, from number `first` on."""
+    def unclaimed_calls(
+        self, state: CallState, places: Sequence[str], names: Sequence[str], first: int, limit: int
+    ) -> list[UnclaimedCall]:
+        """List calls of these tools, in this state, for one of these places: the oldest, from number `first` on."""
+        is_for_any = and_(t.calls.c.place.is_(None), t.runs.c.direction != "endpoint")
         with self.transaction() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
@@ -601,9 +622,9 @@ class Store:
                 .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
                 .where(
                     t.calls.c.state == state.value,
-                    t.calls.c.name.in_(names),
+                    func.coalesce(t.calls.c.tool, t.calls.c.name).in_(names),
                     t.tickets.c.state == "open",
-                    t.runs.c.direction != "endpoint",
+                    or_(t.calls.c.place.in_(places), is_for_any),
                 )
                 .order_by(t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
                 .offset(first)

@@ -12,7 +12,7 @@ and a failure while a run is attached, pass through RECORDING before the END. Wh
 is the table `_HANDLERS`; anything else is a fault of the caller.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
@@ -282,7 +282,7 @@ class Engine:
         merged = merge(prompt, response.messages, response.turn, response.query, response.past_queries)
         self._messages = repair([*merged, *own_rounds])
         self._begun_with = len(self._messages)
-        self._offered = self._with_node_s(response.tools)
+        self._offered = self._with_node_s(response.tools, response.also)
         self._choice = self._chosen(response.tool_choice)
         if self._parallel is None or self._settings.parameters_from == "client":
             self._parallel = response.parallel_tool_calls
@@ -442,9 +442,9 @@ class Engine:
     def _node_s_names(self) -> frozenset[str]:
         return frozenset(names_of(self._given.tools))
 
-    def _with_node_s(self, client: Sequence[ToolDefinition]) -> list[ToolDefinition]:
+    def _with_node_s(self, client: Sequence[ToolDefinition], also: Mapping[str, str]) -> list[ToolDefinition]:
         """Return what is offered: of two tools with one name the node's own, since the flow was built with it."""
-        allowed = allow(client, self._settings.allowed_tools)
+        allowed = allow(client, self._settings.allowed_tools, also)
         return [*self._given.tools, *(tool for tool in allowed if tool.name not in self._node_s_names)]
 
     def _hand_over(self, calls: Sequence[ToolCall]) -> list[Action]:
@@ -558,7 +558,7 @@ class Engine:
     def _resolved(self, status: TicketStatus) -> list[Action]:
         self._append(self._round.messages(self._seen(status.results), status.messages))
         if status.tools is not None:
-            self._offered = self._with_node_s(status.tools)
+            self._offered = self._with_node_s(status.tools, status.also)
         self._choice = after_round(self._choice)
         if status.tool_choice is not None and self._settings.tool_choice == "client":
             self._choice = status.tool_choice

@@ -140,6 +140,19 @@ def test_rules_look_at_the_app_and_the_direction() -> None:
     assert judge(rules, direction="endpoint", app="other") == "allow"
 
 
+def test_a_rule_for_either_name_of_a_tool_hits() -> None:
+    """What a model is offered as laptop_delete is what the laptop calls delete."""
+    for pattern in ("laptop_delete", "delete"):
+        assert judge([{"tool": pattern, "action": "deny"}], tool="laptop_delete", called="delete") == "deny"
+    assert judge([], tool="laptop_read", called="read") == "allow"
+    assert judge([], tool="read", called="remove") == "ask", "what counts is what the executor calls it"
+
+
+def test_nothing_follows_from_the_name_of_a_tool_of_dify() -> None:
+    assert judge([], tool="find", of_dify=True) == "ask"
+    assert judge([], tool="find", of_dify=True, read_only=True) == "allow"
+
+
 @pytest.mark.parametrize("star", ["*", "**", "<word>"])
 def test_no_pattern_is_slow(star: str) -> None:
     pattern = star.join("abcdefgh") + star + "z"

@@ -23,10 +23,15 @@ def tool(name: str) -> ToolDefinition:
         ("!write", ["read", "web_search"]),
         ("*,!web_*", ["read", "write"]),
         ("nothing", []),
+        ("dify:*", ["web_search"]),
+        ("read, dify:search", ["read", "web_search"]),
+        ("!dify:*", ["read", "write"]),
+        ("search", []),
     ],
 )
-def test_allowed_tools_are_glob_patterns(patterns: str, kept: list[str]) -> None:
-    assert names_of(allow([tool("read"), tool("write"), tool("web_search")], patterns)) == kept
+def test_allowed_tools_are_glob_patterns_of_a_name_or_of_the_other_one(patterns: str, kept: list[str]) -> None:
+    tools = [tool("read"), tool("write"), tool("web_search")]
+    assert names_of(allow(tools, patterns, {"web_search": "dify:search"})) == kept
 
 
 def test_a_definition_without_parameters_goes_upstream_with_an_empty_schema() -> None:

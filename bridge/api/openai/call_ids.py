@@ -24,10 +24,10 @@ def with_our_ids(store: Store, client: str, session: Session, model: str, messag
     user = last_user_index(messages)
     begun, tail = ([], messages) if user is None else (messages[: user + 1], messages[user + 1 :])
     given = {call["id"] for message in tail for call in message.get("tool_calls") or ()}
-    known = {call.id for ticket in store.tickets_of_calls(sorted(given), client) for call in ticket.calls}
+    known = {call.id for ticket in store.tickets_of_calls(sorted(given), client) for call in ticket.client_calls}
     run = _run_of(store, turn_key(session, model, begun)) if given - known else None
     tickets = store.tickets_of_run(run.id) if run else []
-    ours = [call for ticket in tickets for call in ticket.calls if call.id not in given]
+    ours = [call for ticket in tickets for call in ticket.client_calls if call.id not in given]
     return [*_renamed(begun, known, []), *_renamed(tail, known, ours)]
 
 
@@ -40,7 +40,7 @@ def results_with_our_ids(
         return list(results)
     run = _run_of(store, turn_key(session, model, messages[: user + 1]))
     open_tickets = store.tickets_of_run(run.id, "open") if run else []
-    waiting = open_tickets[0].missing() if open_tickets else []
+    waiting = open_tickets[0].unanswered() if open_tickets else []
     if len(waiting) != len(results):
         return list(results)
     return [

@@ -37,7 +37,7 @@ def gathered(messages: Sequence[Message], ticket: TicketRow) -> list[Message]:
 
     Clients tear rounds apart, one call a message, cut the calls away, or put results before them.
     """
-    own = {call.id: call.call() for call in ticket.calls}
+    own = {call.id: call.call() for call in ticket.client_calls}
     results = {str(m.get("tool_call_id")): m for m in reversed(messages) if m.get("role") == "tool"}
     transcript: list[Message] = []
     asked: list[int] = []
@@ -75,7 +75,7 @@ def read_from_text(store: Store, client: str, messages: Sequence[Message]) -> Se
     if not ids or not behind or any(message.get("role") != "user" for message in behind):
         return messages
     tickets = store.tickets_of_calls(ids, client)
-    calls = [call.call() for call in tickets[-1].calls] if tickets else []
+    calls = [call.call() for call in tickets[-1].client_calls] if tickets else []
     if not calls or not {call.id for call in calls} <= set(ids):
         return messages
     texts = [text_of(message.get("content")) for message in behind]
@@ -115,7 +115,7 @@ def woven(store: Store, client: str, messages: Sequence[Message], results: Seque
         return transcript
     tickets = store.tickets_of_calls(list(open_results), client)
     if tickets:
-        calls = [call.call() for call in tickets[-1].calls]
+        calls = [call.call() for call in tickets[-1].client_calls]
         transcript.append(assistant_message(tickets[-1].content, calls))
         transcript.extend(open_results[call.id].to_message() for call in calls if call.id in open_results)
     elif len(open_results) == len(results):

@@ -26,6 +26,7 @@ from bridge.api.openai.tool_results import gathered, is_stand_in, read_from_text
 from bridge.config import App, Token
 from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
+from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
 from bridge.runs.requests import Reply, RequestKeys, RunRequest
 from bridge.runs.runs import MAX_ATTEMPTS
@@ -78,6 +79,7 @@ class Turns:
         self._tickets = core.tickets
         self._quotas = Quotas(core.store, core.services.config.limits)
         self._conversations = core.conversations
+        self._registry = core.registry
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
@@ -121,9 +123,9 @@ class Turns:
             return None
         if not self._conversations.belongs(run, session, app.model):
             return None
-        answers = answers_of(asked.messages, {call.id for call in ticket.calls})
+        answers = answers_of(asked.messages, {call.id for call in ticket.client_calls})
         results = _results(answers, ticket, ask)
-        missing = set(ticket.missing()).difference(result.tool_call_id for result in results)
+        missing = set(ticket.unanswered()).difference(result.tool_call_id for result in results)
         if _is_new_turn(ticket, answers, missing):
             return None
         if _are_late(ticket, results):
@@ -131,19 +133,21 @@ class Turns:
             return None
         # What is refused changes nothing, and so not who drives the run either.
         self._tickets.check(ticket, results)
-        reply = Reply(messages=answers.said, tools=asked.tools, tool_choice=asked.tool_choice)
+        if self._services.requests.of(run).places is not None:
+            asked = self._with_executors(asked)
+        reply = Reply(messages=answers.said, tools=asked.tools, places=asked.places, tool_choice=asked.tool_choice)
         told = gathered(asked.messages, ticket)
         asked = asked.model_copy(update={"messages": told, "turn": split_turn(told).index})
         with self._services.locks.of(run.id):
             self._take_over(run)
             ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked)
-            if not ticket.missing():
+            if not ticket.unanswered():
                 return self._segment_after(app, self._store.run(run.id) or run, ticket, asked)
         if ask.one_call or _was_cut(ask.messages, ticket):
             return Reading(run.id, _next_call(ticket))
         raise InvalidRequest(
             "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
-            f"missing: {', '.join(ticket.missing())}. The results that came are kept",
+            f"missing: {', '.join(ticket.unanswered())}. The results that came are kept",
             code="missing_tool_results",
             param="messages",
         )
@@ -205,6 +209,8 @@ class Turns:
         given = given_inputs(facts, body, asked.inputs)
         asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
+        if serving.tools == "client+executors" and kind is None:
+            asked = self._with_executors(asked)
         seeker = Seeker(app, session, asked.client, asked.messages, asked.given, asked.frame)
         live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys)
         if live is None:
@@ -213,6 +219,12 @@ class Turns:
                 return joined
             live = self._runs.start_apart(serving, asked, self._conversations.apart(seeker), keys, kind)
         return Reading(live.run_id, live.current, fresh=True)
+
+    def _with_executors(self, asked: RunRequest) -> RunRequest:
+        """Return the request with the tools of executors, unless it demands a call of the client's own."""
+        demands = asked.tool_choice not in {None, "auto", "none"}
+        catalogue = Catalogue(asked.tools) if demands else self._registry.catalogue(asked.tools)
+        return asked.model_copy(update={"tools": catalogue.tools, "places": catalogue.places})
 
     def _joined(self, app: App, session: Session, keys: RequestKeys) -> Reading | None:
         """Return what the same request gets already."""
@@ -325,7 +337,7 @@ def _is_broken(segment: Segment) -> bool:
 def _was_cut(messages: Sequence[Message], ticket: TicketRow) -> bool:
     """Say whether the client never got the calls that are missing: its stream broke behind those that it has run."""
     held = {call["id"] for message in messages for call in message.get("tool_calls") or ()}
-    return any(call.id in held for call in ticket.calls) and held.isdisjoint(ticket.missing())
+    return any(call.id in held for call in ticket.client_calls) and held.isdisjoint(ticket.unanswered())
 
 
 def _results(answers: Answers, ticket: TicketRow, ask: Ask) -> list[ToolResult]:
@@ -342,16 +354,17 @@ def _results(answers: Answers, ticket: TicketRow, ask: Ask) -> list[ToolResult]:
             result.is_error = given[call_id].is_error
             result.images = result.images or given[call_id].images
         (stand_ins if is_stand_in(result.output) else came).setdefault(call_id, result)
-    if set(ticket.missing()) <= {*came, *stand_ins}:
+    if set(ticket.unanswered()) <= {*came, *stand_ins}:
         for call_id, result in stand_ins.items():
             came.setdefault(call_id, result)
-    settled = {call.id: call.output for call in ticket.calls if call.output is not None}
+    settled = {call.id: call.output for call in ticket.client_calls if call.output is not None}
     return [result for result in came.values() if not (result.tool_call_id in settled and is_stand_in(result.output))]
 
 
 def _are_late(ticket: TicketRow, results: Sequence[ToolResult]) -> bool:
     """Say whether a result came for which its client had sent a stand-in: then nothing of that run counts."""
-    given_up = {call.id: call.digest for call in ticket.calls if call.output is not None and is_stand_in(call.output)}
+    own = ticket.client_calls
+    given_up = {call.id: call.digest for call in own if call.output is not None and is_stand_in(call.output)}
     return any(given_up.get(result.tool_call_id) not in {None, digest_of(result)} for result in results)
 
 
@@ -367,7 +380,7 @@ def _is_new_turn(ticket: TicketRow, answers: Answers, missing: Collection[str]) 
     """Say whether the user has moved on, instead of waiting for this round's results or for the answer to them."""
     if answers.passed:
         return True
-    if ticket.state == "open":
+    if ticket.state == "open" and ticket.unanswered():
         return bool(missing) and answers.new_words
     before = Reply.model_validate_json(ticket.reply).messages if ticket.reply else []
     return answers.answered or answers.words > sum(map(is_worded, before))
@@ -376,6 +389,6 @@ def _is_new_turn(ticket: TicketRow, answers: Answers, missing: Collection[str]) 
 def _next_call(ticket: TicketRow) -> Segment:
     """Return the response that asks for the next call of a ticket, for a client that has not got it yet."""
     segment = Segment(ticket.segment or 0)
-    waiting = next(call.call() for call in ticket.calls if call.output is None)
+    waiting = next(call.call() for call in ticket.client_calls if call.output is None)
     segment.add(Calls((waiting,)), End("tool_calls", Usage()))
     return segment

@@ -163,7 +163,7 @@ class DifyExecutors:
             worker.leases.pop(lease.lease_id, None)
 
     def _outcome(self, worker: _Worker, lease: Lease) -> Outcome:
-        tool = worker.tools.get(lease.call.name)
+        tool = worker.tools.get(lease.call.own_name)
         if tool is None:
             return Outcome("Error: the tool is no longer picked in Dify. Nothing was run.", is_error=True)
         return worker.endpoint.call(tool, lease.call.arguments, lease.call.id)

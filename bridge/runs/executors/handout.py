@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bridge.config import Config
-from bridge.runs.executors.registry import Offer, Registry, offers_of
+from bridge.runs.executors.registry import Offer, Registry, offers_for, offers_of, places_of
 from bridge.runs.executors.routing import Candidate, first_choice
 from bridge.runs.tickets.admission import Admission
 from bridge.store import Store, clock
@@ -47,19 +47,19 @@ class Handout:
         """Plan for an executor that asks for up to `most` calls; `asking` are the ids of those that wait for some."""
         present = {other.id: other for other in self._registry.present()}
         loads = Counter(self._store.executors.loads())
-        offers: dict[str, list[Offer]] = {}
+        offers: dict[tuple[str, str | None], list[Offer]] = {}
         plan = Plan()
-        for waiting in self._calls([offer.definition.name for offer in offers_of(executor)], 4 * most + SPARE):
+        for waiting in self._calls(executor, 4 * most + SPARE):
             if len(plan.take) == most:
                 plan.leaves_some = True
                 break
-            name = waiting.call.name
-            if name not in offers:
-                offers[name] = [offer for other in present.values() for offer in offers_of(other, name)]
-            allowed = [offer for offer in offers[name] if self._admission.lets(waiting, offer)]
+            its = waiting.call.own_name, waiting.call.place
+            if its not in offers:
+                offers[its] = offers_for(waiting.call, present.values())
+            allowed = [offer for offer in offers[its] if self._admission.lets(waiting, offer)]
             if not allowed:
-                if self._is_to_be_judged_again(waiting, offers[name]):
-                    plan.judge_again.append((waiting, offers[name]))
+                if self._is_to_be_judged_again(waiting, offers[its]):
+                    plan.judge_again.append((waiting, offers[its]))
                 continue
             self._denied_since.pop(waiting.call.id, None)
             # Of those that ask now, since a call waits for nobody.
@@ -83,10 +83,11 @@ class Handout:
         """Forget since when calls have been denied to all, where that was long ago: most are over."""
         self._denied_since = {call: since for call, since in self._denied_since.items() if since >= cutoff}
 
-    def _calls(self, names: Sequence[str], page: int) -> Iterator[UnclaimedCall]:
+    def _calls(self, executor: ExecutorRow, page: int) -> Iterator[UnclaimedCall]:
+        names, places = [offer.definition.name for offer in offers_of(executor)], places_of(executor)
         for state in (CallState.READY, CallState.AWAITING_APPROVAL):
             for number in range(MOST_PAGES):
-                found = self._store.unclaimed_calls(state, names, number * page, page)
+                found = self._store.unclaimed_calls(state, places, names, number * page, page)
                 yield from found
                 if len(found) < page:
                     break

@@ -1,17 +1,24 @@
-"""The executors that are there, and the tools that they offer."""
+"""The executors that are there, the tools that they offer, and the names under which a model is offered them.
+
+Of two tools of one name the client's keeps it, and before a tool of Dify another executor's does. The other one is
+offered as `EXECUTOR_NAME`, and its calls go to that executor alone.
+"""
 
 import json
 import logging
+import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bridge.config import Config
 from bridge.errors import Gone, InvalidRequest
+from bridge.runs.requests import Place, Places
 from bridge.store import Store, clock
-from bridge.store.rows import CallRow, ExecutorRow
+from bridge.store.rows import ANYWHERE, CallRow, ExecutorRow
 from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
 from tools.ids import random_name
@@ -20,6 +27,8 @@ from tools.visible import visible
 log = logging.getLogger("clawback.executors")
 
 _DIFY = "dify-"
+_LONGEST = 128
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class OfferedTool(ToolDefinition):
@@ -71,6 +80,31 @@ class Offer:
         said = [self.definition.function.parameters, self.read_only]
         return text_digest(json.dumps(said, sort_keys=True))
 
+    @property
+    def is_of_dify(self) -> bool:
+        """Whether it is a tool of Dify."""
+        return self.executor_id.startswith(_DIFY)
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The tools that a model is offered, and the places of those that executors run."""
+
+    tools: list[ToolDefinition]
+    places: Places = field(default_factory=dict)
+
+    def add(self, offer: Offer, *, executor: str) -> None:
+        """Add a tool under its own name, where that is free, else under that of its executor with it."""
+        own = offer.definition.name
+        taken = {tool.name for tool in self.tools}
+        place = Place(executor=offer.executor if own in taken else executor, tool=own)
+        longer = f"{_NOT_IN_NAMES.sub('_', offer.executor)}_{own}"[: _LONGEST - 3]
+        names = [own, longer, *(f"{longer}_{number}" for number in range(2, len(taken) + 3))]
+        name = next(name for name in names if name not in taken)
+        function = offer.definition.function.model_copy(update={"name": name})
+        self.tools.append(offer.definition.model_copy(update={"function": function}))
+        self.places[name] = place
+
 
 def dify_executor_id(name: str) -> str:
     """Return the id of the executor that a `[[dify_tools]]` is; bridges that share a store have the same."""
@@ -109,7 +143,7 @@ class Registry:
             return False
         ours = (tools for tools in self._config.dify_tools if dify_executor_id(tools.name) == call.executor)
         settings = next(ours, None)
-        return settings is None or settings.runs_once(call.name)
+        return settings is None or settings.runs_once(call.own_name)
 
     def _register(self, executor_id: str, registration: Registration) -> tuple[ExecutorRow, str | None]:
         now = clock.now()
@@ -152,14 +186,41 @@ class Registry:
         """List what the present executors offer: of one tool, or of all."""
         return [offer for executor in self.present() for offer in offers_of(executor, tool)]
 
-    def tools(self) -> list[ToolDefinition]:
-        """Return the tools that the present executors offer, each once, by name."""
-        best: dict[str, Offer] = {}
-        for offer in self.offers():
-            known = best.get(offer.definition.name)
-            if known is None or offer.weight > known.weight:
-                best[offer.definition.name] = offer
-        return [best[name].definition for name in sorted(best)]
+    def offers_for(self, call: CallRow) -> list[Offer]:
+        """List the offers of those present executors that a call is for."""
+        return offers_for(call, self.present())
+
+    def catalogue(self, client: Sequence[ToolDefinition] = ()) -> Catalogue:
+        """Return the tools of a client and of the present executors, each under a name of its own."""
+        catalogue = Catalogue(list(client))
+        names = {tool.name for tool in client}
+        offers = sorted(self.offers(), key=lambda offer: (offer.definition.name, -offer.weight, offer.executor))
+        others = [offer for offer in offers if not offer.is_of_dify]
+        shared = {offer.definition.name: offer for offer in reversed(others)}
+        for offer in others:
+            name = offer.definition.name
+            # Where the name is free, one tool stands for all of that name: any of its executors runs it.
+            if name in names or offer is shared[name]:
+                catalogue.add(offer, executor=ANYWHERE)
+        for offer in offers:
+            if offer.is_of_dify:
+                catalogue.add(offer, executor=offer.executor)
+        return catalogue
+
+
+def offers_for(call: CallRow, executors: Iterable[ExecutorRow]) -> list[Offer]:
+    """List the offers of those executors that a call is for."""
+    offers = (offer for executor in executors for offer in offers_of(executor, call.own_name))
+    return [offer for offer in offers if _is_for(call, offer)]
+
+
+def places_of(executor: ExecutorRow) -> list[str]:
+    """List the places of which an executor has the calls."""
+    return [executor.name] if executor.id.startswith(_DIFY) else [executor.name, ANYWHERE]
+
+
+def _is_for(call: CallRow, offer: Offer) -> bool:
+    return call.place in {None, offer.executor} or (call.place == ANYWHERE and not offer.is_of_dify)
 
 
 def offers_of(executor: ExecutorRow, tool: str | None = None) -> list[Offer]:

@@ -41,8 +41,8 @@ class ExecutorRuns:
 
     def begin(self, request: AttachRequest) -> RunRow | None:
         """Return the run of an invocation that belongs to no client's run, or None where no executor is there."""
-        tools = self._registry.tools()
-        if not tools:
+        catalogue = self._registry.catalogue()
+        if not catalogue.tools:
             return None
         # Whom Dify does not name could be anybody: nobody goes on with what another began.
         whose = request.user or request.callback_key or random_name()
@@ -53,7 +53,8 @@ class ExecutorRuns:
             messages=[],
             turn=None,
             query="",
-            tools=tools,
+            tools=catalogue.tools,
+            places=catalogue.places,
             end_user=request.user,
             conversation=conversation_of(request.callback_key),
             resumed=resumed,
@@ -73,7 +74,7 @@ class ExecutorRuns:
                     return self._store.run(former.id)
             run = self._new(request, asked.model_dump_json(), session, turn)
             self._store.insert_run(run)
-        log.info("an executors' run started", extra={"run": run.id, "tools": len(tools)})
+        log.info("an executors' run started", extra={"run": run.id, "tools": len(catalogue.tools)})
         return run
 
     def _is_left_over(self, run: RunRow) -> bool:

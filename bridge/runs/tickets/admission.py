@@ -44,46 +44,49 @@ class Admission:
         call = waiting.call
         if steps.is_uncertain(call):
             return False
-        action = self.policy.judge(_question(waiting.app, call, _direction(waiting), offer)).action
+        action = self.policy.judge(_question(waiting.app, call, direction_of(waiting, call), offer)).action
         return action == "allow" or (action == "ask" and call.grants().get(offer.executor) == offer.terms)
 
     def asks(self, waiting: UnclaimedCall, offers: Sequence[Offer]) -> bool:
         """Say whether a person may let one of these executors have the call."""
-        return self._mildest(waiting.app, waiting.call, _direction(waiting), offers).verdict.action != "deny"
+        return (
+            self._mildest(waiting.app, waiting.call, direction_of(waiting, waiting.call), offers).verdict.action
+            != "deny"
+        )
 
     def judge_again(self, waiting: UnclaimedCall, offers: Sequence[Offer], now: float) -> list[Move]:
         """Return the moves of a ready call that none of these executors may have."""
         opened = replace(waiting.call, state=CallState.OPEN)
-        judged = self._mildest(waiting.app, opened, _direction(waiting), offers)
+        judged = self._mildest(waiting.app, opened, direction_of(waiting, opened), offers)
         return [steps.recall(waiting.call), self._move(opened, judged, now, {})]
 
     def ask_what_became(self, call: CallRow, now: float) -> list[Move]:
         """Return the moves of a leased call of which nobody knows whether it ran: a person has to say."""
         ready = replace(call, state=CallState.READY)
         opened = replace(call, state=CallState.OPEN)
-        offers = {offer.executor: offer.terms for offer in self._registry.offers(call.name)}
+        offers = {offer.executor: offer.terms for offer in self._registry.offers_for(call)}
         until = now + self._limits.approval_seconds
         return [steps.lose(call), steps.recall(ready), steps.ask(opened, steps.UNCERTAIN, until, offers)]
 
     def denial(self, run: RunRow, call: CallRow) -> Verdict | None:
         """Return the rule that denies a call to all that could run it, if that is so."""
-        direction = _direction(run)
+        direction = direction_of(run, call)
         verdict = self._mildest(run.model, call, direction, self._offers(direction, call)).verdict
         return verdict if verdict.action == "deny" else None
 
     def is_certain(self, record: RunRecord, tool: str) -> bool:
-        """Say whether a call of this tool will be handed out, whatever its arguments become."""
-        if self.policy.may_withhold(tool, _direction(record.run), record.run.model):
+        """Say whether a call of this client's tool will be handed out, whatever its arguments become."""
+        if self.policy.may_withhold(tool, "endpoint", record.run.model):
             return False
         earlier = _earlier(record, tool)
         known = {made.arguments for made in earlier}
         return all(repetitions(earlier, arguments) < self._limits.identical_calls for arguments in known)
 
     def _offers(self, direction: Direction, call: CallRow) -> list[Offer]:
-        return [] if direction == "endpoint" else self._registry.offers(call.name)
+        return [] if direction == "endpoint" else self._registry.offers_for(call)
 
     def _first_move(self, record: RunRecord, call: CallRow, now: float) -> Move:
-        run, direction = record.run, _direction(record.run)
+        run, direction = record.run, direction_of(record.run, call)
         offers = self._offers(direction, call)
         changes: dict[str, Any] = {}
         if offers:
@@ -138,12 +141,13 @@ def _earlier(record: RunRecord, tool: str) -> list[Made]:
     return [Made(call.arguments, call.digest) for call in record.calls() if call.name == tool and not call.withheld]
 
 
-def _direction(run: RunRow | UnclaimedCall) -> Direction:
+def direction_of(run: RunRow | UnclaimedCall, call: CallRow) -> Direction:
+    """Return which direction's rules are for a call: an executor's may belong to a client's run."""
     match run.direction:
         case "executor" | "mcp" as direction:
             return direction
         case _:
-            return "endpoint"
+            return "endpoint" if call.place is None else "executor"
 
 
 def _question(app: str, call: CallRow, direction: Direction, offer: Offer | None = None) -> Question:
@@ -154,4 +158,6 @@ def _question(app: str, call: CallRow, direction: Direction, offer: Offer | None
         app=app,
         executor=offer.executor if offer else None,
         read_only=bool(offer and offer.read_only),
+        called=call.tool or "",
+        of_dify=bool(offer and offer.is_of_dify),
     )

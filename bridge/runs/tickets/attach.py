@@ -11,7 +11,7 @@ from bridge.runs import request_id
 from bridge.runs.executors.resuming import user_of
 from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.live import LiveRun, LiveRuns
-from bridge.runs.requests import Reply, RunRequest
+from bridge.runs.requests import Reply
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
@@ -123,7 +123,7 @@ class Invocations:
                 self._live_runs.polls.told(ticket.id)
                 continue
             self._live_runs.polls.heard(ticket.id)
-            if live and ticket.segment is None and not ticket.undecided and not live.holds(ticket.id):
+            if live and ticket.is_deliverable and not live.holds(ticket.id):
                 self._live_runs.deliver_soon(live, ticket)
 
     def _find(self, request: AttachRequest, opens: Opens) -> tuple[RunRow | None, str]:
@@ -201,7 +201,8 @@ class Invocations:
 
     def _answer(self, record: RunRecord, invocation: InvocationRow) -> AttachResponse:
         run, tickets = record.run, record.tickets_of(invocation.id)
-        request = self._request(record, invocation)
+        live = self._live_runs.get(run.id)
+        request = self._services.requests.of_invocation(record, invocation, live.latest if live else None)
         past = self._store.past_queries(run.conversation_id, before=run.id)
         if run.attempt > 1:
             past.append(run.query_digest)
@@ -213,6 +214,7 @@ class Invocations:
             query=request.query,
             past_queries=past,
             tools=request.tools,
+            also=self._services.also(request.places),
             tool_choice=request.tool_choice,
             parallel_tool_calls=request.parallel_tool_calls,
             parameters=request.parameters,
@@ -249,18 +251,6 @@ class Invocations:
         self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
         return secret
 
-    def _request(self, record: RunRecord, invocation: InvocationRow) -> RunRequest:
-        """Return the transcript to go on from.
-
-        A later attempt replays the rounds on top of the first transcript. Where an earlier try's rounds were not found
-        again, because the node's prompt holds the time, say, the client's newest transcript holds them instead.
-        """
-        live = self._live_runs.get(record.run.id)
-        replays = bool(record.tickets_of(invocation.id)) or invocation.answer is not None
-        if live and live.latest and not replays and _untaken(record):
-            return live.latest
-        return self._services.requests.of(record.run)
-
     def draft(self, invocation_id: str, request: DraftRequest) -> None:
         """Let the client watch calls grow. What belongs to no attempt under way is left out.
 
@@ -270,7 +260,11 @@ class Invocations:
         invocation = record.invocations.get(invocation_id) if record else None
         if not (live and record and invocation) or invocation.attempt != live.attempt:
             return
-        certain = [call for call in request.calls if call.offset or self._admission.is_certain(record, call.name)]
+        requests = self._services.requests
+        clients = [
+            call for call in request.calls if requests.place_of(record, invocation_id, call.name, live.latest) is None
+        ]
+        certain = [call for call in clients if call.offset or self._admission.is_certain(record, call.name)]
         if live.draft(invocation_id, request.round, certain, after_text=request.streamed_text):
             self._live_runs.deliver_later(live)
 
@@ -298,12 +292,6 @@ class Invocations:
         answer = Answer(text=request.text, finish_reason=request.finish_reason, usage=request.usage)
         self._store.end_invocation(invocation_id, "answered", answer.model_dump_json(), None)
         self._executor_runs.ended(request)
-
-
-def _untaken(record: RunRecord) -> bool:
-    """Whether an invocation of a former attempt opened a ticket, and no later try took it over."""
-    former = (row for row in record.invocations.values() if row.attempt < record.run.attempt and not row.successor)
-    return any(record.tickets_of(row.id) for row in former)
 
 
 def _round(ticket: TicketRow) -> Round:

@@ -61,7 +61,11 @@ _WILD = re.compile(r"(\*+|<word>)")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A call that wants to run. `executor` is the name of the one that would run it; None where nobody is known."""
+    """A call that wants to run. `executor` is the name of the one that would run it; None where nobody is known.
+
+    `called` is what that calls the tool, where a model is offered it under another name; rules for either match.
+    `of_dify` says that it is a tool of Dify, of whose name nothing follows.
+    """
 
     tool: str
     arguments: str
@@ -69,6 +73,13 @@ class Question:
     app: str = ""
     executor: str | None = None
     read_only: bool = False
+    called: str = ""
+    of_dify: bool = False
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether its executor says so, or it is known by its name."""
+        return self.read_only or (not self.of_dify and (self.called or self.tool) in READ_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ class Rule(BaseModel):
     def matches(self, question: Question) -> bool:
         """Say whether this rule decides the question."""
         return (
-            _any_glob(self.tool, question.tool)
+            (_any_glob(self.tool, question.tool) or _any_glob(self.tool, question.called or None))
             and self.direction in {None, question.direction}
             and (self.app is None or _any_glob(self.app, question.app))
             and (self.executor is None or _any_glob(self.executor, question.executor))
@@ -189,7 +200,7 @@ class Policy:
                 return Verdict(rule.action, f"rule {number}", rule.reason)
         if question.direction == "endpoint":
             return Verdict("allow", "left to the client")
-        if question.read_only or question.tool in READ_ONLY:
+        if question.only_reads:
             return Verdict("allow", "only reads")
         return Verdict("ask", "may change something")
 

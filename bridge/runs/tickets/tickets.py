@@ -10,7 +10,7 @@ Where each call stands meanwhile is the table in tools.ticket_states.
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.errors import Gone, InvalidRequest, NotFound, TooLarge
 from bridge.runs import request_id
@@ -26,6 +26,7 @@ from bridge.runs.tickets.refusals import refusal
 from bridge.store import clock
 from bridge.store.rows import CallRow, Move, SegmentRow, TicketRow
 from bridge.store.run_record import Change, RunRecord
+from tools.calls import ToolCall
 from tools.ids import random_name
 from tools.marker import strip_markers
 from tools.openclaw_text.stopping import stopping_text
@@ -132,10 +133,7 @@ class Tickets:
 
     def _written(self, change: Change, ticket_id: str, request: TicketRequest) -> TicketRow:
         now = clock.now()
-        calls = [
-            CallRow(call.id, ticket_id, call.name, call.arguments, None, None, state=CallState.OPEN.value)
-            for call in request.calls
-        ]
+        calls = [self._placed(change.was, ticket_id, request.invocation_id, call) for call in request.calls]
         ticket = TicketRow(
             id=ticket_id,
             run_id=request.run_id,
@@ -154,6 +152,14 @@ class Tickets:
             request_id=request_id.current() or None,
         )
         return change.open_ticket(ticket, self._admission.judge(change.state, calls, now))
+
+    def _placed(self, record: RunRecord, ticket_id: str, invocation_id: str, call: ToolCall) -> CallRow:
+        row = CallRow(call.id, ticket_id, call.name, call.arguments, None, None, state=CallState.OPEN.value)
+        live = self._live_runs.get(record.run.id)
+        place = self._services.requests.place_of(record, invocation_id, call.name, live.latest if live else None)
+        if place is None:
+            return row
+        return replace(row, place=place.executor, tool=place.tool if place.tool != call.name else None)
 
     def _no_ticket(self, record: RunRecord, request: TicketRequest) -> TicketStatus | None:
         run, invocation = record.run, record.invocations.get(request.invocation_id)
@@ -174,7 +180,7 @@ class Tickets:
         """Write a ticket that goes to its client at once together with the segment that it ends."""
         if live is None or live.attempt != change.was.run.attempt:
             return
-        at_once = not (request.stops or request.streamed_text or ticket.undecided) and ticket.state == "open"
+        at_once = not (request.stops or request.streamed_text) and ticket.state == "open" and ticket.is_deliverable
         if at_once and live.is_plain:
 
             def write(segment: SegmentRow) -> None:
@@ -184,7 +190,9 @@ class Tickets:
             live.deliver(ticket, write)
 
     def _hand_out_later(self, live: LiveRun | None, ticket: TicketRow, request: TicketRequest) -> None:
-        """Hand a ticket that is written to its client, as far as it does not have it."""
+        """Hand a ticket that is written to those who run its calls, as far as they do not have them."""
+        if ticket.is_for_executors:
+            self._wakeups.wake(CALLS)
         if live is None or self._live_runs.is_elsewhere(live):
             self._wakeups.wake(CALLS)
             self._wakeups.wake(OPENED + ticket.id)
@@ -192,7 +200,7 @@ class Tickets:
             return
         elif request.stops:
             live.stop(ticket, stopping_text(request.shown, request.calls))
-        elif ticket.undecided:
+        elif not ticket.is_deliverable:
             return
         elif request.streamed_text:
             self._live_runs.deliver_soon(live, ticket)
@@ -229,7 +237,7 @@ class Tickets:
             else:
                 live.suspended = live.suspended or record.run.state == "suspended"
                 for ticket in record.tickets_in("open"):
-                    if ticket.segment is None and not ticket.undecided and not live.holds(ticket.id):
+                    if ticket.is_deliverable and not live.holds(ticket.id):
                         self._live_runs.deliver_soon(live, ticket)
 
     def wait(
@@ -260,7 +268,7 @@ class Tickets:
     def _waiting(self, ticket_id: str, invocation_id: str | None) -> TicketStatus:
         ticket = self.known(ticket_id)
         status = self.status(ticket, invocation_id)
-        if status.state == "open" and ticket.segment is None and self._live_runs.get(ticket.run_id) is None:
+        if status.state == "open" and ticket.is_deliverable and self._live_runs.get(ticket.run_id) is None:
             self._wakeups.wake(OPENED + ticket_id)
         lets_go = status.state == "open" and (self._is_released(ticket) or self._slots.gives_way(ticket))
         return status.model_copy(update={"let_go": True}) if lets_go else status
@@ -286,8 +294,7 @@ class Tickets:
         assert record is not None  # noqa: S101 - a ticket has a run
         return self._status(ticket, record, invocation_id)
 
-    @staticmethod
-    def _status(ticket: TicketRow, record: RunRecord, invocation_id: str | None) -> TicketStatus:
+    def _status(self, ticket: TicketRow, record: RunRecord, invocation_id: str | None) -> TicketStatus:
         run, invocation = record.run, record.invocations.get(ticket.invocation_id)
         is_anothers = invocation_id is not None and ticket.invocation_id != invocation_id
         is_former = invocation is not None and invocation.attempt != run.attempt
@@ -305,6 +312,7 @@ class Tickets:
             results=ticket.results(),
             messages=reply.messages,
             tools=reply.tools,
+            also=self._services.also(reply.places),
             tool_choice=reply.tool_choice,
         )
 
@@ -351,9 +359,9 @@ class Tickets:
         if reply is None:
             return None
         replies = [Reply.model_validate_json(ticket.reply) for ticket in record.tickets.values() if ticket.reply]
-        has_first = all(told.tools is None for told in replies)
-        if has_first and reply.tools == self._services.requests.of(record.run).tools:
-            reply = reply.model_copy(update={"tools": None})
+        has_first, began = all(told.tools is None for told in replies), self._services.requests.of(record.run)
+        if has_first and (reply.tools, reply.places) == (began.tools, began.places):
+            reply = reply.model_copy(update={"tools": None, "places": None})
         return reply.model_dump_json(exclude_none=True)
 
     def move(self, ticket_id: str, moves: Sequence[Move]) -> TicketRow:
@@ -391,9 +399,10 @@ class Tickets:
                 self._resuming.soon(run.id)
             elif run.state == "suspended" and not self._store.tickets_of_run(run.id, "open"):
                 self._runs.go_on(run, latest)
-        elif run.direction != "endpoint":
+            return
+        if run.direction != "endpoint" or ticket.is_for_executors:
             self._wakeups.wake(CALLS)
-        elif not ticket.undecided and ticket.segment is None:
+        if run.direction == "endpoint" and ticket.is_deliverable:
             live = self._live_runs.get(run.id)
             if live and not self._live_runs.is_elsewhere(live):
                 live.deliver(ticket)
@@ -416,7 +425,7 @@ class Tickets:
     def _check(
         self, ticket: TicketRow, results: Sequence[ToolResult], holder: Holder | None
     ) -> list[tuple[CallRow, ToolResult]]:
-        calls = {call.id: call for call in ticket.calls}
+        calls = {call.id: call for call in (ticket.calls if holder else ticket.client_calls)}
         fresh: dict[str, tuple[CallRow, ToolResult]] = {}
         for result in results:
             call = calls.get(result.tool_call_id)
