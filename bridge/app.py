@@ -58,7 +58,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(ticket_blueprint(core.tickets))
     clients, stopping = Clients(store, config.limits), threading.Event()
     app.register_blueprint(mcp_blueprint(config, core.mcp_calls, clients.is_known, stopping))
-    app.register_blueprint(operator_blueprint(config, store, core.runs, core.approvals, core.registry))
+    app.register_blueprint(operator_blueprint(config, core))
     app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))
     app.extensions |= {"clawback": core, "clawback.traces": traces}
     _identify_requests(app)

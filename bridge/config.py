@@ -289,6 +289,9 @@ class Limits(_Section):
     """How long a response waits for text that Dify still holds, before it ends with the model's calls."""
     approval_seconds: float = Field(default=3_600, gt=0)
     """How long a call waits for a person; after that it is not run."""
+    form_hold_seconds: float = Field(default=300, ge=0)
+    """How long a response stays open while a person is to answer a form of the app's. Then the client is told to ask
+    again, and the run goes on by itself once the form is answered."""
     lease_seconds: float = Field(default=60, ge=1)
     """How long an executor may hold a call without a sign of life."""
     executor_seconds: float = Field(default=60, ge=1)
@@ -346,7 +349,8 @@ class Page(_Section):
 
 
 class Notify(_Section):
-    """Somebody who is told when a call waits for a person, or a run fails; of content only with `log_content`."""
+    """Somebody who is told when a call or a form waits for a person, or a run fails; of content only with
+    `log_content`."""
 
     kind: Literal["webhook", "ntfy", "command"]
     """`webhook` sends `{"text": ...}` as Slack, Mattermost and their like take it, `ntfy` a text to a topic of ntfy's,
@@ -357,8 +361,9 @@ class Notify(_Section):
     """A bearer token that goes with it, where the address asks for one."""
     command: list[str] = Field(default_factory=list)
     """The program and its arguments; no shell reads them. It has ten seconds."""
-    on: list[Literal["approval", "failed"]] = ["approval", "failed"]
-    """Of what: `approval` is a call that waits for a person, `failed` a run that failed."""
+    on: list[Literal["approval", "form", "failed"]] = ["approval", "form", "failed"]
+    """Of what: `approval` is a call that waits for a person, `form` a form of a Human Input node, `failed` a run that
+    failed."""
 
     @model_validator(mode="after")
     def _has_where(self) -> Self:
@@ -417,7 +422,7 @@ class Config(_Section):
     give in the audit trail, too."""
     page: Page = Page()
     notify: list[Notify] = Field(default_factory=list)
-    """Who is told when a call waits for a person, or a run fails."""
+    """Who is told when a call or a form waits for a person, or a run fails."""
     _path: Path | None = PrivateAttr(None)
 
     @property

@@ -81,6 +81,8 @@ ROUTES: Mapping[str, Keys] = {
     "GET /operator/v1/changes": _LOOKS,
     "POST /operator/v1/calls/{call_id}/approve": _DECIDES,
     "POST /operator/v1/calls/{call_id}/deny": _DECIDES,
+    "GET /operator/v1/forms": _LOOKS,
+    "POST /operator/v1/forms/{form_id}/answer": _DECIDES,
     "POST /operator/v1/login_links": _DECIDES,
     # Figures, never open to all: a request from this machine's own address may be a tunnel's or a proxy's.
     "GET /metrics": (Token.METRICS, Token.OPERATOR, Token.LOCAL),

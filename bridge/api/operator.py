@@ -5,6 +5,8 @@ GET  /operator/v1/tickets/{id}               one ticket, and what happened to it
 GET  /operator/v1/approvals                  the calls that wait for a decision
 POST /operator/v1/calls/{id}/approve         {by, arguments?}: run it, with other arguments if there are any
 POST /operator/v1/calls/{id}/deny            {by, reason}: do not run it; the model is told why
+GET  /operator/v1/forms                      the forms that wait for a person
+POST /operator/v1/forms/{id}/answer          {by, action, inputs}: fill in a form, and its run goes on
 GET  /operator/v1/executors                  who is there, and with which tools
 GET  /operator/v1/runs/{id}                  all that is known of a run
 GET  /operator/v1/runs/{id}/events           the audit trail of a run
@@ -21,14 +23,18 @@ from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openapi.operation import operation
 from bridge.api.run_document import RunDocument, cancel_run, run_document
 from bridge.config import Config
+from bridge.dify.forms import Form
 from bridge.errors import Conflict, Gone, NotFound
-from bridge.runs.executors.registry import Registry, offers_of
-from bridge.runs.runs import Runs
+from bridge.runs.core import Core
+from bridge.runs.executors.registry import offers_of
+from bridge.runs.forms import form_of
 from bridge.runs.tickets.approvals import Approvals
-from bridge.store import Store, clock
-from bridge.store.rows import CallRow, EventRow, ExecutorRow, TicketRow
+from bridge.store import clock
+from bridge.store.rows import CallRow, EventRow, ExecutorRow, FormRow, TicketRow
 from bridge.store.timeline import Timeline
 from tools.ticket_states import CallState, TicketState
+
+FormState = Literal["open", "answered", "submitted", "expired", "cancelled"]
 
 
 class Approve(BaseModel):
@@ -47,6 +53,16 @@ class Deny(BaseModel):
 
     by: str = Field(default="someone", min_length=1, max_length=100)
     reason: str = Field(default="A person does not want it to be run.", max_length=2000)
+
+
+class AnswerForm(BaseModel):
+    """`action` is the id of a button, `inputs` are the fields by their names; one that is left out has its default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: str = Field(default="someone", min_length=1, max_length=100)
+    action: str = Field(max_length=64)
+    inputs: dict[str, str] = Field(default_factory=dict)
 
 
 class CancelRun(BaseModel):
@@ -138,6 +154,24 @@ class WaitingCalls(BaseModel):
     calls: list[WaitingCall]
 
 
+class FormView(Form):
+    """A form of a Human Input node, and where it stands. Times are seconds since the epoch."""
+
+    id: str
+    run_id: str
+    model: str
+    state: FormState
+    answered_by: str | None
+    created_at: float
+    expires_at: float
+
+
+class WaitingForms(BaseModel):
+    """The forms that wait for a person, oldest first."""
+
+    forms: list[FormView]
+
+
 class ExecutorView(BaseModel):
     """An executor, how long it was silent, and how many calls it has in hand."""
 
@@ -157,9 +191,10 @@ class ExecutorList(BaseModel):
     executors: list[ExecutorView]
 
 
-def operator_blueprint(config: Config, store: Store, runs: Runs, approvals: Approvals, registry: Registry) -> Blueprint:
+def operator_blueprint(config: Config, core: Core) -> Blueprint:
     """Return the blueprint for who watches and decides."""
     blueprint = Blueprint("operator", __name__, url_prefix="/operator/v1")
+    store, registry = core.store, core.registry
 
     @blueprint.get("/tickets")
     @operation("List the newest tickets and their calls.", query=TicketsQuery, answer=TicketList)
@@ -199,7 +234,7 @@ def operator_blueprint(config: Config, store: Store, runs: Runs, approvals: Appr
     @operation("End a run; its open calls end with it.", body=CancelRun, answer=RunEnd, errors=(Conflict,))
     def cancel(run_id: str) -> Response:
         asked = checked(CancelRun, json_body(request, config.limits.request_bytes))
-        run = cancel_run(runs, store, run_id, f"operator {asked.by}")
+        run = cancel_run(core.runs, store, run_id, f"operator {asked.by}")
         return json_answer(RunEnd(id=run.id, state=run.state, error=run.error))
 
     @blueprint.get("/executors")
@@ -209,7 +244,8 @@ def operator_blueprint(config: Config, store: Store, runs: Runs, approvals: Appr
         loads = store.executors.loads()
         return json_answer(ExecutorList(executors=[_executor(each, present, loads) for each in store.executors.all()]))
 
-    _add_decisions(blueprint, approvals, config.limits.request_bytes)
+    _add_decisions(blueprint, core.approvals, config.limits.request_bytes)
+    _add_forms(blueprint, core, config.limits.request_bytes)
     return blueprint
 
 
@@ -231,6 +267,25 @@ def _add_decisions(blueprint: Blueprint, approvals: Approvals, limit: int) -> No
     def deny(call_id: str) -> Response:
         asked = checked(Deny, json_body(request, limit))
         return json_answer(CallView(**_call(approvals.deny(call_id, asked.by, asked.reason))))
+
+
+def _add_forms(blueprint: Blueprint, core: Core, limit: int) -> None:
+    def view(row: FormRow) -> FormView:
+        run = core.store.run(row.run_id)
+        told = {name: getattr(row, name) for name in FormView.model_fields if hasattr(row, name)}
+        return FormView(**dict(form_of(row)), **told, model=run.model if run else "")
+
+    @blueprint.get("/forms")
+    @operation("List the forms that wait for a person.", answer=WaitingForms)
+    def list_forms() -> Response:
+        return json_answer(WaitingForms(forms=[view(row) for row in core.forms.waiting()]))
+
+    @blueprint.post("/forms/<form_id>/answer")
+    @operation("Fill in a form.", body=AnswerForm, answer=FormView, errors=(Conflict, Gone))
+    def answer(form_id: str) -> Response:
+        asked = checked(AnswerForm, json_body(request, limit))
+        row = core.forms.answer(form_id, asked.action, asked.inputs, f"operator {asked.by}")
+        return json_answer(view(row))
 
 
 def _ticket(ticket: TicketRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`clawback tickets`, `approve`, `deny`, `show` and `cancel`: what waits for a person, and what the person decides."""
+"""`clawback tickets`, `approve`, `deny`, `answer`, `show`, `cancel`: what waits for a person, and what they decide."""
 
 import getpass
 import json
@@ -26,21 +26,59 @@ _MOST_RUNS = 500
 @bridge_options()
 @as_json_option
 def tickets(bridge: OperatorClient, everything: bool, wide: bool, as_json: bool) -> None:
-    """List the open tickets and their calls, those first that wait for you."""
-    answer = bridge.ask("GET", f"/tickets?state={'all' if everything else 'open'}")
+    """List the open tickets and their calls, those first that wait for you, and the forms that do."""
+    answer = bridge.ask("GET", f"/tickets?state={'all' if everything else 'open'}") | bridge.ask("GET", "/forms")
     if as_json:
         print_json(answer)
         return
     calls = [call for ticket in answer["tickets"] for call in ticket["calls"]]
-    if not calls:
+    if not (calls or answer["forms"]):
         click.echo("No tickets are open.")
-        return
+    if answer["forms"]:
+        _show_forms(answer["forms"], wide=wide)
+    if calls:
+        _show_calls(calls, wide=wide)
+
+
+def _show_calls(calls: list[dict[str, Any]], *, wide: bool) -> None:
     table = Table("call", "state", "tool", "arguments", "decide within", box=None)
     for call in sorted(calls, key=lambda call: call["state"] != "awaiting_approval"):
         waits = call["state"] == "awaiting_approval"
         left = f"{max(0, call['decide_until'] - time.time()):.0f} s" if waits else ""
         table.add_row(plain(call["id"]), call["state"], plain(call["name"]), plain(_short(call["arguments"])), left)
     Terminal(wide=wide).print(table)
+
+
+def _show_forms(forms: list[dict[str, Any]], *, wide: bool) -> None:
+    table = Table("form", "title", "asks", "fields", "actions", "answer within", box=None)
+    for form in forms:
+        fields = ", ".join(
+            each["name"] + (f" ({' | '.join(each['options'])})" if each["options"] else "") for each in form["fields"]
+        )
+        actions = ", ".join(f"{each['id']} ({each['title']})" for each in form["actions"])
+        told = [form["id"], form["title"], _short(" ".join(form["content"].split())), fields, actions]
+        table.add_row(*map(plain, told), f"{max(0, form['expires_at'] - time.time()):.0f} s")
+    Terminal(wide=wide).print(table)
+
+
+@click.command()
+@click.argument("form_id")
+@click.option("--action", required=True, metavar="ID", help="The button: one of the form's actions.")
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME=VALUE", help="What stands in a field; else its default does."
+)
+@bridge_options(decides=True)
+@as_json_option
+def answer(bridge: OperatorClient, form_id: str, action: str, fields: tuple[str, ...], as_json: bool) -> None:
+    """Answer the form FORM_ID of a Human Input node, and its run goes on. The beginning of its id is enough."""
+    pairs = [each.partition("=") for each in fields]
+    if wrong := next((name for name, sign, _ in pairs if not sign), None):
+        raise click.UsageError(f"--field {wrong}: write it as NAME=VALUE")
+    forms = bridge.ask("GET", "/forms")["forms"]
+    form_id = whole_id((form["id"] for form in forms), form_id, "forms")
+    body = {"by": getpass.getuser(), "action": action, "inputs": {name: value for name, _, value in pairs}}
+    given = bridge.ask("POST", f"/forms/{quote(form_id, safe='')}/answer", body)
+    print_json(given) if as_json else say(f"{form_id} ({given['title']}) is answered.")
 
 
 @click.command()

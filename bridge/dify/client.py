@@ -209,6 +209,21 @@ class DifyClient:
         """Stop the run that `user` started. Dify accepts it for runs that have ended or never were, too."""
         self._call("POST", f"{path}/{_segment(task_id)}/stop", json={"user": user})
 
+    def check_form(self, token: str) -> None:
+        """Raise FormSubmitted or FormGone where nobody has to answer this form any more."""
+        if self._found("GET", f"form/human_input/{_segment(token)}") is None:
+            raise errors.FormGone("Dify does not know the form any more")
+
+    def submit_form(self, token: str, action: str, inputs: Mapping[str, str], user: str) -> None:
+        """Answer a form; its run goes on, and tells so where `run_events` listens.
+
+        Raises FormSubmitted where it was answered before: also where that was this request, whose answer was lost.
+        Raises FormGone where its time is up, and InvalidInput where the answer does not fit.
+        """
+        body = {"inputs": dict(inputs), "action": action, "user": user}
+        if self._found("POST", f"form/human_input/{_segment(token)}", json=body) is None:
+            raise errors.FormGone("Dify does not know the form any more")
+
     def end_user(self, end_user_id: str) -> str | None:
         """Return the `user` string behind the UUID that Dify gives its plugins.
 

@@ -9,6 +9,8 @@ DifyError
 ├── BadKey                   401: Dify does not know the app's key
 ├── AppUnavailable           400, 403: the app is not published, not a chatflow, or its API is switched off
 ├── ConversationGone         404: this user has no such conversation
+├── FormGone                 404, 412: a form is not there, or its time is up
+├── FormSubmitted            412: a form has been answered
 ├── InvalidInput             400, 413, 422: Dify refuses the request as it is
 ├── TooManyRequests          429: Dify has no room for another run of this app
 ├── ServerError              5xx: Dify itself failed
@@ -116,6 +118,19 @@ class ConversationGone(DifyError):
 
     code = "conversation_gone"
     advice = "Start a new conversation."
+
+
+class FormGone(DifyError):
+    """Nobody can answer a form any more."""
+
+    code = "form_expired"
+    advice = "Its run goes on without an answer, if its node has a way for that."
+
+
+class FormSubmitted(DifyError):
+    """A form has its answer: this one, or another."""
+
+    code = "form_answered"
 
 
 class InvalidInput(DifyError):
@@ -317,6 +332,12 @@ _RUN_CODES: Mapping[str, type[RunFailed]] = {
     "provider_quota_exceeded": QuotaUsedUp,
     "rate_limit_error": RateLimited,
 }
+_FORM_CODES: Mapping[str, type[DifyError]] = {
+    "human_input_form_submitted": FormSubmitted,
+    "human_input_form_expired": FormGone,
+    "human_input_form_not_found": FormGone,
+}
+"""Source: `services/human_input_service.py` of Dify 1.16."""
 _NOT_PUBLISHED = re.compile(r"workflow not (published|initialized)", re.IGNORECASE)
 _NO_CONVERSATION = re.compile(r"conversation not exist", re.IGNORECASE)
 
@@ -350,6 +371,8 @@ def _refused(status: int, code: str, message: str, retry_after: float | None) ->
         return run_failed(message, status=status, retry_after=retry_after)
     if code in _APP_CODES or _NOT_PUBLISHED.search(message):
         return AppUnavailable(message, status=status)
+    if code in _FORM_CODES:
+        return _FORM_CODES[code](message, status=status)
     if code == "conversation_completed" or _NO_CONVERSATION.search(message):
         return ConversationGone(message, status=status)
     return _by_status(status)(message, status=status, retry_after=retry_after)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from bridge.dify.forms import PausedForm, paused_form
 from bridge.dify.sse import Oversized, ServerSentEvent
 from tools.surrogates import Halves, whole
 from tools.wire import Usage
@@ -161,9 +162,10 @@ class MessageEnd(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowPaused(Event):
-    """The run waits for a person (a Human Input node), and the stream ends here."""
+    """The run waits, and the stream ends here: for a person, who is to answer the `forms` of Human Input nodes."""
 
     node_ids: tuple[str, ...] = ()
+    forms: tuple[PausedForm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -425,7 +427,9 @@ def _file(source: Payload) -> File | None:
 def _workflow_paused(_payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:
     nodes = data.get("paused_nodes")
     names = tuple(str(node) for node in nodes) if isinstance(nodes, list) else ()
-    return WorkflowPaused(node_ids=names, **envelope)
+    reasons = data.get("reasons")
+    forms = tuple(form for each in reasons if (form := paused_form(each))) if isinstance(reasons, list) else ()
+    return WorkflowPaused(node_ids=names, forms=forms, **envelope)
 
 
 def _workflow_finished(payload: Payload, data: Payload, envelope: dict[str, str]) -> Event:

@@ -1,5 +1,6 @@
 """One Dify workflow run: what Dify streams goes into its run, and how it ended is returned."""
 
+import json
 import logging
 import re
 import time
@@ -15,16 +16,22 @@ from bridge.dify.apps import AppFacts
 from bridge.dify.errors import (
     ConversationGone,
     DifyError,
+    FormGone,
+    FormSubmitted,
+    InvalidInput,
     KilledByTimeout,
     NoAnswer,
     RanTooLong,
+    RunFailed,
     ServerError,
     StreamBroke,
+    TooManyRequests,
     Unreachable,
     failed,
     run_failed,
 )
 from bridge.dify.failures import client_error
+from bridge.dify.forms import PausedForm
 from bridge.dify.outputs import answer_in
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs.breath import Breath
@@ -34,7 +41,7 @@ from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Citation
 from bridge.runs.services import Services
-from bridge.store.rows import MarkerRow, RunRow, SessionRow
+from bridge.store.rows import FormRow, MarkerRow, RunRow, SessionRow
 from tools.marker import marker_digest, marker_for, new_secret
 
 log = logging.getLogger("clawback.runs")
@@ -44,6 +51,9 @@ _CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
 
 LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 """The pauses before each try to attach to a run whose events broke off."""
+
+FORM_TIMEOUT = "human input global timeout"
+"""How Dify ends a run whose form waits for longer than any may: `tasks/human_input_timeout_tasks.py` of 1.16."""
 
 HEARD_SECONDS = 15.0
 """A try that lasted this long found the run."""
@@ -60,6 +70,13 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The workflow waits for a person to answer forms; `forms` are those that Dify tells of."""
+
+    forms: tuple[PausedForm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The workflow ended without an answer; `cut_off` says that something outside of it ended it."""
 
@@ -72,11 +89,18 @@ class Dropped:
     """The run is over, or another attempt of it has begun: nobody waits for this one any more."""
 
 
-Outcome = Answered | Stopped | Failed | Dropped
+Outcome = Answered | Stopped | Paused | Failed | Dropped
+
+
+class _StillPaused(Exception):
+    """Dify could not be given the answer of a form, so that its run has not gone on."""
 
 
 class Attempt:
-    """A context manager that has a place at Dify. `outcome` is awaited once, then `drain`."""
+    """A context manager that has a place at Dify. `outcome` is awaited once, then `drain`.
+
+    One that `goes_on` gives Dify the answers of the forms that paused its workflow run, and listens on.
+    """
 
     def __init__(
         self,
@@ -88,8 +112,11 @@ class Attempt:
         request: RunRequest,
         live: LiveRun,
         session: SessionRow | None,
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._services, self._store = services, services.store
+        self._goes_on = goes_on
         self._slots = slots
         self._live_runs = live_runs
         self._run, self._app, self._request = run, app, request
@@ -113,6 +140,8 @@ class Attempt:
             return self._listened()
         except BridgeError as error:
             return Failed(error.fresh())
+        except _StillPaused:
+            return Paused()
         except DifyError as error:
             return Failed(client_error(error), cut_off=isinstance(error, _CUT_OFF))
         except Exception:
@@ -165,11 +194,65 @@ class Attempt:
     # Dify's stream
 
     def _stream(self) -> Generator[events.Event]:
+        if self._goes_on:
+            yield from self._gone_on()
+            return
         try:
             yield from self._heard(self._run.conversation_id)
         except ConversationGone:
             # Someone deleted it in Dify; the transcript holds what it held.
             yield from self._heard("")
+
+    def _gone_on(self) -> Generator[events.Event]:
+        run = self._run
+        try:
+            with self._services.apps.client(run.model).run_events(run.workflow_run_id, run.dify_user) as stream:
+                if stream is None:
+                    raise RunFailed("Dify does not know the workflow run any more that a form had paused")
+                yield from self._given_answers(stream)
+        except StreamBroke:
+            self._give_answers()
+            if not (yield from self._heard_again()):
+                raise
+
+    def _given_answers(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
+        """Give Dify the answers once it is listened to, so that nothing of what follows goes by unheard."""
+        is_given = False
+        for event in stream:
+            if not is_given:
+                is_given = True
+                self._give_answers()
+            if isinstance(event, events.WorkflowFinished):
+                self._check_whole(event)
+            yield event
+
+    def _give_answers(self) -> None:
+        for form in self._store.forms.pausing(self._run):
+            if form.state == "answered":
+                self._give_answer(form)
+
+    def _give_answer(self, form: FormRow) -> None:
+        """Give Dify an answer, again where it is unknown whether it arrived: of two that are the same, it takes one."""
+        client, user = self._services.apps.client(self._run.model), self._run.dify_user
+        for pause in LISTEN_AGAIN_SECONDS:
+            time.sleep(pause)
+            try:
+                client.submit_form(form.token, form.action or "", json.loads(form.inputs or "{}"), user)
+            except FormGone:
+                self._store.forms.expire(form.id)
+            except InvalidInput as error:
+                log.warning("Dify refuses the answer of a form", extra={"run": self._run.id, "error": error.message})
+                self._store.forms.reopen(form.id)
+                raise _StillPaused from None
+            except (Unreachable, NoAnswer, ServerError, TooManyRequests) as error:
+                log.warning("Dify did not take the answer of a form", extra={"run": self._run.id, "error": str(error)})
+                continue
+            except FormSubmitted:
+                self._store.forms.submit(form.id)
+            else:
+                self._store.forms.submit(form.id)
+            return
+        raise _StillPaused
 
     def _heard(self, conversation_id: str) -> Generator[events.Event]:
         try:
@@ -204,9 +287,9 @@ class Attempt:
     def _heard_again(self) -> Generator[events.Event, None, bool]:
         """Attach to the run's events, which broke off. Return whether that could be done."""
         begun = self._store.run(self._run.id)
-        if begun is None or begun.workflow_run_id in {"", self._run.workflow_run_id}:
+        if begun is None or begun.workflow_run_id in {"", None if self._goes_on else self._run.workflow_run_id}:
             return False
-        tries = 0
+        tries, until = 0, time.monotonic() + self._services.config.limits.dify_workflow_seconds
         while tries < len(LISTEN_AGAIN_SECONDS):
             time.sleep(LISTEN_AGAIN_SECONDS[tries])
             tries, began_at = tries + 1, time.monotonic()
@@ -224,7 +307,7 @@ class Attempt:
                 self._live.nodes.note_gap()
                 yield from self._caught_up(stream)
                 return True
-            if time.monotonic() - began_at >= HEARD_SECONDS:
+            if time.monotonic() - began_at >= HEARD_SECONDS and (self._live.nodes.begun or time.monotonic() < until):
                 # It is still there. How long it may be silent is for the watchdog to say.
                 tries = 0
         return False
@@ -237,9 +320,13 @@ class Attempt:
                     continue
                 case events.Message() if event.answer:
                     continue
-                case events.WorkflowFinished() if event.succeeded and not self._live.catch_up(answer_in(event.outputs)):
-                    raise StreamBroke("The run's events broke off, and what it answered in the end is something else")
+                case events.WorkflowFinished():
+                    self._check_whole(event)
             yield event
+
+    def _check_whole(self, event: events.WorkflowFinished) -> None:
+        if event.succeeded and not self._live.catch_up(answer_in(event.outputs)):
+            raise StreamBroke("The run's events broke off, and what it answered in the end is something else")
 
     def _with_marker(self, facts: AppFacts) -> tuple[str, dict[str, object]]:
         """Name the attempt in the query or in an input variable, where nothing else tells whose its nodes are."""
@@ -269,7 +356,8 @@ class Attempt:
         match event:
             case events.WorkflowStarted():
                 self._note_start(event)
-                live.begun()
+                if event.reason != "resumption":
+                    live.begun()
             case events.Message():
                 app = self._services.apps.get(self._run.model)
                 if not event.answer or app is None or app.output is None:
@@ -280,19 +368,31 @@ class Attempt:
                 live.replace(event.answer)
             case events.MessageEnd() | events.MessageFile():
                 self._take_extras(event)
-            case events.WorkflowFinished():
-                return self._finished(event)
-            case events.WorkflowPaused():
-                raise UnprocessableRun(
-                    "the chatflow waits for a person (Human Input node), which a client of this endpoint cannot "
-                    "answer; take the node out of the app",
-                    code="workflow_paused",
-                )
-            case events.ErrorEvent():
-                raise failed(event.status, event.code, event.message)
+            case events.WorkflowFinished() | events.WorkflowPaused() | events.ErrorEvent():
+                return self._ended(event)
             case _:
                 self._take_note(event)
         return None
+
+    def _ended(self, event: events.WorkflowFinished | events.WorkflowPaused | events.ErrorEvent) -> Outcome:
+        match event:
+            case events.WorkflowFinished():
+                return self._finished(event)
+            case events.WorkflowPaused():
+                return self._paused(event)
+            case events.ErrorEvent():
+                raise failed(event.status, event.code, event.message)
+
+    @staticmethod
+    def _paused(event: events.WorkflowPaused) -> Paused:
+        if not event.forms or not all(form.token for form in event.forms):
+            named = " and ".join(dict.fromkeys(form.form.name for form in event.forms)) or "something"
+            raise UnprocessableRun(
+                f"the chatflow waits for {named}, which can be answered in Dify alone: switch the web app on among the "
+                "Human Input node's ways of delivery, and publish the app",
+                code="workflow_paused",
+            )
+        return Paused(event.forms)
 
     def _take_extras(self, event: events.MessageEnd | events.MessageFile) -> None:
         if isinstance(event, events.MessageFile):
@@ -338,6 +438,12 @@ class Attempt:
     def _finished(self, event: events.WorkflowFinished) -> Outcome:
         if self._live.over:
             return Dropped()
+        if event.status == "stopped" and FORM_TIMEOUT in (event.error or "").lower():
+            raise Gone(
+                "nobody answered the chatflow's form in all the time that Dify gives one "
+                "(HUMAN_INPUT_GLOBAL_TIMEOUT_SECONDS), and Dify ended its run",
+                code="form_expired",
+            )
         if event.status == "stopped" and not isinstance(run_failed(event.error), RanTooLong):
             raise Gone(
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",

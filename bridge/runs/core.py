@@ -8,6 +8,7 @@ from bridge.runs.executors.mcp_calls import McpCalls
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming
 from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.forms import Forms
 from bridge.runs.live import LiveRuns
 from bridge.runs.observing.observers import Observers
 from bridge.runs.observing.stats import Figures
@@ -41,7 +42,8 @@ class Core:
         self.live_runs = LiveRuns(self.services)
         self.slots = DifySlots(self.services, self.live_runs)
         self.recorded = Recorded(self.services)
-        self.runs = Runs(self.services, self.live_runs, self.slots)
+        self.forms = Forms(self.services)
+        self.runs = Runs(self.services, self.live_runs, self.slots, self.forms)
         self.conversations = Conversations(self.services, self.live_runs, self.runs)
         self.registry = Registry(config, store)
         self.admission = Admission(config, self.registry, Policy.load(config.policy))

@@ -190,8 +190,11 @@ class LiveRun:
         with self._lock:
             return self._segments.get(number)
 
-    def begin(self, attempt: int) -> None:
-        """A Dify workflow run starts. What an earlier attempt told already is left out when it is told again."""
+    def begin(self, attempt: int, *, goes_on: bool = False) -> None:
+        """A Dify workflow run starts. What an earlier attempt told already is left out when it is told again.
+
+        One that `goes_on` where it was paused tells nothing again.
+        """
         with self._lock:
             self._held.clear()
             if self._drafts:
@@ -201,7 +204,7 @@ class LiveRun:
                 self._open_segment(self._current.number)
             elif self._current.closed:
                 self._open_segment(self._current.number + 1)
-            self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 else ""
+            self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 and not goes_on else ""
             self.attempt = attempt
             self.nodes = Nodes()
             self.over = self.suspended = False

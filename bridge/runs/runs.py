@@ -11,8 +11,9 @@ from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs import request_id
 from bridge.runs.answers.usage import estimate
 from bridge.runs.answers.view import form_of, view_of
-from bridge.runs.attempt import Answered, Attempt, Failed, Outcome, Stopped
+from bridge.runs.attempt import Answered, Attempt, Failed, Outcome, Paused, Stopped
 from bridge.runs.dify_slots import DifySlots
+from bridge.runs.forms import FORMS, Forms, out_of_time
 from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.recorded import Recorded
 from bridge.runs.requests import RequestKeys, RunRequest
@@ -32,12 +33,25 @@ MAX_ATTEMPTS = 25
 
 KEPT_SECONDS = 60.0
 
+LOOK_SECONDS = 1.0
+"""How often it is looked whether a form is settled, where no wake-up says so."""
+
+ASK_DIFY_SECONDS = 15.0
+"""How often Dify is asked whether somebody has answered a form there."""
+
+RETRY_SECONDS = 5.0
+"""How long until Dify is given the answer of a form again that it could not take."""
+
+MOVED_SECONDS = 60.0
+"""For so long a running run may be another bridge's."""
+
 
 class Runs:
     """The runs of clients. A decision about one is made under its lock, and again where the store says no."""
 
-    def __init__(self, services: Services, live_runs: LiveRuns, slots: DifySlots) -> None:
+    def __init__(self, services: Services, live_runs: LiveRuns, slots: DifySlots, forms: Forms) -> None:
         self._services, self._store = services, services.store
+        self._forms = forms
         self._live_runs = live_runs
         self._slots = slots
         self._recorded = Recorded(services)
@@ -113,20 +127,28 @@ class Runs:
             in_vain = run.attempt - self._store.fruitful_attempt(run.id)
             if in_vain >= MAX_ATTEMPTS:
                 raise UnprocessableRun(f"run {run.id} was tried {in_vain} times in vain; begin a new turn")
-            self._stop_task(run)
             self._store.hold(run.id)
-            if not self._store.step(run, RunEvent.RESUME, task_id="", error=None):
+            forms = self._forms.look(run)
+            if forms and all(form.state == "open" for form in forms):
+                return self._hold_again(run, request)
+            if not (self._store.go_on(run) if forms else self._run_again(run)):
                 raise _moved()
-            live = self._live_runs.get(run.id)
-            if live is None or live.over or live.attempt < run.attempt:
-                live = self._make_live(run, request)
+            live = self._live_of(run, request)
             live.latest = latest
             resumed = self._store.run(run.id) or run
             session = None if app.conversation == "new" else self._store.session(run.session_key)
             is_apart = session is None or session.dify_user != run.dify_user
-            self._drive(resumed, app, request, live, None if is_apart else session)
+            self._drive(resumed, app, request, live, None if is_apart else session, goes_on=bool(forms))
         log.info("run resumed", extra={"run": run.id, "attempt": resumed.attempt})
         return live
+
+    def _run_again(self, run: RunRow) -> bool:
+        self._stop_task(run)
+        return self._store.step(run, RunEvent.RESUME, task_id="", error=None)
+
+    def _live_of(self, run: RunRow, request: RunRequest) -> LiveRun:
+        live = self._live_runs.get(run.id)
+        return self._make_live(run, request) if live is None or live.over or live.attempt < run.attempt else live
 
     def go_on(self, run: RunRow, latest: RunRequest | None = None) -> None:
         """Resume a run unless somebody else has, where no client is there to be told."""
@@ -150,16 +172,117 @@ class Runs:
         if not self._store.save_segment(segment, attempt):
             raise _moved()
 
-    def _drive(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
-        live.begin(run.attempt)
+    def _drive(
+        self,
+        run: RunRow,
+        app: App,
+        request: RunRequest,
+        live: LiveRun,
+        session: SessionRow | None,
+        *,
+        goes_on: bool = False,
+    ) -> None:
+        live.begin(run.attempt, goes_on=goes_on)
         live.request_id = request_id.current()
         self._live_runs.add(live)
-        in_background(self._follow, run, app, request, live, session)
+        in_background(self._follow, run, app, request, live, session, goes_on)
 
-    def _follow(self, run: RunRow, app: App, request: RunRequest, live: LiveRun, session: SessionRow | None) -> None:
-        with Attempt(self._services, self._slots, self._live_runs, run, app, request, live, session) as attempt:
-            self._conclude(run, request, live, attempt.outcome())
-            attempt.drain()
+    def _follow(
+        self,
+        run: RunRow,
+        app: App,
+        request: RunRequest,
+        live: LiveRun,
+        session: SessionRow | None,
+        goes_on: bool,
+    ) -> None:
+        parts = (self._services, self._slots, self._live_runs)
+        with Attempt(*parts, run, app, request, live, session, goes_on=goes_on) as attempt:
+            outcome = attempt.outcome()
+            self._conclude(run, request, live, outcome)
+            if not isinstance(outcome, Paused):
+                attempt.drain()
+        # A paused workflow needs no place at Dify.
+        if isinstance(outcome, Paused):
+            self._wait_for_person(run, live, is_new=bool(outcome.forms))
+
+    # Forms
+
+    def _pause(self, run: RunRow, live: LiveRun, paused: Paused) -> None:
+        """Forms pause the workflow: written, then told."""
+        with self._services.locks.of(run.id):
+            opened = self._forms.pause(run, paused.forms)
+            if opened is None:
+                if self._live_runs.is_elsewhere(live):
+                    self.hand_over(live)
+                return
+            self.note_suspension(run.id)
+        self._forms.tell(run, opened)
+
+    def _hold_again(self, run: RunRow, request: RunRequest) -> LiveRun:
+        """A client has come back while a person is still to answer."""
+        live = self._live_runs.get(run.id)
+        if live and not live.over and live.attempt == run.attempt:
+            return live
+        live = self._make_live(run, request)
+        live.begin(run.attempt, goes_on=True)
+        live.suspended = True
+        self._live_runs.add(live)
+        in_background(self._wait_for_person, run, live)
+        return live
+
+    def _wait_for_person(self, run: RunRow, live: LiveRun, is_new: bool = True) -> None:
+        """Go on as soon as a form is answered, and send the client away when it has waited for long enough."""
+        until = time.monotonic() + self._services.config.limits.form_hold_seconds
+        asked_at = time.monotonic()
+        with self._services.wakeups.listen(FORMS + run.id) as hints:
+            hints.wait(0 if is_new else RETRY_SECONDS)
+            while self._live_runs.is_current(run, live) and (now := self._store.run(run.id)) and not live.over:
+                hints.clear()
+                forms = self._forms.look(now)
+                if now.state != "suspended" or any(form.state != "open" for form in forms):
+                    self._go_on_answered(now, live)
+                    return
+                if time.monotonic() >= until:
+                    self._send_away(now, live, self._forms.still_waiting(forms))
+                    return
+                if time.monotonic() - asked_at >= ASK_DIFY_SECONDS:
+                    asked_at = time.monotonic()
+                    self._forms.ask_dify(now, forms)
+                    continue
+                hints.wait(max(0.0, min(until - time.monotonic(), LOOK_SECONDS)))
+
+    def _go_on_answered(self, run: RunRow, live: LiveRun) -> None:
+        try:
+            if run.state == "suspended" and run.attempt == live.attempt:
+                self.go_on(run)
+            elif run.attempt > live.attempt:
+                self.hand_over(live)
+        except BridgeError as error:
+            live.fail(error)
+            self.end(run.id, RunEvent.FAIL, error.message, error.message)
+
+    def _send_away(self, run: RunRow, live: LiveRun, error: BridgeError) -> None:
+        """Tell the client to ask again; the run waits on, and goes on without it."""
+        with self._services.locks.of(run.id):
+            if self._live_runs.is_current(run, live) and live.suspended:
+                self._store.forms.owe(run.id, is_owed=True)
+                live.fail(error)
+                self._live_runs.drop(run.id)
+                log.info("a run waits for a person without its client", extra={"run": run.id})
+
+    def look_after_forms(self, run_id: str) -> None:
+        """Go on with a run whose form is settled, and that nobody here waits for: its bridge may have been killed."""
+        live, run = self._live_runs.get(run_id), self._store.run(run_id)
+        if run is None or (live and not live.over):
+            return
+        if run.state == "running" and self._services.config.is_shared and clock.now() - run.updated_at < MOVED_SECONDS:
+            # Another bridge may be at it.
+            return
+        try:
+            self.go_on(run)
+        except UnprocessableRun as error:
+            self.end(run.id, RunEvent.FAIL, error.message, error.message)
 
     # Ending
 
@@ -171,8 +294,11 @@ class Runs:
                     self._finish(run, request, live)
                 case Stopped():
                     self._wait_for_results(run, live)
+                case Paused():
+                    self._pause(run, live, outcome)
                 case Failed():
-                    self.fail(run, live, outcome.error, cut_off=outcome.cut_off)
+                    late = self._forms.expired(run.id) if outcome.cut_off and not live.nodes.begun else None
+                    self.fail(run, live, out_of_time(late) if late else outcome.error, cut_off=outcome.cut_off)
         except BridgeError as error:
             self.fail(run, live, error)
         except Exception:
@@ -180,7 +306,10 @@ class Runs:
             self.fail(run, live, Internal("the bridge failed at the end of the run; its log says more"))
 
     def _finish(self, run: RunRow, request: RunRequest, live: LiveRun) -> None:
-        problem = self.diagnose(run, request)
+        expired = self._forms.expired(run.id)
+        problem = self.diagnose(run, request) or expired
+        if expired and live.silent:
+            raise out_of_time(expired)
         if live.silent and not live.current.number:
             raise UnprocessableRun(f"the chatflow answered nothing. {problem or ''}".strip(), code="empty_answer")
         live.note = problem
@@ -349,11 +478,15 @@ class Runs:
         """
 
         def decision(change: Change) -> list[str] | None:
-            return change.cancel_tickets(reason) if change.step(event, error=error) else None
+            if not change.step(event, error=error):
+                return None
+            change.also(self._store.forms.cancelling(run_id))
+            return change.cancel_tickets(reason)
 
         cancelled = self._store.decide(run_id, decision)
         for ticket_id in cancelled or ():
             self._services.wakeups.wake(ticket_id)
+        self._services.wakeups.wake(FORMS + run_id)
         return cancelled is not None
 
     def suspend(self, run_id: str) -> None:
@@ -411,6 +544,9 @@ class Runs:
             segment.readers -= 1
             segment.connections.remove(connection if connection in segment.connections else None)
             segment.delivered = segment.delivered or complete
+            if complete and segment.is_owed:
+                segment.is_owed = False
+                self._store.forms.owe(run_id, is_owed=False)
             if segment.readers or segment.delivered:
                 return
             segment.abandoned, segment.broken = True, broken
@@ -435,7 +571,12 @@ class Runs:
 
     def _abandon(self, run_id: str, segment: Segment, departure: int) -> None:
         with self._services.locks.of(run_id):
-            if segment.abandoned and segment.departures == departure and not segment.closed:
+            if not segment.abandoned or segment.departures != departure or segment.closed:
+                return
+            if self._store.forms.of_run(run_id):
+                # What a person has been asked is carried out all the same, once they have answered.
+                self._store.forms.owe(run_id, is_owed=True)
+            else:
                 self.cancel(run_id, "the client went away and did not come back")
 
 

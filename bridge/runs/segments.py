@@ -104,6 +104,8 @@ class Segment:
         self.broken = False
         """Whether the connection of the last who read it is known to have ended before all of it was told."""
         self.delivered = False
+        self.is_owed = False
+        """Whether its client was sent away before it was told."""
         self.departures = 0
         self.left_at = 0.0
         self._events: list[Event] = []

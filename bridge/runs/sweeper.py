@@ -56,6 +56,7 @@ class Sweeper:
             "leases": leases.lose,
             "runs": self._cancel_overdue,
             "settled": self._resume,
+            "forms": lambda run_id, _: runs.look_after_forms(run_id),
             "abandoned": self._release,
             "held": executor_runs.look_after,
             "settled_executors": executor_runs.resume,
@@ -92,6 +93,7 @@ class Sweeper:
             "settled_executors": now,
             "silent_executors": now - UNHEARD_SECONDS,
             "settled": now - SETTLED_SECONDS,
+            "forms": now - SETTLED_SECONDS,
             "abandoned": now - self._services.config.limits.abandoned_seconds,
             "runs": now,
         }

@@ -1,4 +1,4 @@
-"""Tells people elsewhere that a call waits for them, or that a run failed: Slack and its like, ntfy, or a command.
+"""Tells people elsewhere that a call or a form waits, or that a run failed: Slack and its like, ntfy, or a command.
 
 An observer puts what happened into a queue and goes on; one thread sends it. Nobody waits for that, and what cannot be
 sent is logged and dropped: the page and the store have it.
@@ -19,8 +19,9 @@ from typing import Any
 import httpx
 
 from bridge.config import Config, Notify
+from bridge.dify.forms import Form
 from bridge.runs.observing.observers import Observer
-from bridge.store.rows import Move, RunRow, TicketRow
+from bridge.store.rows import FormRow, Move, RunRow, TicketRow
 from tools.ticket_states import CallEvent
 
 log = logging.getLogger("clawback.notify")
@@ -49,6 +50,7 @@ class Notice:
     code: str = ""
     content: str = ""
     url: str = ""
+    form_id: str = ""
 
     @property
     def line(self) -> str:
@@ -76,6 +78,14 @@ class Notifier(Observer):
                 self._put(
                     Notice("approval", text, ticket.run_id, call.id, call.name, "", self._content(call.arguments), url)
                 )
+
+    def form_opened(self, run: RunRow, form: FormRow, title: str) -> None:
+        """Tell of a form that waits for a person from now on."""
+        if self._config.notify:
+            text = f"The form {title!r} of {run.model} waits for your answer."
+            url = self._url(f"/approvals#form-{form.id}")
+            content = self._content(Form.model_validate_json(form.definition).content)
+            self._put(Notice("form", text, run.id, form_id=form.id, content=content, url=url))
 
     def run_failed(self, run: RunRow, code: str) -> None:
         """Tell of a run that failed."""

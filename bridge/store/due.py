@@ -7,19 +7,30 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, or_, select
 
 from bridge.store import schema as t
+from bridge.store.forms import WAITING
 from tools.run_states import UNFINISHED
 from tools.ticket_states import CallState
 
 Bound = BindParameter[Any]
 Question = Select[Any]
 Kind = Literal[
-    "tickets", "approvals", "leases", "runs", "settled", "abandoned", "held", "settled_executors", "silent_executors"
+    "tickets",
+    "approvals",
+    "leases",
+    "runs",
+    "settled",
+    "forms",
+    "abandoned",
+    "held",
+    "settled_executors",
+    "silent_executors",
 ]
 
 _TICKETS_OF_RUN = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
+_FORMS_OF_RUN = select(t.forms.c.id).where(t.forms.c.run_id == t.runs.c.id)
 _IS_OPEN = t.tickets.c.state == "open"
 
 
@@ -67,7 +78,27 @@ _QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
         "suspended",
         t.runs.c.updated_at < before,
         _TICKETS_OF_RUN.exists(),
+        ~_FORMS_OF_RUN.where(t.forms.c.state.in_(WAITING)).exists(),
         ~_TICKETS_OF_RUN.where((t.tickets.c.state != "resolved") | (t.tickets.c.updated_at >= before)).exists(),
+    ),
+    # Unfinished runs with a form that was answered, or whose time was up, and that nobody has gone on with for a while.
+    "forms": lambda before: (
+        select(t.runs.c.id)
+        .join(t.forms, t.forms.c.run_id == t.runs.c.id)
+        .where(
+            t.runs.c.state.in_(sorted(UNFINISHED)),
+            or_(
+                and_(t.forms.c.state == "answered", t.forms.c.answered_at < before),
+                and_(t.forms.c.state == "open", t.forms.c.expires_at < before),
+                and_(
+                    t.forms.c.state == "expired",
+                    t.forms.c.attempt == t.runs.c.attempt,
+                    t.runs.c.state == "suspended",
+                    t.forms.c.expires_at < before,
+                ),
+            ),
+        )
+        .distinct()
     ),
     # Runs that keep their workflow for calls that their client has left unanswered.
     "abandoned": lambda before: _runs("endpoint", "running", _TICKETS_OF_RUN.where(abandoned(before)).exists()),

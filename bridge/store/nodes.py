@@ -67,6 +67,11 @@ class NodeStatements:
             currency=currency[:8],
         )
 
+    def move(self, run_id: str, former: int, attempt: int) -> None:
+        """What was written of an attempt belongs to another one from now on."""
+        moved = [key for key in self._retries if key[:2] == (run_id, former)]
+        self._retries |= {(run_id, attempt, key[2]): self._retries[key] for key in moved}
+
     def forget(self, run_id: str) -> None:
         """Nothing more will be said of a run's nodes here."""
         self._retries = {execution: retries for execution, retries in self._retries.items() if execution[0] != run_id}

@@ -334,6 +334,33 @@ class NodeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class FormRow:
+    """A form that a Human Input node paused a workflow run with. `definition` and `inputs` are JSON.
+
+    `state` is open (a person is waited for), answered (not yet given to Dify), submitted, expired or cancelled.
+    `is_owed` says that the client was sent away meanwhile, and was not given the answer since.
+    """
+
+    id: str
+    run_id: str
+    attempt: int
+    workflow_run_id: str
+    node_id: str
+    fingerprint: str
+    definition: str
+    token: str = field(repr=False)
+    created_at: float
+    expires_at: float
+    state: str = "open"
+    successor: str | None = None
+    action: str | None = None
+    inputs: str | None = None
+    answered_by: str | None = None
+    answered_at: float | None = None
+    is_owed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ClientRow:
     """A client with a token of its own. `apps` is JSON: the models that it may ask, empty for all.
 

@@ -133,6 +133,14 @@ class Change:
                 self.state.tickets[ticket.id] = replace(ticket, invocation_id=row.id)
         return row
 
+    def move_invocations(self, former: int) -> None:
+        """Let those of a former attempt belong to this one: it goes on in the same workflow run."""
+        attempt = self.state.run.attempt
+        for row in list(self.state.invocations.values()):
+            if row.attempt == former:
+                self.state.invocations[row.id] = replace(row, attempt=attempt)
+        self.run(began_at=self.was.run.began_at)
+
     def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
         """Write how an invocation ended."""
         if row := self.state.invocations.get(invocation_id):

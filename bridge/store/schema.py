@@ -3,6 +3,7 @@
 sessions ──< runs ──< segments          what a client is told, one segment per HTTP response
    │          ├──< markers          what names its attempts inside texts
               ├──< nodes            the nodes of its workflow, as Dify told of them
+              ├──< forms            those of its Human Input nodes
               │
               └──< invocations ──< tickets ──< calls ──< events      the audit trail of tickets and calls
 
@@ -266,6 +267,31 @@ nodes = Table(
     Column("ended_at", Float, nullable=True),
     Column("node_id", String(64), nullable=True, doc="Dify's id of the node in the app; null: of old"),
     Index("nodes_by_run", "run_id", "attempt", "execution_id"),
+)
+
+# The forms with which Human Input nodes pause workflow runs.
+forms = Table(
+    "forms",
+    metadata,
+    Column("id", String(64), primary_key=True, doc="Dify's id of the form"),
+    Column("run_id", ForeignKey("runs.id"), nullable=False),
+    Column("attempt", Integer, nullable=False, doc="the attempt that it paused"),
+    Column("workflow_run_id", String(64), nullable=False),
+    Column("node_id", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False, doc="of all that is asked: a rerun asks it again"),
+    Column("successor", String(64), nullable=True, doc="the same form of a rerun, which took over its answer"),
+    Column("definition", Text, nullable=False, doc="JSON: what is asked, as a Form of bridge.dify.forms"),
+    Column("token", String(128), nullable=False, doc="opens it in Dify"),
+    Column("state", String(16), nullable=False, doc="open, answered, submitted, expired, cancelled"),
+    Column("action", String(64), nullable=True),
+    Column("inputs", Text, nullable=True, doc="JSON: what was filled in"),
+    Column("answered_by", String(160), nullable=True),
+    Column("answered_at", Float, nullable=True),
+    Column("is_owed", Boolean, nullable=False, doc="whether the client was sent away before its run went on"),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Index("forms_by_run", "run_id", "created_at"),
+    Index("forms_by_state", "state", "expires_at"),
 )
 
 # Clients with tokens of their own, beside the one of the configuration.

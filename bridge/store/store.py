@@ -34,6 +34,7 @@ from bridge.store.engine import CONNECTIONS, Durability, engine_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PieceStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
+from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, LoginStatements
 from bridge.store.nodes import NodeStatements
 from bridge.store.rows import (
@@ -93,6 +94,7 @@ class Store:
         )
         self.nodes = NodeStatements(self.transaction, self._deferred)
         self.due = DueStatements(self.transaction)
+        self.forms = FormStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
         self.pieces = PieceStatements(self.transaction)
         self.logins = LoginStatements(self.transaction)
@@ -343,6 +345,25 @@ class Store:
         """Do with the attempt of a run that was read what the table of states says; return whether it was so."""
         return self.decide(run.id, lambda change: change.step(event, run.attempt, **values)) or False
 
+    def go_on(self, run: RunRow) -> bool:
+        """Go on in the workflow run of the attempt that was read, in an attempt to which all of it belongs from now on.
+
+        Return whether it was so: of two that go on with a run, one does.
+        """
+
+        def decision(change: Change) -> bool:
+            if not change.step(RunEvent.RESUME, run.attempt, error=None):
+                return False
+            change.move_invocations(run.attempt)
+            for statement in self.forms.moving(run.id, run.attempt, change.state.run.attempt):
+                change.also(statement)
+            return True
+
+        went_on = self.decide(run.id, decision) or False
+        if went_on:
+            self.nodes.move(run.id, run.attempt, run.attempt + 1)
+        return went_on
+
     def suspend(self, run_id: str) -> bool:
         """Suspend an unfinished run; return whether it was unfinished."""
         return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND)) or False
@@ -496,15 +517,14 @@ class Store:
             self.decide(row.run_id, lambda change: change.end_invocation(invocation_id, state, answer, error))
 
     def fruitful_attempt(self, run_id: str) -> int:
-        """Find the last attempt of a run in which a ticket was opened; 0 where none was."""
+        """Find the last attempt of a run in which a ticket was opened, or which a form paused; 0 where none was."""
         newest = select(func.max(t.tickets.c.created_at)).where(t.tickets.c.run_id == run_id).scalar_subquery()
         with self.transaction() as connection:
-            found = connection.execute(
-                select(func.max(t.invocations.c.attempt)).where(
-                    t.invocations.c.run_id == run_id, t.invocations.c.created_at <= newest
-                )
-            ).scalar_one()
-            return found or 0
+            opened = select(func.max(t.invocations.c.attempt)).where(
+                t.invocations.c.run_id == run_id, t.invocations.c.created_at <= newest
+            )
+            paused = select(func.max(t.forms.c.attempt)).where(t.forms.c.run_id == run_id)
+            return max(connection.execute(found).scalar_one() or 0 for found in (opened, paused))
 
     # Tickets
 
@@ -663,7 +683,7 @@ class Store:
             old = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
-            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.markers):
+            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.markers, t.forms):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             gone = connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
             for table in (t.transcripts, t.exchanges, t.end_users):

@@ -13,7 +13,8 @@ from demo.box import basic_app
 from demo.box.inputs import Variable
 
 WORKFLOW = "workflow"
-CONTAINERS = frozenset({"iteration", "iteration-start", "loop", "loop-start", "loop-end"})
+UNLISTED = frozenset({"iteration", "iteration-start", "loop", "loop-start", "loop-end", "human-input"})
+"""What graphon's importer refuses, although graphon's engine runs it."""
 
 
 class AppExportError(ValueError):
@@ -53,7 +54,7 @@ class App:
         mode = str(export["app"]["mode"])
         if mode in basic_app.MODES and "model_config" in export:
             export = basic_app.as_chatflow(export)
-        plan = inspect(yaml.safe_dump(_without_containers(export), allow_unicode=True))
+        plan = inspect(yaml.safe_dump(_listed(export), allow_unicode=True))
         if plan.load_status is not LoadStatus.LOADABLE:
             raise AppExportError(f"{path}: {plan.load_reason}")
         app, workflow = export["app"], export["workflow"]
@@ -91,12 +92,12 @@ class App:
         return self.mode in basic_app.MODES
 
 
-def _without_containers(export: dict[str, Any]) -> dict[str, Any]:
-    """Return the export without what graphon's importer refuses, although graphon's engine runs it."""
+def _listed(export: dict[str, Any]) -> dict[str, Any]:
+    """Return the export as graphon's importer takes it."""
     workflow = export.get("workflow")
     if not isinstance(workflow, dict):
         return export
-    kept = [node for node in workflow["graph"]["nodes"] if node["data"].get("type") not in CONTAINERS]
+    kept = [node for node in workflow["graph"]["nodes"] if node["data"].get("type") not in UNLISTED]
     names = {node["id"] for node in kept}
     edges = [each for each in workflow["graph"].get("edges") or () if {each["source"], each["target"]} <= names]
     return {**export, "workflow": {**workflow, "graph": {"nodes": kept, "edges": edges}}}

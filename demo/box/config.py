@@ -20,6 +20,9 @@ class Limits:
     stream_idle_seconds: float = field(default=300, metadata={"help": "end a stream that was silent this long"})
     max_active_requests: int = field(default=0, metadata={"help": "an app's concurrent requests, then 429"})
     connections: int = field(default=0, metadata={"help": "connections taken at once, idle ones too; Dify's own is 10"})
+    form_hour_seconds: float = field(default=3600, metadata={"help": "an hour of the time that a form is given"})
+    form_check_seconds: float = field(default=60, metadata={"help": "time between two looks for forms out of time"})
+    form_seconds: float = field(default=604_800, metadata={"help": "end the run of a form that waits this long"})
     worker_slots: int = field(default=0, metadata={"help": "streaming runs at once; the others wait in silence"})
 
 

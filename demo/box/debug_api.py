@@ -11,6 +11,7 @@ from werkzeug.exceptions import NotFound
 
 from demo.box import http_errors
 from demo.box.access import Access
+from demo.box.forms import Form, Forms
 from demo.box.plugin_daemon import PluginDaemon
 from demo.box.plugin_process import PluginProcess
 from demo.box.runs import Runs
@@ -28,7 +29,9 @@ class Switches(BaseModel):
     """What nodes that the box does not have would bring: files, and retriever_resources."""
 
 
-def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon) -> Blueprint:
+def create_blueprint(
+    access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon, forms: Forms
+) -> Blueprint:
     """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/{kill, stop, start}."""
     blueprint = Blueprint("box", __name__, url_prefix="/box")
     http_errors.register(blueprint)
@@ -36,9 +39,9 @@ def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginPr
     @blueprint.get("/state")
     def state() -> Response:
         runs = [_run_fields(run) for run in store.runs()]
-        return jsonify(
-            {"plugin": {"pid": process.pid, "starts": process.starts}, "runs": runs, "uploads": store.uploads()}
-        )
+        plugin = {"pid": process.pid, "starts": process.starts}
+        shown = [_form_fields(form) for form in forms.all()]
+        return jsonify({"plugin": plugin, "runs": runs, "uploads": store.uploads(), "forms": shown})
 
     @blueprint.get("/plugin/log")
     def plugin_log() -> Response:
@@ -65,6 +68,18 @@ def create_blueprint(access: Access, store: Store, runs: Runs, process: PluginPr
         return jsonify({"enable_api": app.enable_api, "published": app.published})
 
     return blueprint
+
+
+def _form_fields(form: Form) -> dict[str, Any]:
+    return {
+        "form_id": form.id,
+        "form_token": form.token,
+        "workflow_run_id": form.run_id,
+        "node_id": form.node_id,
+        "status": form.status,
+        "action": form.action,
+        "inputs": form.data,
+    }
 
 
 def _run_fields(run: WorkflowRun) -> dict[str, Any]:

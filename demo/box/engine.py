@@ -29,7 +29,7 @@ from demo.box.engine_names import (
     filter_graph_events,
 )
 from demo.box.model import Caller, ModelCatalogue
-from demo.box.node_factory import BoxNodeFactory
+from demo.box.node_factory import BoxNodeFactory, MakeDecision
 from demo.box.ready_queue import PatientReadyQueue
 from demo.box.store import Message
 
@@ -47,9 +47,11 @@ class Turn:
 
 
 class Execution:
-    """An app's graph, ready to run once. Raises ValueError when a node cannot be built."""
+    """An app's graph, ready to run, and to run on where it paused. Raises ValueError when a node cannot be built."""
 
-    def __init__(self, app: App, turn: Turn, models: ModelCatalogue, caller: Caller, limits: Limits) -> None:
+    def __init__(
+        self, app: App, turn: Turn, models: ModelCatalogue, caller: Caller, limits: Limits, decisions: MakeDecision
+    ) -> None:
         graph_config = deepcopy(app.graph)
         self.state = _new_state(_variables(app, turn), time.time(), app.workflow_id)
         parameters = GraphInitParams(
@@ -63,6 +65,7 @@ class Execution:
                 models=models,
                 caller=caller,
                 messages=turn.messages,
+                decisions=decisions,
             )
 
         graph = Graph.init(
@@ -71,12 +74,17 @@ class Execution:
         self._engine = _new_engine(app.workflow_id, graph, self.state, nodes)
         limit = ExecutionLimitsLayer(max_steps=limits.workflow_steps, max_time=limits.workflow_seconds)
         (self._engine.add_layer if IS_NEW else self._engine.layer)(limit)
+        self._said_before: str | None = None
 
     def events(self) -> Iterator[GraphEngineEvent]:
-        """Run the graph. The last event says how it ended; a failure is an event, not an exception."""
+        """Run the graph, on from where it paused. The last event says how it ended; a failure is no exception."""
         context = GraphEventFilterContext.from_engine(self._engine)
+        answers = ResponseStreamFilter()
+        if self._said_before:
+            answers.loads(self._said_before)
         try:
-            yield from filter_graph_events(self._engine.run(), context=context, filters=[ResponseStreamFilter()])
+            yield from filter_graph_events(self._engine.run(), context=context, filters=[answers])
+            self._said_before = answers.dumps()
         except Exception as error:
             logger.debug("a run failed", exc_info=True)
             yield GraphRunFailedEvent(error=str(error))

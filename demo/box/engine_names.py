@@ -18,6 +18,7 @@ if TYPE_CHECKING or not IS_NEW:
         GraphRunAbortedEvent,
         GraphRunFailedEvent,
         GraphRunPartialSucceededEvent,
+        GraphRunPausedEvent,
         GraphRunStartedEvent,
         GraphRunSucceededEvent,
     )
@@ -51,6 +52,7 @@ else:
         GraphRunAbortedEvent,
         GraphRunFailedEvent,
         GraphRunPartialSucceededEvent,
+        GraphRunPausedEvent,
         GraphRunStartedEvent,
         GraphRunSucceededEvent,
         NodeRunExceptionEvent,
@@ -78,6 +80,7 @@ __all__ = [
     "GraphRunAbortedEvent",
     "GraphRunFailedEvent",
     "GraphRunPartialSucceededEvent",
+    "GraphRunPausedEvent",
     "GraphRunStartedEvent",
     "GraphRunSucceededEvent",
     "GraphRuntimeState",

@@ -13,6 +13,8 @@ from graphon.enums import BuiltinNodeTypes
 from graphon.model_runtime.entities.llm_entities import LLMMode
 from graphon.model_runtime.entities.message_entities import PromptMessage
 from graphon.nodes.base.node import Node
+from graphon.nodes.human_input.entities import HITLCallback, HumanInputNodeData
+from graphon.nodes.human_input.human_input_node import HumanInputNode
 from graphon.nodes.iteration.iteration_node import IterationNode
 from graphon.nodes.iteration.iteration_start_node import IterationStartNode
 from graphon.nodes.llm import LLMNode, LLMNodeData
@@ -32,6 +34,9 @@ from demo.box.memory import ConversationMemory
 from demo.box.model import Caller, ModelCatalogue, PluginModel
 from demo.box.store import Message
 from demo.box.templates import JinjaRenderer, NoFiles
+
+type MakeDecision = Callable[[str, Mapping[str, Any]], HITLCallback]
+"""Makes what a Human Input node asks whether to pause, from its id and its data."""
 
 
 class SavedPrompts:
@@ -53,6 +58,7 @@ class BoxNodeFactory:
         models: ModelCatalogue,
         caller: Caller,
         messages: Callable[[], list[Message]] | None,
+        decisions: MakeDecision,
     ) -> None:
         self._for_nodes = for_nodes(graph_init_params, graph_runtime_state)
         self._parameters, self._state = graph_init_params, graph_runtime_state
@@ -65,6 +71,7 @@ class BoxNodeFactory:
         self._models = models
         self._caller = caller
         self._messages = messages
+        self._decisions = decisions
 
     def with_runtime_state(self, state: GraphRuntimeState) -> "BoxNodeFactory":
         """Return the factory of a round of an iteration or a loop: graphon 0.8 has one engine for all of them."""
@@ -77,7 +84,8 @@ class BoxNodeFactory:
     def validate_node(self, node_config: NodeConfigDict) -> Any:
         """Return of what kind a node is. The nodes of models are ours, and need no plugin of graphon's."""
         kind = _plain(node_config["data"])["type"]
-        own: Any = _CONTAINERS.get(kind) or (LLMNode if kind in self._MODEL_NODES else None)
+        own: Any = _CONTAINERS.get(kind) or (LLMNode if kind in self._OWN_NODES else None)
+        own = HumanInputNode if kind == BuiltinNodeTypes.HUMAN_INPUT else own
         others: Any = self._other_nodes
         return own.execution_type if own else others.validate_node(node_config)
 
@@ -88,6 +96,7 @@ class BoxNodeFactory:
             models=self._models,
             caller=self._caller,
             messages=self._messages,
+            decisions=self._decisions,
         )
 
     def create_node(self, node_config: NodeConfigDict) -> Node[Any]:
@@ -100,7 +109,7 @@ class BoxNodeFactory:
                 data=container.validate_node_data(cast("Any", data)),
                 **self._for_nodes,
             )
-        build = self._MODEL_NODES.get(data["type"])
+        build = self._OWN_NODES.get(data["type"])
         if build is None:
             return self._other_nodes.create_node(node_config)
         return build(self, str(node_config["id"]), data)
@@ -145,6 +154,14 @@ class BoxNodeFactory:
             prompt_message_serializer=SavedPrompts(),
         )
 
+    def _human_input(self, node_id: str, data: dict[str, Any]) -> Node[Any]:
+        return HumanInputNode(
+            node_id=node_id,
+            data=HumanInputNodeData.model_validate(data),
+            **self._for_nodes,
+            hitl_callback=self._decisions(node_id, data),
+        )
+
     def _model(self, data: Mapping[str, Any]) -> PluginModel:
         model = data["model"]
         return self._models.model(
@@ -159,10 +176,11 @@ class BoxNodeFactory:
             return None
         return ConversationMemory(self._messages, model.get_llm_num_tokens)
 
-    _MODEL_NODES: ClassVar[Mapping[str, Callable[["BoxNodeFactory", str, dict[str, Any]], Node[Any]]]] = {
+    _OWN_NODES: ClassVar[Mapping[str, Callable[["BoxNodeFactory", str, dict[str, Any]], Node[Any]]]] = {
         BuiltinNodeTypes.LLM: _llm,
         BuiltinNodeTypes.QUESTION_CLASSIFIER: _question_classifier,
         BuiltinNodeTypes.PARAMETER_EXTRACTOR: _parameter_extractor,
+        BuiltinNodeTypes.HUMAN_INPUT: _human_input,
     }
 
 

@@ -11,10 +11,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from graphon.entities.pause_reason import HitlRequired
+
 from demo.box.engine_names import (
     GraphRunAbortedEvent,
     GraphRunFailedEvent,
     GraphRunPartialSucceededEvent,
+    GraphRunPausedEvent,
     GraphRunStartedEvent,
     GraphRunSucceededEvent,
     GraphRuntimeState,
@@ -52,7 +55,7 @@ class Pipeline(ABC):
     error: Exception | None = None
     brings: Mapping[str, list[Response]] = {}
     """What nodes that the box does not have would bring: files, and retriever_resources."""
-    last_events: tuple[str, ...] = ("workflow_finished",)
+    last_events: tuple[str, ...] = ("workflow_finished", "workflow_paused")
     """The events after which nothing more is owed to a reader."""
 
     def _handle(self, item: Item) -> Iterator[Response | None]:  # noqa: C901 - a table of cases
@@ -68,6 +71,7 @@ class Pipeline(ABC):
                 yield self._responses.node_started(item)
             case NodeRunSucceededEvent() | NodeRunFailedEvent() | NodeRunExceptionEvent():
                 self._node_ended(item)
+                yield from self._responses.form_ended(item)
                 yield self._responses.node_finished(item)
             case NodeRunStreamChunkEvent():
                 yield self._text(item.chunk, list(item.selector))
@@ -79,6 +83,9 @@ class Pipeline(ABC):
                 yield from self._ended_well("partial-succeeded", item.exceptions_count)
             case GraphRunFailedEvent():
                 yield from self._failed(item)
+            case GraphRunPausedEvent():
+                forms = [reason.session_id for reason in item.reasons if isinstance(reason, HitlRequired)]
+                yield from self._responses.paused(forms, self._running_state())
             case GraphRunAbortedEvent():
                 yield from self._stopped(item.reason or "Workflow execution aborted")
             case Stop():
@@ -130,6 +137,7 @@ _LAST = (
     GraphRunPartialSucceededEvent,
     GraphRunFailedEvent,
     GraphRunAbortedEvent,
+    GraphRunPausedEvent,
     Stop,
     Failure,
 )

@@ -64,6 +64,15 @@ class CompletionRequest(BaseModel):
     response_mode: ResponseMode | None = None
 
 
+class FormRequest(BaseModel):
+    """`POST /v1/form/human_input/{token}`."""
+
+    model_config = ConfigDict(title="HumanInputFormSubmitPayload")
+
+    inputs: dict[str, Any]
+    action: str
+
+
 class ConversationQuery(BaseModel):
     """`GET /v1/conversations`."""
 

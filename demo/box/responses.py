@@ -1,11 +1,12 @@
-"""The workflow's part of a stream: workflow_started, node_started, node_finished, node_retry, workflow_finished.
+"""The workflow's part of a stream: workflow_started, node_started, node_finished, node_retry, workflow_finished, and
+what tells of pauses.
 
 Sources: core/app/apps/common/workflow_response_converter.py for what is said, core/app/entities/task_entities.py for
 the fields and their order.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from demo.box.engine_names import (
     NodeRunStartedEvent,
     NodeRunSucceededEvent,
 )
+from demo.box.forms import Forms
 from demo.box.store import WorkflowRun
 
 type Response = dict[str, Any]
@@ -40,17 +42,19 @@ _INDEX = 1
 class WorkflowResponses:
     """Makes one run's workflow events, and keeps the run's record up to date with them."""
 
-    def __init__(self, run: WorkflowRun, task_id: str) -> None:
+    def __init__(self, run: WorkflowRun, task_id: str, forms: Forms) -> None:
         self._run = run
         self._task_id = task_id
+        self._forms = forms
         self._titles: dict[str, str] = {}
         self._started_at = 0.0
 
     def started(self, reason: str) -> Response:
         """`workflow_started`."""
         self._started_at = time.time()
+        if self._run.status != "paused":
+            self._run.created_at = self._started_at
         self._run.status = "running"
-        self._run.created_at = self._started_at
         data = {
             "id": self._run.id,
             "workflow_id": self._run.workflow_id,
@@ -72,6 +76,31 @@ class WorkflowResponses:
         run.elapsed_time = run.finished_at - self._started_at
         run.node_responses.clear()
         return finish_response(run, self._task_id)
+
+    def paused(self, form_ids: Sequence[str], state: GraphRuntimeState) -> Iterator[Response]:
+        """`human_input_required` for each form, and `workflow_paused`."""
+        forms = [self._forms.get(each) for each in form_ids]
+        for form in forms:
+            yield self._response("human_input_required", form.required())
+        self._run.status = "paused"
+        data = {
+            "workflow_run_id": self._run.id,
+            "paused_nodes": [form.node_id for form in forms],
+            "outputs": {},
+            "reasons": [form.reason() for form in forms],
+            "status": "paused",
+            "created_at": int(self._started_at),
+            "elapsed_time": time.time() - self._started_at,
+            "total_tokens": state.total_tokens,
+            "total_steps": state.node_run_steps,
+        }
+        yield self._response("workflow_paused", data)
+
+    def form_ended(self, event: NodeEnd) -> Iterator[Response]:
+        """`human_input_form_filled` or `human_input_form_timeout`, where a form's node has ended."""
+        is_form = event.node_type == BuiltinNodeTypes.HUMAN_INPUT
+        if is_form and (ended := self._forms.ended(self._run.id, event.node_id)):
+            yield self._response(*ended)
 
     def node_started(self, event: NodeRunStartedEvent) -> Response:
         """`node_started`."""

@@ -7,8 +7,10 @@ tasks/app_generate/workflow_execute_task.py, services/app_task_service.py.
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from demo.box.admission import Admission
@@ -18,6 +20,7 @@ from demo.box.basic_pipeline import AgentPipeline, BasicPipeline
 from demo.box.config import Imitation, Limits
 from demo.box.engine import Execution, Turn
 from demo.box.failures import as_told
+from demo.box.forms import Forms
 from demo.box.inputs import prepare_inputs
 from demo.box.listener import Failure, Listener
 from demo.box.model import Caller, ModelCatalogue
@@ -54,6 +57,10 @@ class Task:
     abort_reason: str | None = None
     killed: bool = False
     """Whether the worker that ran it was killed: its run stays `running` for ever."""
+    at_work: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the worker that runs it."""
+    resuming: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the worker that runs it on: of two forms that are answered at once, one goes first."""
     listener: Listener = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,8 +82,13 @@ class Task:
 class Runs:
     """Every run of the box."""
 
-    def __init__(self, store: Store, models: ModelCatalogue, limits: Limits, imitation: Imitation) -> None:
+    def __init__(
+        self, store: Store, models: ModelCatalogue, limits: Limits, imitation: Imitation, forms: Forms
+    ) -> None:
         self._store = store
+        self._forms = forms
+        forms.resume, forms.end = self._resume, self._end_paused
+        self._paused: dict[str, _ActiveRun] = {}
         self._models = models
         self._limits = limits
         self._imitation = imitation
@@ -157,14 +169,27 @@ class Runs:
         self._working.wait()
         with self._slots or contextlib.nullcontext():
             try:
-                self._publish(self._run(app, user, request, run), run, topic)
+                active = self._run(app, user, request, run)
             except Exception as error:
                 logger.debug("a run could not begin", exc_info=True)
                 _publish_failed(topic, run, run.id, str(error), request.inputs)
+                self._close_topic(run, topic)
+            else:
+                self._tell(active, topic)
+
+    def _tell(self, active: "_ActiveRun", topic: Topic) -> None:
+        """Publish what a run says, to its end or its next pause."""
+        run = active.task.run
+        with active.task.at_work:
+            # Whoever hears of a pause may answer it at once.
+            self._paused[run.id] = active
+            try:
+                self._publish(active, run, topic)
+            except Exception as error:
+                logger.debug("a run could not go on", exc_info=True)
+                _publish_failed(topic, run, run.id, str(error), run.inputs)
             finally:
-                if not run.worker_killed:
-                    self._topics.pop(run.id, None)
-                    topic.publish(END)
+                self._close_topic(run, topic)
 
     def _publish(self, active: "_ActiveRun", run: WorkflowRun, topic: Topic) -> None:
         terminal = False
@@ -173,6 +198,37 @@ class Runs:
             terminal = terminal or (isinstance(event, dict) and event["event"] in active.pipeline.last_events)
         if not terminal and not active.task.killed:
             _publish_failed(topic, run, active.task.id, NO_TERMINAL_EVENT, run.inputs)
+
+    def _close_topic(self, run: WorkflowRun, topic: Topic) -> None:
+        if not run.worker_killed and run.status != "paused":
+            self._paused.pop(run.id, None)
+            self._topics.pop(run.id, None)
+            topic.publish(END)
+
+    def _resume(self, run_id: str) -> None:
+        """Let a worker take a paused run."""
+        active = self._paused.get(run_id)
+        topic = self._topics.get(run_id)
+        if active is not None and topic is not None:
+            threading.Thread(target=self._work_on, args=(active, topic), daemon=True).start()
+
+    def _work_on(self, active: "_ActiveRun", topic: Topic) -> None:
+        task = active.task
+        self._working.wait()
+        with self._slots or contextlib.nullcontext(), task.resuming:
+            with task.at_work:
+                # Its last worker has let go of it.
+                task.listener = Listener(self._limits, task.abort)
+                self._tasks[task.id] = task
+            threading.Thread(target=self._go_through, args=(task, active.conversation, active.app), daemon=True).start()
+            self._tell(active, topic)
+
+    def _end_paused(self, run_id: str, error: str) -> None:
+        """End a run whose form nobody answered in all the time that there is. Nobody who listens is told of it."""
+        if active := self._paused.pop(run_id, None):
+            run = active.task.run
+            run.status, run.error, run.finished_at = "stopped", error, time.time()
+            self._topics.pop(run_id, None)
 
     def _run(self, app: App, user: EndUser, request: Request, run: WorkflowRun) -> "_ActiveRun":
         if app.is_chat and not (request.query or app.is_completion):
@@ -190,12 +246,12 @@ class Runs:
         threading.Thread(target=self._execute, args=(app, task, turn, conversation), daemon=True).start()
         pipeline = self._pipeline(app, task, run, conversation)
         pipeline.brings = app.brings
-        return _ActiveRun(app, task, pipeline, self._tasks)
+        return _ActiveRun(app, task, pipeline, self._tasks, conversation)
 
     def _pipeline(
         self, app: App, task: Task, run: WorkflowRun, conversation: Conversation | None
     ) -> ChatPipeline | WorkflowPipeline:
-        responses = WorkflowResponses(run, task.id)
+        responses = WorkflowResponses(run, task.id, self._forms)
 
         def state() -> Any:
             return task.execution.state if task.execution is not None else None
@@ -210,9 +266,19 @@ class Runs:
         app_id = None if self._imitation.no_app_id else app.id
         caller = Caller(end_user_id="" if app.is_basic else task.end_user.id, app_id=app_id)
         try:
-            task.execution = Execution(app, turn, self._models, caller, self._limits)
+            decisions = partial(self._forms.decisions, app.id)
+            task.execution = Execution(app, turn, self._models, caller, self._limits, decisions)
             if task.abort_reason is not None:
                 task.execution.abort(task.abort_reason)
+        except Exception as error:
+            logger.debug("a graph could not be run", exc_info=True)
+            task.listener.publish(Failure(as_told(error)))
+        else:
+            self._go_through(task, conversation, app)
+
+    def _go_through(self, task: Task, conversation: Conversation | None, app: App) -> None:
+        assert task.execution is not None  # noqa: S101 - it was made before
+        try:
             for event in task.execution.events():
                 task.listener.publish(event)
             if conversation is not None:
@@ -295,6 +361,7 @@ class _ActiveRun:
     task: Task
     pipeline: ChatPipeline | WorkflowPipeline
     tasks: dict[str, Task]
+    conversation: Conversation | None
 
     def events(self) -> Iterator[Event]:
         """Its events. They must be read to the end, or closed, for the task to be forgotten."""

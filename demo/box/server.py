@@ -17,6 +17,7 @@ from demo.box.app_export import App
 from demo.box.config import BoxConfig
 from demo.box.credentials import Credentials
 from demo.box.endpoints import EndpointPlugin
+from demo.box.forms import Forms
 from demo.box.model import ModelCatalogue
 from demo.box.plugin_daemon import PluginDaemon
 from demo.box.plugin_folder import PluginFolder
@@ -72,12 +73,13 @@ class Box:
     def web(self) -> Flask:
         """The web application: the service API under /v1, the box's own routes under /box."""
         access = Access(self.apps, self._store)
-        runs = Runs(self._store, self._models, self._config.limits, self._config.imitation)
+        forms = Forms(self._config.limits)
+        runs = Runs(self._store, self._models, self._config.limits, self._config.imitation, forms)
         flask = Flask(__name__)
-        flask.register_blueprint(service_api.create_blueprint(access, self._store, runs, self._config.imitation))
+        flask.register_blueprint(service_api.create_blueprint(access, self._store, runs, self._config.imitation, forms))
         flask.register_blueprint(console.create_blueprint(self._workspace))
         flask.register_blueprint(endpoints.create_blueprint(self._endpoint_plugin))
-        flask.register_blueprint(debug_api.create_blueprint(access, self._store, runs, self.process))
+        flask.register_blueprint(debug_api.create_blueprint(access, self._store, runs, self.process, forms))
         return flask
 
     def ready_line(self, port: int) -> str:

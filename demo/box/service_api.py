@@ -17,12 +17,14 @@ from demo.box import http_errors
 from demo.box.access import Access
 from demo.box.app_export import WORKFLOW, App
 from demo.box.config import Imitation
+from demo.box.forms import Form, Forms
 from demo.box.http_errors import ApiError
 from demo.box.inputs import user_input_form
 from demo.box.requests import (
     ChatRequest,
     CompletionRequest,
     ConversationQuery,
+    FormRequest,
     MessageQuery,
     RenameRequest,
     WorkflowRequest,
@@ -33,9 +35,9 @@ from demo.box.store import Conversation, EndUser, Message, Store, WorkflowRun
 from demo.box.topic import Event
 
 
-def create_blueprint(access: Access, store: Store, runs: Runs, imitation: Imitation) -> Blueprint:
+def create_blueprint(access: Access, store: Store, runs: Runs, imitation: Imitation, forms: Forms) -> Blueprint:
     """The service API's routes under /v1."""
-    api = _ServiceApi(access, store, runs, imitation)
+    api = _ServiceApi(access, store, runs, imitation, forms)
     blueprint = Blueprint("service_api", __name__, url_prefix="/v1")
     http_errors.register(blueprint)
     for method, path, view in (
@@ -48,6 +50,8 @@ def create_blueprint(access: Access, store: Store, runs: Runs, imitation: Imitat
         ("POST", "/workflows/tasks/<task_id>/stop", api.stop_workflow),
         ("GET", "/workflows/run/<run_id>", api.workflow_run),
         ("GET", "/workflow/<run_id>/events", api.workflow_events),
+        ("GET", "/form/human_input/<form_token>", api.form),
+        ("POST", "/form/human_input/<form_token>", api.submit_form),
         ("GET", "/end-users/<uuid:end_user_id>", api.end_user),
         ("GET", "/conversations", api.conversations),
         ("DELETE", "/conversations/<uuid:conversation_id>", api.delete_conversation),
@@ -66,7 +70,8 @@ _JSON_OF_RUNS = "application/json; charset=utf-8"
 
 
 class _ServiceApi:
-    def __init__(self, access: Access, store: Store, runs: Runs, imitation: Imitation) -> None:
+    def __init__(self, access: Access, store: Store, runs: Runs, imitation: Imitation, forms: Forms) -> None:
+        self._forms = forms
         self._access = access
         self._store = store
         self._runs = runs
@@ -155,6 +160,24 @@ class _ServiceApi:
             raise NotFound("Workflow run not found")
         snapshot = request.args.get("include_state_snapshot", "false").lower() == "true"
         return _stream(self._runs.follow(run, snapshot=snapshot))
+
+    def form(self, form_token: str) -> Response:
+        form = self._form_of(self._access.app(), form_token)
+        self._forms.check_active(form)
+        return _json(form.shown())
+
+    def submit_form(self, form_token: str) -> Response:
+        app = self._access.app()
+        self._access.user_of_body(app, required=True)
+        body = FormRequest.model_validate(request.get_json())
+        self._forms.submit(self._form_of(app, form_token), body.action, body.inputs)
+        return _json({})
+
+    def _form_of(self, app: App, form_token: str) -> Form:
+        form = self._forms.of_token(app.id, form_token)
+        if form is None:
+            raise NotFound("Form not found")
+        return form
 
     def end_user(self, end_user_id: uuid.UUID) -> Response:
         app = self._access.app()

@@ -54,6 +54,52 @@ def http(node_id: str, url: str) -> dict[str, Any]:
     return _node(node_id, data)
 
 
+ACTIONS = {"yes": "Go ahead", "no": "Stop"}
+NOTE = {"type": "paragraph", "output_variable_name": "note", "default": {"type": "constant", "value": "no note"}}
+SIZE = {
+    "type": "select",
+    "output_variable_name": "size",
+    "option_source": {"type": "constant", "selector": [], "value": ["small", "large"]},
+}
+
+
+def form(
+    node_id: str, content: str, *fields: dict[str, Any], hours: float = 1, ways: Sequence[str] = ("webapp",)
+) -> Any:
+    """Return a Human Input node with two buttons, `yes` and `no`."""
+    data = {
+        "type": "human-input",
+        "title": node_id.capitalize(),
+        "form_content": content,
+        "inputs": list(fields),
+        "user_actions": [{"id": name, "title": title, "button_style": "default"} for name, title in ACTIONS.items()],
+        "delivery_methods": [{"id": way, "type": way, "enabled": True, "config": {}} for way in ways],
+        "timeout": hours,
+        "timeout_unit": "hour",
+    }
+    return _node(node_id, data)
+
+
+def say(node_id: str, text: str) -> dict[str, Any]:
+    """Return an Answer node."""
+    return _node(node_id, {"type": "answer", "title": node_id, "answer": text, "variables": []})
+
+
+def flow(path: Path, nodes: Sequence[dict[str, Any]], *edges: str) -> Path:
+    """Write a chatflow. An edge is `FROM TO`, or `FROM.HANDLE TO`, and `start` is where it begins."""
+    export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
+    graph = export["workflow"]["graph"]
+    graph["nodes"] = [graph["nodes"][0], *nodes]
+    graph["edges"] = []
+    for each in edges:
+        source, _, target = each.partition(" ")
+        name, _, handle = source.partition(".")
+        edge = _edge(START if name == "start" else name, target)
+        graph["edges"].append({**edge, "id": each, "sourceHandle": handle or "source"})
+    path.write_text(yaml.safe_dump(export, allow_unicode=True))
+    return path
+
+
 def parallel(folder: Path, name: str, *nodes: dict[str, Any]) -> Path:
     """Write a chatflow whose nodes run side by side; its answer is their texts, joined by ` + `."""
     ids = [node["id"] for node in nodes]

@@ -263,21 +263,33 @@ class Turns:
         name may be another's as well gets only what nobody can have been told yet.
         """
         run = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
+        if run and run.state == "finished":
+            return self._owed(run)
         live = self._live_runs.get(run.id) if run else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
         segment = self._recorded.segment(run.id, 0) or (live and live.current)
         return Reading(run.id, segment) if segment else self._resumed(run)
 
+    def _owed(self, run: RunRow) -> Reading | None:
+        """Return the answer of a run whose client was sent away while a person had a form to answer."""
+        is_first = len(self._store.segments(run.id)) == 1
+        segment = self._recorded.segment(run.id, 0) if is_first and self._store.forms.is_owed(run.id) else None
+        if segment is None:
+            return None
+        segment.is_owed = True
+        return Reading(run.id, segment)
+
     def _unheard(self, keys: RequestKeys) -> RunRow | None:
         """Find a run whose bridge was killed before anything of it was told whole, and its connection with it."""
         if self._services.config.is_shared:
             # Another bridge may drive it, whose client is still there.
             return None
-        runs = [run for run in self._begun_by(keys) if run.state in UNFINISHED]
-        return next(
-            (run for run in runs if not self._live_runs.get(run.id) and not self._recorded.segment(run.id, 0)), None
-        )
+        begun = self._begun_by(keys)
+        owed = next((run for run in begun if run.state == "finished" and self._store.forms.is_owed(run.id)), None)
+        runs = [run for run in begun if run.state in UNFINISHED]
+        unheard = (run for run in runs if not self._live_runs.get(run.id) and not self._recorded.segment(run.id, 0))
+        return next(unheard, owed)
 
     def _resumed(self, run: RunRow) -> Reading | None:
         app = self._services.apps.get(run.model)
@@ -307,7 +319,8 @@ class Turns:
 
     def _first_segment(self, run: RunRow) -> Segment | None:
         live = self._live_runs.get(run.id)
-        if live is None or run.state not in {"running", "finished"}:
+        is_paused = run.state == "suspended" and bool(self._store.forms.pausing(run))
+        if live is None or not (is_paused or run.state in {"running", "finished"}):
             return None
         segment = live.segment(0) or self._recorded.segment(run.id, 0)
         return None if segment is None or segment.failed else segment

@@ -91,8 +91,7 @@ _OUTSIDE = {
     "workflow_lost": ("worker", "Look why Dify's worker was killed (out of memory, mostly), and give it what it needs"),
     "workflow_paused": (
         "form",
-        "Its Human Input node waits for a person, whom the probe cannot play: take the node out of the way of such a "
-        "question, or leave the probe out (clawback doctor --no-probe)",
+        "Do what the line says: until then, whoever asks this app gets this error where its Human Input node comes",
     ),
 }
 """Parts of Dify, and of the app, that neither the plugin nor the upstream has to do with, by the run's error code."""

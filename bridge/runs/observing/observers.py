@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from bridge.store.rows import Move, RunRow, TicketRow
+from bridge.store.rows import FormRow, Move, RunRow, TicketRow
 from tools.wire import Usage
 
 log = logging.getLogger("clawback.observers")
@@ -44,6 +44,9 @@ class Observer:
 
     def ticket_ended(self, ticket: TicketRow) -> None:
         """A ticket was resolved, expired or cancelled."""
+
+    def form_opened(self, run: RunRow, form: FormRow, title: str) -> None:
+        """A form waits for a person."""
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """The plugin reported an upstream call of a run."""
@@ -93,6 +96,10 @@ class Observers(Observer):
     def ticket_ended(self, ticket: TicketRow) -> None:
         """Tell all."""
         self._tell(lambda observer: observer.ticket_ended(ticket))
+
+    def form_opened(self, run: RunRow, form: FormRow, title: str) -> None:
+        """Tell all."""
+        self._tell(lambda observer: observer.form_opened(run, form, title))
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """Tell all."""

@@ -18,6 +18,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
         "key-retries": exports.write(folder / "retries.yml", exports.with_retries),
         "key-defaults": exports.write(folder / "defaults.yml", exports.with_default_value),
         "key-unknown": exports.write(folder / "unknown.yml", exports.without_credentials),
+        "key-form": exports.write(folder / "form.yml", exports.with_form),
         "key-workflow": exports.write(folder / "workflow.yml", exports.as_workflow),
     }
     with started(folder, "--ping-seconds", "0.2", "--plugin-restart-seconds", "0.1", apps=apps) as running:

@@ -48,6 +48,44 @@ def with_default_value(export: dict[str, Any]) -> None:
     data(export, LLM)["default_value"] = [{"key": "text", "type": "string", "value": "sorry"}]
 
 
+ACTIONS = [
+    {"id": "yes", "title": "Go ahead", "button_style": "primary"},
+    {"id": "no", "title": "Stop", "button_style": "default"},
+]
+
+
+def with_form(export: dict[str, Any]) -> None:
+    """A form behind the LLM node, with a text and a choice; each way on has its answer."""
+    export["app"]["name"] = "form"
+    fields = [
+        {"type": "paragraph", "output_variable_name": "note", "default": {"type": "constant", "value": "none"}},
+        {
+            "type": "select",
+            "output_variable_name": "size",
+            "option_source": {"type": "constant", "value": ["small", "large"]},
+        },
+    ]
+    form = {
+        "type": "human-input",
+        "title": "Review",
+        "form_content": "Shall it say {{#1770000000002.text#}}? {{#$output.note#}}",
+        "inputs": fields,
+        "user_actions": ACTIONS,
+        "delivery_methods": [{"id": "web", "type": "webapp", "enabled": True, "config": {}}],
+        "timeout": 1,
+        "timeout_unit": "hour",
+    }
+    told = {"yes": "{{#1770000000002.text#}} ({{#form.note#}}, {{#form.size#}})", "no": "stopped", "__timeout": "late"}
+    graph = export["workflow"]["graph"]
+    template = graph["nodes"][2]
+    graph["nodes"] = [*graph["nodes"][:2], {**template, "id": "form", "data": form}]
+    graph["edges"] = [graph["edges"][0], {**graph["edges"][1], "id": "to-form", "target": "form"}]
+    for handle, text in told.items():
+        graph["nodes"].append({**template, "id": f"say-{handle}", "data": {**template["data"], "answer": text}})
+        edge = {"id": f"form-{handle}", "source": "form", "sourceHandle": handle, "target": f"say-{handle}"}
+        graph["edges"].append({**graph["edges"][1], **edge})
+
+
 def without_credentials(export: dict[str, Any]) -> None:
     """A model of a provider that nobody set up."""
     export["app"]["name"] = "unknown provider"

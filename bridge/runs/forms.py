@@ -1,0 +1,209 @@
+"""The forms with which Human Input nodes pause runs, and what people answer.
+
+A pause is written before anybody is told of it, and an answer before Dify is given it. Who goes on with the run is
+bridge.runs.runs: it gives Dify what is written here, as often as it takes.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bridge.dify.errors import DifyError, FormGone, FormSubmitted
+from bridge.dify.forms import Form, PausedForm
+from bridge.errors import BridgeError, Conflict, Gone, NotFound, Unavailable, UnprocessableRun
+from bridge.runs.services import Services
+from bridge.store import clock
+from bridge.store.rows import FormRow, RunRow
+from bridge.store.run_record import Change
+from tools.run_states import RunEvent
+
+log = logging.getLogger("clawback.forms")
+
+FORMS = "forms of "
+"""The wake-up of whoever waits for an answer to a form of the run that follows."""
+
+AGAIN_SECONDS = 5.0
+"""When a client whom nobody answered may ask again."""
+
+LONGEST_SECONDS = 7 * 86_400.0
+"""How long a form waits where Dify does not say."""
+
+
+def form_of(row: FormRow) -> Form:
+    """Return what a form asks."""
+    return Form.model_validate_json(row.definition)
+
+
+class Forms:
+    """What waits for a person to fill it in."""
+
+    def __init__(self, services: Services) -> None:
+        self._services, self._store = services, services.store
+
+    # A pause
+
+    def pause(self, run: RunRow, paused: Sequence[PausedForm]) -> list[FormRow] | None:
+        """Write that these forms pause an attempt. Return those that a person has to answer from now on.
+
+        A rerun asks again what was answered before: it gets the same answer. None where the attempt is over.
+        """
+
+        def decision(change: Change) -> list[FormRow] | None:
+            if change.state.run.attempt != run.attempt or not change.step(RunEvent.SUSPEND):
+                return None
+            known = {form.id: form for form in self._store.forms.of_run(run.id)}
+            opened = []
+            for each in paused:
+                if each.id in known:
+                    change.also(self._store.forms.pausing_again(each.id, run.attempt))
+                    continue
+                row = self._new(change.state.run, each)
+                former = _same(row, known.values())
+                if former:
+                    change.also(self._store.forms.taking_over(former, row))
+                    row = _answered_like(former, row)
+                change.also(self._store.forms.adding(row))
+                known[row.id] = row
+                opened += [] if former else [row]
+            return opened
+
+        return self._store.decide(run.id, decision)
+
+    @staticmethod
+    def _new(run: RunRow, paused: PausedForm) -> FormRow:
+        now = clock.now()
+        return FormRow(
+            id=paused.id,
+            run_id=run.id,
+            attempt=run.attempt,
+            workflow_run_id=run.workflow_run_id,
+            node_id=paused.node_id,
+            fingerprint=paused.fingerprint,
+            definition=paused.form.model_dump_json(),
+            token=paused.token,
+            created_at=now,
+            expires_at=paused.expires_at or now + LONGEST_SECONDS,
+        )
+
+    def tell(self, run: RunRow, opened: Sequence[FormRow]) -> None:
+        """Let people know of forms that are written."""
+        for row in opened:
+            log.info("a form waits for a person", extra={"run": run.id, "form": row.id})
+            self._services.observers.form_opened(run, row, form_of(row).title)
+
+    # Waiting
+
+    def look(self, run: RunRow) -> list[FormRow]:
+        """List the forms that pause a run, after whose time is up has been written."""
+        for row in self._store.forms.pausing(run):
+            if row.state == "open" and row.expires_at <= clock.now() and self._store.forms.expire(row.id):
+                log.info("a form's time is up", extra={"run": run.id, "form": row.id})
+        return self._store.forms.pausing(run)
+
+    def ask_dify(self, run: RunRow, rows: Sequence[FormRow]) -> None:
+        """Find out whether somebody has answered a form in Dify itself."""
+        for row in rows:
+            try:
+                self._services.apps.client(run.model).check_form(row.token)
+            except FormSubmitted:
+                self._store.forms.submit(row.id, "dify")
+            except FormGone:
+                self._store.forms.expire(row.id)
+            except (DifyError, KeyError):
+                # It is asked again, or the answer that comes here settles it.
+                continue
+
+    def is_expired(self, run_id: str) -> bool:
+        """Whether nobody answered a form of the run in time."""
+        return any(row.state == "expired" for row in self._store.forms.of_run(run_id))
+
+    def expired(self, run_id: str) -> str | None:
+        """Return what is to be said of forms that nobody answered in time; None where there are none."""
+        names = [form_of(row).name for row in self._store.forms.of_run(run_id) if row.state == "expired"]
+        return f"nobody answered {' and '.join(dict.fromkeys(names))} in time" if names else None
+
+    def still_waiting(self, rows: Sequence[FormRow]) -> BridgeError:
+        """Return what a client is told who has waited for long enough."""
+        seconds = self._services.config.limits.form_hold_seconds
+        names = " and ".join(dict.fromkeys(form_of(row).name for row in rows))
+        return Unavailable(
+            f"the chatflow waits for a person to answer {names}, and nobody has for {seconds:g} s "
+            "(limits.form_hold_seconds); send the same request again for the answer",
+            code="form_waiting",
+            retry_after=AGAIN_SECONDS,
+        )
+
+    # Answers
+
+    def waiting(self) -> list[FormRow]:
+        """List the forms that wait for a person, oldest first."""
+        now = clock.now()
+        return [row for row in self._store.forms.open() if row.expires_at > now]
+
+    def get(self, form_id: str) -> FormRow:
+        """Return a form. Raises NotFound."""
+        row = self._store.forms.get(form_id)
+        if row is None:
+            raise NotFound(
+                f"there is no form {form_id}; `clawback tickets` lists those that wait",
+                code="form_not_found",
+                param="form_id",
+            )
+        return row
+
+    def answer(self, form_id: str, action: str, inputs: Mapping[str, Any], by: str) -> FormRow:
+        """Take a person's answer, after which the run goes on. The same once more changes nothing.
+
+        Raises NotFound, InvalidRequest (it does not fit), Conflict (there is another answer), Gone.
+        """
+        row = self.get(form_id)
+        filled = json.dumps(form_of(row).checked(action, inputs), ensure_ascii=False, sort_keys=True)
+        in_time = row.state != "open" or row.expires_at > clock.now()
+        if in_time and self._store.forms.answer(form_id, action, filled, by):
+            log.info("a form was answered", extra={"run": row.run_id, "form": form_id})
+            self._services.wakeups.wake(FORMS + row.run_id)
+            return self.get(form_id)
+        return self._answered_before(self.get(form_id), action, filled)
+
+    @staticmethod
+    def _answered_before(row: FormRow, action: str, filled: str) -> FormRow:
+        name = form_of(row).name
+        if row.state in {"answered", "submitted"}:
+            if (row.action, row.inputs) == (action, filled):
+                return row
+            who = row.answered_by or "somebody in Dify"
+            raise Conflict(f"{name} has another answer already, of {who}", code="form_answered")
+        if row.state == "cancelled":
+            raise Gone(f"the run of {name} is over: nobody waits for an answer", code="form_cancelled")
+        raise Gone(f"the time to answer {name} is up", code="form_expired")
+
+
+def out_of_time(text: str) -> UnprocessableRun:
+    """Return what a client is told of a run that has no answer because nobody filled in its form."""
+    return UnprocessableRun(
+        f"{text}, and the chatflow has no answer for that; give its Human Input node a way on for when its time is up, "
+        "or more time",
+        code="form_expired",
+    )
+
+
+def _same(row: FormRow, known: Any) -> FormRow | None:
+    """Return the answered form of an earlier workflow run that asked the same, unless another took over its answer."""
+    return next(
+        (
+            each
+            for each in known
+            if each.fingerprint == row.fingerprint
+            and each.workflow_run_id != row.workflow_run_id
+            and each.state in {"answered", "submitted"}
+            and each.action
+            and each.successor is None
+        ),
+        None,
+    )
+
+
+def _answered_like(former: FormRow, row: FormRow) -> FormRow:
+    values = {name: getattr(former, name) for name in ("action", "inputs", "answered_by", "answered_at")}
+    return FormRow(**{name: getattr(row, name) for name in FormRow.__slots__} | values | {"state": "answered"})
