@@ -11,6 +11,7 @@ from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
 from bridge.runs.requests import Places, Requests
 from bridge.store import Store
+from bridge.store.clock import Presence
 from bridge.store.keys import spender
 from bridge.store.rows import RunRow
 from bridge.store.wakeups import Wakeups
@@ -52,6 +53,7 @@ class Services:
     wakeups: Wakeups
     observers: Observers
     locks: Locks = field(default_factory=Locks)
+    presence: Presence = field(default_factory=Presence)
     apps: Apps = field(init=False)
     requests: Requests = field(init=False)
 

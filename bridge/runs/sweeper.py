@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from bridge.errors import UnprocessableRun
@@ -24,6 +25,8 @@ log = logging.getLogger("clawback.sweeper")
 DAY_SECONDS = 86_400
 TIDY_SECONDS = 3600.0
 """How often what is old is forgotten."""
+
+TICK_SECONDS = 0.5
 
 SETTLED_SECONDS = 5.0
 """For so long whoever brought the results may resume the run."""
@@ -72,7 +75,7 @@ class Sweeper:
         self._stop.set()
 
     def _loop(self) -> None:
-        while not self._stop.wait(self._services.config.limits.sweep_seconds):
+        while not self._stopped():
             try:
                 self.sweep(clock.now())
             except StoreUnavailable:
@@ -80,6 +83,15 @@ class Sweeper:
                 continue
             except Exception:
                 log.exception("a sweep failed; the next one tries again")
+
+    def _stopped(self) -> bool:
+        """Wait until the next sweep; return whether there is none."""
+        until = time.monotonic() + self._services.config.limits.sweep_seconds
+        while (rest := until - time.monotonic()) > 0:
+            self._services.presence.tick()
+            if self._stop.wait(min(rest, TICK_SECONDS)):
+                return True
+        return self._stop.is_set()
 
     def sweep(self, now: float) -> None:
         """Do it once."""

@@ -32,3 +32,24 @@ class Clock:
 
 
 now = Clock().now
+
+AWAY_SECONDS = 2.0
+
+
+class Presence:
+    """Since when this process has been at work: it may have been stopped meanwhile, and what came then has waited."""
+
+    def __init__(self) -> None:
+        self._since = self._seen_at = time.monotonic()
+
+    def tick(self) -> None:
+        """Note that it is at work; called more often than every AWAY_SECONDS."""
+        now = time.monotonic()
+        if now - self._seen_at > AWAY_SECONDS:
+            self._since = now
+        self._seen_at = now
+
+    def seconds(self) -> float:
+        """Return for how long it has been at work."""
+        self.tick()
+        return time.monotonic() - self._since

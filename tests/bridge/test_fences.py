@@ -46,6 +46,15 @@ def test_an_invocation_from_before_its_attempt_is_too_late_also_after_a_restart(
         core_of(again).store.close()
 
 
+def test_an_invocation_that_was_not_answered_is_too_late_once_its_attempt_is_over(app: Flask, run: RunRow) -> None:
+    attach(app)
+    attach(app)
+    restart(app, run)
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "main", "user": run.dify_user}
+    assert call(app, "POST", "/plugin/v1/attach", body)[0] == 410
+    assert attach(app, "invocation2")["rounds"] == []
+
+
 def test_an_earlier_try_has_one_successor(app: Flask, run: RunRow) -> None:
     attach(app)
     open_ticket(app, run)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 from bridge.dify.errors import DifyError
@@ -28,7 +27,8 @@ log = logging.getLogger("clawback.attach")
 Opens = Callable[[str, str], bool]
 
 BACKLOG_SECONDS = 10.0
-"""For so long after its start a bridge may answer requests that waited for it, and are older than they say."""
+"""For so long after it began, or was stopped, a bridge may answer requests that waited for it: they are older than
+they say."""
 
 
 class Invocations:
@@ -47,7 +47,6 @@ class Invocations:
         self._runs = runs
         self._admission = admission
         self._executor_runs = executor_runs
-        self._born = time.monotonic()
         self._delayed: set[str] = set()
 
     def run_of(
@@ -99,9 +98,13 @@ class Invocations:
         return (run, "") if run else None
 
     def _attached(self, change: Change, request: AttachRequest) -> RunRecord:
-        if request.invocation_id not in change.was.invocations:
+        known = change.was.invocations.get(request.invocation_id)
+        if known is None:
             self._check_age(change.was.run, request)
             change.attach(request.invocation_id, request.fingerprint)
+        elif known.attempt != change.was.run.attempt:
+            # It asks again because it was not answered, and what it would do is done by a later one.
+            raise _run_again()
         return change.state
 
     def _check_age(self, run: RunRow, request: AttachRequest) -> None:
@@ -110,9 +113,9 @@ class Invocations:
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
         if run.began_at and clock.now() - request.age_seconds < run.began_at:
-            raise Gone("the workflow was run again since this node began", code="run_over")
-        just_born = time.monotonic() - self._born < BACKLOG_SECONDS
-        if self._live_runs.get(run.id) and run.attempt > 1 and just_born and request.invocation_id not in self._delayed:
+            raise _run_again()
+        has_waited = self._services.presence.seconds() < BACKLOG_SECONDS and request.invocation_id not in self._delayed
+        if run.attempt > 1 and has_waited:
             self._delayed.add(request.invocation_id)
             raise Unavailable("the bridge has only just started: ask again", code="just_started", retry_after=1)
 
@@ -292,6 +295,16 @@ class Invocations:
         answer = Answer(text=request.text, finish_reason=request.finish_reason, usage=request.usage)
         self._store.end_invocation(invocation_id, "answered", answer.model_dump_json(), None)
         self._executor_runs.ended(request)
+
+
+def _run_again() -> Gone:
+    return Gone("the workflow was run again since this node began", code="run_over")
+
+
+def _untaken(record: RunRecord) -> bool:
+    """Whether an invocation of a former attempt opened a ticket, and no later try took it over."""
+    former = (row for row in record.invocations.values() if row.attempt < record.run.attempt and not row.successor)
+    return any(record.tickets_of(row.id) for row in former)
 
 
 def _round(ticket: TicketRow) -> Round:
