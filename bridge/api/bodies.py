@@ -16,9 +16,16 @@ from bridge.runs.breath import Breath, breathe, in_pieces
 from tools.json_depth import DEEPEST
 from tools.surrogates import whole
 
-SHORT = 64 * 1024
+SHORT = 16 * 1024
 """How many characters are read in one go."""
 
+_REMEMBERED = 8 * 2**20
+"""So many characters of items, newer and older ones, are remembered."""
+_LONGEST = _REMEMBERED // 8
+_AROUND = 1024
+"""So many count for each item beside its text."""
+
+_SPACES = " \t\n\r"
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -45,6 +52,49 @@ def loads(raw: bytes) -> Any:
     if len(text) <= SHORT or not text.lstrip(" \t\n\r").startswith("{"):
         return _DECODER.decode(text)
     return _Reader(text).whole()
+
+
+class Item(dict[str, Any]):
+    """An object in a list of a long body, which nobody changes: the same text is the same item while it is remembered.
+
+    `depth` is how many levels it has, `pieces` as how many messages it counts, and `made` what it was checked to be.
+    """
+
+    __slots__ = ("depth", "made", "pieces")
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        super().__init__(whole(value))
+        self.depth = _depth(value)
+        self.pieces = _pieces_of(value)
+        self.made: BaseModel | None = None
+
+
+class _Items:
+    """What was read last: clients send all that was said again with each request."""
+
+    def __init__(self) -> None:
+        self._newer: dict[str, Item] = {}
+        self._older: dict[str, Item] = {}
+        self._size = 0
+
+    def of(self, text: str, value: dict[str, Any]) -> Item:
+        """Return the item of this text, which says `value`."""
+        item = self._newer.get(text)
+        if item is None:
+            item = self._older.get(text)
+            self._remember(text, item := Item(value) if item is None else item)
+        return item
+
+    def _remember(self, text: str, item: Item) -> None:
+        if len(text) > _LONGEST:
+            return
+        self._newer[text] = item
+        self._size += len(text) + _AROUND
+        if self._size > _REMEMBERED // 2:
+            self._older, self._newer, self._size = self._newer, {}, 0
+
+
+_ITEMS = _Items()
 
 
 class _Reader:
@@ -78,7 +128,8 @@ class _Reader:
         read: list[Any] = []
         self._take("[")
         while not (self._next() == "]" and not read):
-            read.append(self._value())
+            begin, value = self._at, self._value()
+            read.append(_ITEMS.of(self._text[begin : self._at], value) if isinstance(value, dict) else value)
             if self._next() != ",":
                 break
             self._at += 1
@@ -86,12 +137,13 @@ class _Reader:
         return read
 
     def _value(self) -> Any:
-        self._next()
         value, self._at = _DECODER.raw_decode(self._text, self._at)
         self._breath.take()
         return value
 
     def _next(self) -> str:
+        if (character := self._text[self._at : self._at + 1]) not in _SPACES:
+            return character
         space = _SPACE.match(self._text, self._at)
         self._at = space.end() if space else self._at
         return self._text[self._at : self._at + 1]
@@ -193,6 +245,8 @@ def _messages_in(messages: Any) -> int:
 
 
 def _pieces_of(message: Any) -> int:
+    if isinstance(message, Item):
+        return message.pieces
     return max(1, sum(_count(message.get(field)) for field in _PARTS)) if isinstance(message, dict) else 1
 
 
@@ -221,19 +275,21 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
     if _depth(body) > DEEPEST:
         raise InvalidRequest(f"the body is nested deeper than {DEEPEST} levels", code="invalid_json")
-    read: dict[str, Any] = _whole(body) if b"\\ud" in raw.lower() else body
+    read: dict[str, Any] = _whole(body) if b"\\ud" in raw or b"\\uD" in raw else body
     g.json_body = read
     breathe()
     return read
 
 
 def _depth(body: object) -> int:
-    level, depth = [body], 0
+    level, depth, known = [body], 0, 0
     while level and depth <= DEEPEST:
         depth += 1
-        children = (child for value in level for child in _children(value))
-        level = [child for child in in_pieces(children) if isinstance(child, dict | list)]
-    return depth
+        inner = (child for value in level for child in _children(value))
+        children = [child for child in in_pieces(inner) if isinstance(child, dict | list)]
+        known = max([known, *(depth + child.depth for child in children if isinstance(child, Item))])
+        level = [child for child in children if not isinstance(child, Item)]
+    return max(depth, known)
 
 
 def _children(value: object) -> Iterator[object]:
@@ -246,9 +302,13 @@ def _children(value: object) -> Iterator[object]:
 def _whole(body: dict[str, Any]) -> dict[str, Any]:
     """Return `body` without halves of surrogate pairs."""
     return {
-        whole(name): [whole(item) for item in in_pieces(value)] if isinstance(value, list) else whole(value)
+        whole(name): [_whole_item(item) for item in in_pieces(value)] if isinstance(value, list) else whole(value)
         for name, value in body.items()
     }
+
+
+def _whole_item(item: object) -> object:
+    return item if isinstance(item, Item) else whole(item)
 
 
 def json_answer(model: BaseModel, status: int = 200) -> Response:

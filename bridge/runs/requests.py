@@ -1,15 +1,17 @@
 """What a client asked for, as the rest of the bridge sees it and as a run keeps it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Annotated, Any
 from weakref import WeakValueDictionary
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SkipValidation
 
 from bridge.config import Token
 from bridge.store import Store
-from bridge.store.exchanges import Pieces
+from bridge.store.exchanges import Piece, Pieces, piece_of
 from bridge.store.rows import InvocationRow, RunRow
 from bridge.store.run_record import RunRecord
 from tools.choices import ToolChoice
@@ -28,6 +30,29 @@ Places = dict[str, Place]
 """Of the tools of executors, by the names under which a model is offered them."""
 
 
+class Said(dict[str, Any]):
+    """A message of a client's without markers, which nobody changes: what is made of it `once` is kept with it."""
+
+    __slots__ = ("made",)
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.made: dict[Callable[[Message], Any], Any] = {}
+
+
+def once[Made](make: Callable[[Message], Made]) -> Callable[[Message], Made]:
+    """Make this of each message once: clients send all that was said again with each request."""
+
+    @wraps(make)
+    def made(message: Message) -> Made:
+        kept: dict[Any, Made] = message.made if isinstance(message, Said) else {}
+        if make not in kept:
+            kept[make] = make(message)
+        return kept[make]
+
+    return made
+
+
 class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
@@ -38,7 +63,8 @@ class RunRequest(BaseModel):
     the tools that executors run; None where the client runs all of them.
     """
 
-    messages: list[Message]
+    # They were checked, or made here; a check would copy each.
+    messages: Annotated[list[Message], SkipValidation]
     turn: int | None
     query: str
     tools: list[ToolDefinition] = Field(default_factory=list)
@@ -58,7 +84,7 @@ class RunRequest(BaseModel):
     def pieces(self) -> Pieces:
         """Return what the store keeps apart from it."""
         tools = [tool.model_dump(mode="json", exclude_none=True) for tool in self.tools]
-        return Pieces([_encode(message) for message in self.messages], _encode(tools))
+        return Pieces([_piece(message) for message in self.messages], piece_of(_encode(tools)))
 
     def rest(self) -> str:
         """Return all else, as JSON."""
@@ -66,6 +92,11 @@ class RunRequest(BaseModel):
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@once
+def _piece(message: Message) -> Piece:
+    return piece_of(_encode(message))
 
 
 class Requests:

@@ -347,11 +347,9 @@ class Runs:
     def _remember(self, change: Change, run: RunRow, request: RunRequest) -> None:
         """Let what was said last lead a client back to its conversation whose name for it may be shared."""
         said = self._recorded.past_of(request, change.state)
-        if said.exchanges:
+        if said.latest:
             change.also(
-                self._store.exchanges.adding(
-                    run.session_key, said.exchanges[-1], said.whole, request.given, request.frame
-                )
+                self._store.exchanges.adding(run.session_key, said.latest, said.whole, request.given, request.frame)
             )
 
     def diagnose(self, run: RunRow, request: RunRequest) -> str | None:

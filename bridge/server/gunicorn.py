@@ -85,6 +85,8 @@ class Server(BaseApplication):
         except (StoreError, OSError) as error:
             log.critical("the bridge cannot begin: %s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
+        # What is there by now stays: later collections need not look at it again.
+        gc.freeze()
         gc.enable()
         return made
 

@@ -54,12 +54,21 @@ class ExchangeStatements:
             return [ExchangeRow(**row._mapping) for row in rows]
 
 
+Piece = tuple[str, str]
+"""A digest, and the JSON that it stands for."""
+
+
+def piece_of(body: str) -> Piece:
+    """Return JSON with its digest."""
+    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest(), body
+
+
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What a request holds that its session may hold already, as JSON: each message, and the list of tools."""
+    """What a request holds that its session may hold already: each message, and the list of tools."""
 
-    messages: Sequence[str]
-    tools: str
+    messages: Sequence[Piece]
+    tools: Piece
 
 
 Known = dict[str, tuple[int, float]]
@@ -86,8 +95,7 @@ class PieceStatements:
         learned: Known = {}
         new: list[dict[str, object]] = []
         numbers, stale = [], []
-        for body in (*pieces.messages, pieces.tools):
-            digest = hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
+        for digest, body in (*pieces.messages, pieces.tools):
             number, used_at = learned.get(digest) or known.get(digest) or (0, now)
             if not number:
                 top = number = top + 1

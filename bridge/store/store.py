@@ -565,8 +565,11 @@ class Store:
             return held.tickets.get(ticket_id)
         return next(iter(self._tickets(t.tickets.c.id == ticket_id)), None)
 
-    def tickets_of_calls(self, call_ids: Sequence[str], client: str = "default") -> list[TicketRow]:
-        """List the tickets of a client's runs that these tool_call_ids belong to, oldest first.
+    def tickets_of_calls(
+        self, call_ids: Sequence[str], client: str = "default", *, with_reasoning: bool = False
+    ) -> list[TicketRow]:
+        """List the tickets of a client's runs that these tool_call_ids belong to, oldest first; those alone that keep
+        reasoning, where so asked.
 
         Executors' calls, and those of others, are none of a client's business: it neither reads nor answers them.
         """
@@ -590,9 +593,11 @@ class Store:
                     t.runs.c.direction == "endpoint",
                     t.runs.c.client == client,
                 )
+                .where(*([t.tickets.c.reasoning.is_not(None)] if with_reasoning else []))
             )
             found |= {ticket.id: ticket for ticket in self._tickets(t.tickets.c.id.in_(ids))}
-        return sorted(found.values(), key=lambda ticket: ticket.created_at)
+        tickets = [ticket for ticket in found.values() if ticket.reasoning or not with_reasoning]
+        return sorted(tickets, key=lambda ticket: ticket.created_at)
 
     def tickets_of_run(self, run_id: str, *states: str) -> list[TicketRow]:
         """List the run's tickets, oldest first; all of them, or those in one of `states`."""

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask, request
 from zstandard import ZstdCompressor
 
-from bridge.api.bodies import json_body
+from bridge.api.bodies import SHORT, json_body
 from bridge.errors import InvalidRequest, TooLarge, UnsupportedEncoding
 from tools.json_depth import DEEPEST
 
@@ -40,6 +40,16 @@ def test_a_body_may_be_deep_but_not_deeper_than_everyone_can_write_it() -> None:
         read(nested(DEEPEST + 1))
     with pytest.raises(InvalidRequest):
         read(nested(100_000))
+
+
+def test_a_long_body_may_be_no_deeper() -> None:
+    for levels, padding in ((DEEPEST - 2, "x" * SHORT), (DEEPEST - 1, "x" * SHORT)) * 2:
+        raw = f'{{"messages": [{nested(levels)}, {{}}], "long": "{padding}"}}'
+        if levels == DEEPEST - 2:
+            assert read(raw)
+        else:
+            with pytest.raises(InvalidRequest, match="deeper than 100"):
+                read(raw)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"\xff", b'"x"', b'{"a": "\xff"}', b"\xff\xfe{"])

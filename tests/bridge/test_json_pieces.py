@@ -50,6 +50,27 @@ def test_words_in_texts_are_no_numbers() -> None:
     assert json_pieces.loads(b'{"a": "NaN", "Infinity": 1e308}') == {"a": "NaN", "Infinity": 1e308}
 
 
+def long(*messages: object) -> bytes:
+    return json.dumps({"messages": messages} | LONG, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def test_an_object_in_a_list_is_read_once_and_says_what_it_said() -> None:
+    first = json_pieces.loads(long({"a": [1, "\ud800", {"b": None}]}, 7, {}))["messages"]
+    again = json_pieces.loads(long({}, {"a": [1, "\ud800", {"b": None}]}))["messages"]
+    assert first == [{"a": [1, "�", {"b": None}]}, 7, {}]
+    assert first[0] is again[1]
+    assert first[2] is again[0]
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_pieces, "_REMEMBERED", 100_000)
+    items = json_pieces._Items()
+    for number in range(1000):
+        items.of(f"{number}", {"n": number})
+    assert len(items._newer) + len(items._older) < 100
+    assert items.of("999", {"n": 999}) is items.of("999", {"n": 999})
+
+
 def test_the_last_of_two_values_counts_as_ever() -> None:
     text = '{"a": 1, "a": [], "long": "' + "x" * json_pieces.SHORT + '"}'
     assert json_pieces.loads(text.encode())["a"] == []

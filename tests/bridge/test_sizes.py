@@ -1,5 +1,6 @@
 """How much one request may hold, at every route that takes messages or tools; and that each is looked at once."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from bridge.api.bodies import check_sizes
+from bridge.api.bodies import check_sizes, loads
 from bridge.api.openai.call_ids import _renamed
+from bridge.api.openai.chat_request import ask_of, parse_chat_request
 from bridge.api.openai.tool_choice import offer
 from bridge.app import create_app
 from bridge.config import Limits, parse
 from bridge.runs.executors.registry import Registration
-from bridge.runs.sessions.sessions import past_of
+from bridge.runs.requests import RunRequest
+from bridge.runs.sessions.sessions import Session, past_of, turn_key
 from bridge.store.rows import CallRow
 from tools.definitions import ToolDefinition
 from tools.results import Message
@@ -146,6 +149,24 @@ def lines_of(work: Callable[[], Any]) -> int:
     finally:
         sys.settrace(before)
     return count
+
+
+def test_what_was_said_before_is_not_looked_at_again() -> None:
+    """Clients send all of a transcript with each request: its last turn costs little more than its first."""
+    said = [{"role": role, "content": f"{n} {'x' * 40}"} for n in range(500) for role in ("user", "assistant")]
+    session = Session("s", "openclaw", alone=True)
+
+    def read() -> None:
+        body = loads(json.dumps({"model": "m", "messages": said}).encode())
+        check_sizes(body, Limits())
+        ask = ask_of(parse_chat_request(body), body, 1000)
+        asked = RunRequest(messages=ask.messages, turn=0, query="")
+        asked.pieces()
+        turn_key(session, "m", asked.messages)
+        past_of(asked.messages)
+
+    first, again = lines_of(read), lines_of(read)
+    assert 4 * again < first
 
 
 class Counted(str):

@@ -61,6 +61,8 @@ def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence
     waiting = _Waiting(ours)
 
     def renamed(call: dict[str, Any]) -> dict[str, Any]:
+        if call["id"] in known and call["function"]["arguments"]:
+            return call
         arguments = call["function"]["arguments"]
         row = None if call["id"] in known else waiting.take(call["function"]["name"], arguments)
         new = call["id"]
@@ -78,12 +80,15 @@ def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence
     for message in in_pieces(messages):
         calls = message.get("tool_calls")
         if calls:
-            yield message | {"tool_calls": [renamed(call) for call in calls]}
+            yield _changed(message, "tool_calls", [renamed(call) for call in calls])
         elif message.get("role") == "tool":
-            given = str(message.get("tool_call_id"))
-            yield message | {"tool_call_id": answers(given)}
+            yield _changed(message, "tool_call_id", answers(str(message.get("tool_call_id"))))
         else:
             yield message
+
+
+def _changed(message: Message, name: str, value: object) -> Message:
+    return message if message[name] == value else message | {name: value}
 
 
 class _Waiting:

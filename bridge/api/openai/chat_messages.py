@@ -6,6 +6,7 @@ Source: OpenAI's API reference, chat completions. Unknown fields are ignored, as
 import base64
 import json
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
@@ -21,7 +22,9 @@ from pydantic import (
     model_validator,
 )
 
+from bridge.runs.requests import Said
 from tools.carried import REASONING, of_call, sealed
+from tools.marker import without_markers
 
 
 class Part(BaseModel):
@@ -163,6 +166,15 @@ class _Carrying(Part):
     model_config = ConfigDict(extra="allow", defer_build=True, use_attribute_docstrings=True)
 
 
+class _Message(Part):
+    """A message of the transcript."""
+
+    @cached_property
+    def said(self) -> Said:
+        """The message as a run keeps it."""
+        return Said(without_markers(self.model_dump(exclude_none=True)))
+
+
 class FunctionCall(Part):
     """The function of a tool call. `arguments` is JSON text."""
 
@@ -183,7 +195,7 @@ class MessageToolCall(_Carrying):
         return {name: value for name, value in plain(self).items() if name not in given} | of_call(given)
 
 
-class SystemMessage(Part):
+class SystemMessage(_Message):
     """Instructions."""
 
     role: Literal["system", "developer"]
@@ -191,7 +203,7 @@ class SystemMessage(Part):
     name: str | None = None
 
 
-class UserMessage(Part):
+class UserMessage(_Message):
     """What the user says: text, or parts of text, images and files."""
 
     role: Literal["user"]
@@ -199,7 +211,7 @@ class UserMessage(Part):
     name: str | None = None
 
 
-class AssistantMessage(_Carrying):
+class AssistantMessage(_Message, _Carrying):
     """What the model said, with the tool calls it asked for. `function_call` is from before there were tools."""
 
     role: Literal["assistant"]
@@ -217,9 +229,9 @@ class AssistantMessage(_Carrying):
 
     @model_validator(mode="after")
     def _refusal_is_content(self) -> "AssistantMessage":
-        if self.refusal and not self.content:
-            self.content = self.refusal
-        self.refusal = None
+        if self.refusal is not None:
+            self.content = self.content or self.refusal or self.content
+            self.refusal = None
         if isinstance(self.content, list):
             self.content = "".join(map(_spoken, self.content))
         return self
@@ -229,7 +241,7 @@ def _spoken(part: TextPart | RefusalPart | ThoughtPart) -> str:
     return part.text if isinstance(part, TextPart) else part.refusal if isinstance(part, RefusalPart) else ""
 
 
-class ToolMessage(Part):
+class ToolMessage(_Message):
     """What a tool answered."""
 
     role: Literal["tool"]
@@ -237,7 +249,7 @@ class ToolMessage(Part):
     content: ResultContent | None = ""
 
 
-class FunctionMessage(Part):
+class FunctionMessage(_Message):
     """What a function answered, from before there were tools."""
 
     role: Literal["function"]

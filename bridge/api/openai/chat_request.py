@@ -5,11 +5,12 @@ that say nothing to a chatflow (`store`, `service_tier`, `logprobs` and the like
 `inputs` are the bridge's own.
 """
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
-from bridge.api.bodies import checked
+from bridge.api.bodies import Item, checked
 from bridge.api.openai.ask import Ask
 from bridge.api.openai.chat_messages import ChatMessage, Part
 from bridge.api.openai.legacy import (
@@ -47,6 +48,12 @@ ChatTool = Annotated[
 ]
 
 
+def _as_checked(messages: Any) -> Any:
+    """Return messages, each that was checked before as what it was then."""
+    items = messages if isinstance(messages, list) else []
+    return [item.made if isinstance(item, Item) and item.made else item for item in items] or messages
+
+
 class StreamOptions(Part):
     """How the stream ends."""
 
@@ -58,7 +65,7 @@ class ChatRequest(Sampling):
 
     model: str
     """The model id of an app."""
-    messages: list[ChatMessage]
+    messages: Annotated[list[ChatMessage], BeforeValidator(_as_checked)]
     """The transcript. It may be empty where `tool_results` are given."""
     stream: bool | None = False
     """Whether the answer comes in chunks."""
@@ -114,7 +121,7 @@ class ChatRequest(Sampling):
             raise ValueError("audio is not supported: a chatflow does not speak")
         return audio
 
-    @property
+    @cached_property
     def legacy(self) -> bool:
         """Whether the client speaks of functions instead of tools."""
         return not self.tools and (bool(self.functions) or speaks_of_functions(self.messages))
@@ -133,6 +140,9 @@ class ChatRequest(Sampling):
 def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
     """Check `body`. Raises InvalidRequest with the field's path."""
     chat = checked(ChatRequest, body)
+    for item, message in zip(body["messages"], chat.messages, strict=True):
+        if isinstance(item, Item):
+            item.made = message
     if form := chat.response_format:
         check_schema(form.type, form.json_schema, "response_format.json_schema.schema")
     breathe()

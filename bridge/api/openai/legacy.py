@@ -76,7 +76,7 @@ def modern_messages(messages: Sequence[ChatMessage]) -> list[Message]:
             modern.append({"role": "tool", "tool_call_id": asked[1], "content": message.content or ""})
             asked = None
         else:
-            modern.append(message.model_dump(exclude_none=True))
+            modern.append(message.said)
     return modern
 
 

@@ -28,7 +28,7 @@ from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
-from bridge.runs.requests import Reply, RequestKeys, RunRequest
+from bridge.runs.requests import Reply, RequestKeys, RunRequest, Said
 from bridge.runs.runs import MAX_ATTEMPTS
 from bridge.runs.segments import Calls, End, Segment
 from bridge.runs.sessions.conversations import Seeker
@@ -54,8 +54,8 @@ from tools.wire import Usage
 log = logging.getLogger("clawback.endpoint")
 
 IDEMPOTENCY_SECONDS = 600.0
-_NEWEST = 200
-"""The open round is looked for among so many of the last results, and then among all others."""
+_NEWEST, _NEWER = 16, 200
+"""The open round is looked for among so many of the last results, among more of them, and then among all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ class Turns:
     def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
         """Return the request with our ids of its calls, and without what others might take for a run's marker."""
         client = client_name()
-        told = read_from_text(self._store, client, without_markers(ask.messages))
+        said = [message if isinstance(message, Said) else without_markers(message) for message in ask.messages]
+        told = read_from_text(self._store, client, said)
         messages = with_our_ids(self._store, client, session, app.model, told)
         results = results_with_our_ids(self._store, client, session, app.model, messages, ask.results)
         return replace(ask, messages=messages, results=results, inputs=without_markers(ask.inputs))
@@ -163,10 +164,11 @@ class Turns:
 
     def _ticket_of(self, app: App, asked: RunRequest, follows: str | None) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)
-        newest, rest = ids[-_NEWEST:], ids[:-_NEWEST]
-        tickets = self._store.tickets_of_calls(newest, asked.client) or self._store.tickets_of_calls(rest, asked.client)
-        tickets = [ticket for ticket in tickets if follows in {None, ticket.run_id}]
-        if not tickets:
+        newest = (ids[-_NEWEST:], ids[-_NEWER:-_NEWEST], ids[:-_NEWER])
+        found = (self._store.tickets_of_calls(each, asked.client) for each in newest)
+        followed = ([ticket for ticket in tickets if follows in {None, ticket.run_id}] for tickets in found)
+        tickets = next(filter(None, followed), None)
+        if tickets is None:
             return None, None
         # Nodes side by side open tickets in another order than the client is given them.
         place = {call_id: number for number, call_id in enumerate(ids)}

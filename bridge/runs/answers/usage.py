@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bridge.runs.breath import in_pieces
+from bridge.runs.requests import once
 from tools.calls import ToolCall
 from tools.definitions import ToolDefinition
 from tools.results import Message, text_of
@@ -63,6 +64,7 @@ def estimate(
     return Usage(prompt_tokens=prompt_tokens(messages, tools), completion_tokens=written)
 
 
+@once
 def _message_tokens(message: Message) -> int:
     content = message.get("content")
     parts = content if isinstance(content, list) else []

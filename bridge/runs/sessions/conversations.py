@@ -110,9 +110,9 @@ class Conversations:
         The same few words may have been said in several conversations, of this name or of others. Then all that the
         transcript holds has to tell which is meant.
         """
-        if not past.exchanges:
+        if past.latest is None:
             return None
-        said = self._store.exchanges.with_digest(past.exchanges[-1])
+        said = self._store.exchanges.with_digest(past.latest)
         whole = [exchange for exchange in said if exchange.whole == past.whole]
         for exchange in sorted(whole or self._only(said, past), key=lambda exchange: exchange.frame != seeker.frame):
             row = self._latest_of(seeker, exchange)
@@ -191,6 +191,6 @@ class Conversations:
         latest = self._store.latest_turn_of_session(row.key)
         record = self._store.record(latest.id) if latest and latest.state == "finished" else None
         said = self._recorded.past_of(self._services.requests.of(record.run), record) if record else None
-        if said is None or said.exchanges[-1:] != past.exchanges[-1:]:
+        if said is None or said.latest != past.latest:
             return None
         return self._taken(row, past)

@@ -31,7 +31,7 @@ from operator import itemgetter
 from typing import Any, Literal
 
 from bridge.runs.breath import in_pieces
-from bridge.runs.requests import RunRequest
+from bridge.runs.requests import RunRequest, once
 from bridge.runs.sessions import claude_code, openclaw
 from bridge.runs.sessions.openclaw import (
     clean_user_text,
@@ -219,14 +219,37 @@ def _without_compactions(value: str) -> str:
 class Past:
     """What a transcript says of its conversation before the user's last words.
 
-    `exchanges` are digests of the user's words with the answer to them, oldest first, `length` is how many characters
-    the last of them has, `whole` is a digest of all that was said, and `calls` are the tool_call_ids of the last turn.
+    `said` is who said what, `pairs` are the user's words with the answer to them, oldest first, and `calls` are the
+    tool_call_ids of the last turn.
     """
 
-    exchanges: tuple[str, ...] = ()
-    whole: str = ""
-    length: int = 0
+    said: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
     calls: tuple[str, ...] = ()
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """Digests of the pairs."""
+        return tuple(map(_exchange, self.pairs))
+
+    @property
+    def latest(self) -> str | None:
+        """The digest of the last pair."""
+        return _exchange(self.pairs[-1]) if self.pairs else None
+
+    @property
+    def whole(self) -> str:
+        """A digest of all that was said."""
+        return digest(["conversation", self.said]) if self.said else ""
+
+    @property
+    def length(self) -> int:
+        """How many characters the last pair has."""
+        return sum(map(len, self.pairs[-1])) if self.pairs else 0
+
+
+def _exchange(pair: tuple[str, str]) -> str:
+    return digest(["exchange", *pair])
 
 
 def past_of(messages: Sequence[Message]) -> Past:
@@ -243,14 +266,11 @@ def exchange_after(messages: Sequence[Message]) -> Past:
 
 
 def _past(turns: Sequence[tuple[str, list[str]]]) -> Past:
-    if not turns:
-        return Past()
-    said = [(role, "".join(texts)) for role, texts in turns]
+    said = tuple((role, "".join(texts)) for role, texts in turns)
     # Of several messages the last one counts: a summary, say, may stand before it since.
     asked = [texts[-1] if role == "user" else None for role, texts in turns]
-    pairs = [(words, told) for words, (_, told) in zip(asked, said[1:], strict=False) if words is not None]
-    exchanges = tuple(digest(["exchange", words, told]) for words, told in pairs)
-    return Past(exchanges, digest(["conversation", said]), sum(map(len, pairs[-1])) if pairs else 0)
+    pairs = tuple((words, told) for words, (_, told) in zip(asked, said[1:], strict=False) if words is not None)
+    return Past(said, pairs)
 
 
 def _last_calls(messages: Sequence[Message]) -> tuple[str, ...]:
@@ -287,7 +307,8 @@ def turn_key(session: Session, model: str, messages: Sequence[Message]) -> str:
 
 def request_key(session: Session, model: str, request: RunRequest) -> str:
     """Return a digest of a whole request; whether it streams does not matter."""
-    return digest([session.scope, model, request.model_dump(mode="json", exclude_none=True)])
+    rest = request.model_dump(mode="json", exclude_none=True, exclude={"messages"})
+    return digest([session.scope, model, {"messages": request.messages, **rest}])
 
 
 def frame_of(headers: Mapping[str, str], messages: Sequence[Message]) -> str:
@@ -313,6 +334,7 @@ def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str]]]:
     return [(role, [text for _, text in texts]) for role, texts in groupby(spoken, key=itemgetter(0))]
 
 
+@once
 def _words(message: Message) -> str:
     """Return a user's or an assistant's text without what clients change on the way, empty for all others."""
     role = str(message.get("role"))

@@ -230,7 +230,7 @@ class Invocations:
     def _with_carried(self, run: RunRow, messages: Sequence[Message]) -> list[Message]:
         """Return the transcript with what the app's upstream wants back of its own calls: few clients can carry it."""
         ids = [call["id"] for message in messages for call in message.get("tool_calls") or ()]
-        tickets = [ticket for ticket in self._store.tickets_of_calls(ids, run.client) if ticket.reasoning]
+        tickets = self._store.tickets_of_calls(ids, run.client, with_reasoning=True)
         runs = {run_id: self._store.run(run_id) for run_id in {ticket.run_id for ticket in tickets}}
         of_call = {
             call.id: json.loads(ticket.reasoning or "{}")
