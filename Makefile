@@ -1,7 +1,7 @@
-.PHONY: help demo test check setup release
+.PHONY: help demo test test-fast check setup release
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: ## Install Clawback into .venv and run the demo (half a minute)
 	@scripts/bootstrap
@@ -9,6 +9,9 @@ demo: ## Install Clawback into .venv and run the demo (half a minute)
 
 test: ## Run the tests (tens of minutes)
 	@scripts/test
+
+test-fast: ## Run the tests that start no process and no server (a minute)
+	@scripts/test fast
 
 check: ## Check locks, format, lint, types, imports and the plugin's package
 	@scripts/check

@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, settings
 # A busy machine is no defect: only what is wrong fails, and in CI the same examples are tried every time.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.register_profile("fast", settings.get_profile("here"), max_examples=20)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
+
+pytest_plugins = ["tests.levels"]
 
 ROOT = Path(__file__).resolve().parent.parent
 OPENCLAW = ROOT / ".cache/openclaw/bin/openclaw"

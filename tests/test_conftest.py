@@ -2,13 +2,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.levels import LEVELS, starts
+
 pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
+@starts("parts")
 def without_openclaw(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
-    pytester.makeini("[pytest]\nmarkers = openclaw: needs it")
+    pytester.makeini("\n".join(["[pytest]", "markers =", *(f"  {each}: as ever" for each in ("openclaw", *LEVELS))]))
     pytester.makepyfile("import pytest\n@pytest.mark.openclaw\ndef test_it(): pass\ndef test_other(): pass")
     return pytester
 

@@ -23,6 +23,7 @@ def tracked(*patterns: str) -> list[Path]:
     return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
+@pytest.mark.parts
 def test_no_file_names_a_place_that_only_this_machine_has() -> None:
     places = [str(place).encode() for place in (ROOT, Path.home()) if place != Path("/")]
     named = [path.relative_to(ROOT).as_posix() for path in tracked() if any(p in path.read_bytes() for p in places)]
@@ -54,6 +55,7 @@ def test_a_page_names_only_commands_that_exist(page: Path) -> None:
     assert set(re.findall(r"(?:^|[`\n$] ?)clawback ([a-z][a-z-]*)", code)) <= set(main.list_commands(Context(main)))
 
 
+@pytest.mark.parts
 def test_a_command_starts_without_what_serving_needs() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "bridge.cli", "--version"]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stderr

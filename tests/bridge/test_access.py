@@ -22,6 +22,7 @@ from bridge.page.logins import Login
 from bridge.store import Store
 from bridge.store.rows import ClientRow
 from demo.service import Service
+from tests.levels import starts
 from tools.tokens import hash_token, new_token
 
 BEARERS = [token for token in Token if token not in {Token.MCP, Token.LOCAL, Token.LOGIN}]
@@ -65,6 +66,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("running")
     tokens: dict[Token, str] = {token: new_token(token) for token in BEARERS}

@@ -132,6 +132,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_store_that_cannot_be_opened_is_told_in_a_sentence_and_left_as_it_is(tmp_path: Path, name: str) -> None:
     spoil, said = BROKEN[name]
@@ -161,12 +162,14 @@ def test_what_serve_says_of_a_broken_store_is_a_sentence(tmp_path: Path) -> None
     assert str(caught.value).endswith(f"move {path} away to begin with an empty one")
 
 
+@pytest.mark.parts
 def test_a_folder_that_takes_no_store_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with bridge(tmp_path) as (process, url):
         assert (url, process.wait(30)) == ("", 1)
 
 
+@pytest.mark.parts
 def test_clients_are_told_to_come_back_and_nothing_else_waits(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
     path = tmp_path / "data" / "bridge.sqlite3"

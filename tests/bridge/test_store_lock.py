@@ -51,6 +51,7 @@ def worker_of(process: subprocess.Popen[str]) -> int:
     raise AssertionError("there is no worker")
 
 
+@pytest.mark.parts
 def test_a_second_bridge_on_one_folder_ends_with_a_sentence_that_names_the_first(tmp_path: Path) -> None:
     with bridge(tmp_path) as (first, url):
         asked = [
@@ -74,6 +75,7 @@ def test_a_second_bridge_on_one_folder_ends_with_a_sentence_that_names_the_first
         assert httpx.get(f"{again}/healthz").status_code == 200
 
 
+@pytest.mark.parts
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker in /proc")
 def test_a_bridge_keeps_its_store_when_its_worker_is_replaced_and_takes_it_when_another_was_killed(
     tmp_path: Path,

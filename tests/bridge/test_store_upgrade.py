@@ -139,6 +139,7 @@ def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: 
         assert [row[0] for row in other.execute("SELECT sql FROM sqlite_master")] == [statement]
 
 
+@pytest.mark.parts
 @pytest.mark.servers
 def test_in_postgresql_a_store_is_upgraded_or_refused_beside_the_tables_of_others() -> None:
     import psycopg

@@ -48,3 +48,10 @@ def test_every_page_can_be_reached() -> None:
         found = [(page.parent / unquote(link).partition("#")[0]).resolve() for link in links(page) if ":" not in link]
         waiting += [each for each in found if each.suffix == ".md" and each.is_file()]
     assert [str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md") if page not in seen] == []
+
+
+def test_the_places_that_contributing_names_are_there() -> None:
+    rooms = "bridge|demo|deploy|docs|executor|provider|scripts|tests|tools"
+    named = re.findall(rf"`((?:{rooms})/[\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert [place for place in named if not (ROOT / place).exists()] == []
+    assert len(named) > 30

@@ -39,6 +39,7 @@ def found(ann: Person) -> str:
     raise AssertionError("doctor did not come to an end")
 
 
+@pytest.mark.parts
 def test_doctor_looks_when_it_is_asked_and_says_what_to_do(ann: Person) -> None:
     assert "Nobody has asked yet." in words(ann.get("/health").text)
     assert ann.send("/health", "/health").location == "/health"
@@ -50,6 +51,7 @@ def test_doctor_looks_when_it_is_asked_and_says_what_to_do(ann: Person) -> None:
     assert "assistant Dify : does not work" in page
 
 
+@pytest.mark.parts
 def test_who_asks_twice_gets_one_examination(ann: Person) -> None:
     ann.send("/health", "/health")
     began = _began(ann)
@@ -58,12 +60,14 @@ def test_who_asks_twice_gets_one_examination(ann: Person) -> None:
     found(ann)
 
 
+@pytest.mark.parts
 def test_an_examination_has_an_end(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_run, "MOST_SECONDS", 0.01)
     ann.send("/health", "/health")
     assert "It took too long and was stopped" in found(ann)
 
 
+@pytest.mark.parts
 def test_what_breaks_is_told(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     ann.send("/health", "/health")

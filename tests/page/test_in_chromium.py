@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from bridge.page.language import texts
 from tests.e2e.conftest import call
 from tests.e2e.executors import SECONDS, Chat
+from tests.levels import starts
 from tests.page.chromium import Parts, parts_in
 
 pytestmark = pytest.mark.chromium
@@ -23,6 +24,7 @@ VIEWS = ["/", "/runs/{run}", "/approvals", "/executors", "/health"]
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     with parts_in(tmp_path_factory.mktemp("page")) as running:
         expect.set_options(timeout=SECONDS * 1000 / 2)

@@ -8,6 +8,7 @@ import pytest
 from bridge.app import create_app
 from bridge.config import parse
 from tests.bridge.executor.conftest import READ, Bridge
+from tests.levels import starts
 from tests.page.conftest import Person, words
 from tests.servers import Servers
 from tools.tokens import hash_token, new_token
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
+@starts("parts")
 def bridges(tmp_path: Path) -> Iterator[list[Bridge]]:
     tokens = {audience: new_token(audience) for audience in ("client", "plugin", "executor", "operator")}
     hashes = {audience: hash_token(token) for audience, token in tokens.items()}

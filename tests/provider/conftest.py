@@ -16,6 +16,7 @@ import pytest
 
 from demo.box.errors import DaemonError
 from demo.box.plugin_process import PluginProcess
+from tests.levels import starts
 from tests.provider.bridge_server import TOKEN, Bridge, serving
 from tools.definitions import Function, ToolDefinition
 from tools.wire import AttachResponse
@@ -25,6 +26,7 @@ KEY = "sk-upstream-0123456789abcdef"
 
 
 @pytest.fixture(scope="session")
+@starts("parts")
 def upstream() -> Iterator[dict[str, Any]]:
     """The scripted upstream: its ready line, with `base_url` and `log_url`."""
     command = [sys.executable, "-m", "demo.scripted", "--api-key", KEY]
@@ -38,6 +40,7 @@ def upstream() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+@starts("parts")
 def plugin() -> Iterator[PluginProcess]:
     """The plugin as Dify's daemon starts it."""
     with started_plugin() as process:
@@ -59,6 +62,7 @@ def started_plugin() -> Iterator[PluginProcess]:
 
 
 @pytest.fixture
+@starts("parts")
 def bridge() -> Iterator[Bridge]:
     """A bridge of this test's own."""
     with serving(Bridge()) as served:

@@ -73,6 +73,7 @@ def test_a_copy_holds_all_and_is_private(run: Run, tmp_path: Path) -> None:
     assert rows(run, empty) == held
 
 
+@pytest.mark.parts
 @pytest.mark.servers
 def test_a_store_moves_to_postgresql_and_back(run: Run, tmp_path: Path) -> None:
     url, copy = filled(tmp_path), tmp_path / "copy.sqlite3"
@@ -91,6 +92,7 @@ def test_a_store_moves_to_postgresql_and_back(run: Run, tmp_path: Path) -> None:
         assert rows(run, f"sqlite:///{back}") == held | {"nodes": held["nodes"] + 1}
 
 
+@pytest.mark.parts
 def test_a_copy_that_was_made_while_a_call_was_out_goes_on_with_it(tmp_path: Path) -> None:
     with Stack(tmp_path, apps=["minimal"]) as stack:
         config = str(stack.folder / "clawback.toml")

@@ -4,11 +4,13 @@ import pytest
 
 from bridge.dify import DifyClient, Timeouts
 from tests.bridge.dify.byte_server import ByteServer
+from tests.levels import starts
 
 KEY = "app-0123456789abcdef"
 
 
 @pytest.fixture
+@starts("parts")
 def server() -> Iterator[ByteServer]:
     server = ByteServer()
     yield server

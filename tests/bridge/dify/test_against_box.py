@@ -12,9 +12,11 @@ from bridge.dify import DifyClient, InputField, errors, events
 from bridge.dify.events import Event
 from tests.demo.box import exports
 from tests.demo.box.running import EXAMPLES, RunningBox, started
+from tests.levels import starts
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     folder = tmp_path_factory.mktemp("box")
     apps = {
@@ -29,6 +31,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     ways = (
         "--legacy-order",
@@ -210,6 +213,7 @@ def test_a_dify_without_room_says_so(older: RunningBox) -> None:
         assert end(list(run)).succeeded
 
 
+@pytest.mark.parts
 def test_nobody_is_locked_out_of_a_dify_that_takes_one_connection_at_a_time(tmp_path: Path) -> None:
     with started(tmp_path, "--connections", "1") as small, client_of(small) as client:
         assert answer(ask(client, "hello")) == "hello"

@@ -12,6 +12,7 @@ import pytest
 from bridge.config import ConfigError, DifyTools, parse
 from bridge.dify.console import ConsoleProblem, providers_in, schemas_of
 from bridge.dify.tools import PickedTool, ToolsEndpoint, ToolsProblem, Unanswered, picked
+from tests.levels import starts
 from tools.definitions import Function, ToolDefinition
 
 MAIL = PickedTool("builtin", "mail", "send", ToolDefinition(function=Function(name="send")))
@@ -32,6 +33,7 @@ class Server:
 
 
 @pytest.fixture
+@starts("parts")
 def server() -> Iterator[Server]:
     made = Server()
 

@@ -23,6 +23,7 @@ from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finis
 from tests.demo.box import exports
 from tests.demo.box.running import EXAMPLES, RunningBox
 from tests.demo.box.running import started as box_started
+from tests.levels import starts
 from tools.tokens import hash_token
 
 TOKEN = {"Authorization": "Bearer t"}
@@ -142,6 +143,7 @@ FAILURES: dict[str, tuple[str, str, Expected]] = {
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     folder = tmp_path_factory.mktemp("box")
     apps = {

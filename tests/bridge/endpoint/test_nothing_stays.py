@@ -19,6 +19,7 @@ from bridge.runs import runs as runs_module
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
 from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finished, piece, problem, started
+from tests.levels import starts
 from tools.ids import new_tool_call_id, random_name
 from tools.tokens import hash_token
 
@@ -70,6 +71,7 @@ class Bridge:
 
 
 @pytest.fixture
+@starts("parts")
 def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
     reply = [event_stream(started(), piece("Hi."), finished())]
     dify, over = ByteServer(), threading.Event()

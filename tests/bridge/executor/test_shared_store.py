@@ -21,6 +21,7 @@ from bridge.store.rows import SessionRow
 from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
+from tests.levels import starts
 from tests.servers import Servers
 from tools.tokens import hash_token, new_token
 
@@ -31,12 +32,14 @@ TIMES = 8
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def servers() -> Iterator[Servers]:
     with Servers() as servers:
         yield servers
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def bridges(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("shared")
     (folder / "policy.toml").write_text('[[rules]]\naction = "allow"\n')

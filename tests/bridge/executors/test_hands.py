@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from executor.openclaw_model import Hands, prompt
+from tests.levels import starts
 
 KEY = "hands-key"
 RUN = "run00001"
@@ -55,6 +56,7 @@ def catalogues() -> list[list[dict[str, Any]]]:
 
 
 @pytest.fixture
+@starts("parts")
 def hands(catalogues: list[list[dict[str, Any]]]) -> Iterator[Hands]:
     serving = Hands("127.0.0.1", 0, KEY, catalogues.append)
     yield serving

@@ -9,11 +9,13 @@ import pytest
 
 from executor.mcp import McpTools
 from executor.toolbox import LeasedCall, ToolboxError
+from tests.levels import starts
 
 SERVER = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def server() -> Iterator[McpTools]:
     toolbox = McpTools(SERVER, prefix="time.")
     yield toolbox
@@ -43,6 +45,7 @@ def test_what_the_server_refuses_is_an_error_result(server: McpTools) -> None:
     assert server.run(call("other")).is_error
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("command", [["/bin/false"], ["/no/such/command"], ["http://127.0.0.1:9/mcp"]])
 def test_a_server_that_is_not_there_is_named(command: list[str]) -> None:
     with pytest.raises(ToolboxError, match=command[0]):

@@ -12,11 +12,13 @@ from bridge.cli import main
 from demo.client import Client
 from demo.local_tools import LocalTools
 from demo.stack import Stack
+from tests.levels import starts
 
 Clawback = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("stack"), apps=["minimal"]) as running:
         yield running

@@ -11,6 +11,7 @@ from demo.client import Client, ClientError
 from demo.local_tools import LocalTools
 from demo.stack import Stack
 from tests.e2e.conftest import call
+from tests.levels import starts
 from tools.tokens import hash_token
 
 TOKEN = "clawback-metrics-of-prometheus"
@@ -18,6 +19,7 @@ Figures = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("measured")
     with Stack(folder, apps=["minimal"]) as running:

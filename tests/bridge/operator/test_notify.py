@@ -78,6 +78,7 @@ def waits(bridge: Bridge, *commands: str) -> str:
     return str(bridge.open(*calls).request["run_id"])
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("content", [False, True])
 def test_a_webhook_is_told_of_a_call_that_waits_and_of_its_content_only_where_that_is_shown(
     make_bridge: MakeBridge, *, content: bool
@@ -96,6 +97,7 @@ def test_a_webhook_is_told_of_a_call_that_waits_and_of_its_content_only_where_th
     assert ("plans" in text) == content
 
 
+@pytest.mark.parts
 def test_ntfy_gets_a_text_and_a_token_and_a_failed_run_its_code(make_bridge: MakeBridge) -> None:
     bridge = make_bridge(ASK)
     with listening() as receiver:
@@ -108,6 +110,7 @@ def test_ntfy_gets_a_text_and_a_token_and_a_failed_run_its_code(make_bridge: Mak
     assert body.decode().endswith("failed (upstream_error).")
 
 
+@pytest.mark.parts
 def test_a_command_gets_json_and_neither_a_shell_nor_the_bridges_secrets(
     make_bridge: MakeBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_command_gets_json_and_neither_a_shell_nor_the_bridges_secrets(
     assert "app-secret" not in environment.values()
 
 
+@pytest.mark.parts
 def test_several_at_once_are_one_message(make_bridge: MakeBridge) -> None:
     bridge = make_bridge(ASK)
     with listening() as receiver:
@@ -142,6 +146,7 @@ def test_several_at_once_are_one_message(make_bridge: MakeBridge) -> None:
     assert lines[-1] == "... and 5 more"
 
 
+@pytest.mark.parts
 def test_a_turn_does_not_wait_for_somebody_who_does_not_answer(make_bridge: MakeBridge) -> None:
     bridge = make_bridge(ASK)
     with listening() as receiver:

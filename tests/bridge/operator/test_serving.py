@@ -18,11 +18,13 @@ from demo.service import Service
 from demo.stack import Stack
 from tests.e2e.conftest import call, stream
 from tests.e2e.test_survives import ask, begin, chunks, results, text
+from tests.levels import starts
 
 WAIT_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("served"), apps=["minimal"]) as running:
         yield running

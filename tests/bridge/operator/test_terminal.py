@@ -25,10 +25,12 @@ def serve(path: Path, *options: str) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.parts
 def test_serve_without_a_configuration_names_init(tmp_path: Path) -> None:
     assert "Run `clawback init`" in serve(tmp_path / "none.toml")
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize(
     ("text", "said"),
     [

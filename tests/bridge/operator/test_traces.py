@@ -18,6 +18,7 @@ from demo.stack import Stack
 from tests.bridge.operator.conftest import Clawback
 from tests.e2e.conftest import call, stream
 from tests.e2e.test_survives import ask, results, text, tool_calls
+from tests.levels import starts
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -55,6 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def collector() -> Iterator[Collector]:
     with Collector() as running:
         thread = threading.Thread(target=running.serve_forever)
@@ -65,6 +67,7 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("traced"), apps=["minimal"]) as running:
         config = running.folder / "clawback.toml"

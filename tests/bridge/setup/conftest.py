@@ -12,9 +12,11 @@ from demo.stack import Stack
 from tests.bridge.setup import exports
 from tests.bridge.setup.commands import Command
 from tests.bridge.setup.patient import Patient
+from tests.levels import starts
 
 
 @pytest.fixture(scope="session")
+@starts("e2e")
 def dify(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A Dify with two chatflows that are right, and others that are not. Whoever changes it puts it right again."""
     folder = tmp_path_factory.mktemp("dify")

@@ -4,9 +4,11 @@ import pytest
 
 from tests.demo.box import exports
 from tests.demo.box.running import EXAMPLES, RunningBox, started
+from tests.levels import starts
 
 
 @pytest.fixture(scope="session")
+@starts("parts")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     """Dify as it is, with quick pings."""
     folder = tmp_path_factory.mktemp("box")
@@ -26,6 +28,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
 
 
 @pytest.fixture(scope="session")
+@starts("parts")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     """Dify with limits that tests can reach, and two worker slots."""
     times = ("--plugin-seconds", "1.5", "--workflow-seconds", "2", "--plugin-restart-seconds", "0.1")
@@ -35,6 +38,7 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
 
 
 @pytest.fixture(scope="session")
+@starts("parts")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     """An older Dify, whose streams count as active requests until they end."""
     ways = ("--legacy-order", "--raw-parameters", "--no-app-id", "--no-end-users", "--hold-request-slot")

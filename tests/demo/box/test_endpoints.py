@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.demo.box.running import ROOT, RunningBox, started
+from tests.levels import starts
 
 TOKEN = "a-token-that-nobody-guesses"
 WORKFLOW, API = "0b7c6f6e-9f5e-4f0c-8d40-6d9f0c6f0a01", "5a2f6a2c-3b1c-4b54-9a0b-2f52a2a0f002"
@@ -97,6 +98,7 @@ class Endpoint:
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     folder = tmp_path_factory.mktemp("endpoint")
     file = folder / "workspace.json"

@@ -11,6 +11,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from tests.levels import starts
+
 ROOT = Path(__file__).parents[3]
 KEY = "sk-scripted-0123456789"
 
@@ -29,6 +31,7 @@ def started(*options: str, wait: bool = True) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+@starts("parts")
 def ready() -> Iterator[dict[str, Any]]:
     with started("--api-key", KEY) as line:
         yield line

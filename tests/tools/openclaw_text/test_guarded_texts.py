@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.guarded_texts.oracle import Deeds, Oracle
 from tests.guarded_texts.texts import BLANKS, Piece, Texts
 from tests.guarded_texts.trial import guarded, said, trial
+from tests.levels import starts
 from tools.openclaw_text import deeds
 from tools.openclaw_text.whole_answers import deed
 
@@ -36,6 +37,7 @@ SURE = (
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def oracle(openclaw: Path) -> Iterator[Oracle]:
     with Oracle() as asked:
         yield asked

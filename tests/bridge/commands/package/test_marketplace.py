@@ -20,6 +20,8 @@ from bridge.commands.package.archive import archive
 from bridge.commands.package.contents import package_contents
 from bridge.commands.package.trial import try_over_http, try_over_stdio
 
+pytestmark = pytest.mark.parts
+
 ROOT = Path(__file__).resolve().parents[4]
 CJK = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]")
 TEXTS = {".py", ".yaml", ".md", ".toml", ".txt", ".lock", ".svg", ""}

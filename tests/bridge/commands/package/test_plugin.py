@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from bridge.commands.package.command import package
 from bridge.commands.package.contents import package_contents, tools_contents
 
+pytestmark = pytest.mark.parts
+
 ROOT = Path(__file__).resolve().parents[4]
 PLUGIN = ROOT / "bridge/commands/package/plugin"
 
