@@ -22,7 +22,7 @@ OFFICIAL_FIELDS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("endpoint_model_name", ("upstream_model",), "The same."),
     ("mode", ("completion_mode",), "The same."),
     ("context_size", ("context_size",), "128,000 instead of 4,096 where nothing is set."),
-    ("max_tokens_to_sample", ("max_output_tokens",), "1,000,000 instead of 4,096; a larger request is cut to it."),
+    ("max_tokens_to_sample", ("max_output_tokens",), "No limit instead of 4,096; a larger request is reduced to it."),
     ("agent_thought_support", ("reasoning_support",), "Says how reasoning is switched, not only whether."),
     ("web_search_support", ("extra_body",), "Replaced: each vendor's switch is a field of extra_body, form or node."),
     ("compatibility_mode", ("reasoning_support", "extra_body"), "Replaced: nothing unasked is sent to any server."),
