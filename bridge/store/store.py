@@ -596,8 +596,8 @@ class Store:
                 .where(*([t.tickets.c.reasoning.is_not(None)] if with_reasoning else []))
             )
             found |= {ticket.id: ticket for ticket in self._tickets(t.tickets.c.id.in_(ids))}
-        tickets = [ticket for ticket in found.values() if ticket.reasoning or not with_reasoning]
-        return sorted(tickets, key=lambda ticket: ticket.created_at)
+        wanted = [ticket for ticket in found.values() if ticket.reasoning or not with_reasoning]
+        return sorted(wanted, key=lambda ticket: ticket.created_at)
 
     def tickets_of_run(self, run_id: str, *states: str) -> list[TicketRow]:
         """List the run's tickets, oldest first; all of them, or those in one of `states`."""
