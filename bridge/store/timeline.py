@@ -37,7 +37,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """A run as one line of the list. `pending` are calls without a result, `undecided` those that wait for a person."""
+    """A run as one line of the list.
+
+    `pending` are the places of its calls without a result, `undecided` counts those that wait for a person.
+    """
 
     id: str
     model: str
@@ -51,7 +54,7 @@ class Glance:
     rounds: int
     tools: tuple[str, ...]
     calls: int
-    pending: int
+    pending: frozenset[str | None]
     undecided: int
     usage: Usage
 
@@ -89,7 +92,7 @@ class Timeline:
             rows = connection.execute(fitting.limit(limit).offset(offset)).all()
             ids = [row.id for row in rows]
             calls = connection.execute(
-                select(t.tickets.c.run_id, t.tickets.c.id, t.calls.c.name, t.calls.c.state)
+                select(t.tickets.c.run_id, t.tickets.c.id, t.calls.c.name, t.calls.c.state, t.calls.c.place)
                 .join(t.calls)
                 .where(t.tickets.c.run_id.in_(ids))
                 .order_by(t.tickets.c.created_at, t.calls.c.position)
@@ -216,7 +219,7 @@ def _glance(row: Any, calls: Sequence[Any], usage: Usage) -> Glance:
         rounds=len({call.id for call in calls}),
         tools=tuple(dict.fromkeys(call.name for call in calls)),
         calls=len(calls),
-        pending=sum(call.state in PENDING for call in calls),
+        pending=frozenset(call.place for call in calls if call.state in PENDING),
         undecided=sum(call.state == CallState.AWAITING_APPROVAL for call in calls),
         usage=usage,
     )

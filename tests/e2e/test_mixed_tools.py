@@ -1,6 +1,7 @@
 """One round for three places: the client's tools, an executor's and Dify's. The real parts; a played workspace."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, call, export_with, upstream_log
 from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
 from tests.e2e.test_dify_tools import made, picked, present, tool
+from tests.page.conftest import words
 
 TOOLS = [
     tool("builtin", "acme/google/google", "google_search", "seven results", seconds=1.5),
@@ -66,7 +68,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     exports = {
         "few": export_with(folder, "minimal", allowed_tools="read, dify:*, !dify:send_mail"),
         "plain": export_with(folder, "minimal"),
+        "impatient": export_with(folder, "minimal", callback_wait_seconds=1),
+        "stops": export_with(folder, "minimal", stop_after_tool_calls=True),
     }
+    shared = {"tools": "client+executors"}
     with Stack(
         folder,
         apps=["minimal"],
@@ -74,7 +79,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         workspace={"tools": TOOLS, "picked": picked(TOOLS)},
         bridge_keys={"policy": str(policy)},
         bridge_settings={"lease_seconds": 1, "sweep_seconds": 0.3, "executor_seconds": 5, "grace_seconds": 1},
-        each_app={"minimal": {"tools": "client+executors"}, "few": {"tools": "client+executors"}},
+        each_app={app: shared for app in ("minimal", "few", "impatient", "stops")},
     ) as running:
         wait_for(lambda: present(running))
         yield running
@@ -143,6 +148,35 @@ def test_a_name_in_all_three_places_is_three_tools_and_each_call_goes_to_its_own
         "dify_read": ("resolved", "dify"),
         "google_search": ("resolved", "dify"),
     }
+
+
+@pytest.mark.parametrize("model", ["impatient", "stops"])
+def test_a_node_that_lets_go_meanwhile_goes_on_with_the_results(
+    stack: Stack, machine: Machine, make_client: MakeClient, model: str
+) -> None:
+    client = make_client(stack, model)
+    outcome = client.ask("\n".join([call("ponder", seconds=3), "!then", call("exec", command="sleep 2; echo slept")]))
+    assert "slept" in outcome.reply.text
+    assert (told(client), outcome.http_requests, len(outcome.runs)) == (["exec"], 2, 1)
+    results = json.dumps(upstream_log(stack, "sleep 2; echo slept")[-1]["request"]["messages"])
+    assert "pondered" in results
+    lines = [call("ponder", seconds=3), call("exec", command="echo at once")]
+    outcome = client.ask("\n".join(lines))
+    assert "at once" in outcome.reply.text
+
+
+def test_the_page_says_where_each_call_runs(stack: Stack, client: Client) -> None:
+    lines = [call("read", path="a.txt"), call("laptop_read", path="a.txt"), call("dify_read", path="a.txt")]
+    outcome = client.ask("\n".join(lines))
+    with httpx.Client(base_url=stack.bridge_url, headers={"Origin": stack.bridge_url}) as browser:
+        assert browser.post("/login", data={"token": stack.operator_token, "name": "ann"}).status_code == 303
+        page = words(browser.get(f"/runs/{outcome.runs[0]}").text)
+    assert "laptop_read ( read of laptop )" in page
+    assert "dify_read ( read of dify )" in page
+    steps = page[page.index("Round 1") :]
+    assert re.search(r"read done [\d.]+ m?s · the client", steps)
+    assert re.search(r"laptop_read \( read of laptop \) done [\d.]+ m?s · laptop", steps)
+    assert re.search(r"dify_read \( read of dify \) done [\d.]+ m?s · dify", steps)
 
 
 def test_the_client_never_sees_the_others(stack: Stack, client: Client) -> None:

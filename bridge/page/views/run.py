@@ -2,12 +2,12 @@
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from bridge.runs.requests import RunRequest
+from bridge.runs.requests import Places, RunRequest
 from bridge.store.rows import CallRow, EventRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
 from bridge.store.timeline import Dated, together
 from tools.definitions import ToolDefinition
@@ -52,6 +52,7 @@ class Asked:
     characters: int = 0
     query: str = ""
     tools: dict[str, ToolDefinition] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -86,6 +87,7 @@ def _asked(request: RunRequest) -> Asked:
         characters=len(request.query),
         query=request.query,
         tools={tool.name: tool for tool in request.tools},
+        places=request.places or {},
     )
 
 
@@ -234,12 +236,15 @@ def _response(each: Dated[SegmentRow]) -> Step:
     return Step(f"response-{each.row.number}", "response", each.at, "good", each.at, segment=each.row, usage=usage)
 
 
-def shown_state(state: str, direction: str, pending: int, undecided: int) -> str:
-    """Return a run's state in the words of who watches: for whom it waits, if it waits for somebody."""
+def shown_state(state: str, direction: str, places: Collection[str | None], undecided: int) -> str:
+    """Return a run's state in the words of who watches: for whom it waits, if it waits for somebody.
+
+    `places` are those of its pending calls.
+    """
     if undecided:
         return "undecided"
-    if state == "running" and pending:
-        return "client" if direction == "endpoint" else "executor"
+    if state == "running" and places:
+        return "client" if direction == "endpoint" and None in places else "executor"
     return state
 
 

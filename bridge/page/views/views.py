@@ -323,7 +323,7 @@ def _picture(parts: Parts, happened: Happened, waterfall: Waterfall) -> Picture 
 def _head(parts: Parts, visitor: Visitor, happened: Happened, steps: Sequence[Step]) -> str:
     run, calls = happened.run, [call for ticket in happened.tickets for call in ticket.calls]
     undecided = next((step.key for step in steps if _waits(step)), "")
-    pending = 0 if happened.over else sum(call.pending for call in calls)
+    pending = set() if happened.over else {call.place for call in calls if call.pending}
     return render(
         "run_head.html",
         visitor.t,

@@ -194,7 +194,7 @@ def _invocation(
 
 
 def _call(ticket: TicketRow, call: CallRow, trail: Sequence[Trace], happened: Happened) -> Lane:
-    runs_at_once = happened.run.direction == "endpoint"
+    runs_at_once = happened.run.direction == "endpoint" and call.place is None
     parts: list[Part] = []
     doing, at = _after("open", runs_at_once=runs_at_once), ticket.created_at
     for trace in trail:
