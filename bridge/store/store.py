@@ -580,8 +580,8 @@ class Store:
         for call_id in set(call_ids).difference(unknown):
             state = self._of_memory(self._held.of_call(call_id))
             if state and state.run.direction == "endpoint" and state.run.client == client:
-                tickets = (t for t in state.tickets.values() if any(call.id == call_id for call in t.client_calls))
-                found |= {ticket.id: ticket for ticket in tickets}
+                its = (each for each in state.tickets.values() if any(call.id == call_id for call in each.client_calls))
+                found |= {ticket.id: ticket for ticket in its}
         if unknown:
             ids = (
                 select(t.calls.c.ticket_id)

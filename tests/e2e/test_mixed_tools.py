@@ -79,7 +79,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         workspace={"tools": TOOLS, "picked": picked(TOOLS)},
         bridge_keys={"policy": str(policy)},
         bridge_settings={"lease_seconds": 1, "sweep_seconds": 0.3, "executor_seconds": 5, "grace_seconds": 1},
-        each_app={app: shared for app in ("minimal", "few", "impatient", "stops")},
+        each_app=dict.fromkeys(("minimal", "few", "impatient", "stops"), shared),
     ) as running:
         wait_for(lambda: present(running))
         yield running
