@@ -13,7 +13,12 @@ from demo.task import EXAMPLES
     default="builtin",
     help="The client that asks and runs the tools.",
 )
-@click.option("--app", type=click.Choice(EXAMPLES), default="minimal", help="The example app to use.")
+@click.option(
+    "--app",
+    type=click.Choice([*EXAMPLES, "tools"]),
+    default="minimal",
+    help="The example app to use; tools: one with tools of Dify and of an executor beside the client's.",
+)
 @click.option(
     "--upstream", metavar="URL", help="Ask a real OpenAI-compatible model server instead of the scripted one."
 )

@@ -7,15 +7,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from demo import openclaw, task
+from demo import mixed, openclaw, task
 from demo.client import Client, ClientError
 from demo.kept import kept, login_url
 from demo.local_tools import LocalTools
@@ -68,7 +69,7 @@ def play(
                 with kept(folder, real, model or "scripted") as stack:
                     _keep(stack)
                 return
-            with Stack(folder, apps=[app], upstream=real, upstream_model=model or "scripted") as stack:
+            with _started(folder, app, real, model or "scripted") as stack:
                 result = _play(stack, console, client, app)
     except (ServiceFailed, ClientError, openclaw.OpenClawMissing) as error:
         raise click.ClickException(str(error)) from None
@@ -78,6 +79,12 @@ def play(
         _conclude(console, result)
     if not result["ok"]:
         raise SystemExit(1)
+
+
+def _started(folder: Path, app: str, upstream: Upstream | None, model: str) -> AbstractContextManager[Stack]:
+    if app == mixed.MODEL:
+        return mixed.mixed(folder, upstream, model)
+    return Stack(folder, apps=[app], upstream=upstream, upstream_model=model)
 
 
 def _end(number: int, _: object) -> None:
@@ -110,9 +117,10 @@ def _keep(stack: Stack) -> None:
 def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, Any]:
     workspace = stack.folder / "workspace"
     task.prepare(workspace)
-    prompt = task.scripted_request() if stack.scripted else task.REQUEST
+    asked = mixed if app == mixed.MODEL else task
+    prompt = asked.scripted_request() if stack.scripted else asked.REQUEST
     console.print(f"The engine is {ENGINE}; the plugin runs as process {stack.box.ready['plugin']['pid']}.")
-    console.print(f"The task: “{task.REQUEST}”\n", soft_wrap=True)
+    console.print(f"The task: “{asked.REQUEST}”\n", soft_wrap=True)
     began = time.monotonic()
     requests = 0
     with Story(console, stack) as story:
@@ -134,13 +142,19 @@ def _play(stack: Stack, console: Console, client: str, app: str) -> dict[str, An
     return report(stack, client, requests, seconds)
 
 
+def _tool_calls(run: dict[str, Any]) -> str:
+    places = Counter(call["ran_at"] for call in run["tool_calls"])
+    said = (f"{count} by {'the ' if place == 'client' else ''}{place}" for place, count in places.items())
+    return f"{places.total()} tool calls ({', '.join(said)})"
+
+
 def _conclude(console: Console, result: dict[str, Any]) -> None:
     for run in result["runs"]:
         answer = visible(run["answer"].strip(), lines=True)
         console.print(f"\nThe answer:\n\n{answer}\n", markup=False, highlight=False, soft_wrap=True)
         console.print(
-            f"{result['http_requests']} HTTP requests, {run['rounds']} rounds, {len(run['tool_calls'])} tool calls on "
-            f"this machine, {run['workflow_runs']} Dify workflow run, {result['seconds']} s.",
+            f"{result['http_requests']} HTTP requests, {run['rounds']} rounds, {_tool_calls(run)}, "
+            f"{run['workflow_runs']} Dify workflow run, {result['seconds']} s.",
             highlight=False,
             soft_wrap=True,
         )

@@ -39,10 +39,12 @@ def _run(stack: Stack, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
     store = stack.store()
     try:
         run, segments, tickets = store.run(run_id), store.segments(run_id), store.tickets_of_run(run_id)
+        events = store.events_of_run(run_id)
     finally:
         store.close()
     if run is None:
         raise LookupError(run_id)
+    ran_at = {event.call_id: event.actor.removeprefix("executor ") for event in events if event.event == "resolve"}
     last = segments[-1] if segments else None
     workflow_runs = [row for row in state["runs"] if row["user"] == run.dify_user]
     return {
@@ -50,7 +52,13 @@ def _run(stack: Stack, run_id: str, state: dict[str, Any]) -> dict[str, Any]:
         "workflow_runs": len(workflow_runs),
         "rounds": len(tickets),
         "tool_calls": [
-            {"id": call.id, "name": call.name, "arguments": call.arguments, "output": call.output}
+            {
+                "id": call.id,
+                "name": call.name,
+                "arguments": call.arguments,
+                "output": call.output,
+                "ran_at": ran_at.get(call.id, "nobody"),
+            }
             for ticket in tickets
             for call in ticket.calls
         ],

@@ -105,6 +105,7 @@ class Story:
             "run resumed": ("bridge", "Dify", f"runs the workflow of {run} again and replays what was done"),
             "invocation attached": ("plugin", "bridge", f"attach: an LLM node serves run {run}"),
             "ticket opened": ("plugin", "bridge", f"ticket {line.get('ticket')}: {', '.join(line.get('tools', []))}"),
+            "call handed out": ("bridge", str(line.get("executor")), f"{line.get('tool')}"),
             "ticket resolved": ("bridge", "plugin", f"ticket {line.get('ticket')} is resolved, the model goes on"),
             "run finished": ("Dify", "bridge", f"the workflow run of {run} has finished"),
             "run failed": ("Dify", "bridge", f"run {run} failed: {line.get('error')}"),

@@ -16,13 +16,13 @@ from openai import OpenAI
 from demo.stack import EXAMPLES
 
 
-def demo(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def demo(tmp_path: Path, *options: str, seconds: float = 100) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bridge.cli", "demo", *options],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=seconds,
         stdin=subprocess.DEVNULL,
         check=False,
     )
@@ -48,6 +48,48 @@ def test_json_tells_what_happened(app: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     check(json.loads(done.stdout), "builtin")
     assert list(tmp_path.iterdir()) == [], "it did not clean up"
+
+
+def check_places(result: dict[str, Any]) -> None:
+    (run,) = result["runs"]
+    assert (result["ok"], run["workflow_runs"], run["rounds"]) == (True, 1, 3)
+    assert [(made["name"], made["ran_at"]) for made in run["tool_calls"]] == [
+        ("read", "client"),
+        ("read", "client"),
+        ("web_search", "dify"),
+        ("battery", "laptop"),
+        ("compose", "dify"),
+        ("write", "client"),
+    ]
+    outputs = [made["output"] for made in run["tool_calls"]]
+    assert "buy coffee" in outputs[0]
+    assert outputs[2] == "A search for plumber: plumbers are free on Wednesdays."
+    assert outputs[4].startswith("Dear Ann, still open: call the plumber")
+
+
+def test_json_tells_where_each_call_of_mixed_tools_ran(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--json", "--app", "tools")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    check_places(result)
+    assert result["http_requests"] == 3
+    assert list(tmp_path.iterdir()) == [], "it did not clean up"
+
+
+def test_the_story_of_mixed_tools_names_who_ran_what(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--app", "tools")
+    assert done.returncode == 0, done.stderr
+    assert "6 tool calls (3 by the client, 2 by dify, 1 by laptop)" in done.stdout
+    for step in ("bridge → dify", "bridge → laptop", "ran write here"):
+        assert step in " ".join(done.stdout.split())
+
+
+@pytest.mark.openclaw
+@pytest.mark.timeout(240)
+def test_the_real_openclaw_s_turn_mixes_tools_of_three_places(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--json", "--app", "tools", "--client", "openclaw", seconds=200)
+    assert done.returncode == 0, done.stderr
+    check_places(json.loads(done.stdout))
 
 
 @pytest.mark.openclaw
