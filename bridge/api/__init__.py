@@ -3,7 +3,7 @@
 access   which token opens which route: one table, and each request is held against it
 openai   what clients see: chat completions, responses, models
 plugin   the invocations of LLM nodes        plugin_requests   what was seen of them lately, for doctor
-mcp      MCP clients, which are offered the executors' tools
+mcp      MCP clients, which are offered the executors' tools        mcp_messages   what they say and are told
 executor   workers near the tools            operator, watch   people who look and decide
 health     whether it lives                  openapi           all routes as a document
 

@@ -23,7 +23,7 @@ class Codex:
         self.settings = self.home / ".codex" / "config.toml"
         for made in (self.settings.parent, self.work):
             made.mkdir(parents=True, exist_ok=True)
-        self._env = {"HOME": str(self.home), "PATH": os.environ["PATH"], "CLAWBACK_API_KEY": token}
+        self.environ = {"HOME": str(self.home), "PATH": os.environ["PATH"], "CLAWBACK_API_KEY": token}
         if base_url:
             self.settings.write_text(
                 f'model = "{model}"\nmodel_provider = "clawback"\n\n[model_providers.clawback]\nname = "Clawback"\n'
@@ -36,7 +36,7 @@ class Codex:
         command = [str(program()), "exec", *(("resume", "--last") if again else ()), *safe, *options, "\n".join(lines)]
         return subprocess.run(
             command,
-            env=self._env,
+            env=self.environ,
             cwd=self.work,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import mcp_types as types
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.subscriptions import ToolsListChanged
 
 from bridge import cli
 from bridge.store import Store
@@ -26,7 +28,7 @@ from demo.stack import free_port
 from tests.e2e.executors import SECONDS, Machine, wait_for
 from tools.tokens import hash_token, new_token
 
-MODES = ("legacy",)
+MODES = ("legacy", "auto")
 
 
 @dataclass
@@ -43,10 +45,11 @@ class Bridge:
         port = free_port()
         self.bridge_url = f"http://127.0.0.1:{port}"
         self.config = self.folder / "clawback.toml"
-        limits = {"sweep_seconds": 0.5, "keepalive_seconds": 0.5, "lease_seconds": 2, **self.limits}
+        limits = {"sweep_seconds": 0.5, "keepalive_seconds": 0.5, "lease_seconds": 2, "stop_seconds": 2, **self.limits}
         lines = [f"port = {port}", f"data_dir = {json.dumps(str(self.folder / 'data'))}"]
         lines += ["[tokens]", *(f'{name} = "{hash_token(token)}"' for name, token in tokens.items())]
         lines += ["[limits]", *(f"{name} = {value}" for name, value in limits.items())]
+        self.config.touch(mode=0o600)
         self.config.write_text("\n".join(lines) + "\n")
         command = [sys.executable, "-m", cli.__name__, "serve", "--json", "--config", str(self.config)]
         self.service = Service("bridge", command, self.folder / "bridge.log")
@@ -111,10 +114,21 @@ def told(result: types.CallToolResult) -> tuple[bool, str]:
     return result.is_error, "\n".join(part.text for part in result.content if isinstance(part, types.TextContent))
 
 
+async def decide(bridge: Bridge, decision: str, *more: str) -> None:
+    """Decide about the call that waits, as a person does."""
+    waiting = await anyio.to_thread.run_sync(bridge.machine.waiting_call)
+    done = await anyio.to_thread.run_sync(bridge.machine.clawback, decision, waiting["id"], *more)
+    assert done.returncode == 0, done.stderr
+
+
+def request(method: str, request_id: object = 1, **params: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+
+
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
     """A bridge, and an executor with the tools of a module of Python functions."""
-    running = Bridge(tmp_path_factory.mktemp("mcp"))
+    running = Bridge(tmp_path_factory.mktemp("mcp"), {"request_bytes": 100_000})
     try:
         running.machine.executor("python", "tests.bridge.executors.notes")
         yield running
@@ -122,9 +136,16 @@ def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
         running.stop()
 
 
+@pytest.fixture(scope="module")
+def reader(bridge: Bridge) -> str:
+    """A token for tools that only read."""
+    return bridge.token()
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_tool_that_only_reads_is_listed_and_called(bridge: Bridge, mode: str) -> None:
     async def question(client: Client) -> None:
+        assert client.session.protocol_version == {"legacy": "2025-11-25", "auto": "2026-07-28"}[mode]
         tools = (await client.list_tools()).tools
         assert [(tool.name, tool.annotations and tool.annotations.read_only_hint) for tool in tools] == [
             ("shout", True)
@@ -182,20 +203,15 @@ def test_a_person_approves_while_the_client_is_told_what_it_waits_for(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_denied_or_fails_is_an_error_of_the_tool(bridge: Bridge, mode: str) -> None:
-    async def decide(*command: str) -> None:
-        waiting = await anyio.to_thread.run_sync(bridge.machine.waiting_call)
-        done = await anyio.to_thread.run_sync(bridge.machine.clawback, command[0], waiting["id"], *command[1:])
-        assert done.returncode == 0, done.stderr
-
     async def question(client: Client) -> None:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["fail"]
         async with anyio.create_task_group() as group:
-            group.start_soon(decide, "deny", "--reason", "Not on a Friday.")
+            group.start_soon(decide, bridge, "deny", "--reason", "Not on a Friday.")
             is_error, text = told(await client.call_tool("fail", {"how": "badly"}))
             assert is_error
             assert "denied. Not on a Friday." in text
         async with anyio.create_task_group() as group:
-            group.start_soon(decide, "approve")
+            group.start_soon(decide, bridge, "approve")
             is_error, text = told(await client.call_tool("fail", {"how": "badly"}))
             assert is_error
             assert "badly" in text
@@ -204,6 +220,18 @@ def test_what_is_denied_or_fails_is_an_error_of_the_tool(bridge: Bridge, mode: s
         assert "Nothing was run" in text
 
     bridge.ask(bridge.token("--tools", "fail"), mode, question)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_images_come_as_images(bridge: Bridge, mode: str) -> None:
+    async def question(client: Client) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(decide, bridge, "approve")
+            [image] = (await client.call_tool("picture")).content
+        assert isinstance(image, types.ImageContent)
+        assert (image.mime_type, image.data) == ("image/png", "iVBORw0KGgo=")
+
+    bridge.ask(bridge.token("--tools", "picture"), mode, question)
 
 
 def test_a_token_opens_its_own_side_alone(bridge: Bridge) -> None:
@@ -245,36 +273,128 @@ def test_a_client_that_cancels_or_leaves_ends_its_call(bridge: Bridge) -> None:
     bridge.ask(token, "legacy", cancel)
     run = bridge.ended()
     assert (run.state, run.error) == ("cancelled", "the client cancelled this call")
-    body = {"name": "note", "arguments": {"path": "/nowhere", "text": "x"}}
+    asked = request("tools/call", name="note", arguments={"path": "/nowhere", "text": "x"})
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            f"{bridge.bridge_url}/mcp",
-            json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": body},
-            headers=bearer(token),
-            timeout=1,
-        )
+        httpx.post(f"{bridge.bridge_url}/mcp", json=asked, headers=bearer(token), timeout=1)
     run = bridge.ended()
     assert (run.state, run.error) == ("cancelled", "the client closed its connection")
 
 
-def test_a_client_hears_of_other_tools(bridge: Bridge, tmp_path: Path) -> None:
+def test_no_client_and_no_session_cancels_anothers_call(bridge: Bridge) -> None:
+    mine, others = bridge.token("--tools", "note"), bridge.token("--tools", "note")
+    asked = request("tools/call", name="note", arguments={"path": "/nowhere", "text": "x"})
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(bridge.post, mine, asked, Mcp_Session_Id="s1")
+        bridge.machine.waiting_call()
+        for token, headers in ((others, {"Mcp_Session_Id": "s1"}), (mine, {"Mcp_Session_Id": "s2"}), (mine, {})):
+            assert bridge.post(token, cancel, **headers).status_code == 202
+        assert bridge.newest_run().state == "running"
+        assert bridge.post(mine, cancel, Mcp_Session_Id="s1").status_code == 202
+        assert answer.result(SECONDS).json()["error"]["message"] == "the client cancelled this call"
+
+
+MODERN = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/list"}
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (request("no/such"), {}, 200, -32601),
+        (request("no/such", _meta=META), MODERN | {"Mcp_Method": "no/such"}, 404, -32601),
+        (request("initialize", _meta=META), MODERN | {"Mcp_Method": "initialize"}, 404, -32601),
+        (request("tools/list"), MODERN, 400, -32602),
+        (request("tools/list", _meta=META), MODERN | {"Mcp_Method": "tools/call"}, 400, -32020),
+        (request("tools/list", _meta=META | {next(iter(META)): "x"}), MODERN, 400, -32020),
+        (request("tools/list"), {"MCP_Protocol_Version": "1999-01-01"}, 400, -32022),
+        (request("tools/list", cursor="x"), {}, 200, -32602),
+        (request("tools/call", name="shout", arguments=[]), {}, 200, -32602),
+        (request("ping", None), {}, 400, -32600),
+        (request("ping", 1.5), {}, 400, -32600),
+        ([request("ping")], {}, 400, -32700),
+        ({"jsonrpc": "1.0", "id": 1, "method": "ping"}, {}, 400, -32600),
+        (request("ping", text="x" * 200_000), {}, 413, -32600),
+    ],
+)
+def test_what_is_wrong_is_said_with_a_code(
+    bridge: Bridge, reader: str, body: object, headers: dict[str, str], status: int, code: int
+) -> None:
+    answer = bridge.post(reader, body, **headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    assert answer.json()["error"]["message"]
+
+
+def test_each_version_is_answered_as_it_asks_for(bridge: Bridge, reader: str) -> None:
+    for asked, told_version in (
+        ("2025-06-18", "2025-06-18"),
+        ("2025-03-26", "2025-03-26"),
+        ("1999-01-01", "2025-11-25"),
+    ):
+        answer = bridge.post(reader, request("initialize", protocolVersion=asked, capabilities={}, clientInfo={}))
+        assert answer.json()["result"]["protocolVersion"] == told_version
+        assert answer.headers["Mcp-Session-Id"]
+    unknown = bridge.post(reader, request("ping"), MCP_Protocol_Version="1999-01-01").json()["error"]["data"]
+    assert unknown["supported"] == ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]
+    assert bridge.post(reader, {"jsonrpc": "2.0", "method": "notifications/initialized"}).status_code == 202
+    assert bridge.post(reader, {"jsonrpc": "2.0", "id": 1, "result": {}}).status_code == 202
+
+
+def test_a_run_of_an_mcp_client_is_shown_as_what_it_is(bridge: Bridge, reader: str) -> None:
+    answer = bridge.post(reader, request("tools/call", name="shout", arguments={"text": "hello"}))
+    assert answer.json()["result"] == {"content": [{"type": "text", "text": "HELLO"}], "isError": False}
+    run = bridge.ended()
+    with httpx.Client(base_url=bridge.bridge_url, headers={"Origin": bridge.bridge_url}) as page:
+        page.post("/login", data={"name": "ada", "token": bridge.operator_token})
+        shown = page.get(f"/runs/{run.id}").text
+    assert "an MCP client asks" in shown
+    assert "shout" in shown
+    assert "Model call" not in shown
+    [status] = [
+        each
+        for each in json.loads(
+            bridge.machine.clawback("token", "list", "--json", "--config", str(bridge.config)).stdout
+        )
+        if f"mcp:{each['name']}" == run.model
+    ]
+    assert (status["kind"], status["tools"]) == ("mcp", None)
+
+
+def test_clients_of_each_version_hear_of_other_tools_that_are_theirs(bridge: Bridge) -> None:
+    token, others = bridge.token("--tools", "shout", "--tools", "get_*"), bridge.token("--tools", "shout")
     changes: list[Any] = []
+    none: list[Any] = []
 
     async def heard(message: Any) -> None:
         changes.append(message)
 
+    async def heard_by_others(message: Any) -> None:
+        none.append(message)
+
     async def question(client: Client) -> None:
         assert len((await client.list_tools()).tools) == 1
-        await anyio.sleep(0.5)
-        clock = bridge.machine.executor("mcp", "--", sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC")
-        with anyio.fail_after(SECONDS):
+        async with (
+            bridge.client(others, message_handler=heard_by_others) as other,
+            bridge.client(token, "auto") as modern,
+            modern.listen(tools_list_changed=True) as subscription,
+        ):
+            assert len((await other.list_tools()).tools) == 1
+            await anyio.sleep(0.5)
+            command = ["--", sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]
+            clock = await anyio.to_thread.run_sync(bridge.machine.executor, "mcp", *command)
+            assert isinstance(await anext(subscription), ToolsListChanged)
             while not changes:
                 await anyio.sleep(0.1)
-        assert isinstance(changes[0], types.ToolListChangedNotification)
-        assert "get_current_time" in [tool.name for tool in (await client.list_tools()).tools]
-        await anyio.to_thread.run_sync(clock.stop)
+            assert isinstance(changes[0], types.ToolListChangedNotification)
+            for each in (client, modern):
+                assert "get_current_time" in [tool.name for tool in (await each.list_tools()).tools]
+            await anyio.to_thread.run_sync(clock.stop)
+            assert none == []
 
-    bridge.ask(bridge.token("--tools", "shout", "--tools", "get_*"), "legacy", question, message_handler=heard)
+    bridge.ask(token, "legacy", question, message_handler=heard)
 
 
 def test_what_a_killed_bridge_left_behind_ends_and_its_clients_go_on(tmp_path: Path) -> None:
@@ -308,5 +428,25 @@ def test_what_a_killed_bridge_left_behind_ends_and_its_clients_go_on(tmp_path: P
         assert (left.state, left.error) == ("cancelled", "nobody waits for this run any more")
         assert time.monotonic() - begun < 30
         assert not (tmp_path / "x").exists()
+    finally:
+        bridge.stop()
+
+
+def test_every_wait_ends(tmp_path: Path) -> None:
+    bridge = Bridge(tmp_path, {"approval_seconds": 3})
+    try:
+        bridge.machine.executor("python", "tests.bridge.executors.notes")
+        token = bridge.token("--tools", "note")
+        asked = request("tools/call", name="note", arguments={"path": str(tmp_path / "x"), "text": "x"})
+        result = bridge.post(token, asked).json()["result"]
+        assert result["isError"]
+        assert "nobody approved this call in time. It was not run." in result["content"][0]["text"]
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(bridge.post, token, asked)
+            bridge.machine.waiting_call()
+            bridge.service.stop()
+            assert "the bridge stops, and this call was cancelled" in answer.result(SECONDS).json()["error"]["message"]
+        run = bridge.newest_run()
+        assert (run.state, run.error) == ("cancelled", "the bridge was stopped")
     finally:
         bridge.stop()

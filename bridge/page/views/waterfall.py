@@ -167,6 +167,12 @@ def _invocation(
 ) -> Iterator[Lane]:
     """Yield what an invocation did: a model call, the tool calls that it asked for, the next model call, and so on."""
     row, at, number = each.row, each.at, 0
+    if happened.run.direction == "mcp":
+        # Its client asks, and no model is called.
+        yield from (
+            _call(ticket, call, trails.get(call.id, ()), happened) for ticket in tickets for call in ticket.calls
+        )
+        return
     for ticket in tickets:
         number += 1
         step = f"round-{ticket.id}"
