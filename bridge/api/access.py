@@ -102,6 +102,8 @@ ROUTES: Mapping[str, Keys] = {
     "POST /health": _PAGE,
     "GET /calls/{call_id}/decision": _PAGE,
     "POST /calls/{call_id}/decision": _PAGE,
+    "GET /forms/{form_id}/answer": _PAGE,
+    "POST /forms/{form_id}/answer": _PAGE,
     "POST /logout": _PAGE,
     "GET /login": ANYBODY,
     "POST /login": ANYBODY,

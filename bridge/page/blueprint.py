@@ -4,11 +4,12 @@ GET  /                       the runs
 GET  /runs/{id}              one run
 GET  /runs/{id}/json         all that is known of it
 POST /runs                   run=ID (any number), do=cancel
-GET  /approvals              the calls that wait for a person
+GET  /approvals              the calls and forms that wait for a person
 GET  /executors              who runs calls
 GET  /health                 doctor's findings
 POST /health                 let doctor look
 POST /calls/{id}/decision    decision=approve|deny|edit|always, text
+POST /forms/{id}/answer      action=ID, field.NAME=what stands in it
 GET  /login                  POST: name, token; GET with link=: a login link of bridge.page.links
 POST /logout
 POST /preferences            language or theme
@@ -63,6 +64,8 @@ THEME = "clawback_theme"
 THEMES = ("auto", "light", "dark")
 FILES = ("page.css", "page.js", "icon.svg")
 MOST_AT_ONCE = 100
+FIELD = "field."
+"""How the names of a form's fields begin."""
 LONG = 200
 """A page of more pieces is sent while it is written."""
 LONGEST_FORM = 4 * 1024 * 1024
@@ -78,6 +81,7 @@ def page_blueprint(config: Config, core: Core, stopping: threading.Event, links:
     _guard(blueprint, Origins(config), logins)
     _add_pages(blueprint, parts, logins, Streams(core.services.wakeups, stopping))
     _add_decisions(blueprint, parts)
+    _add_forms(blueprint, parts)
     _add_actions(blueprint, parts)
     _add_login(blueprint, logins, Attempts(), links)
     _add_small_things(blueprint)
@@ -254,6 +258,24 @@ def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
             return _page(with_waiting(parts, visitor, view), visitor, error.status)
         back = _own_path(request.form.get("back", ""))
         return redirect(f"/approvals?done={decision}" if back in {"/", "/approvals"} else back, 303)
+
+
+def _add_forms(blueprint: Blueprint, parts: Parts) -> None:
+    @blueprint.get("/forms/<form_id>/answer")
+    def come_back_to(form_id: str) -> AnyResponse:
+        return redirect(f"/approvals#form-{form_id}", 303)
+
+    @blueprint.post("/forms/<form_id>/answer")
+    def answer_form(form_id: str) -> AnyResponse:
+        action, fields = request.form.get("action", ""), request.form.items()
+        inputs = {name[len(FIELD) :]: text.replace("\r\n", "\n") for name, text in fields if name.startswith(FIELD)}
+        try:
+            parts.core.forms.answer(form_id, action, inputs, f"operator {_login().name}")
+        except (InvalidRequest, NotFound, Conflict, Gone) as error:
+            visitor = _visitor()
+            view = approvals_view(parts, visitor, Tried(form_id, action, "", error.message, inputs))
+            return _page(with_waiting(parts, visitor, view), visitor, error.status)
+        return redirect("/approvals?done=answer", 303)
 
 
 # What is done about runs

@@ -52,6 +52,9 @@ _CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
 LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 """The pauses before each try to attach to a run whose events broke off."""
 
+PROBE = "probe"
+"""The auxiliary calls of doctor, for which no person is asked anything."""
+
 FORM_TIMEOUT = "human input global timeout"
 """How Dify ends a run whose form waits for longer than any may: `tasks/human_input_timeout_tasks.py` of 1.16."""
 
@@ -383,14 +386,18 @@ class Attempt:
             case events.ErrorEvent():
                 raise failed(event.status, event.code, event.message)
 
-    @staticmethod
-    def _paused(event: events.WorkflowPaused) -> Paused:
+    def _paused(self, event: events.WorkflowPaused) -> Paused:
         if not event.forms or not all(form.token for form in event.forms):
             named = " and ".join(dict.fromkeys(form.form.name for form in event.forms)) or "something"
             raise UnprocessableRun(
                 f"the chatflow waits for {named}, which can be answered in Dify alone: switch the web app on among the "
                 "Human Input node's ways of delivery, and publish the app",
                 code="workflow_paused",
+            )
+        if self._run.auxiliary == PROBE:
+            names = " and ".join(dict.fromkeys(form.form.name for form in event.forms))
+            raise UnprocessableRun(
+                f"the chatflow has come to {names}, which nobody is asked for a probe", code="form_reached"
             )
         return Paused(event.forms)
 

@@ -271,6 +271,15 @@ class Runs:
                 self._live_runs.drop(run.id)
                 log.info("a run waits for a person without its client", extra={"run": run.id})
 
+    def goes_on_in_dify(self, run: RunRow) -> bool:
+        """A node of a suspended run has begun. Go on with the run if Dify has an answer to its form; say whether so."""
+        forms = self._store.forms.pausing(run)
+        self._forms.ask_dify(run, [form for form in forms if form.state == "open"])
+        if any(form.state != "open" for form in self._store.forms.pausing(run)):
+            self.go_on(run)
+        now = self._store.run(run.id)
+        return now is not None and now.state == "running"
+
     def look_after_forms(self, run_id: str) -> None:
         """Go on with a run whose form is settled, and that nobody here waits for: its bridge may have been killed."""
         live, run = self._live_runs.get(run_id), self._store.run(run_id)

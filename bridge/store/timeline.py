@@ -1,6 +1,6 @@
 """The statements behind the web page, each with a sentence above it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +39,7 @@ class Filter:
 class Glance:
     """A run as one line of the list.
 
-    `pending` are the places of its calls without a result, `undecided` counts those that wait for a person.
+    `pending` are the places of its calls without a result, `undecided` counts what waits for a person.
     """
 
     id: str
@@ -97,6 +97,8 @@ class Timeline:
                 .where(t.tickets.c.run_id.in_(ids))
                 .order_by(t.tickets.c.created_at, t.calls.c.position)
             ).all()
+            forms = connection.execute(select(t.forms.c.run_id).where(t.forms.c.run_id.in_(ids), _OPEN_FORM)).scalars()
+            asking = Counter(forms.all())
             used = connection.execute(
                 select(t.segments.c.run_id, t.segments.c.usage).where(t.segments.c.run_id.in_(ids))
             ).all()
@@ -106,7 +108,7 @@ class Timeline:
         by_run: defaultdict[str, list[Any]] = defaultdict(list)
         for call in calls:
             by_run[call.run_id].append(call)
-        return [_glance(row, by_run[row.id], usage.get(row.id, Usage())) for row in rows]
+        return [_glance(row, by_run[row.id], asking[row.id], usage.get(row.id, Usage())) for row in rows]
 
     def _fitting(self, asked: Filter) -> list[ColumnElement[bool]]:
         return _fitting(asked, _has_ticket(abandoned(self._left_before())))
@@ -182,10 +184,14 @@ class Timeline:
             return state in UNFINISHED
 
     def count_undecided(self, run_id: str = "") -> int:
-        """Count the calls that wait for a person, of one run or of all."""
-        waiting = select(func.count()).select_from(t.calls).join(t.tickets).where(_WAITS)
+        """Count the calls and the forms that wait for a person, of one run or of all."""
+        calls = select(func.count()).select_from(t.calls).join(t.tickets).where(_WAITS)
+        forms = select(func.count()).select_from(t.forms).where(_OPEN_FORM)
+        if run_id:
+            calls, forms = calls.where(t.tickets.c.run_id == run_id), forms.where(t.forms.c.run_id == run_id)
         with self._transaction() as connection:
-            return connection.execute(waiting.where(t.tickets.c.run_id == run_id) if run_id else waiting).scalar_one()
+            both = connection.execute(select(calls.scalar_subquery(), forms.scalar_subquery())).one()
+        return sum(both)
 
     def undecided_ids(self, limit: int) -> list[str]:
         """List the calls that have waited longest for a person, by their ids."""
@@ -210,17 +216,18 @@ class Timeline:
         return [found[call_id] for call_id in call_ids if call_id in found]
 
 
+_OPEN_FORM = t.forms.c.state == "open"
 _WAITS = and_(t.calls.c.state == CallState.AWAITING_APPROVAL.value, t.tickets.c.state == TicketState.OPEN.value)
 
 
-def _glance(row: Any, calls: Sequence[Any], usage: Usage) -> Glance:
+def _glance(row: Any, calls: Sequence[Any], forms: int, usage: Usage) -> Glance:
     return Glance(
         **row._mapping,
         rounds=len({call.id for call in calls}),
         tools=tuple(dict.fromkeys(call.name for call in calls)),
         calls=len(calls),
         pending=frozenset(call.place for call in calls if call.state in PENDING),
-        undecided=sum(call.state == CallState.AWAITING_APPROVAL for call in calls),
+        undecided=sum(call.state == CallState.AWAITING_APPROVAL for call in calls) + forms,
         usage=usage,
     )
 
@@ -242,7 +249,8 @@ def _fitting(asked: Filter, is_abandoned: ColumnElement[bool]) -> list[ColumnEle
     if asked.app:
         conditions.append(t.runs.c.model == asked.app)
     if asked.state == "undecided":
-        conditions.append(_has_call(_WAITS))
+        open_form = select(t.forms.c.id).where(t.forms.c.run_id == t.runs.c.id, _OPEN_FORM)
+        conditions.append(or_(_has_call(_WAITS), open_form.correlate(t.runs).exists()))
     elif asked.state == "abandoned":
         conditions.append(is_abandoned)
     elif asked.state:

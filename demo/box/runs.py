@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -61,10 +61,19 @@ class Task:
     """Held by the worker that runs it."""
     resuming: threading.Lock = field(default_factory=threading.Lock)
     """Held by the worker that runs it on: of two forms that are answered at once, one goes first."""
+    graph: threading.Thread | None = None
+    """In which its graph runs, to its end or its next pause."""
     listener: Listener = field(init=False)
 
     def __post_init__(self) -> None:
         self.listener = Listener(self.limits, self.abort)
+
+    def run_graph(self, work: Callable[..., None], *arguments: object) -> None:
+        """Run the graph on in a thread, once what it did last is over."""
+        if self.graph is not None:
+            self.graph.join()
+        self.graph = threading.Thread(target=work, args=arguments, daemon=True)
+        self.graph.start()
 
     def abort(self, reason: str) -> None:
         """End the graph, now or as soon as it is there."""
@@ -220,7 +229,7 @@ class Runs:
                 # Its last worker has let go of it.
                 task.listener = Listener(self._limits, task.abort)
                 self._tasks[task.id] = task
-            threading.Thread(target=self._go_through, args=(task, active.conversation, active.app), daemon=True).start()
+            task.run_graph(self._go_through, task, active.conversation, active.app)
             self._tell(active, topic)
 
     def _end_paused(self, run_id: str, error: str) -> None:
@@ -243,7 +252,7 @@ class Runs:
             conversation, turn = None, self._workflow_turn(app, user, run, inputs)
         run.inputs = {**inputs, **{f"sys.{name}": value for name, value in turn.system.items() if name != _UNTOLD}}
         self._tasks[task.id] = task
-        threading.Thread(target=self._execute, args=(app, task, turn, conversation), daemon=True).start()
+        task.run_graph(self._execute, app, task, turn, conversation)
         pipeline = self._pipeline(app, task, run, conversation)
         pipeline.brings = app.brings
         return _ActiveRun(app, task, pipeline, self._tasks, conversation)

@@ -1,10 +1,14 @@
 """A chatflow's Human Input nodes: a person answers their forms, and the run goes on."""
 
+import html
+import json
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 from bridge import cli
 from demo.client import session_headers
 from demo.stack import Stack
-from tests.e2e.conftest import upstream_log
+from tests.e2e.conftest import MakeStack, upstream_log
 from tests.e2e.flows import NOTE, SIZE, flow, form, llm, say
 
 SECONDS = 30.0
@@ -68,6 +72,11 @@ class Asking(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        # The bridge may be killed meanwhile.
+        with suppress(httpx.RemoteProtocolError, httpx.ReadError):
+            self.ask()
+
+    def ask(self) -> None:
         response = httpx.post(self.url, json=self.body, headers=self.headers, timeout=SECONDS * 2)
         self.status, self.answer = response.status_code, response.json()
 
@@ -146,4 +155,317 @@ def test_the_run_goes_on_in_the_same_response(stack: Stack) -> None:
 def test_the_other_button_goes_the_other_way(stack: Stack) -> None:
     client = Asking(stack, "!say beta")
     answer(stack, waiting(stack, "Review", "beta"), "no", size="small")
+    assert client.text == "not published"
+
+
+def test_two_forms_one_after_the_other(stack: Stack) -> None:
+    client = Asking(stack, "hello", model="twice", session="row")
+    answer(stack, waiting(stack, "First"))
+    answer(stack, waiting(stack, "Second"), note="two")
+    assert client.text == "both: two"
+
+
+def test_two_forms_at_the_same_time(stack: Stack) -> None:
+    client = Asking(stack, "hello", model="both", session="both")
+    left, right = waiting(stack, "Left"), waiting(stack, "Right")
+    answer(stack, left)
+    until(lambda: in_dify(stack, left["id"])["status"] == "submitted")
+    assert in_dify(stack, right["id"])["status"] == "waiting"
+    answer(stack, right)
+    assert client.text == "both"
+
+
+def test_by_command(stack: Stack) -> None:
+    client = Asking(stack, "!say gamma")
+    waits = waiting(stack, "Review", "gamma")
+    shown = command(stack, "tickets", "--wide").stdout
+    assert waits["id"] in shown
+    assert "small | large" in shown
+    refused = command(stack, "answer", waits["id"][:8], "--action", "yes", "--field", "size=huge")
+    assert refused.returncode == 1
+    assert "the field size takes one of: small, large" in refused.stderr
+    given = command(stack, "answer", waits["id"][:8], "--action", "yes", "--field", "size=small")
+    assert f"{waits['id']} (Review) is answered." in given.stdout, given.stderr
+    assert client.text == "Published gamma, small: no note"
+
+
+@pytest.mark.parametrize(
+    ("action", "inputs", "param", "text"),
+    [
+        ("perhaps", {}, "action", "has no action 'perhaps'; its actions are yes, no"),
+        ("yes", {"colour": "red"}, "inputs.colour", "has no field 'colour'; its fields are note, size"),
+        ("yes", {}, "inputs.size", "needs its field size"),
+        ("yes", {"size": "huge"}, "inputs.size", "takes one of: small, large"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_the_form_stays_open(
+    action: str, inputs: dict[str, str], param: str, text: str, stack: Stack
+) -> None:
+    client = Asking(stack, f"!say {param}{action}", session=f"misfit-{param}{action}")
+    waits = waiting(stack, "Review", f"{param}{action}")
+    refused = answer(stack, waits, action, **inputs)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (400, "form_answer_misfit", param)
+    assert text in error["message"]
+    assert answer(stack, waits, "no", size="small").status_code == 200
+    assert client.text == "not published"
+
+
+def test_the_first_answer_counts(stack: Stack) -> None:
+    client = Asking(stack, "!say delta")
+    waits = waiting(stack, "Review", "delta")
+    assert answer(stack, waits, "yes", size="small").status_code == 200
+    assert answer(stack, waits, "yes", size="small").status_code == 200
+    other = answer(stack, waits, "yes", size="large")
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "form_answered")
+    assert client.text == "Published delta, small: no note"
+
+
+def test_nobody_but_operators_sees_or_answers_forms(stack: Stack) -> None:
+    client = Asking(stack, "!say epsilon")
+    waits = waiting(stack, "Review", "epsilon")
+    for token in (stack.client_token, stack.plugin_token, stack.executor_token):
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{stack.bridge_url}/operator/v1/forms"
+        assert httpx.get(url, headers=headers).status_code == 401
+        given = httpx.post(f"{url}/{waits['id']}/answer", headers=headers, json={"action": "yes"})
+        assert given.status_code == 401
+    unknown = answer(stack, {"id": "no-such-form"})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "form_not_found")
+    answer(stack, waits, "no", size="small")
+    assert client.text == "not published"
+
+
+def test_what_a_form_holds_is_in_no_log(stack: Stack) -> None:
+    client = Asking(stack, "!say zeta-secret")
+    waits = waiting(stack, "Review", "zeta-secret")
+    token = in_dify(stack, waits["id"])["form_token"]
+    answer(stack, waits, note="a-secret-note", size="small")
+    assert client.text == "Published zeta-secret, small: a-secret-note"
+    logged = stack.bridge.log.read_text()
+    shown = operator(stack, "GET", f"/runs/{waits['run_id']}").text
+    events = operator(stack, "GET", f"/runs/{waits['run_id']}/events").text
+    for secret in ("zeta-secret", "a-secret-note", token):
+        assert secret not in logged + shown + events
+    assert [each["event"] for each in json.loads(events)["events"]] == ["answer", "submit"]
+    assert "operator ada" in events
+
+
+def test_a_run_that_is_cancelled_takes_its_form_with_it(stack: Stack) -> None:
+    client = Asking(stack, "!say eta")
+    waits = waiting(stack, "Review", "eta")
+    operator(stack, "POST", f"/runs/{waits['run_id']}/cancel", json={})
+    assert client.error["code"] == "run_cancelled"
+    late = answer(stack, waits, size="small")
+    assert (late.status_code, late.json()["error"]["code"]) == (410, "form_cancelled")
+
+
+def test_somebody_answers_in_dify_itself(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK)
+    client = Asking(stack, "!say theta")
+    waits = waiting(stack, "Review", "theta")
+    headers = {"Authorization": f"Bearer {stack.app_key('review')}"}
+    url = f"{stack.dify_url}/form/human_input/{in_dify(stack, waits['id'])['form_token']}"
+    given = {"action": "yes", "inputs": {"note": "there", "size": "large"}, "user": "somebody"}
+    assert httpx.post(url, headers=headers, json=given).status_code == 200
+    assert client.text == "Published theta, large: there"
+
+
+# A person who is slow
+
+
+def test_the_client_is_told_to_ask_again_and_gets_the_answer_then(make_stack: MakeStack, tmp_path: Path) -> None:
+    exports = {"review": review(tmp_path)}
+    stack = make_stack(apps=[], exports=exports, bridge_settings={**QUICK, "form_hold_seconds": 1})
+    error = Asking(stack, "!say iota").error
+    assert error["code"] == "form_waiting"
+    assert "waits for a person to answer the form 'Review'" in error["message"]
+    waits = waiting(stack, "Review", "iota")
+    assert operator(stack, "GET", f"/runs/{waits['run_id']}").json()["run"]["state"] == "suspended"
+    again = Asking(stack, "!say iota")
+    time.sleep(0.3)
+    answer(stack, waits, size="small")
+    assert again.text == "Published iota, small: no note"
+    assert len(upstream_log(stack, "iota")) == 2
+
+
+def test_a_run_goes_on_without_its_client_which_gets_the_answer_later(make_stack: MakeStack, tmp_path: Path) -> None:
+    exports = {"review": review(tmp_path)}
+    stack = make_stack(apps=[], exports=exports, bridge_settings={**QUICK, "form_hold_seconds": 0})
+    assert Asking(stack, "!say kappa").error["code"] == "form_waiting"
+    waits = waiting(stack, "Review", "kappa")
+    answer(stack, waits, size="large")
+    until(lambda: operator(stack, "GET", f"/runs/{waits['run_id']}").json()["run"]["state"] == "finished")
+    assert Asking(stack, "!say kappa").text == "Published kappa, large: no note"
+    assert len(upstream_log(stack, "kappa")) == 2, "nothing ran twice"
+
+
+def test_a_client_that_went_away_does_not_take_the_run_with_it(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK)
+    asked = Asking(stack, "!say lambda")
+    waits = waiting(stack, "Review", "lambda")
+    body, headers = asked.body, asked.headers | session_headers("impatient")
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(asked.url, json=body, headers=headers, timeout=3)
+    time.sleep(2)
+    others = [each for each in operator(stack, "GET", "/forms").json()["forms"] if each["id"] != waits["id"]]
+    [left] = others
+    answer(stack, left, "no", size="small")
+    until(lambda: operator(stack, "GET", f"/runs/{left['run_id']}").json()["run"]["state"] == "finished")
+    answer(stack, waits, size="small")
+    assert asked.text == "Published lambda, small: no note"
+
+
+# The bridge is killed
+
+
+def test_the_bridge_is_killed_while_a_form_is_open(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK)
+    Asking(stack, "!say mu")
+    waits = waiting(stack, "Review", "mu")
+    stack.bridge.kill()
+    stack.bridge.start()
+    again = Asking(stack, "!say mu")
+    answer(stack, waits, size="small")
+    assert again.text == "Published mu, small: no note"
+    assert len(upstream_log(stack, "mu")) == 2
+
+
+def test_the_bridge_is_killed_between_an_answer_and_dify(make_stack: MakeStack, tmp_path: Path) -> None:
+    """Dify is away as the answer comes, and the bridge is killed: the answer is in the store, and is given later."""
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings={**QUICK, "form_hold_seconds": 0})
+    assert Asking(stack, "!say nu").error["code"] == "form_waiting"
+    waits = waiting(stack, "Review", "nu")
+    answer(stack, waits, size="small")
+    stack.bridge.kill()
+    assert in_dify(stack, waits["id"])["status"] == "waiting"
+    stack.bridge.start()
+    until(lambda: in_dify(stack, waits["id"])["status"] == "submitted")
+    until(lambda: operator(stack, "GET", f"/runs/{waits['run_id']}").json()["run"]["state"] == "finished")
+    assert Asking(stack, "!say nu").text == "Published nu, small: no note"
+
+
+def test_the_bridge_is_killed_before_it_knows_that_dify_has_the_answer(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings={**QUICK, "form_hold_seconds": 0})
+    assert Asking(stack, "!say xi").error["code"] == "form_waiting"
+    waits = waiting(stack, "Review", "xi")
+    answer(stack, waits, size="small")
+    stack.bridge.kill()
+    headers = {"Authorization": f"Bearer {stack.app_key('review')}"}
+    url = f"{stack.dify_url}/form/human_input/{in_dify(stack, waits['id'])['form_token']}"
+    given = {"action": "yes", "inputs": {"note": "no note", "size": "small"}, "user": "the bridge"}
+    assert httpx.post(url, headers=headers, json=given).status_code == 200
+    stack.bridge.start()
+    until(lambda: operator(stack, "GET", f"/runs/{waits['run_id']}").json()["run"]["state"] == "finished")
+    assert Asking(stack, "!say xi").text == "Published xi, small: no note"
+    assert in_dify(stack, waits["id"])["inputs"] == given["inputs"]
+
+
+# Time is up
+
+
+def test_a_form_that_nobody_answers_takes_its_own_way_on(make_stack: MakeStack, tmp_path: Path) -> None:
+    options = ["--form-hour-seconds", "1", "--form-check-seconds", "1"]
+    exports = {"review": review(tmp_path)}
+    stack = make_stack(apps=[], exports=exports, bridge_settings=QUICK, box_options=options)
+    client = Asking(stack, "!say omicron")
+    waits = waiting(stack, "Review", "omicron")
+    assert client.text == "nobody looked at it"
+    assert "nobody answered the form 'Review' in time" in client.answer["clawback"]["note"]
+    late = answer(stack, waits, size="small")
+    assert (late.status_code, late.json()["error"]["code"]) == (410, "form_expired")
+
+
+def test_a_run_without_a_way_on_tells_that_time_was_up(make_stack: MakeStack, tmp_path: Path) -> None:
+    options = ["--form-hour-seconds", "1", "--form-check-seconds", "1"]
+    stack = make_stack(apps=[], exports={"twice": twice(tmp_path)}, bridge_settings=QUICK, box_options=options)
+    error = Asking(stack, "hello", model="twice").error
+    assert error["code"] == "form_expired"
+    assert "nobody answered the form 'First' in time" in error["message"]
+
+
+def test_a_form_without_the_web_app_says_what_to_change(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(apps=[], exports={"review": review(tmp_path, ways=("email",))}, bridge_settings=QUICK)
+    error = Asking(stack, "!say pi").error
+    assert error["code"] == "workflow_paused"
+    assert "switch the web app on" in error["message"]
+
+
+# On the page
+
+
+@pytest.fixture
+def ann(stack: Stack) -> Iterator[httpx.Client]:
+    """Somebody who is logged in to the page."""
+    headers = {"Origin": stack.bridge_url}
+    with httpx.Client(base_url=stack.bridge_url, headers=headers, timeout=SECONDS) as browser:
+        given = {"token": stack.operator_token, "name": "ann"}
+        assert browser.post("/login", data=given).status_code == 303
+        yield browser
+
+
+def send(browser: httpx.Client, form_id: str, **fields: str) -> httpx.Response:
+    """Fill in a form's card, as a browser does."""
+    path = f"/forms/{form_id}/answer"
+    page = browser.get("/approvals").text
+    token = re.search(rf'action="{path}".*?name="form_token" value="(\w+)"', page, re.DOTALL)
+    assert token, f"no card of {form_id}"
+    return browser.post(path, data={"form_token": token[1], **fields})
+
+
+def words(page: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+def test_a_card_on_the_page_is_answered_within_the_hold(stack: Stack, ann: httpx.Client) -> None:
+    client = Asking(stack, "!say sigma <b>bold</b>", session="sigma")
+    waits = waiting(stack, "Review", "sigma")
+    page = ann.get("/approvals").text
+    assert "<b>bold</b>" not in page, "what a form holds is text"
+    assert "Publish sigma <b>bold</b>?" in html.unescape(page)
+    assert re.search(r'<textarea name="field.note"[^>]*>\s*no note</textarea>', page)
+    assert '<option value="large">large</option>' in page
+    assert "Go ahead" in words(page)
+    assert "wait for a decision" in words(ann.get("/").text)
+    sent = send(ann, waits["id"], action="yes", **{"field.note": "from\r\nthe page", "field.size": "large"})
+    assert (sent.status_code, sent.headers["location"]) == (303, "/approvals?done=answer")
+    assert client.text == "Published sigma <b>bold</b>, large: from"
+    assert in_dify(stack, waits["id"])["inputs"] == {"note": "from\nthe page", "size": "large"}
+    assert "Answered; the run goes on." in words(ann.get("/approvals?done=answer").text)
+
+
+def test_the_page_says_what_does_not_fit_and_keeps_what_was_written(stack: Stack, ann: httpx.Client) -> None:
+    client = Asking(stack, "!say tau")
+    waits = waiting(stack, "Review", "tau")
+    refused = send(ann, waits["id"], action="yes", **{"field.note": "precious words", "field.size": "huge"})
+    assert refused.status_code == 400
+    assert "the field size takes one of: small, large" in words(refused.text)
+    assert "precious words" in refused.text
+    assert send(ann, waits["id"], action="no", **{"field.size": "small"}).status_code == 303
+    assert client.text == "not published"
+    gone = ann.get(f"/forms/{waits['id']}/answer")
+    assert gone.headers["location"] == f"/approvals#form-{waits['id']}"
+
+
+def test_the_page_shows_a_runs_form_without_what_is_in_it(stack: Stack, ann: httpx.Client) -> None:
+    client = Asking(stack, "!say upsilon-secret")
+    waits = waiting(stack, "Review", "upsilon-secret")
+    shown = words(ann.get(f"/runs/{waits['run_id']}").text)
+    assert "Review waits for an answer" in shown
+    assert "waits for you" in shown
+    send(ann, waits["id"], action="yes", **{"field.note": "a-hidden-note", "field.size": "small"})
+    assert client.text == "Published upsilon-secret, small: a-hidden-note"
+    after = words(ann.get(f"/runs/{waits['run_id']}").text)
+    assert "by operator ann" in after
+    assert "upsilon-secret" not in shown + after
+    assert "a-hidden-note" not in after
+
+
+def test_a_form_of_the_page_needs_a_login_and_its_own_token(stack: Stack, ann: httpx.Client) -> None:
+    client = Asking(stack, "!say phi")
+    waits = waiting(stack, "Review", "phi")
+    path = f"/forms/{waits['id']}/answer"
+    assert httpx.post(f"{stack.bridge_url}{path}", data={"action": "no"}).status_code in {401, 403}
+    assert ann.post(path, data={"action": "no", "form_token": "0"}).status_code == 403
+    assert send(ann, waits["id"], action="no", **{"field.size": "small"}).status_code == 303
     assert client.text == "not published"

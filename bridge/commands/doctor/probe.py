@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -96,6 +96,12 @@ _OUTSIDE = {
 }
 """Parts of Dify, and of the app, that neither the plugin nor the upstream has to do with, by the run's error code."""
 
+FORM_REACHED = "form_reached"
+_FORM_WAITS = (
+    "{said}. In any other run a person answers it on the page, or by `clawback answer`; the run waits meanwhile "
+    "(limits.form_hold_seconds)"
+)
+
 _NO_CREDENTIALS = ("Model is not configured", "credentials is not initialized")
 _NO_FORM = "credentials name no bridge"
 _NO_WAY = ("bridge cannot be reached", "The bridge cannot be asked", "The bridge answered")
@@ -106,6 +112,9 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
     if probed.code == "model_missing":
         yield failed("plugin", probed.error, _install(probed.error), app.model)
         return
+    if probed.code == FORM_REACHED:
+        yield ok("form", _FORM_WAITS.format(said=probed.error), app.model)
+        probed = replace(probed, error="", code="")
     if probed.code in _OUTSIDE:
         name, advice = _OUTSIDE[probed.code]
         yield failed(name, probed.error, advice, app.model)

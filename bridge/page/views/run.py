@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from bridge.runs.requests import Places, RunRequest
-from bridge.store.rows import CallRow, EventRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
+from bridge.store.rows import CallRow, EventRow, FormRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
 from bridge.store.timeline import Dated, together
 from tools.definitions import ToolDefinition
 from tools.ticket_states import PENDING, CallState
@@ -101,7 +101,7 @@ def schema(definition: ToolDefinition | None) -> dict[str, Any] | None:
     return definition.function.parameters if definition else None
 
 
-Kind = Literal["request", "again", "round", "call", "response", "telling", "end"]
+Kind = Literal["request", "again", "round", "call", "form", "response", "telling", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ class Happened:
     tickets: Sequence[TicketRow] = ()
     segments: Sequence[Dated[SegmentRow]] = ()
     events: Sequence[EventRow] = ()
+    forms: Sequence[FormRow] = ()
     telling: Telling | None = None
 
     @property
@@ -155,6 +156,7 @@ class Step:
     until: float | None = None
     ticket: TicketRow | None = None
     call: CallRow | None = None
+    form: FormRow | None = None
     segment: SegmentRow | None = None
     telling: Telling | None = None
     usage: Usage | None = None
@@ -170,6 +172,7 @@ def steps_of(happened: Happened) -> list[Step]:
     trails = trails_of(happened)
     for ticket in happened.tickets:
         found += _round(ticket, trails)
+    found += [_form(form) for form in happened.forms]
     found += [_response(each) for each in happened.segments]
     # What happened at the same time stays in the order from above: a run is asked before its first node begins.
     found.sort(key=lambda step: step.at)
@@ -184,8 +187,10 @@ def steps_of(happened: Happened) -> list[Step]:
 
 def _attempts(happened: Happened) -> Iterator[Step]:
     """Return where the workflow was run again: where the first thing of a later attempt stands."""
-    for attempt, at in sorted(begun_at(happened).items()):
-        if attempt > 1:
+    begun = begun_at(happened)
+    for attempt, at in sorted(begun.items()):
+        # What a form had paused has gone on in an attempt of its own, to which all before belongs, too.
+        if attempt > min(begun):
             yield Step(f"attempt-{attempt}", "again", at, "quiet", attempt=attempt)
 
 
@@ -209,6 +214,12 @@ def _round(ticket: TicketRow, trails: Trails) -> Iterator[Step]:
         yield Step(
             f"call-{call.id}", "call", ticket.created_at, tone_of(call), until, call=call, ticket=ticket, trail=trail
         )
+
+
+def _form(form: FormRow) -> Step:
+    tone = {"open": "waiting", "answered": "busy", "submitted": "good"}.get(form.state, "quiet")
+    until = None if form.state == "open" else form.answered_at or form.expires_at
+    return Step(f"form-{form.id}", "form", form.created_at, tone, until, form=form)
 
 
 def tone_of(call: CallRow) -> str:

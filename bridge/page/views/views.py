@@ -31,8 +31,9 @@ from bridge.page.views.run import (
 from bridge.page.views.waterfall import Lane, Waterfall, waterfall_of
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
+from bridge.runs.forms import form_of
 from bridge.runs.segments import Text
-from bridge.store.rows import CallRow, RunRow
+from bridge.store.rows import CallRow, FormRow, RunRow
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
 
@@ -93,24 +94,28 @@ def with_waiting(parts: Parts, visitor: Visitor, view: View) -> View:
 
 
 CALLS_A_PAGE = 50
-DONE = frozenset({"approve", "edit", "deny", "always"})
+DONE = frozenset({"approve", "edit", "deny", "always", "answer"})
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A decision that could not be carried out: what was written, and what is wrong with it."""
+    """A decision that could not be carried out: what was written, and what is wrong with it.
+
+    It is about a call, or about a form, whose action is the decision and whose fields hold `inputs`.
+    """
 
     call_id: str
     decision: str
     text: str
     problem: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, done: str = "") -> View:
-    """Return the page of the calls that wait; `tried` comes back to the one who wrote it, and `done` is confirmed."""
+    """Return the page of what waits; `tried` comes back to the one who wrote it, and `done` is confirmed."""
 
     def mark() -> Mark:
-        return tuple(parts.timeline.undecided_ids(CALLS_A_PAGE))
+        return (*parts.timeline.undecided_ids(CALLS_A_PAGE), *(row.id for row in parts.core.forms.waiting()))
 
     def pieces() -> Sequence[Piece]:
         waiting = parts.timeline.undecided(parts.timeline.undecided_ids(CALLS_A_PAGE))
@@ -118,9 +123,12 @@ def approvals_view(parts: Parts, visitor: Visitor, tried: Tried | None = None, d
         cards = [
             Piece(f"call-{each.call.id}", _card(parts, visitor, asked[each.run.id], each, tried)) for each in waiting
         ]
-        rest = parts.timeline.count_undecided() - len(waiting)
-        gone = tried if tried and all(each.call.id != tried.call_id for each in waiting) else None
-        foot = render("approvals_foot.html", visitor.t, empty=not waiting, rest=max(0, rest))
+        forms = parts.core.forms.waiting()[:CALLS_A_PAGE]
+        cards += [Piece(f"form-{row.id}", _form_card(parts, visitor, row, tried)) for row in forms]
+        rest = parts.timeline.count_undecided() - len(cards)
+        shown = {*(each.call.id for each in waiting), *(row.id for row in forms)}
+        gone = tried if tried and tried.call_id not in shown else None
+        foot = render("approvals_foot.html", visitor.t, empty=not cards, rest=max(0, rest))
         head = render("approvals_head.html", visitor.t, done=done if done in DONE else "", gone=gone)
         return [Piece("@head", head), *cards, Piece("@foot", foot)]
 
@@ -143,6 +151,18 @@ def _card(parts: Parts, visitor: Visitor, asked: Asked, waiting: Undecided, trie
         login=visitor.login,
         back="/approvals",
         tried=tried if tried and tried.call_id == waiting.call.id else None,
+    )
+
+
+def _form_card(parts: Parts, visitor: Visitor, row: FormRow, tried: Tried | None) -> str:
+    return render(
+        "form.html",
+        visitor.t,
+        row=row,
+        form=form_of(row),
+        run=parts.core.store.run(row.run_id),
+        login=visitor.login,
+        tried=tried if tried and tried.call_id == row.id else None,
     )
 
 
@@ -307,7 +327,8 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
 
 
 def _waits(step: Step) -> bool:
-    return step.call is not None and step.call.state == CallState.AWAITING_APPROVAL
+    is_open = step.form is not None and step.form.state == "open"
+    return is_open or (step.call is not None and step.call.state == CallState.AWAITING_APPROVAL)
 
 
 def _picture(parts: Parts, happened: Happened, waterfall: Waterfall) -> Picture | None:
@@ -381,6 +402,7 @@ def _shown(parts: Parts, visitor: Visitor, run: RunRow, asked: Asked, step: Step
         content=parts.config.log_content,
         executors=executors,
         description=description(tool),
+        form=form_of(step.form) if step.form else None,
         rule=_rule(parts, step.call) if step.call else "",
         always=narrowest_rule(run, step.call) if step.call and _waits(step) and parts.config.policy else None,
         login=visitor.login,
@@ -402,6 +424,7 @@ def _happened(parts: Parts, run_id: str) -> Happened | None:
         tickets=store.tickets_of_run(run_id),
         segments=parts.timeline.segments(run_id),
         events=store.events_of_run(run_id),
+        forms=store.forms.of_run(run_id),
         telling=_telling(parts, run_id),
     )
 

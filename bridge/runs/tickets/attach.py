@@ -149,8 +149,8 @@ class Invocations:
             )
         marked = list(self._marked(request))
         for run, attempt in marked:
-            if run.state == "running" and run.attempt == attempt:
-                return run, ""
+            if run.attempt == attempt and (run.state == "running" or self._goes_on(run)):
+                return self._store.run(run.id) or run, ""
         if request.markers or request.marker:
             tried.append("no marker in the prompt is that of a running run")
         named = user_of(request.callback_key)
@@ -196,11 +196,16 @@ class Invocations:
     def _run_of(self, user: str) -> RunRow | None:
         return self._store.active_run_of_user(user) or self._under_way(self._store.latest_run_of_user(user))
 
-    @staticmethod
-    def _under_way(run: RunRow | None) -> RunRow | None:
+    def _under_way(self, run: RunRow | None) -> RunRow | None:
+        if run and self._goes_on(run):
+            return self._store.run(run.id)
         if run and run.state != "running":
             raise Gone(f"the run that this node belongs to is {run.state}: nobody waits for it", code="run_over")
         return run
+
+    def _goes_on(self, run: RunRow) -> bool:
+        """Whether a suspended run goes on: somebody may have answered its form in Dify itself."""
+        return run.state == "suspended" and self._runs.goes_on_in_dify(run)
 
     def _answer(self, record: RunRecord, invocation: InvocationRow) -> AttachResponse:
         run, tickets = record.run, record.tickets_of(invocation.id)

@@ -47,11 +47,41 @@ def _with_a_code_node(export: dict[str, Any]) -> None:
     graph["edges"].append({**graph["edges"][0], "id": "to-code", "source": start["id"], "target": "1770000000009"})
 
 
+def _with_a_form(export: dict[str, Any]) -> None:
+    """Put a Human Input node before the answer."""
+    graph = export["workflow"]["graph"]
+    form = {
+        "type": "human-input",
+        "title": "Review",
+        "form_content": "Shall it be told?",
+        "inputs": [],
+        "user_actions": [{"id": "yes", "title": "Yes", "button_style": "primary"}],
+        "delivery_methods": [{"id": "web", "type": "webapp", "enabled": True, "config": {}}],
+        "timeout": 1,
+        "timeout_unit": "hour",
+    }
+    answer = next(node for node in graph["nodes"] if node["data"]["type"] == "answer")
+    graph["nodes"].append({**answer, "id": "form", "data": form})
+    for edge in graph["edges"]:
+        if edge["target"] == answer["id"]:
+            edge["target"] = "form"
+    way = {"id": "from-form", "source": "form", "sourceHandle": "yes", "target": answer["id"]}
+    graph["edges"].append({**graph["edges"][0], **way})
+
+
+def _with_a_form_by_mail(export: dict[str, Any]) -> None:
+    """The same, delivered by mail alone."""
+    _with_a_form(export)
+    _node(export, "human-input")["delivery_methods"][0]["type"] = "email"
+
+
 DIFFERENCES: dict[str, Callable[[dict[str, Any]], None]] = {
     "without-callbacks": _without_callbacks,
     "of-another-provider": _of_another_provider,
     "without-callback-key": _without_callback_key,
     "with-a-code-node": _with_a_code_node,
+    "with-a-form": _with_a_form,
+    "with-a-form-by-mail": _with_a_form_by_mail,
     "with-a-required-input": _with_a_required_input,
 }
 

@@ -266,6 +266,25 @@ def test_a_sandbox_that_is_down(patient_of: PatientOf, dify: Stack) -> None:
     patient.all_green()
 
 
+def test_an_app_with_a_form(patient_of: PatientOf, dify: Stack) -> None:
+    patient = patient_of("with-a-form").heal()
+    patient.all_green()
+    line = patient.doctor()["form"]
+    assert "has come to the form 'Review'" in line["text"]
+    assert "a person answers it on the page, or by `clawback answer`" in line["text"]
+
+
+def test_a_form_that_only_dify_can_show(patient_of: PatientOf, dify: Stack) -> None:
+    if exports.spoil(dify.folder / "with-a-form-by-mail.yml"):
+        restart(dify)
+    patient = patient_of("with-a-form-by-mail").heal()
+    patient.red("form")
+    assert "switch the web app on" in patient.doctor()["form"]["text"]
+    exports.mend(dify.folder / "with-a-form-by-mail.yml")
+    restart(dify)
+    patient.all_green()
+
+
 def test_a_worker_that_does_not_run(patient: Patient, dify: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     httpx.post(f"{dify.box_url}/box/worker/stop")
     try:
