@@ -108,7 +108,8 @@ class Attempt:
         try:
             self._stack.enter_context(self._slots.place(self._app, self._run.id))
             self._stack.enter_context(self._services.observers.dify_streams(self._run))
-            if self._is_dropped():
+            # Another bridge may have gone on with it while it waited.
+            if self._is_dropped() or self._live_runs.is_elsewhere(self._live):
                 return Dropped()
             return self._listened()
         except BridgeError as error:
@@ -268,7 +269,12 @@ class Attempt:
         live.touched_at = time.monotonic()
         match event:
             case events.WorkflowStarted():
-                self._note_start(event)
+                try:
+                    self._note_start(event)
+                except BridgeError:
+                    # Whoever goes on with the run would not know its task.
+                    self._stop_task(event.task_id)
+                    raise
                 live.begun()
             case events.Message():
                 app = self._services.apps.get(self._run.model)

@@ -27,10 +27,15 @@ from tools.run_states import RunEvent
 
 log = logging.getLogger("clawback.runs")
 
+LOOK_SECONDS = 0.2
+
 MAX_ATTEMPTS = 25
 """How often a run is tried without a further ticket coming of it."""
 
 KEPT_SECONDS = 60.0
+
+BEGINNING_SECONDS = 10.0
+"""How long another process may take until its workflow has begun."""
 
 
 class Runs:
@@ -127,6 +132,25 @@ class Runs:
             self._drive(resumed, app, request, live, None if is_apart else session)
         log.info("run resumed", extra={"run": run.id, "attempt": resumed.attempt})
         return live
+
+    def once_begun(self, run: RunRow) -> RunRow:
+        """Return a run that another process drives, or drove, once its workflow has begun.
+
+        One that has not cannot be stopped, and its nodes would take part in the next attempt beside that one's own.
+        """
+        until = time.monotonic() + BEGINNING_SECONDS
+        while self._is_beginning(run) and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+            run = self._store.run(run.id) or run
+        return run
+
+    def _is_beginning(self, run: RunRow) -> bool:
+        live = self._live_runs.get(run.id)
+        if run.state != "running" or run.task_id or run.began_at is None or (live and live.attempt == run.attempt):
+            return False
+        record = self._store.record(run.id)
+        attached = record.invocations.values() if record else ()
+        return clock.now() - run.began_at < BEGINNING_SECONDS and all(row.attempt < run.attempt for row in attached)
 
     def go_on(self, run: RunRow, latest: RunRequest | None = None) -> None:
         """Resume a run unless somebody else has, where no client is there to be told."""

@@ -116,10 +116,12 @@ class Turns:
 
     def _continue(self, app: App, session: Session, asked: RunRequest, ask: Ask) -> Reading | None:
         ticket, run = self._ticket_of(app, asked, ask.follows)
-        if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
-            # The transcript is the truth: a new run goes on from the results that it holds.
+        if ticket is None or run is None or not self._conversations.belongs(run, session, app.model):
             return None
-        if not self._conversations.belongs(run, session, app.model):
+        run = self._runs.once_begun(run)
+        ticket = self._tickets.known(ticket.id)
+        if ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
+            # The transcript is the truth: a new run goes on from the results that it holds.
             return None
         answers = answers_of(asked.messages, {call.id for call in ticket.calls})
         results = _results(answers, ticket, ask)
@@ -238,6 +240,7 @@ class Turns:
         run = self._store.run_of_idempotency_key(keys.idempotency, since) if keys.idempotency else None
         if run is None or run.state not in {*UNFINISHED, "finished"}:
             return None
+        run = self._runs.once_begun(run)
         live = self._live_runs.get(run.id)
         segment = (live.segment(0) if live else None) or self._recorded.segment(run.id, 0)
         if segment is None:
@@ -250,7 +253,8 @@ class Turns:
         Its calls are told once more; where they never were, the run goes on from what is in the store. A client whose
         name may be another's as well gets only what nobody can have been told yet.
         """
-        run = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
+        found = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
+        run = self._runs.once_begun(found) if found else None
         live = self._live_runs.get(run.id) if run else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
