@@ -269,12 +269,7 @@ class Attempt:
         live.touched_at = time.monotonic()
         match event:
             case events.WorkflowStarted():
-                try:
-                    self._note_start(event)
-                except BridgeError:
-                    # Whoever goes on with the run would not know its task.
-                    self._stop_task(event.task_id)
-                    raise
+                self._note_start(event)
                 live.begun()
             case events.Message():
                 app = self._services.apps.get(self._run.model)
@@ -313,13 +308,18 @@ class Attempt:
         conversation_id = event.conversation_id or self._run.conversation_id
         session = self._session
         moved = session and conversation_id and session.conversation_id != conversation_id
-        self._store.begun(
-            self._run.id,
-            replace(session, conversation_id=conversation_id) if session and moved else None,
-            task_id=event.task_id,
-            workflow_run_id=event.workflow_run_id,
-            conversation_id=conversation_id,
-        )
+        try:
+            self._store.begun(
+                self._run.id,
+                replace(session, conversation_id=conversation_id) if session and moved else None,
+                task_id=event.task_id,
+                workflow_run_id=event.workflow_run_id,
+                conversation_id=conversation_id,
+            )
+        except BridgeError:
+            # Whoever goes on with the run would not know its task.
+            self._stop_task(event.task_id)
+            raise
 
     def _take_note(self, event: events.Event) -> None:
         """Write how a node goes, for who watches."""

@@ -35,7 +35,7 @@ MAX_ATTEMPTS = 25
 KEPT_SECONDS = 60.0
 
 BEGINNING_SECONDS = 10.0
-"""How long another process may take until its workflow has begun."""
+"""How long another process's workflow may take until a node of it attaches."""
 
 
 class Runs:
@@ -134,9 +134,10 @@ class Runs:
         return live
 
     def once_begun(self, run: RunRow) -> RunRow:
-        """Return a run that another process drives, or drove, once its workflow has begun.
+        """Return a run that another process drives, or drove, once a node of its workflow has attached.
 
-        One that has not cannot be stopped, and its nodes would take part in the next attempt beside that one's own.
+        One that attaches later would take part in the next attempt, beside that one's own: Dify stops no workflow at
+        once, and none that has not begun.
         """
         until = time.monotonic() + BEGINNING_SECONDS
         while self._is_beginning(run) and time.monotonic() < until:
@@ -146,7 +147,7 @@ class Runs:
 
     def _is_beginning(self, run: RunRow) -> bool:
         live = self._live_runs.get(run.id)
-        if run.state != "running" or run.task_id or run.began_at is None or (live and live.attempt == run.attempt):
+        if run.state != "running" or run.began_at is None or (live and live.attempt == run.attempt):
             return False
         record = self._store.record(run.id)
         attached = record.invocations.values() if record else ()

@@ -20,7 +20,9 @@ def ticket(*calls: tuple[str, str], invocation: str = "one", round_: int = 0) ->
         for call_id, arguments in calls
     ]
     fields: dict[str, Any] = dict.fromkeys(TicketRow.__slots__)
-    return TicketRow(**fields | {"id": f"t-{invocation}-{round_}", "invocation_id": invocation, "round": round_, "calls": rows})
+    return TicketRow(
+        **fields | {"id": f"t-{invocation}-{round_}", "invocation_id": invocation, "round": round_, "calls": rows}
+    )
 
 
 def piece(call_id: str, offset: int, arguments: str) -> DraftDelta:

@@ -150,13 +150,15 @@ def test_a_run_that_another_bridge_goes_on_with_is_not_ended_by_who_could_not_wr
     assert core.live_runs.get(run.id) is None
 
 
-def test_a_run_is_taken_over_once_the_workflow_that_another_process_started_can_be_stopped(
+def test_a_run_is_taken_over_once_the_node_of_a_workflow_that_another_process_started_has_attached(
     app: Flask, run: RunRow
 ) -> None:
     core = core_of(app)
-    began = threading.Timer(0.5, core.store.begun, (run.id, None), {"task_id": "task1"})
+    core.store.begun(run.id, None, task_id="task1")
+    began = threading.Timer(0.5, attach, (app,))
     began.start()
-    assert core.runs.once_begun(run).task_id == "task1"
+    core.runs.once_begun(run)
+    assert core.store.has_invocations(run.id)
     began.join()
 
 

@@ -207,7 +207,7 @@ class Turns:
         given = given_inputs(facts, body, asked.inputs)
         asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
-        seeker = Seeker(app, session, asked.client, asked.messages, asked.given, asked.frame)
+        seeker = Seeker(app, session, asked.client, keys.turn, asked.messages, asked.given, asked.frame)
         live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys)
         if live is None:
             # The run that is in its way may be this same request's, at another bridge.
