@@ -19,13 +19,16 @@ class ServiceFailed(Exception):
 
 
 class Service:
-    """A running part. `ready` is the JSON object that it printed; what it logs goes to `log`."""
+    """A running part. `ready` is the JSON object that it printed; what it logs goes to `log`.
+
+    `command` and `environ` are what it is started with the next time.
+    """
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.log = log
         self.command = list(command)
-        self._environ = {**os.environ, **(environ or {})}
+        self.environ = {**os.environ, **(environ or {})}
         self.ready: dict[str, Any] = {}
         self.start()
 
@@ -33,7 +36,7 @@ class Service:
         """Start the process and wait until it is ready. Raises ServiceFailed."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self._environ, text=True
+                self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.environ, text=True
             )
         lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True, name=f"{self.name}-output")

@@ -138,7 +138,8 @@ class Attempt:
         try:
             self._stack.enter_context(self._slots.place(self._app, self._run.id))
             self._stack.enter_context(self._services.observers.dify_streams(self._run))
-            if self._is_dropped():
+            # Another bridge may have gone on with it while it waited.
+            if self._is_dropped() or self._live_runs.is_elsewhere(self._live):
                 return Dropped()
             return self._listened()
         except BridgeError as error:
@@ -414,13 +415,18 @@ class Attempt:
         conversation_id = event.conversation_id or self._run.conversation_id
         session = self._session
         moved = session and conversation_id and session.conversation_id != conversation_id
-        self._store.begun(
-            self._run.id,
-            replace(session, conversation_id=conversation_id) if session and moved else None,
-            task_id=event.task_id,
-            workflow_run_id=event.workflow_run_id,
-            conversation_id=conversation_id,
-        )
+        try:
+            self._store.begun(
+                self._run.id,
+                replace(session, conversation_id=conversation_id) if session and moved else None,
+                task_id=event.task_id,
+                workflow_run_id=event.workflow_run_id,
+                conversation_id=conversation_id,
+            )
+        except BridgeError:
+            # Whoever goes on with the run would not know its task.
+            self._stop_task(event.task_id)
+            raise
 
     def _take_note(self, event: events.Event) -> None:
         """Write how a node goes, for who watches."""

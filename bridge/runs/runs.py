@@ -28,12 +28,14 @@ from tools.run_states import RunEvent
 
 log = logging.getLogger("clawback.runs")
 
+LOOK_SECONDS = 0.2
+
 MAX_ATTEMPTS = 25
 """How often a run is tried without a further ticket coming of it."""
 
 KEPT_SECONDS = 60.0
 
-LOOK_SECONDS = 1.0
+FORM_LOOK_SECONDS = 1.0
 """How often it is looked whether a form is settled, where no wake-up says so."""
 
 ASK_DIFY_SECONDS = 15.0
@@ -44,6 +46,9 @@ RETRY_SECONDS = 5.0
 
 MOVED_SECONDS = 60.0
 """For so long a running run may be another bridge's."""
+
+BEGINNING_SECONDS = 10.0
+"""How long another process's workflow may take until a node of it attaches."""
 
 
 class Runs:
@@ -150,6 +155,26 @@ class Runs:
         live = self._live_runs.get(run.id)
         return self._make_live(run, request) if live is None or live.over or live.attempt < run.attempt else live
 
+    def once_begun(self, run: RunRow) -> RunRow:
+        """Return a run that another process drives, or drove, once a node of its workflow has attached.
+
+        One that attaches later would take part in the next attempt, beside that one's own: Dify stops no workflow at
+        once, and none that has not begun.
+        """
+        until = time.monotonic() + BEGINNING_SECONDS
+        while self._is_beginning(run) and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+            run = self._store.run(run.id) or run
+        return run
+
+    def _is_beginning(self, run: RunRow) -> bool:
+        live = self._live_runs.get(run.id)
+        if run.state != "running" or run.began_at is None or (live and live.attempt == run.attempt):
+            return False
+        record = self._store.record(run.id)
+        attached = record.invocations.values() if record else ()
+        return clock.now() - run.began_at < BEGINNING_SECONDS and all(row.attempt < run.attempt for row in attached)
+
     def go_on(self, run: RunRow, latest: RunRequest | None = None) -> None:
         """Resume a run unless somebody else has, where no client is there to be told."""
         app = self._services.apps.get(run.model)
@@ -250,7 +275,7 @@ class Runs:
                     asked_at = time.monotonic()
                     self._forms.ask_dify(now, forms)
                     continue
-                hints.wait(max(0.0, min(until - time.monotonic(), LOOK_SECONDS)))
+                hints.wait(max(0.0, min(until - time.monotonic(), FORM_LOOK_SECONDS)))
 
     def _go_on_answered(self, run: RunRow, live: LiveRun) -> None:
         try:

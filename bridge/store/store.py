@@ -576,9 +576,10 @@ class Store:
         if not call_ids:
             return []
         found: dict[str, TicketRow] = {}
-        unknown = [call_id for call_id in call_ids if self._held.of_call(call_id) is None]
-        for call_id in set(call_ids).difference(unknown):
-            state = self._of_memory(self._held.of_call(call_id))
+        held = {call_id: self._held.of_call(call_id) for call_id in call_ids}
+        unknown = [call_id for call_id, state in held.items() if state is None]
+        for call_id in held.keys() - set(unknown):
+            state = self._of_memory(held[call_id])
             if state and state.run.direction == "endpoint" and state.run.client == client:
                 its = (each for each in state.tickets.values() if any(call.id == call_id for call in each.client_calls))
                 found |= {ticket.id: ticket for ticket in its}

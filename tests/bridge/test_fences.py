@@ -1,14 +1,19 @@
 """What may happen once happens once, whoever decides it: the store says which of two came first."""
 
+import threading
 from dataclasses import replace
 
 import pytest
 from flask import Flask
 
 from bridge.app import create_app
+from bridge.dify.events import WorkflowStarted
 from bridge.errors import Gone
+from bridge.runs.attempt import Attempt
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
+from bridge.runs.runs import BEGINNING_SECONDS
+from bridge.store.faults import StoreUnavailable, unavailable
 from bridge.store.rows import RunRow
 from tests.bridge.test_plugin_api import CALL, app, attach, call, open_ticket, restart, run
 from tools.results import ToolResult
@@ -143,3 +148,56 @@ def test_a_run_that_another_bridge_goes_on_with_is_not_ended_by_who_could_not_wr
     assert stored is not None
     assert stored.state == "running"
     assert core.live_runs.get(run.id) is None
+
+
+def test_a_run_is_taken_over_once_the_node_of_a_workflow_that_another_process_started_has_attached(
+    app: Flask, run: RunRow
+) -> None:
+    core = core_of(app)
+    core.store.begun(run.id, None, task_id="task1")
+    began = threading.Timer(0.5, attach, (app,))
+    began.start()
+    core.runs.once_begun(run)
+    assert core.store.has_invocations(run.id)
+    began.join()
+
+
+@pytest.mark.parametrize("why", ["a node has attached", "it is driven here", "it began long ago", "it is suspended"])
+def test_a_run_is_taken_over_at_once_where_nothing_of_it_is_to_begin(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    core = core_of(app)
+    match why:
+        case "a node has attached":
+            attach(app)
+        case "it is driven here":
+            live_of(app, run)
+        case "it began long ago":
+            core.store.update_run(run.id, began_at=(run.began_at or 0) - BEGINNING_SECONDS)
+        case _:
+            core.store.suspend(run.id)
+    monkeypatch.setattr("bridge.runs.runs.LOOK_SECONDS", -1)  # no wait takes so long
+    now = core.store.run(run.id)
+    assert now is not None
+    assert core.runs.once_begun(now) is now
+
+
+def test_a_workflow_whose_beginning_could_not_be_written_is_stopped(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, live, stopped = core_of(app), live_of(app, run), list[str]()
+    attempt = Attempt(
+        core.services,
+        core.slots,
+        core.live_runs,
+        run,
+        core.services.config.apps[0],
+        core.services.requests.of(run),
+        live,
+        None,
+    )
+    monkeypatch.setattr(attempt, "_stop_task", stopped.append)
+    monkeypatch.setattr(core.store, "begun", lambda *_, **__: (_ for _ in ()).throw(unavailable("it is away")))
+    with pytest.raises(StoreUnavailable):
+        attempt._take(WorkflowStarted(task_id="task1", workflow_run_id="w"))
+    assert stopped == ["task1"]

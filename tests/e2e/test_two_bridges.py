@@ -112,6 +112,28 @@ def take_turn(pair: Pair, way: str, app: str, name: str) -> str:
         return text(response)
 
 
+@pytest.mark.parametrize("app", ["holds", "lets-go"])
+def test_the_same_first_request_at_both_bridges_begins_one_run(app: str, pair: Pair) -> None:
+    name = f"Both at once {app}."
+    messages = [{"role": "user", "content": f"{name}\n{call('exec', command='x')}\n!then\n!say the end"}]
+    with ThreadPoolExecutor(2) as pool:
+        given = list(pool.map(lambda where: patient_calls_of(pair, where, app, messages, name), "ab"))
+    assert given[0] == given[1], "the client would run the call under both ids"
+
+
+def patient_calls_of(
+    pair: Pair, where: str, app: str, messages: list[dict[str, Any]], session: str
+) -> list[dict[str, Any]]:
+    """Return the calls of a request that is sent again while another bridge goes on with its run."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with ask(pair, where, app, messages, session) as response:
+            if response.status_code == 200 and (made := tool_calls(response)):
+                return made
+        time.sleep(0.5)
+    raise AssertionError
+
+
 def test_turns_at_once_behind_pgbouncer_and_without_redis_all_succeed(servers: Servers, tmp_path: Path) -> None:
     direct = servers.database_url()
     keys = {"database_url": servers.pooled(direct), "database_connections": 5, "wakeups_url": direct}

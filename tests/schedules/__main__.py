@@ -26,13 +26,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the first seed; the others follow it")
     parser.add_argument("--keep-going", action="store_true", help="go on after a schedule that broke a promise")
     parser.add_argument("--shared", action="store_true", help="two bridges on one PostgreSQL, with one Redis")
+    parser.add_argument("--unfenced", action="store_true", help="with a bridge that lets late invocations take part")
     options = parser.parse_args()
     first = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     tell(f"seeds {first} to {first + options.schedules - 1}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     broken, seconds, seen = [], [], Counter[str]()
     try:
-        with Parts(shared=options.shared) as parts:
+        with Parts(shared=options.shared, fenced=not options.unfenced) as parts:
             for number in range(options.schedules):
                 outcome = play(parts, draw(first + number, shared=options.shared), number)
                 seconds.append(outcome.seconds)

@@ -243,7 +243,9 @@ class Client:
         """Give a call that is resolved another result: it is refused, and nothing changes."""
         result = results[0]
         before = self._ticket(result["tool_call_id"])
-        if before is None or before.state != "resolved":
+        run = self._parts.store.run(before.run_id) if before else None
+        # A run that is cancelled takes no results: its client's transcript is the truth for another one.
+        if before is None or before.state != "resolved" or run is None or run.state == "cancelled":
             return
         asked = self._messages[: -len(results)]
         response = self._post([*asked, {**result, "content": "something else"}, *results[1:]])

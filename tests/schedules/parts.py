@@ -13,11 +13,13 @@ from typing import Any, Self
 
 import httpx
 
+from bridge import cli
 from bridge.store import Store
 from demo.service import Service, children
 from demo.stack import ROOT, Stack
 from tests.e2e.conftest import export_with
 from tests.e2e.test_two_bridges import start_second
+from tests.schedules import unfenced
 from tests.schedules.plan import APPS, Fault
 from tests.servers import Servers
 
@@ -41,7 +43,7 @@ GONE_SECONDS = 30
 class Parts:
     """Scripted upstream, bridge, Dify in a box with the plugin's process, executors. A context manager."""
 
-    def __init__(self, *, shared: bool = False) -> None:
+    def __init__(self, *, shared: bool = False, fenced: bool = True) -> None:
         self.shared = shared
         self._ends = contextlib.ExitStack()
         self._folder = tempfile.TemporaryDirectory()
@@ -55,6 +57,10 @@ class Parts:
             keys = {"database_url": self.servers.database_url(), "wakeups_url": self.servers.redis_url}
         self.stack = Stack(folder, apps=[], exports=exports, bridge_keys=keys, bridge_settings=BRIDGE, box_options=BOX)
         self.second = start_second(folder, self.stack) if shared else None
+        for bridge in [] if fenced else filter(None, (self.stack.bridge, self.second)):
+            bridge.stop()
+            bridge.command = [unfenced.__name__ if part == cli.__name__ else part for part in bridge.command]
+            bridge.start()
         self.kills: dict[Fault, int] = {}
         self._lock = threading.Lock()
         self._made = 0

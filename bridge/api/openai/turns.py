@@ -119,10 +119,12 @@ class Turns:
 
     def _continue(self, app: App, session: Session, asked: RunRequest, ask: Ask) -> Reading | None:
         ticket, run = self._ticket_of(app, asked, ask.follows)
-        if ticket is None or run is None or ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
-            # The transcript is the truth: a new run goes on from the results that it holds.
+        if ticket is None or run is None or not self._conversations.belongs(run, session, app.model):
             return None
-        if not self._conversations.belongs(run, session, app.model):
+        run = self._runs.once_begun(run)
+        ticket = self._tickets.known(ticket.id)
+        if ticket.state in {"cancelled", "expired"} or run.state == "cancelled":
+            # The transcript is the truth: a new run goes on from the results that it holds.
             return None
         answers = answers_of(asked.messages, {call.id for call in ticket.client_calls})
         results = _results(answers, ticket, ask)
@@ -213,7 +215,7 @@ class Turns:
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
         if serving.tools == "client+executors" and kind is None:
             asked = self._with_executors(asked)
-        seeker = Seeker(app, session, asked.client, asked.messages, asked.given, asked.frame)
+        seeker = Seeker(app, session, asked.client, keys.turn, asked.messages, asked.given, asked.frame)
         live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys)
         if live is None:
             # The run that is in its way may be this same request's, at another bridge.
@@ -252,6 +254,7 @@ class Turns:
         run = self._store.run_of_idempotency_key(keys.idempotency, since) if keys.idempotency else None
         if run is None or run.state not in {*UNFINISHED, "finished"}:
             return None
+        run = self._runs.once_begun(run)
         live = self._live_runs.get(run.id)
         segment = (live.segment(0) if live else None) or self._recorded.segment(run.id, 0)
         if segment is None:
@@ -264,7 +267,8 @@ class Turns:
         Its calls are told once more; where they never were, the run goes on from what is in the store. A client whose
         name may be another's as well gets only what nobody can have been told yet.
         """
-        run = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
+        found = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
+        run = self._runs.once_begun(found) if found else None
         if run and run.state == "finished":
             return self._owed(run)
         live = self._live_runs.get(run.id) if run else None

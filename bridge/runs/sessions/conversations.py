@@ -24,11 +24,15 @@ LONG_ENOUGH = 120
 
 @dataclass(frozen=True, slots=True)
 class Seeker:
-    """A request that looks for its conversation. `frame` and `inputs` are digests of what came beside its words."""
+    """A request that looks for its conversation. `frame` and `inputs` are digests of what came beside its words.
+
+    `turn` is the key that it has in common with its repetitions.
+    """
 
     app: App
     session: Session
     client: str
+    turn: str
     messages: Sequence[Message]
     inputs: str
     frame: str
@@ -52,7 +56,7 @@ class Conversations:
         if session.alone:
             row = self._store.session(session.row_key(model))
             if row:
-                self._supersede(row)
+                self._supersede(row, seeker.turn)
             return row or self._new(seeker, session.row_key(model))
         past = past_of(seeker.messages)
         return self._by_calls(seeker, past) or self._by_exchange(seeker, past) or self._new(seeker, random_name())
@@ -79,10 +83,13 @@ class Conversations:
 
     # Names that count alone
 
-    def _supersede(self, row: SessionRow) -> None:
+    def _supersede(self, row: SessionRow, turn: str) -> None:
         """A new turn takes the place of runs that wait for results which are not coming, or that nobody drives."""
         for run in self._unfinished(row):
             live = self._live_runs.get(run.id)
+            if live is None and run.turn_key == turn and self._services.config.is_shared:
+                # The same request has come to another bridge meanwhile.
+                continue
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, _MOVED_ON)
