@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
@@ -19,6 +18,9 @@ from bridge.server import serving
 from bridge.server.reload import Reload
 from bridge.store.faults import StoreError
 from tools.tokens import hash_token, new_token
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 log = logging.getLogger("clawback.server")
 
@@ -76,7 +78,7 @@ class Server(BaseApplication):
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> Flask:  # type: ignore[override]
+    def load(self) -> "Flask":  # type: ignore[override]
         """Make the application, inside the worker, where gevent has patched the standard library."""
         # What is made here stays: there is nothing to collect while it is made.
         gc.disable()
@@ -85,13 +87,13 @@ class Server(BaseApplication):
         except (StoreError, OSError) as error:
             log.critical("the bridge cannot begin: %s", error)
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        # What is there by now stays: later collections need not look at it again.
-        gc.freeze()
+        _settle()
         gc.enable()
         return made
 
     def run(self) -> None:
         """Serve."""
+        _settle()
         Master(self).run()
 
     def _ready(self, worker: Any) -> None:
@@ -147,6 +149,12 @@ class Master(Arbiter):
     def handle_hup(self) -> None:
         """Let the worker take the configuration as it is now."""
         self.kill_workers(signal.SIGHUP)
+
+
+def _settle() -> None:
+    """Let later collections pass by what is there: it stays, and both processes go on sharing what nobody touches."""
+    gc.collect()
+    gc.freeze()
 
 
 def _application() -> Any:

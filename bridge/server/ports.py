@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
-
 _SECONDS = 2.0
 _LISTENS = "0A"
 """The state of a socket that listens, as Linux writes it in /proc/net/tcp."""
@@ -26,6 +24,9 @@ def is_taken(host: str, port: int) -> bool:
 
 def is_bridge(url: str) -> bool:
     """Whether a bridge of Clawback answers there."""
+    # Here, since the server's first process needs nothing else of it, and keeps what it has loaded.
+    import httpx
+
     try:
         document = httpx.get(f"{url}/openapi.json", timeout=_SECONDS, trust_env=False).json()
         return "/operator/v1/status" in document["paths"]

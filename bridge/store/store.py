@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import (
@@ -24,7 +25,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bridge.store import clock
@@ -324,7 +324,8 @@ class Store:
 
     def _insert(self, table: Table) -> Any:
         """Return a statement that may say what happens where the row is there already."""
-        return (sqlite.insert if self._lock else postgresql.insert)(table)
+        # Each dialect takes megabytes of memory; the other one's are not needed.
+        return import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert(table)
 
     def _began(self, run: RunRow) -> None:
         """Hold a new run."""

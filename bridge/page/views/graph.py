@@ -12,10 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from grandalf.graphs import Edge, Graph, Vertex
-from grandalf.layouts import SugiyamaLayout
-
 from bridge.page.views.waterfall import Lane
 from bridge.store.rows import NodeRow
 from tools.visible import visible
@@ -146,6 +142,8 @@ def exported_flow(path: Path) -> Flow | None:
 
 @lru_cache(maxsize=32)
 def _read(path: Path, _changed: int, size: int) -> Flow | None:
+    import yaml
+
     try:
         if size > LARGEST_EXPORT:
             raise ValueError(f"it has more than {LARGEST_EXPORT} bytes")
@@ -178,6 +176,10 @@ class _Box:
 @lru_cache(maxsize=256)
 def _placed(ids: tuple[str, ...], edges: tuple[tuple[str, str], ...]) -> Mapping[str, tuple[float, float]]:
     """Return the upper left corner of each node."""
+    # Here, since a bridge whose page nobody looks at needs neither.
+    from grandalf.graphs import Edge, Graph, Vertex
+    from grandalf.layouts import SugiyamaLayout
+
     vertices = {each: Vertex(each) for each in ids}
     for vertex in vertices.values():
         vertex.view = _Box()
