@@ -150,7 +150,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
             asked = begin(stack, "!call read {}\n!then\n!say It is read.", "walking")
             assert answered_after(stack, asked, "walking") == "It is read."
     finally:
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     return recorder
 
 
