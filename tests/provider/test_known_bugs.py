@@ -19,10 +19,10 @@ from provider.errors import RateLimited, Refused, Unauthorized, Unavailable
 from provider.upstream.client import Upstream
 from provider.upstream.completion import CompletionReader
 from provider.upstream.failures import from_response
-from provider.upstream.think_tags import TAGS
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import Dify
 from tests.provider.play import CUT, Play, call_delta, says, tool
+from tools.think_tags import TAGS
 
 LOOKUP = tool("lookup")
 
