@@ -17,6 +17,8 @@ marker        how a run is named inside text, and taken out again
 fingerprint   how an invocation is recognised when its workflow runs again
 wire          what the plugin and the bridge say to each other
 openclaw_text tool calls as text
+sse           a byte stream as server-sent events
+think_tags    reasoning that stands in tags before an answer
 schema_walk, linear_patterns, pattern_syntax   how far a schema is followed, and which patterns are safe to try
 
 tokens, logs, visible   digests of bearer tokens, the form of log lines, and what a terminal may be shown

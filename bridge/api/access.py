@@ -34,6 +34,9 @@ _LOOKS = (Token.OPERATOR, Token.LOCAL)
 _DECIDES = (Token.OPERATOR,)
 _PAGE = (Token.LOGIN,)
 
+_OPENS_ALL = Plugin.model_construct(name="", token="")
+"""What the plugin's token at the top of the configuration opens."""
+
 ROUTES: Mapping[str, Keys] = {
     # Clients ask, and answer calls of their own runs. Commands on this machine ask, in runs of their own.
     "GET /v1/models": _ASKS,
@@ -142,7 +145,7 @@ def protect(app: Flask, config: Config, clients: Clients) -> None:
         if keys and Token.LOGIN not in keys:
             given = _tokens_in(request, keys)
             g.client, key = _client(clients, keys, given)
-            g.shown, g.plugin = (key, None) if g.client else _shown(config, keys, given)
+            g.shown, g.plugin = (key, _OPENS_ALL) if g.client else _shown(config, keys, given)
             g.clients = clients
             if g.client:
                 clients.admit(g.client, asks=request.method == "POST")
@@ -154,16 +157,10 @@ def shown() -> Token:
     return token
 
 
-def opens(model: str, direction: str) -> bool:
-    """Whether the plugin's token that was shown opens the runs of this model and direction."""
-    plugin: Plugin | None = g.plugin
-    return plugin is None or plugin.opens(model, direction)
-
-
-def opens_all() -> bool:
-    """Whether the plugin's token that was shown opens all runs."""
-    plugin: Plugin | None = g.plugin
-    return plugin is None or plugin.opens_all
+def plugin() -> Plugin:
+    """Return what the token opens that the plugin has shown."""
+    entry: Plugin = g.plugin
+    return entry
 
 
 def client_name() -> str:
@@ -202,9 +199,8 @@ def _tokens_in(request: Request, keys: Keys) -> list[str]:
     return [token.strip() for token in given if token.strip()]
 
 
-def _shown(config: Config, keys: Keys, given: list[str]) -> tuple[Token, Plugin | None]:
-    kept: list[tuple[str, Token, Plugin | None]]
-    kept = [(hashed, key, None) for key in keys if (hashed := config.tokens.hash_of(key))]
+def _shown(config: Config, keys: Keys, given: list[str]) -> tuple[Token, Plugin]:
+    kept = [(hashed, key, _OPENS_ALL) for key in keys if (hashed := config.tokens.hash_of(key))]
     if Token.PLUGIN in keys:
         kept += [(plugin.token, Token.PLUGIN, plugin) for plugin in config.plugins]
     # Every hash is compared, so that the time taken does not tell which one a token is for.

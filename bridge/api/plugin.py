@@ -6,7 +6,7 @@ from importlib.metadata import version
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
-from bridge.api.access import opens, opens_all
+from bridge.api.access import plugin
 from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import operation
@@ -58,7 +58,7 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
     @blueprint.post("/attach")
     @operation("Ask which run an invocation serves.", body=AttachRequest, answer=AttachResponse, errors=(Gone,))
     def attach() -> Response:
-        return json_answer(invocations.attach(body(AttachRequest), opens))
+        return json_answer(invocations.attach(body(AttachRequest), plugin().opens))
 
     @blueprint.put("/tickets/<ticket_id>")
     @operation("Open a ticket for a round of calls.", body=TicketRequest, answer=TicketStatus)
@@ -110,19 +110,19 @@ def _add_invocations(blueprint: Blueprint, config: Config, invocations: Invocati
 
 def _body[Model: BaseModel](config: Config, invocations: Invocations, model: type[Model]) -> Model:
     body = checked(model, json_body(request, config.limits.request_bytes))
-    if (run_id := getattr(body, "run_id", None)) and not opens_all():
+    if (run_id := getattr(body, "run_id", None)) and not plugin().opens_all:
         _check(invocations.run_of(run_id=run_id, invocation_id=getattr(body, "invocation_id", None)))
     return body
 
 
 def _check_address(invocations: Invocations) -> None:
     """Check whose the ticket or the invocation is that the address names."""
-    if not opens_all():
+    if not plugin().opens_all:
         named = request.view_args or {}
         _check(invocations.run_of(ticket_id=named.get("ticket_id"), invocation_id=named.get("invocation_id")))
 
 
 def _check(runs: Iterable[RunRow]) -> None:
     """Let a plugin's token open no other runs than its apps'; what is another's does not exist for it."""
-    if not all(opens(run.model, run.direction) for run in runs):
+    if not all(plugin().opens(run.model, run.direction) for run in runs):
         raise NotFound("there is no such run, ticket or invocation")

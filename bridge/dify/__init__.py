@@ -1,7 +1,6 @@
 """The client of Dify's service API.
 
-sse      a byte stream as server-sent events
-events   server-sent events as what happened in a workflow run
+events   server-sent events (tools.sse) as what happened in a workflow run
 errors   everything that can go wrong, and what to change
 client   the requests
 history  what was said in a user's conversations

@@ -18,7 +18,7 @@ import httpx
 from bridge.config import is_loopback
 from bridge.dify import errors, events
 from bridge.dify.events import Event
-from bridge.dify.sse import Decoder
+from tools.sse import Decoder
 
 # Dify's api takes ten connections at a time (SERVER_WORKER_CONNECTIONS), and an idle one counts: kept-alive ones would
 # lock everyone out, Dify's own console too.

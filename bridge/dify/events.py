@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from bridge.dify.forms import PausedForm, paused_form
-from bridge.dify.sse import Oversized, ServerSentEvent
+from tools.sse import Oversized, ServerSentEvent
 from tools.surrogates import Halves, whole
 from tools.wire import Usage
 

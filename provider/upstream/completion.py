@@ -15,9 +15,9 @@ from typing import Any
 from provider.engine.events import Completed, Delta, UpstreamFailed
 from provider.errors import Refused, SaidNothing, Unavailable, Unreachable
 from provider.upstream.failures import from_body
-from provider.upstream.think_tags import ThinkTags
 from tools.carried import sealed, thought_in
 from tools.surrogates import Halves
+from tools.think_tags import ThinkTags
 from tools.wire import Usage
 
 StreamEvent = Delta | Completed | UpstreamFailed

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from provider.upstream.think_tags import ThinkTags
 from tools.carried import REASONING, is_thought, sealed, with_extras
 from tools.results import Message, text_of
+from tools.think_tags import ThinkTags
 
 NO_OUTPUT = "(no output)"
 UNSEEN = "(an image, which this model cannot see)"

@@ -1,67 +1,49 @@
-"""Server-sent events from bytes, however these are cut.
+"""Server-sent events of upstreams, as the data of each.
 
-Source: the WHATWG's HTML standard, section 9.2.6. Two habits of servers that do not keep to it are taken too: no empty
-line between one event and the next, and JSON lines without `data:`.
+Two habits of servers that do not keep to the standard are taken too: no empty line between one event and the next, and
+JSON lines without `data:`.
 """
 
-import codecs
 import json
-import re
+from collections.abc import Iterable, Iterator
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
+from tools.sse import Decoder, Oversized, ServerSentEvent
+
+Event = ServerSentEvent | Oversized
 
 
 class EventDecoder:
-    """Collects bytes and returns the data of each event that is whole. Comments and other fields are dropped."""
+    """Collects bytes and returns the data of each event that is whole; of one that is too long, how it began."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
-        self._data: list[str] = []
-        self._event = ""
-        self._begun = False
+        self._decoder = _Lenient()
 
     def feed(self, data: bytes) -> list[str]:
         """Take bytes and return the data of the events that they complete."""
-        text = self._decoder.decode(data)
-        if text and not self._begun:
-            self._begun = True
-            text = text.removeprefix("\ufeff")
-        return self._take(self._rest + text, final=False)
+        return _data_of(self._decoder.feed(data))
 
     def close(self) -> list[str]:
         """End the stream. An event that lacks only the empty line counts: some servers do not send the last one."""
-        events = self._take(self._rest + self._decoder.decode(b"", final=True) + "\n\n", final=True)
-        self._rest = ""
-        return events
+        return _data_of(self._decoder.close())
 
-    def _take(self, text: str, *, final: bool) -> list[str]:
-        events: list[str] = []
-        start = 0
-        for match in _LINE_END.finditer(text):
-            if match[0] == "\r" and match.end() == len(text) and not final:
-                break
-            self._line(text[start : match.start()], events)
-            start = match.end()
-        self._rest = text[start:]
-        return events
 
-    def _line(self, line: str, events: list[str]) -> None:
-        field, _, value = ("data", "", line) if line.startswith("{") else line.partition(":")
-        if field == "data":
-            if _is_json(self._data):
-                self._end(events)
-            self._data.append(value.removeprefix(" "))
-        elif field == "event":
-            self._event = value.strip()
-        elif not line:
-            self._end(events)
+class _Lenient(Decoder):
+    def _take(self, line: str) -> Iterator[Event]:
+        line = f"data: {line}" if line.startswith("{") else line
+        if line.startswith("data:") and _is_json(self._data):
+            yield from self._dispatch()
+        yield from super()._take(line)
 
-    def _end(self, events: list[str]) -> None:
-        if self._data:
-            data = "\n".join(self._data)
-            events.append(_as_error(data) if self._event == "error" else data)
-        self._data, self._event = [], ""
+
+def _data_of(events: Iterable[Event]) -> list[str]:
+    """Return the data. Comments and events that are only a name are dropped."""
+    data = []
+    for event in events:
+        if isinstance(event, Oversized):
+            data.append(event.head)
+        elif event.data or not event.name:
+            data.append(_as_error(event.data) if event.name.strip() == "error" else event.data)
+    return data
 
 
 def _as_error(data: str) -> str:
@@ -74,7 +56,7 @@ def _as_error(data: str) -> str:
 
 
 def _is_json(lines: list[str]) -> bool:
-    """Say whether these lines are a JSON object already, which no further line can go on with."""
+    """Whether these lines are a JSON object already, which no further line can go on with."""
     if not lines or not lines[0].startswith("{"):
         return False
     try:

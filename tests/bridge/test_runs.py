@@ -35,8 +35,9 @@ def core(tmp_path: Path) -> Iterator[Core]:
     app = {"model": "desk", "base_url": "http://127.0.0.1:9/v1", "api_key": "app-x"}
     config = parse({"data_dir": str(tmp_path), "apps": [app], "limits": {"grace_seconds": 3600}})
     store = Store(config.store_url)
+    others = set(threading.enumerate())
     yield Core(config, store)
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("clawback-"):
             thread.join(30)
     store.close()

@@ -34,6 +34,8 @@ from tests.provider.byte_server import answering, response
 from tests.provider.conftest import KEY, run_of
 from tools.wire import AttachRequest, RecordRequest
 
+pytestmark = pytest.mark.parts
+
 HELLO = b'data: {"choices":[{"delta":{"content":"Hello"}}]}\r\n\r\n'
 END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\ndata: [DONE]\r\n\r\n'
 

@@ -19,10 +19,10 @@ from provider.errors import RateLimited, Refused, Unauthorized, Unavailable
 from provider.upstream.client import Upstream
 from provider.upstream.completion import CompletionReader
 from provider.upstream.failures import from_response
-from provider.upstream.think_tags import TAGS
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import Dify
 from tests.provider.play import CUT, Play, call_delta, says, tool
+from tools.think_tags import TAGS
 
 LOOKUP = tool("lookup")
 
@@ -58,12 +58,14 @@ def called(*entries: dict[str, Any], **message: Any) -> list[tuple[str, str]]:
 CALL = entry(0, '{"q": 1}', "a", "lookup")
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("message", [{}, {"content": None}, {"content": ""}, {"role": "assistant"}])
 def test_tool_calls_fail_with_a_key_error_when_content_is_absent(message: dict[str, Any]) -> None:
     """dify-official-plugins 2911."""
     assert called(CALL, **message) == [("lookup", '{"q": 1}')]
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("body", [{"choices": None}, {"choices": []}, {"object": "list"}, {"error": {"message": "no"}}])
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
 def test_key_error_choices(body: dict[str, Any], kind: str) -> None:
@@ -74,6 +76,7 @@ def test_key_error_choices(body: dict[str, Any], kind: str) -> None:
     assert "KeyError" not in str(events)
 
 
+@pytest.mark.parts
 def test_stream_function_calling_makes_tool_calls_fail() -> None:
     """dify 19677 and 9775: arguments in pieces, the name only in the first."""
     pieces = [entry(0, "", "a", "lookup"), *(entry(0, char) for char in '{"q": "ä"}')]
@@ -118,6 +121,7 @@ def test_killed_by_timeout() -> None:
     assert "PLUGIN_MAX_EXECUTION_TIMEOUT" in str(play.failure())
 
 
+@pytest.mark.parts
 def test_dify_says_done_while_the_upstream_still_streams() -> None:
     """dify 14784: a finish reason is not the end of the stream; what comes after it is heard, usage above all."""
     usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 8}}
@@ -153,6 +157,7 @@ def test_tool_choice_is_always_auto(dify: Dify, log: Any) -> None:
     assert [call["name"] for call in told.calls] == ["lookup"]
 
 
+@pytest.mark.parts
 def test_interleaved_parallel_calls_are_mixed_up() -> None:
     pieces = [
         entry(0, "", "a", "lookup"),
@@ -173,6 +178,7 @@ def test_tool_calls_come_only_at_the_end_and_text_waits_for_them() -> None:
     assert [type(action) for action in play.acts if isinstance(action, Say | Finish)] == [Say, Finish]
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize("noise", [": ping", "data: OPENROUTER PROCESSING", "event: x", "nonsense", "data: {broken"])
 @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"])
 def test_a_line_that_is_not_json_ends_the_answer(noise: str, end: str) -> None:
@@ -211,6 +217,7 @@ def test_how_often_it_is_tried_again_cannot_be_chosen(dify: Dify, log: Any, retr
     assert len(log()) == asked
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize(
     ("begun", "patience"),
     [(b"", {"first_token_seconds": "0.3"}), (sse(delta(content="a")), {"idle_seconds": "0.3"})],

@@ -14,6 +14,8 @@ from provider.upstream.client import Upstream
 from provider.upstream.failures import from_response
 from tests.provider.byte_server import answering, response
 
+pytestmark = pytest.mark.parts
+
 Body = dict[str, Any]
 DONE = (
     b'data: {"choices":[{"delta":{"content":"done"},"finish_reason":"stop"}]}\n\n'

@@ -41,3 +41,10 @@ def test_servers_that_leave_out_the_empty_line_or_the_field_s_name(stream: str) 
     decoder = EventDecoder()
     events = [event for byte in stream.encode() for event in decoder.feed(bytes([byte]))] + decoder.close()
     assert [event if event == "[DONE]" else json.loads(event) for event in events] == [{"a": 1}, {"b": 2}, "[DONE]"]
+
+
+def test_an_event_without_an_end_is_told_by_how_it_began() -> None:
+    decoder = EventDecoder()
+    told = [event for _ in range(40) for event in decoder.feed(b"data: " + b"x" * 1024 * 1024)] + decoder.close()
+    assert [event[:7] for event in told] == ["data: x"]
+    assert len(told[0]) <= 512

@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
+
+pytestmark = pytest.mark.parts
 
 ROOT = Path(__file__).parents[2]
 

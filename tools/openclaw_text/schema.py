@@ -1,4 +1,8 @@
-"""Arguments that were written as text are typed by the tool's JSON schema, as far as tools.schema_walk goes."""
+"""Arguments that were written as text are typed by the tool's JSON schema, as far as tools.schema_walk goes.
+
+tools.arguments mends values of JSON where only one meaning is possible, and refuses the others. Here a text has no type
+yet: Python's words and literals are read too, and what cannot be read stays a text.
+"""
 
 from __future__ import annotations
 

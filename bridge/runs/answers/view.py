@@ -5,10 +5,10 @@ from typing import Literal
 from bridge.config import App
 from bridge.errors import BridgeError
 from bridge.runs.answers.guards import Chain, DataGuard, Guard
-from bridge.runs.answers.think_tags import ThinkTags
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Reasoning, Text
 from bridge.runs.sessions.openclaw import is_from_openclaw
+from tools.think_tags import ThinkTags
 
 Guarded = Literal["all", "calls", "nothing"]
 Form = Literal["text", "data", "checked_data"]

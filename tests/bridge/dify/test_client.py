@@ -8,7 +8,6 @@ import pytest
 
 from bridge.dify import AppInfo, DifyClient, InputField, Timeouts, errors, events
 from bridge.dify.events import Event
-from bridge.dify.sse import MAX_EVENT_BYTES
 from tests.bridge.dify.byte_server import (
     PING,
     ByteServer,
@@ -23,6 +22,7 @@ from tests.bridge.dify.byte_server import (
     started,
 )
 from tests.bridge.dify.conftest import KEY
+from tools.sse import MAX_EVENT_BYTES
 from tools.wire import Usage
 
 NOW = [PING, started(), piece("Gr"), PING, piece("üße"), message_end(), finished()]

@@ -8,7 +8,7 @@ import pytest
 from bridge.dify import events
 from bridge.dify.events import read, read_payload
 from bridge.dify.outputs import answer_in
-from bridge.dify.sse import Oversized, ServerSentEvent
+from tools.sse import Oversized, ServerSentEvent
 from tools.wire import Usage
 
 ENVELOPE = {"conversation_id": "conv", "message_id": "msg", "task_id": "task", "created_at": 1790000000}

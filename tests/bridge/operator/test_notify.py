@@ -162,6 +162,7 @@ def test_a_turn_does_not_wait_for_somebody_who_does_not_answer(make_bridge: Make
         assert time.monotonic() - began < SECONDS / 2
 
 
+@pytest.mark.parts
 @pytest.mark.parametrize(
     "target",
     [

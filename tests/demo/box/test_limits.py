@@ -4,6 +4,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.demo.box.running import RunningBox, Turn, eventually, started
 
 
@@ -43,6 +45,7 @@ def test_a_workflow_that_took_too_long_dies_when_its_node_ends(hurried: RunningB
     assert [event["data"]["title"] for event in turn.of("node_finished")] == ["Start", "Planner", "Worker"]
 
 
+@pytest.mark.parts
 def test_an_app_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     with started(tmp_path, "--app-seconds", "0.8") as box:
         turn = box.chat("!say half\n!sleep 20\n!say whole")

@@ -12,6 +12,8 @@ import pytest
 
 from tests.demo.box.running import EXAMPLES, PLUGIN, ROOT, RunningBox, alive, eventually, started
 
+pytestmark = pytest.mark.parts
+
 
 def test_sigterm_ends_the_box_and_its_plugin(tmp_path: Path) -> None:
     with started(tmp_path) as box, box.streaming("!sleep 30") as stream:

@@ -72,6 +72,7 @@ def test_the_log_tells_of_a_client_that_left_during_a_pause(
     assert state == "client_gone"
 
 
+@pytest.mark.parts
 def test_it_needs_no_key_when_none_is_configured_and_writes_the_ready_file(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     with started("--ready-file", str(ready), wait=False):
@@ -87,6 +88,7 @@ def test_it_needs_no_key_when_none_is_configured_and_writes_the_ready_file(tmp_p
         assert list(tmp_path.iterdir()) == [ready]
 
 
+@pytest.mark.parts
 def test_it_ends_while_a_slow_stream_is_open() -> None:
     body = {"model": "scripted", "messages": [user("!say one", "!sleep 60")], "stream": True}
     # `started` fails where the process does not end within seconds; the stream is closed after it.

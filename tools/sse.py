@@ -1,12 +1,12 @@
 """A byte stream as server-sent events: bytes in, events out, no socket.
 
-The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html, with two differences that Dify
-asks for: an event without data is kept, since Dify's pings are nothing but `event: ping`, and an event that the end
-of the stream leaves unfinished is kept too, since what it says did happen.
+The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html, with two differences: an event
+without data is kept, since Dify's pings are nothing but `event: ping`, and an event that the end of the stream leaves
+unfinished is kept too, since what it says did happen and some servers leave out the last empty line.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 MAX_EVENT_BYTES = 32 * 1024 * 1024
@@ -85,15 +85,17 @@ class Decoder:
         if blank:
             yield from self._dispatch()
         elif self._oversized is None:
-            self._take(line)
+            yield from self._take(line)
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: str) -> Iterable[ServerSentEvent | Oversized]:
+        """Take a whole line that is not empty, and return the event that it ends where a server sends no empty one."""
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
         elif name == "event":
             self._name = value
+        return ()
 
     def _dispatch(self) -> Iterator[ServerSentEvent | Oversized]:
         if self._oversized is not None:

@@ -6,7 +6,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.dify.sse import MAX_EVENT_BYTES, Decoder, Oversized, ServerSentEvent
+from tools.sse import MAX_EVENT_BYTES, Decoder, Oversized, ServerSentEvent
 
 STREAM = (
     b"\xef\xbb\xbf: hello\n\nevent: ping\n\n"

@@ -1,10 +1,16 @@
-"""Reasoning that a model writes into its answer, in tags before it, wherever the stream is cut.
+"""Reasoning that stands in tags before an answer, as models write it and Dify passes it on, wherever the stream is cut.
 
 Each character is looked at a fixed number of times: what is held back is a run of white space, which is kept in the
 pieces that it came in, or less than a tag.
 """
 
+import re
+
 TAGS = {"<think>": "</think>", "<thinking>": "</thinking>", "<thought>": "</thought>", "[THINK]": "[/THINK]"}
+"""Each in any case."""
+
+_LONGEST = max(map(len, TAGS))
+_CLOSING = {closing: re.compile(re.escape(closing), re.IGNORECASE) for closing in TAGS.values()}
 
 
 class ThinkTags:
@@ -54,11 +60,12 @@ class ThinkTags:
         """Read up to behind an opening tag, or up to the answer."""
         begun = next((place for place in range(at, len(text)) if not text[place].isspace()), len(text))
         self._space.append(text[at:begun])
+        head = text[begun : begun + _LONGEST].lower()
         for opening, closing in TAGS.items():
-            if text.startswith(opening, begun):
+            if head.startswith(opening.lower()):
                 self._closing, self._spoken, self._breaks, self._space = closing, False, 0, []
                 return begun + len(opening)
-        if len(text) - begun < _LONGEST and any(opening.startswith(text[begun:]) for opening in TAGS):
+        if len(text) - begun < _LONGEST and any(opening.lower().startswith(head) for opening in TAGS):
             self._tag = text[begun:]
             return len(text)
         self._answering = True
@@ -66,10 +73,10 @@ class ThinkTags:
 
     def _reasoning(self, text: str, at: int, closing: str) -> tuple[str, int]:
         """Read up to behind the closing tag, or to the end; return what of it is reasoning by now."""
-        end = text.find(closing, at)
-        if end >= 0:
+        end = _CLOSING[closing].search(text, at)
+        if end:
             self._closing, self._thought = None, True
-            return self._without_breaks_at_either_end(text[at:end]), end + len(closing)
+            return self._without_breaks_at_either_end(text[at : end.start()]), end.end()
         self._tag = _begun_at_end(text[at:], closing)
         return self._without_breaks_at_either_end(text[at : len(text) - len(self._tag)]), len(text)
 
@@ -84,13 +91,10 @@ class ThinkTags:
         return before + said
 
 
-_LONGEST = max(map(len, TAGS))
-
-
 def _begun_at_end(text: str, tag: str) -> str:
     """Return what may turn out to be the tag's beginning."""
     sizes = range(min(len(tag) - 1, len(text)), 0, -1)
-    return next((text[-size:] for size in sizes if text.endswith(tag[:size])), "")
+    return next((text[-size:] for size in sizes if text[-size:].lower() == tag[:size].lower()), "")
 
 
 def without_think_block(text: str) -> str:

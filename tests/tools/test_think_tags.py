@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provider.upstream.think_tags import ThinkTags, without_think_block
+from tools.think_tags import ThinkTags, without_think_block
 
 
 def told(*pieces: str) -> tuple[str, str]:
@@ -19,6 +19,8 @@ def told(*pieces: str) -> tuple[str, str]:
         ("<think>\nhm\n</think>\n\nYes.", "hm", "Yes."),
         ("\n[THINK]a\n\nb[/THINK] c", "a\n\nb", " c"),
         ("<thought>a</thought>\n<think>b</think>c", "ab", "c"),
+        ("<Think>a</THINK>\nb", "a", "b"),
+        ("<think>İ</thinİ</think>a", "İ</thinİ", "a"),
         ("<think>\n\n</thi", "</thi", ""),
         ("   plain <think>", "", "   plain <think>"),
         ("\n <thin", "", "\n <thin"),
@@ -28,7 +30,11 @@ def test_reasoning_before_the_answer_is_apart(text: str, reasoning: str, answer:
     assert told(text) == told(*text) == (reasoning, answer)
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "<", "</", "thi", "\n", " ", "a"])))
+@given(
+    st.lists(
+        st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "</Think>", "<", "</", "thi", "\n", " ", "a"])
+    )
+)
 def test_the_cut_makes_no_difference(pieces: list[str]) -> None:
     text = "".join(pieces)
     assert told(*pieces) == told(*text) == told(text)
