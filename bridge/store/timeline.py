@@ -148,6 +148,7 @@ class Timeline:
                     _of(run_id, func.count(), t.nodes.c.run_id),
                     _of(run_id, func.max(t.nodes.c.ended_at), t.nodes.c.run_id),
                     _of(run_id, func.sum(t.nodes.c.retries), t.nodes.c.run_id),
+                    _of(run_id, func.count(), t.model_calls.c.run_id),
                     _of(run_id, func.count(), t.invocations.c.run_id),
                     _of(run_id, func.count(t.invocations.c.answer), t.invocations.c.run_id),
                 ).where(t.runs.c.id == run_id)

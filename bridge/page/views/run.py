@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from bridge.runs.requests import RunRequest
-from bridge.store.rows import CallRow, EventRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
+from bridge.store.rows import CallRow, EventRow, InvocationRow, ModelCallRow, NodeRow, RunRow, SegmentRow, TicketRow
 from bridge.store.timeline import Dated, together
 from tools.definitions import ToolDefinition
 from tools.ticket_states import PENDING, CallState
@@ -99,7 +99,7 @@ def schema(definition: ToolDefinition | None) -> dict[str, Any] | None:
     return definition.function.parameters if definition else None
 
 
-Kind = Literal["request", "again", "round", "call", "response", "telling", "end"]
+Kind = Literal["request", "again", "model", "round", "call", "response", "telling", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,7 @@ class Happened:
     tickets: Sequence[TicketRow] = ()
     segments: Sequence[Dated[SegmentRow]] = ()
     events: Sequence[EventRow] = ()
+    model_calls: Sequence[ModelCallRow] = ()
     telling: Telling | None = None
 
     @property
@@ -153,6 +154,7 @@ class Step:
     until: float | None = None
     ticket: TicketRow | None = None
     call: CallRow | None = None
+    model_call: ModelCallRow | None = None
     segment: SegmentRow | None = None
     telling: Telling | None = None
     usage: Usage | None = None
@@ -165,6 +167,7 @@ def steps_of(happened: Happened) -> list[Step]:
     run = happened.run
     found = [Step("request", "request", run.created_at, "quiet")]
     found += _attempts(happened)
+    found += [_model_call(each) for each in happened.model_calls]
     trails = trails_of(happened)
     for ticket in happened.tickets:
         found += _round(ticket, trails)
@@ -196,6 +199,23 @@ def begun_at(happened: Happened) -> dict[int, float]:
     ]:
         begun[attempt] = min(at, begun.get(attempt, at))
     return begun
+
+
+def model_key(call: ModelCallRow) -> str:
+    """Return the key of a model call's step."""
+    return f"asked-{call.invocation_id}-{call.number}"
+
+
+def used_by(call: ModelCallRow) -> Usage | None:
+    """Return the tokens of a model call, where it had an answer."""
+    if call.prompt_tokens is None:
+        return None
+    return Usage(prompt_tokens=call.prompt_tokens, completion_tokens=call.completion_tokens or 0)
+
+
+def _model_call(call: ModelCallRow) -> Step:
+    tone, until = "bad" if call.error else "good", call.at + call.seconds
+    return Step(model_key(call), "model", call.at, tone, until, model_call=call, usage=used_by(call))
 
 
 def _round(ticket: TicketRow, trails: Trails) -> Iterator[Step]:

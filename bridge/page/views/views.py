@@ -32,7 +32,7 @@ from bridge.page.views.waterfall import Lane, Waterfall, waterfall_of
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.segments import Text
-from bridge.store.rows import CallRow, RunRow
+from bridge.store.rows import CallRow, ModelCallRow, RunRow
 from bridge.store.timeline import Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
 
@@ -402,8 +402,16 @@ def _happened(parts: Parts, run_id: str) -> Happened | None:
         tickets=store.tickets_of_run(run_id),
         segments=parts.timeline.segments(run_id),
         events=store.events_of_run(run_id),
+        model_calls=_model_calls(parts, run),
         telling=_telling(parts, run_id),
     )
+
+
+def _model_calls(parts: Parts, run: RunRow) -> Sequence[ModelCallRow]:
+    calls = parts.core.store.model_calls
+    if not parts.config.log_content:
+        return [replace(call, request=None) for call in calls.of_run(run.id)]
+    return calls.of_run(run.id, lambda: parts.core.services.requests.of(run).messages)
 
 
 def _telling(parts: Parts, run_id: str) -> Telling | None:
