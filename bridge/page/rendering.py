@@ -81,6 +81,7 @@ def _environment() -> Environment:
         "clock": clock,
         "moment": moment,
         "seconds": seconds,
+        "day": day,
         "figure": figure,
         "percent": percent,
         "visible": visible,
@@ -107,6 +108,11 @@ def static(name: str) -> bytes:
 def clock(at: float) -> str:
     """Write a time of day."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def day(at: float) -> str:
+    """Write the day on which something was."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d")
 
 
 def moment(at: float) -> str:

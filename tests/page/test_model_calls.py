@@ -14,6 +14,8 @@ from tests.bridge.executor.conftest import MakeBridge
 from tests.e2e.conftest import call
 from tests.page.conftest import MakePerson, words
 
+pytestmark = pytest.mark.parts
+
 ASK = "What did Ada find?"
 
 
