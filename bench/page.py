@@ -23,6 +23,7 @@ from bridge.store import Store
 from bridge.store import schema as t
 from tools.tokens import hash_token, new_token
 
+PATHS = ("/", "/?page=1000", "/?state=failed", "/?longer=1", "/statistics", "/runs/long")
 RUNS, STEPS, TIMES = 100_000, 1_000, 7
 
 
@@ -35,7 +36,10 @@ def main() -> None:
         _fill(core)
         client = app.test_client()
         client.post("/login", data={"token": token}, headers={"Origin": "http://localhost"})
-        measured = {path: _measured(client, path) for path in ("/", "/?page=1000", "/?state=failed", "/runs/long")}
+        measured = {
+            path: _measured(client, path)
+            for path in ("/", "/?page=1000", "/?state=failed", "/?longer=1", "/statistics", "/runs/long")
+        }
         sys.stdout.write(json.dumps(measured) + "\n")
 
 

@@ -122,7 +122,8 @@ class AttachResponse(_Wire):
     which the plugin recognises turns that Dify's memory adds. `open_ticket` is the ticket that an earlier try of this
     invocation left open: the plugin waits for it instead of asking the upstream again. `parameters` is what the client
     asks of the model, under the names of a node's parameters (`temperature`, `max_tokens`, `stop`, `response_format`
-    in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow.
+    in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow,
+    `shown` that what is sent upstream is shown to who watches the bridge.
     `secret` names the run in what the plugin tells Dify, where the bridge has to find the run's question again by it.
     `also` has a further name of some tools, by which a node's allowed_tools may name them.
     """
@@ -141,6 +142,7 @@ class AttachResponse(_Wire):
     parallel_tool_calls: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     watched: bool = True
+    shown: bool = False
     rounds: list[Round] = Field(default_factory=list)
     open_ticket: "OpenTicket | None" = None
     answer: Answer | None = None
@@ -186,7 +188,7 @@ class TicketRequest(_Wire):
     `streamed_text` says that text of this round went to Dify, so that the bridge waits for it before it ends the
     client's response. `usage` is this round's. `wait_seconds` is how long the invocation will hold. `stops` says that
     it does not wait at all: it ends with the calls in its text (`tools.openclaw_text.stopping`), and the bridge runs
-    the workflow again with the results.
+    the workflow again with the results. `model_calls` are those since the last ticket.
     """
 
     run_id: str
@@ -200,6 +202,7 @@ class TicketRequest(_Wire):
     streamed_text: bool = False
     wait_seconds: float = Field(default=0, ge=0)
     stops: bool = False
+    model_calls: list["ModelCall"] = Field(default_factory=list)
 
 
 class TicketStatus(_Wire):
@@ -230,6 +233,27 @@ class CancelRequest(_Wire):
     invocation_id: str | None = None
 
 
+class ModelCall(_Wire):
+    """One request to the upstream, which took so many `seconds` and was over `ago` seconds before it is told of.
+
+    `number` counts an invocation's. `lesson` names what a refusal taught, so that the next request is written
+    otherwise. `request` is what was sent, where the bridge wants to know it: without the `before` first messages, which
+    are those of the call before (or are too long), and without `tools` where these are the same.
+    """
+
+    number: int = Field(ge=0)
+    round: int = Field(ge=0)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    ago: float = Field(default=0, ge=0, allow_inf_nan=False)
+    usage: Usage | None = None
+    finish_reason: str = ""
+    error: str | None = None
+    status: int | None = None
+    lesson: str | None = None
+    request: dict[str, Any] | None = None
+    before: int = Field(default=0, ge=0)
+
+
 class RecordRequest(_Wire):
     """How an invocation ended. `usage` is that of its last upstream call, `total_usage` that of all of them.
 
@@ -244,3 +268,4 @@ class RecordRequest(_Wire):
     rounds: int = 0
     error: str | None = None
     stopped: bool = False
+    model_calls: list[ModelCall] = Field(default_factory=list)

@@ -100,6 +100,7 @@ ROUTES: Mapping[str, Keys] = {
     "GET /runs/{run_id}/json": _PAGE,
     "POST /runs": _PAGE,
     "GET /approvals": _PAGE,
+    "GET /statistics": _PAGE,
     "GET /executors": _PAGE,
     "GET /health": _PAGE,
     "POST /health": _PAGE,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,7 +11,7 @@ from bridge.errors import Conflict, NotFound
 from bridge.runs.requests import Requests
 from bridge.runs.runs import Runs
 from bridge.store import Store
-from bridge.store.rows import EventRow, NodeRow, RunRow
+from bridge.store.rows import EventRow, ModelCallRow, NodeRow, RunRow
 from bridge.store.timeline import Dated, Timeline
 from tools.run_states import UNFINISHED
 
@@ -31,6 +31,7 @@ class RunDocument(BaseModel):
     tickets: list[dict[str, Any]]
     segments: list[dict[str, Any]]
     events: list[EventRow]
+    model_calls: list[ModelCallRow]
 
 
 def run_document(store: Store, timeline: Timeline, run_id: str, *, content: bool) -> RunDocument:
@@ -50,6 +51,7 @@ def run_document(store: Store, timeline: Timeline, run_id: str, *, content: bool
         tickets=tickets,
         segments=[_dated(each, ("text", "reasoning"), content=content) for each in timeline.segments(run_id)],
         events=store.events_of_run(run_id),
+        model_calls=_model_calls(store, run, content=content),
     )
 
 
@@ -69,6 +71,13 @@ def cancel_run(runs: Runs, store: Store, run_id: str, who: str) -> RunRow:
     if run.state != "cancelled":
         raise Conflict(f"run {run_id} is {run.state} already: there is nothing to cancel", code="run_over")
     return run
+
+
+def _model_calls(store: Store, run: RunRow, *, content: bool) -> list[ModelCallRow]:
+    if content:
+        return store.model_calls.of_run(run.id, lambda: Requests(store).of(run).messages)
+    calls = store.model_calls.of_run(run.id)
+    return [replace(call, request=call.request and _hidden(call.request)) for call in calls]
 
 
 def _request(store: Store, run: RunRow, *, content: bool) -> dict[str, Any]:

@@ -4,6 +4,7 @@ GET  /                       the runs
 GET  /runs/{id}              one run
 GET  /runs/{id}/json         all that is known of it
 POST /runs                   run=ID (any number), do=cancel
+GET  /statistics             what they came to, by day and app
 GET  /approvals              the calls and forms that wait for a person
 GET  /executors              who runs calls
 GET  /health                 doctor's findings
@@ -52,6 +53,7 @@ from bridge.page.views.views import (
     health_view,
     run_view,
     runs_view,
+    statistics_view,
     with_waiting,
 )
 from bridge.runs.breath import in_pieces
@@ -170,6 +172,10 @@ def _add_pages(blueprint: Blueprint, parts: Parts, logins: Logins, streams: Stre
     @blueprint.get("/runs/<run_id>")
     def show_run(run_id: str) -> Response:
         return show(lambda visitor: run_view(parts, visitor, run_id))
+
+    @blueprint.get("/statistics")
+    def show_statistics() -> Response:
+        return show(lambda visitor: statistics_view(parts, visitor, request.args))
 
     @blueprint.get("/approvals")
     def list_approvals() -> Response:

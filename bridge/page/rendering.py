@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -80,11 +81,13 @@ def _environment() -> Environment:
         "clock": clock,
         "moment": moment,
         "seconds": seconds,
+        "day": day,
         "figure": figure,
         "percent": percent,
         "visible": visible,
         "pretty": pretty,
         "named": named,
+        "sent": sent,
     }
     environment.globals["asset"] = asset
     return environment
@@ -105,6 +108,11 @@ def static(name: str) -> bytes:
 def clock(at: float) -> str:
     """Write a time of day."""
     return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+
+
+def day(at: float) -> str:
+    """Write the day on which something was."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d")
 
 
 def moment(at: float) -> str:
@@ -170,3 +178,50 @@ def named(arguments: str) -> list[tuple[str, str]] | None:
 def _written(value: object) -> str:
     flat = json.dumps(value, ensure_ascii=False)
     return flat if len(flat) <= _LONGEST_LINE else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that was sent upstream; `name` is of its tool, or which call it answers."""
+
+    role: str
+    name: str
+    text: str
+    images: list[str]
+    calls: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as it was sent upstream."""
+
+    messages: list[SentMessage]
+    tools: list[tuple[str, str]]
+    fields: list[tuple[str, str]]
+
+
+def sent(request: str) -> Sent:
+    """Return a request to the upstream in its parts."""
+    body = json.loads(request)
+    messages, tools = body.pop("messages", []), body.pop("tools", None) or []
+    return Sent(
+        [_message(message) for message in messages],
+        [(str(tool.get("function", {}).get("name", "")), _written(tool)) for tool in tools],
+        [(name, value if isinstance(value, str) else _written(value)) for name, value in sorted(body.items())],
+    )
+
+
+def _message(message: dict[str, Any] | str) -> SentMessage:
+    # One of the client's that is not known any more is left by its digest.
+    if isinstance(message, str):
+        return SentMessage("user", "", f"({message})", [], [])
+    content = message.get("content")
+    parts: list[dict[str, Any]] = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    calls = [call.get("function", {}) for call in message.get("tool_calls") or ()]
+    return SentMessage(
+        role=str(message.get("role", "")),
+        name=str(message.get("tool_call_id") or ""),
+        text="\n".join(str(part["text"]) for part in parts if part.get("text")),
+        images=[str(part["image_url"].get("url", "")) for part in parts if isinstance(part.get("image_url"), dict)],
+        calls=[(str(call.get("name", "")), str(call.get("arguments", ""))) for call in calls],
+    )

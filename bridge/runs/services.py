@@ -1,7 +1,7 @@
 """What the parts of the core are made with, once."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ from bridge.store.clock import Presence
 from bridge.store.keys import spender
 from bridge.store.rows import RunRow
 from bridge.store.wakeups import Wakeups
-from tools.wire import Usage
+from tools.marker import strip_markers
+from tools.wire import ModelCall, Usage
 
 
 class Locks:
@@ -71,6 +72,17 @@ class Services:
         of_dify = {tools.name for tools in self.config.dify_tools}
         found = (places or {}).items()
         return {name: f"dify:{place.tool}" for name, place in found if place.executor in of_dify}
+
+    def note_model_calls(self, run_id: str, invocation_id: str, calls: Sequence[ModelCall]) -> None:
+        """The plugin reported what it asked of a model, and how that ended."""
+        run = self.store.run(run_id) if calls else None
+        if run is None:
+            return
+        is_shown = self.config.log_content and any(call.request for call in calls)
+        said = self.requests.of(run).messages if is_shown else ()
+        cleared = {} if is_shown else {"request": None}
+        calls = [call.model_copy(update=cleared | {"error": strip_markers(call.error or "") or None}) for call in calls]
+        self.store.model_calls.add(run_id, invocation_id, calls, said)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "apps", Apps(self.config))

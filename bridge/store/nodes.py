@@ -1,14 +1,20 @@
-"""The statements about the nodes of a run's workflow, each with a sentence above it."""
+"""The statements about the nodes of a run's workflow and their model calls, each with a sentence above it."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Table, bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.rows import NodeRow
-from bridge.store.statements import Deferred, columns_of, inserting, updating
+from bridge.store.rows import ModelCallRow, NodeRow
+from bridge.store.statements import Deferred, columns_of, inserting, updating, values_of
+from tools.results import Message
+from tools.wire import ModelCall, Usage
 
 _OF_RUN = select(*columns_of(t.nodes, NodeRow)).where(t.nodes.c.run_id == bindparam("at")).order_by(t.nodes.c.id)
 
@@ -84,6 +90,83 @@ class NodeStatements:
 
     def _update(self, execution: tuple[str, int, str], **values: object) -> None:
         self._deferred.add(updating(t.nodes, _named(execution), values))
+
+
+class ModelCallStatements:
+    """The part of the store that knows what models were asked. It is written a moment later, as nodes are."""
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[Connection]],
+        deferred: Deferred,
+        insert: Callable[[Table], Any],
+    ) -> None:
+        self._transaction = transaction
+        self._deferred = deferred
+        self._add = insert(t.model_calls).on_conflict_do_nothing()
+
+    def add(self, run_id: str, invocation_id: str, calls: Iterable[ModelCall], said: Sequence[Message]) -> None:
+        """Write calls of an invocation; one that is known stays as it is. What the client `said` is not kept twice."""
+        known = {_digest(message) for message in said}
+        for call in calls:
+            usage = call.usage or Usage()
+            row = ModelCallRow(
+                invocation_id=invocation_id,
+                number=call.number,
+                run_id=run_id,
+                round=call.round,
+                at=clock.now() - call.ago - call.seconds,
+                seconds=call.seconds,
+                prompt_tokens=usage.prompt_tokens if call.usage else None,
+                completion_tokens=usage.completion_tokens if call.usage else None,
+                finish_reason=call.finish_reason[:32],
+                error=call.error,
+                status=call.status,
+                lesson=call.lesson and call.lesson[:128],
+                request=_kept(call.request, known),
+                before=call.before,
+            )
+            self._deferred.add((self._add, values_of(row)))
+
+    def of_run(self, run_id: str, said: Callable[[], Sequence[Message]] = lambda: ()) -> list[ModelCallRow]:
+        """List the run's model calls as they began, each with what the client `said` in its place."""
+        self._deferred.write()
+        with self._transaction() as connection:
+            rows = [ModelCallRow(*row) for row in connection.execute(_CALLS_OF_RUN, {"at": run_id})]
+        by_digest = {_digest(message): message for message in said()} if any(row.request for row in rows) else {}
+        return [replace(row, request=_whole(row.request, by_digest)) for row in rows]
+
+
+_CALLS_OF_RUN = (
+    select(*columns_of(t.model_calls, ModelCallRow))
+    .where(t.model_calls.c.run_id == bindparam("at"))
+    .order_by(t.model_calls.c.at, t.model_calls.c.number)
+)
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def _digest(message: Message) -> str:
+    return hashlib.blake2b(_encode(message).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _kept(request: dict[str, Any] | None, known: Collection[str]) -> str | None:
+    if request is None:
+        return None
+    messages = request.get("messages")
+    if isinstance(messages, list):
+        digests = [_digest(message) for message in messages]
+        kept = [digest if digest in known else each for digest, each in zip(digests, messages, strict=True)]
+        request = request | {"messages": kept}
+    return _encode(request)
+
+
+def _whole(request: str | None, by_digest: Mapping[str, Message]) -> str | None:
+    if request is None:
+        return None
+    read = json.loads(request)
+    if "messages" in read:
+        read["messages"] = [by_digest.get(each, each) if isinstance(each, str) else each for each in read["messages"]]
+    return _encode(read)
 
 
 def _named(execution: tuple[str, int, str]) -> dict[str, object]:

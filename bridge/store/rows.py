@@ -313,6 +313,26 @@ class ExecutorRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCallRow:
+    """One request to the upstream. `request` is JSON, without the first `before` messages; None: it is not shown."""
+
+    invocation_id: str
+    number: int
+    run_id: str
+    round: int
+    at: float
+    seconds: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str
+    error: str | None
+    status: int | None
+    lesson: str | None
+    request: str | None
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRow:
     """One execution of a node of a run's workflow. `price` is a decimal number in `currency`, empty for none."""
 

@@ -4,6 +4,7 @@ sessions ──< runs ──< segments          what a client is told, one segme
    │          ├──< markers          what names its attempts inside texts
               ├──< nodes            the nodes of its workflow, as Dify told of them
               ├──< forms            those of its Human Input nodes
+              ├──< model_calls      what its nodes asked of their models, as the plugin told of it
               │
               └──< invocations ──< tickets ──< calls ──< events      the audit trail of tickets and calls
 
@@ -292,6 +293,26 @@ forms = Table(
     Column("expires_at", Float, nullable=False),
     Index("forms_by_run", "run_id", "created_at"),
     Index("forms_by_state", "state", "expires_at"),
+)
+
+model_calls = Table(
+    "model_calls",
+    metadata,
+    Column("invocation_id", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, doc="counted in the invocation"),
+    Column("run_id", String(40), nullable=False, doc="not a foreign key: bridges of before delete runs"),
+    Column("round", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("prompt_tokens", Integer, nullable=True),
+    Column("completion_tokens", Integer, nullable=True),
+    Column("finish_reason", String(32), nullable=False, doc="empty: it failed"),
+    Column("error", Text, nullable=True),
+    Column("status", Integer, nullable=True, doc="of HTTP, where it was refused"),
+    Column("lesson", String(128), nullable=True, doc="what a refusal taught the plugin"),
+    Column("request", Text, nullable=True, doc="JSON: what was sent; messages of the run's own request by digest"),
+    Column("before", Integer, nullable=False, doc="so many messages before those of `request`"),
+    Index("model_calls_by_run", "run_id", "at"),
 )
 
 # Clients with tokens of their own, beside the one of the configuration.

@@ -36,7 +36,7 @@ from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
 from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, LoginStatements
-from bridge.store.nodes import NodeStatements
+from bridge.store.nodes import ModelCallStatements, NodeStatements
 from bridge.store.rows import (
     CallRow,
     EventRow,
@@ -93,6 +93,7 @@ class Store:
             index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
         )
         self.nodes = NodeStatements(self.transaction, self._deferred)
+        self.model_calls = ModelCallStatements(self.transaction, self._deferred, self._insert)
         self.due = DueStatements(self.transaction)
         self.forms = FormStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
@@ -690,7 +691,7 @@ class Store:
             old = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
-            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.markers, t.forms):
+            for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.model_calls, t.markers, t.forms):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             gone = connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
             for table in (t.transcripts, t.exchanges, t.end_users):

@@ -1,11 +1,24 @@
 """The statements behind the web page, each with a sentence above it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    type_coerce,
+)
 
 from bridge.config import Limits
 from bridge.store import clock
@@ -18,20 +31,29 @@ from tools.ticket_states import PENDING, CallState, TicketState
 from tools.wire import Usage
 
 SEARCHED_RUNS = 1_000
-"""In how many runs, from the newest on, a text is looked for."""
+"""In how many runs, from the newest on, a text is looked for, or so many tokens."""
+DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which runs are asked for; what is empty does not matter. `content` is whether `text` may be looked for in it.
 
-    `state` may also be `undecided`, or `abandoned`: such runs are left out where nothing is looked for.
+    `state` may also be `undecided`, or `abandoned`: such runs are left out where nothing is looked for. `session` is
+    the beginning of a session's key, `began` and `before` are times between which a run began, `longer` is how many
+    seconds it lasted at least, and `tokens` how many it took at least.
     """
 
     app: str = ""
     state: str = ""
     tool: str = ""
     text: str = ""
+    client: str = ""
+    session: str = ""
+    began: float = 0.0
+    before: float = 0.0
+    longer: float = 0.0
+    tokens: int = 0
     content: bool = False
 
 
@@ -44,6 +66,7 @@ class Glance:
 
     id: str
     model: str
+    client: str
     direction: str
     auxiliary: str | None
     state: str
@@ -57,6 +80,19 @@ class Glance:
     pending: frozenset[str | None]
     undecided: int
     usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """An app's runs that began on a day, counted from the epoch. `seconds` is the mean of those that ended."""
+
+    day: int
+    model: str
+    direction: str
+    runs: int
+    failed: int
+    seconds: float
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +147,33 @@ class Timeline:
         return [_glance(row, by_run[row.id], asking[row.id], usage.get(row.id, Usage())) for row in rows]
 
     def _fitting(self, asked: Filter) -> list[ColumnElement[bool]]:
-        return _fitting(asked, _has_ticket(abandoned(self._left_before())))
+        conditions = _fitting(asked, _has_ticket(abandoned(self._left_before())))
+        if asked.tokens:
+            with self._transaction() as connection:
+                used = select(func.sum(_tokens(connection))).where(t.segments.c.run_id == t.runs.c.id)
+            conditions = [*_newest(conditions), used.correlate(t.runs).scalar_subquery() >= asked.tokens]
+        if asked.text:
+            conditions = [*_newest(conditions), _mentions(asked.text, content=asked.content)]
+        return conditions
 
     def _left_before(self) -> float:
         return clock.now() - self._limits.abandoned_seconds
+
+    def days(self, asked: Filter, offset: float) -> list[Day]:
+        """Count an app's and a client's runs by the day, newest first; `offset` is how far the days are from UTC's."""
+        day = cast(func.floor((t.runs.c.created_at + offset) / DAY_SECONDS), Integer).label("day")
+        of = (day, t.runs.c.model, t.runs.c.direction)
+        by = ("day", t.runs.c.model, t.runs.c.direction)
+        fitting = [*_of_party(asked), *_of_time(asked)]
+        is_over, has_failed = t.runs.c.state.not_in(sorted(UNFINISHED)), t.runs.c.state == "failed"
+        seconds = func.avg(case((is_over, t.runs.c.updated_at - t.runs.c.created_at)))
+        counted = select(*of, func.count(), func.sum(case((has_failed, 1), else_=0)), func.coalesce(seconds, 0.0))
+        with self._transaction() as connection:
+            runs = connection.execute(counted.where(*fitting).group_by(*by)).all()
+            used = select(*of, func.sum(_tokens(connection))).join_from(t.runs, t.segments).where(*fitting)
+            tokens = {tuple(row[:3]): int(row[3]) for row in connection.execute(used.group_by(*by))}
+        found = [_day(row, tokens.get(tuple(row[:3]), 0)) for row in runs]
+        return sorted(found, key=lambda each: (-each.day, -each.runs, each.model))
 
     def newest(self) -> tuple[object, ...]:
         """Return what differs whenever a run began, changed, went or was abandoned, or a step of one was made."""
@@ -129,10 +188,11 @@ class Timeline:
             ).one()
             return tuple(row)
 
-    def models(self) -> list[str]:
-        """List the apps that have had runs."""
+    def parties(self) -> tuple[list[str], list[str]]:
+        """List the apps that have had runs, and the clients."""
         with self._transaction() as connection:
-            return list(connection.execute(select(t.runs.c.model).distinct().order_by(t.runs.c.model)).scalars())
+            found = connection.execute(select(t.runs.c.model, t.runs.c.client).distinct()).all()
+        return sorted({row.model for row in found} - {""}), sorted({row.client for row in found} - {""})
 
     def requests(self, run_ids: Sequence[str]) -> dict[str, str]:
         """Return what started these runs, as JSON, by the run's id; its messages are counted, and empty."""
@@ -153,6 +213,7 @@ class Timeline:
                     _of(run_id, func.count(), t.nodes.c.run_id),
                     _of(run_id, func.max(t.nodes.c.ended_at), t.nodes.c.run_id),
                     _of(run_id, func.sum(t.nodes.c.retries), t.nodes.c.run_id),
+                    _of(run_id, func.count(), t.model_calls.c.run_id),
                     _of(run_id, func.count(), t.invocations.c.run_id),
                     _of(run_id, func.count(t.invocations.c.answer), t.invocations.c.run_id),
                 ).where(t.runs.c.id == run_id)
@@ -246,8 +307,6 @@ def _of(run_id: str, figure: ColumnElement[Any], column: ColumnElement[str]) -> 
 
 def _fitting(asked: Filter, is_abandoned: ColumnElement[bool]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if asked.app:
-        conditions.append(t.runs.c.model == asked.app)
     if asked.state == "undecided":
         open_form = select(t.forms.c.id).where(t.forms.c.run_id == t.runs.c.id, _OPEN_FORM)
         conditions.append(or_(_has_call(_WAITS), open_form.correlate(t.runs).exists()))
@@ -259,10 +318,45 @@ def _fitting(asked: Filter, is_abandoned: ColumnElement[bool]) -> list[ColumnEle
         conditions.append(~is_abandoned)
     if asked.tool:
         conditions.append(_has_call(t.calls.c.name.icontains(asked.tool, autoescape=True)))
-    if asked.text:
-        newest = select(t.runs.c.id).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(SEARCHED_RUNS)
-        conditions = [t.runs.c.id.in_(newest), _mentions(asked.text, content=asked.content)]
-    return conditions
+    return [*conditions, *_of_party(asked), *_of_time(asked)]
+
+
+def _of_party(asked: Filter) -> Iterator[ColumnElement[bool]]:
+    if asked.app:
+        yield t.runs.c.model == asked.app
+    if asked.client:
+        yield t.runs.c.client == asked.client
+    if asked.session:
+        yield t.runs.c.session_key.startswith(asked.session, autoescape=True)
+
+
+def _of_time(asked: Filter) -> Iterator[ColumnElement[bool]]:
+    if asked.began:
+        yield t.runs.c.created_at >= asked.began
+    if asked.before:
+        yield t.runs.c.created_at < asked.before
+    if asked.longer:
+        end = case((t.runs.c.state.in_(sorted(UNFINISHED)), clock.now()), else_=t.runs.c.updated_at)
+        yield end - t.runs.c.created_at >= asked.longer
+
+
+def _newest(conditions: Sequence[ColumnElement[bool]]) -> list[ColumnElement[bool]]:
+    newest = select(t.runs.c.id).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(SEARCHED_RUNS)
+    return [t.runs.c.id.in_(newest)]
+
+
+def _tokens(connection: Connection) -> ColumnElement[int]:
+    """Return the tokens of a segment."""
+    # SQLite reads JSON in any text; PostgreSQL wants to be told that it is some.
+    text = t.segments.c.usage
+    usage = type_coerce(text, JSON) if connection.dialect.name == "sqlite" else cast(text, JSON)
+    both: ColumnElement[int] = usage["prompt_tokens"].as_integer() + usage["completion_tokens"].as_integer()
+    return both
+
+
+def _day(row: Sequence[Any], tokens: int) -> Day:
+    day, model, direction, runs, failed, seconds = row
+    return Day(day, model, direction, runs, int(failed), float(seconds), tokens)
 
 
 def _has_ticket(condition: ColumnElement[bool]) -> ColumnElement[bool]:

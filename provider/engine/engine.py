@@ -46,6 +46,7 @@ from provider.engine.events import (
     UpstreamFailed,
     Woke,
 )
+from provider.engine.model_calls import ModelCalls
 from provider.engine.prompt import split_rounds
 from provider.engine.response import (
     ThinkBlock,
@@ -214,6 +215,7 @@ class Engine:
         self._round = OpenRound("", ())
         self._aside: Sequence[ToolCall] = ()
         self._drafting = Drafting()
+        self._model_calls = ModelCalls()
         self._ticket_id = ""
         self._wait_until = 0.0
         self._patient_until = 0.0
@@ -278,6 +280,7 @@ class Engine:
         self._run_id = response.run_id
         self._secret = response.secret
         self._watched = response.watched
+        self._model_calls.whole = response.shown
         prompt, own_rounds = split_rounds(self._given.messages)
         merged = merge(prompt, response.messages, response.turn, response.query, response.past_queries)
         self._messages = repair([*merged, *own_rounds])
@@ -367,6 +370,7 @@ class Engine:
         return [*boundary, TellDrafts(self._given.invocation_id, request)]
 
     def _upstream_failed(self, event: UpstreamFailed) -> list[Action]:
+        self._model_calls.add(event.asked, self._rounds, self._now)
         other = self._mode.instead(self._response.prompt, event)
         if other:
             self._mode = other
@@ -394,6 +398,7 @@ class Engine:
         said = _said(response.tail if self._given.stream else response.shown)
         self._usage = event.usage or response.estimate()
         self._total += self._usage
+        self._model_calls.add(event.asked, self._rounds, self._now, self._usage, event.finish_reason)
         if reply.refusal:
             return [*said, *self._fail(Refused(reply.refusal))]
         if self._drafting and (self._final or not reply.calls):
@@ -488,6 +493,7 @@ class Engine:
             streamed_text=self._given.stream and bool(self._shown),
             wait_seconds=max(0.0, self._wait_until - self._now),
             stops=self._settings.stop_after_tool_calls,
+            model_calls=self._model_calls.take(self._now),
         )
         return self._exchange(OpenTicket(self._ticket_id, request))
 
@@ -621,6 +627,7 @@ class Engine:
             rounds=self._rounds,
             error=error,
             stopped=stopped,
+            model_calls=self._model_calls.take(self._now),
         )
         return [Record(self._given.invocation_id, request)]
 

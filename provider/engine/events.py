@@ -42,11 +42,23 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was sent to the upstream, for so long, and what came of it where that was no answer."""
+
+    body: dict[str, Any] = field(repr=False)
+    seconds: float
+    error: str | None = None
+    status: int | None = None
+    lesson: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """The upstream's answer is whole. `usage` is None where the upstream does not count."""
 
     finish_reason: str = "stop"
     usage: Usage | None = None
+    asked: Sequence[Asked] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class UpstreamFailed:
     transient: bool = False
     retry_after: float | None = None
     status: int | None = None
+    asked: Sequence[Asked] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 import codecs
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 
 from provider.credentials import MAIN, Credentials, advice_for_host
-from provider.engine.events import UpstreamFailed
+from provider.engine.events import Asked, Completed, UpstreamFailed
 from provider.errors import ProviderError, Refused, Unreachable, clean
 from provider.upstream import connections
 from provider.upstream.capabilities import Capabilities, capabilities
@@ -54,15 +56,19 @@ class Upstream:
             yield UpstreamFailed(Refused(NO_ADDRESS))
             return
         left_out: set[str] = set()
+        asked: list[Asked] = []
         while True:
-            body = self._dialect.write(request)
+            body, began = self._dialect.write(request), time.monotonic()
             refused: str | None = None
             with closing(self._ask(body, seconds, show_reasoning=request.get("thinking") is not False)) as events:
                 for event in self._dialect.stand_in(events, request, body):
                     if isinstance(event, UpstreamFailed):
                         refused = self._dialect.learn(body, event)
+                    if isinstance(event, Completed | UpstreamFailed):
+                        asked.append(_asked(body, time.monotonic() - began, event, refused))
                         if refused and refused not in left_out:
                             break
+                        event = replace(event, asked=asked)
                     yield event
             if not refused or refused in left_out:
                 return
@@ -133,6 +139,12 @@ def _headers(form: Credentials) -> dict[str, str]:
     key = form.upstream_api_key.get_secret_value()
     authorization = {"Authorization": f"Bearer {key}"} if key else {}
     return {"Accept": "text/event-stream, application/json"} | authorization | form.headers
+
+
+def _asked(body: dict[str, Any], seconds: float, event: Completed | UpstreamFailed, lesson: str | None) -> Asked:
+    if isinstance(event, Completed):
+        return Asked(body, seconds)
+    return Asked(body, seconds, str(event.error), event.status, lesson)
 
 
 def _is_cut(end: StreamEvent) -> bool:

@@ -11,7 +11,7 @@ from bench.long_session import ask
 from tests.e2e.conftest import MakeClient, MakeStack
 
 ROUNDS = 3
-STATEMENTS = 78
+STATEMENTS = 82
 COMMITS = 12
 
 

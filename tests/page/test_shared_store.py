@@ -46,6 +46,17 @@ def test_the_page_is_the_same_at_both(bridges: list[Bridge]) -> None:
     for query in ("", "?state=undecided", "?tool=EXEC", "?text=RESULT", "?text=think&tool=read", "?text=größe"):
         assert f'href="/runs/{run}"' in guest.get(f"/{query}").text, query
     assert f'href="/runs/{run}"' not in guest.get("/?text=elsewhere").text
+    told = {"number": 0, "round": 0, "seconds": 1, "usage": {"prompt_tokens": 1000, "completion_tokens": 20}}
+    here.ask(
+        "plugin",
+        "POST",
+        f"/invocations/{ticket.request['invocation_id']}/record",
+        {"run_id": run, "model_calls": [told]},
+    )
+    assert "Model call 1 1.0 s · 1 000 → to 20" in words(guest.get(f"/runs/{run}").text)
+    for query in ("?longer=0&within=hour", "?tokens=1"):
+        assert (f'href="/runs/{run}"' in guest.get(f"/{query}").text) == ("longer" in query), query
+    assert "Dify app 1 0" in words(guest.get("/statistics").text)
     assert "llm Think" in words(ann.get(f"/runs/{run}").text)
     action = f"/calls/{ticket.calls[1]}/decision"
     assert guest.send("/approvals", action, decision="deny", text="no", back=f"/runs/{run}").status_code == 303

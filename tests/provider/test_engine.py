@@ -1,6 +1,8 @@
 """The engine by events alone."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from provider.engine.engine import EXPIRED_NOTE, NO_ANSWER
 from provider.engine.events import (
+    Asked,
     Attach,
     BridgeFailed,
     CallUpstream,
@@ -29,6 +32,7 @@ from provider.engine.events import (
     UpstreamFailed,
     Woke,
 )
+from provider.engine.model_calls import MOST_CHARACTERS, ModelCalls
 from provider.errors import (
     Cancelled,
     ContextTooLong,
@@ -43,7 +47,7 @@ from provider.errors import (
 )
 from tests.provider.play import CUT, DOWN, NODE, Play, asks, attached, call_delta, says, tool
 from tools.calls import ToolCall
-from tools.results import ToolResult
+from tools.results import Message, ToolResult
 from tools.wire import Answer, Round, TicketRequest, TicketStatus, Usage
 from tools.wire import OpenTicket as TicketLeftOpen
 
@@ -702,3 +706,53 @@ def interleaved(data: st.DataObject, streams: list[list[Delta]]) -> list[Delta]:
     while any(streams):
         mixed.append(data.draw(st.sampled_from([stream for stream in streams if stream])).pop(0))
     return mixed
+
+
+# What the bridge is told of model calls
+
+
+def asked(*messages: Message, tools: Sequence[str] = (), error: str | None = None) -> Asked:
+    body: dict[str, Any] = {"model": "up", "messages": list(messages)}
+    return Asked(body | ({"tools": list(tools)} if tools else {}), 1.0, error)
+
+
+def test_a_message_and_a_tool_are_told_once() -> None:
+    calls = ModelCalls()
+    calls.whole = True
+    one, two, three = ({"role": "user", "content": text} for text in ("one", "two", "three"))
+    calls.add([asked(one, two, tools=["read"], error="busy"), asked(one, two, tools=["read"])], 0, 5.0)
+    calls.add([asked(one, two, three, tools=["read"])], 1, 7.0, Usage(prompt_tokens=3), "stop")
+    first, again, last = calls.take(9.0)
+    assert [(each.number, each.round, each.ago, each.before) for each in (first, again, last)] == [
+        (0, 0, 4.0, 0),
+        (1, 0, 4.0, 2),
+        (2, 1, 2.0, 2),
+    ]
+    assert first.request == {"model": "up", "messages": [one, two], "tools": ["read"]}
+    assert again.request == {"model": "up", "messages": []}
+    assert last.request == {"model": "up", "messages": [three]}
+    assert (first.error, first.finish_reason, last.finish_reason) == ("busy", "", "stop")
+    assert calls.take(10.0) == []
+
+
+def test_what_a_call_held_is_told_where_it_is_wanted_and_is_not_endless() -> None:
+    quiet, calls = ModelCalls(), ModelCalls()
+    calls.whole = True
+    long = {"role": "user", "content": "x" * MOST_CHARACTERS}
+    short = {"role": "user", "content": "short"}
+    for each in (quiet, calls):
+        each.add([asked(long, short)], 0, 0.0)
+    assert [call.request for call in quiet.take(0.0)] == [None]
+    [told] = calls.take(0.0)
+    assert (told.before, told.request) == (1, {"model": "up", "messages": [short]})
+
+
+def test_a_ticket_tells_of_the_calls_that_led_to_it() -> None:
+    play = Play().start(attached(shown=True))
+    *deltas, completed = asks(("read", "{}"))
+    assert isinstance(completed, Completed)
+    play.feed(*deltas, replace(completed, asked=[asked({"role": "user", "content": "Do it."})]))
+    [told] = play.last(OpenTicket).request.model_calls
+    assert (told.number, told.finish_reason) == (0, "tool_calls")
+    assert told.usage == Usage(prompt_tokens=10, completion_tokens=5)
+    assert told.request

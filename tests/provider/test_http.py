@@ -107,6 +107,19 @@ def test_without_a_key_no_key_is_sent(key: str, upstream: dict[str, Any], log: C
     assert ("authorization" in log()[-1]["headers"]) is bool(key)
 
 
+def test_what_a_refusal_taught_is_told_with_each_try() -> None:
+    refused = response(b'{"error":{"message":"Unknown field: stream_options"}}', "application/json", "400 Bad Request")
+    with answering([refused], [response(HELLO + END)]) as url:
+        credentials = Credentials.read({"upstream_base_url": url})
+        request = {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
+        *_, completed = Upstream(credentials).complete(request, 10)
+    assert isinstance(completed, Completed)
+    first, second = completed.asked
+    assert (first.status, first.lesson, second.lesson, second.error) == (400, "stream_options", None, None)
+    assert first.error
+    assert ["stream_options" in each.body for each in (first, second)] == [True, False]
+
+
 # The bridge
 
 

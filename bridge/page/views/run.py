@@ -8,7 +8,17 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from bridge.runs.requests import Places, RunRequest
-from bridge.store.rows import CallRow, EventRow, FormRow, InvocationRow, NodeRow, RunRow, SegmentRow, TicketRow
+from bridge.store.rows import (
+    CallRow,
+    EventRow,
+    FormRow,
+    InvocationRow,
+    ModelCallRow,
+    NodeRow,
+    RunRow,
+    SegmentRow,
+    TicketRow,
+)
 from bridge.store.timeline import Dated, together
 from tools.definitions import ToolDefinition
 from tools.ticket_states import PENDING, CallState
@@ -101,7 +111,7 @@ def schema(definition: ToolDefinition | None) -> dict[str, Any] | None:
     return definition.function.parameters if definition else None
 
 
-Kind = Literal["request", "again", "round", "call", "form", "response", "telling", "end"]
+Kind = Literal["request", "again", "model", "round", "call", "form", "response", "telling", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,7 @@ class Happened:
     segments: Sequence[Dated[SegmentRow]] = ()
     events: Sequence[EventRow] = ()
     forms: Sequence[FormRow] = ()
+    model_calls: Sequence[ModelCallRow] = ()
     telling: Telling | None = None
 
     @property
@@ -157,6 +168,7 @@ class Step:
     ticket: TicketRow | None = None
     call: CallRow | None = None
     form: FormRow | None = None
+    model_call: ModelCallRow | None = None
     segment: SegmentRow | None = None
     telling: Telling | None = None
     usage: Usage | None = None
@@ -169,6 +181,7 @@ def steps_of(happened: Happened) -> list[Step]:
     run = happened.run
     found = [Step("request", "request", run.created_at, "quiet")]
     found += _attempts(happened)
+    found += [_model_call(each) for each in happened.model_calls]
     trails = trails_of(happened)
     for ticket in happened.tickets:
         found += _round(ticket, trails)
@@ -203,6 +216,23 @@ def begun_at(happened: Happened) -> dict[int, float]:
     ]:
         begun[attempt] = min(at, begun.get(attempt, at))
     return begun
+
+
+def model_key(call: ModelCallRow) -> str:
+    """Return the key of a model call's step."""
+    return f"asked-{call.invocation_id}-{call.number}"
+
+
+def used_by(call: ModelCallRow) -> Usage | None:
+    """Return the tokens of a model call, where it had an answer."""
+    if call.prompt_tokens is None:
+        return None
+    return Usage(prompt_tokens=call.prompt_tokens, completion_tokens=call.completion_tokens or 0)
+
+
+def _model_call(call: ModelCallRow) -> Step:
+    tone, until = "bad" if call.error else "good", call.at + call.seconds
+    return Step(model_key(call), "model", call.at, tone, until, model_call=call, usage=used_by(call))
 
 
 def _round(ticket: TicketRow, trails: Trails) -> Iterator[Step]:

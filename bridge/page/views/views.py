@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import urlencode
 
@@ -33,8 +34,9 @@ from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.forms import form_of
 from bridge.runs.segments import Text
-from bridge.store.rows import CallRow, FormRow, RunRow
-from bridge.store.timeline import Filter, Glance, Timeline, Undecided
+from bridge.store.clock import now
+from bridge.store.rows import CallRow, FormRow, ModelCallRow, RunRow
+from bridge.store.timeline import DAY_SECONDS, Day, Filter, Glance, Timeline, Undecided
 from tools.ticket_states import CallState
 
 log = logging.getLogger("clawback.page")
@@ -234,8 +236,9 @@ _MOST_PAGES = 10_000
 
 
 def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) -> View:
-    """Return the runs that `arguments` (app, state, tool, text, page) ask for."""
-    asked = _filter(arguments, content=parts.config.log_content)
+    """Return the runs that `arguments` (page, and what is in `_GIVEN`) ask for."""
+    given = _given(arguments)
+    asked = _filter(given, content=parts.config.log_content)
     number = _page_number(arguments)
 
     def pieces() -> Sequence[Piece]:
@@ -249,17 +252,16 @@ def runs_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) ->
             "runs_pager.html",
             visitor.t,
             number=number,
-            newer=_address(asked, number - 1) if number > 1 else "",
-            older=_address(asked, number + 1) if more else "",
+            newer=_address(given, number - 1) if number > 1 else "",
+            older=_address(given, number + 1) if more else "",
             empty=not glances,
-            filtered=asked != Filter(content=asked.content),
+            filtered=bool(given),
         )
         return [*lines, Piece("@pager", pager)]
 
-    models = list(dict.fromkeys([*(app.model for app in parts.config.apps), *filter(None, parts.timeline.models())]))
-    values = {"asked": asked, "models": models, "states": STATES, "content": parts.config.log_content}
+    values = _choices(parts, given) | {"states": STATES, "within": WITHIN, "content": parts.config.log_content}
     # To look for a text costs too much to do it again and again: what was found stays as it was.
-    follows = not asked.text
+    follows = not (asked.text or asked.tokens)
     return View("runs", visitor.t("runs.title"), parts.timeline.newest, pieces, values, follows, follows)
 
 
@@ -268,10 +270,52 @@ def _line(visitor: Visitor, run: Glance, title: str) -> str:
     return render("runs_line.html", visitor.t, run=run, state=state, title=title)
 
 
-def _filter(arguments: MultiDict[str, str], *, content: bool) -> Filter:
-    given = {name: arguments.get(name, "").strip()[:_LONGEST] for name in ("app", "state", "tool", "text")}
-    given["state"] = given["state"] if given["state"] in STATES else ""
-    return Filter(**given, content=content)
+_GIVEN = ("app", "state", "tool", "text", "client", "session", "within", "day", "longer", "tokens")
+WITHIN = {"hour": 3600.0, "day": DAY_SECONDS, "week": 7 * DAY_SECONDS, "month": 30 * DAY_SECONDS}
+
+
+def _given(arguments: MultiDict[str, str]) -> dict[str, str]:
+    """Return what is asked for, as it was written; what makes no sense is left out."""
+    given = {name: arguments.get(name, "").strip()[:_LONGEST] for name in _GIVEN}
+    known = {"state": STATES, "within": tuple(WITHIN)}
+    numbers = ("longer", "tokens")
+    return {
+        name: value
+        for name, value in given.items()
+        if value
+        and (name not in known or value in known[name])
+        and (name not in numbers or (value.isascii() and value.isdigit() and len(value) < 10))
+        and (name != "day" or _begin_of(value) is not None)
+    }
+
+
+def _choices(parts: Parts, given: Mapping[str, str]) -> dict[str, object]:
+    """Return what a filter offers, and what is chosen of it."""
+    models, clients = parts.timeline.parties()
+    models = list(dict.fromkeys([*(app.model for app in parts.config.apps), *models]))
+    return {"given": {name: given.get(name, "") for name in _GIVEN}, "models": models, "clients": clients}
+
+
+def _filter(given: Mapping[str, str], *, content: bool) -> Filter:
+    texts = {name: given.get(name, "") for name in ("app", "state", "tool", "text", "client", "session")}
+    day = _begin_of(given["day"]) if "day" in given else None
+    within = WITHIN.get(given.get("within", ""))
+    return Filter(
+        **texts,
+        began=day or (now() - within if within else 0.0),
+        before=day + DAY_SECONDS if day else 0.0,
+        longer=float(given.get("longer", 0)),
+        tokens=int(given.get("tokens", 0)),
+        content=content,
+    )
+
+
+def _begin_of(day: str) -> float | None:
+    """Return when a day begins, as 2026-11-27 and by the clock of this machine."""
+    try:
+        return datetime.strptime(day, "%Y-%m-%d").astimezone().timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _page_number(arguments: MultiDict[str, str]) -> int:
@@ -279,10 +323,49 @@ def _page_number(arguments: MultiDict[str, str]) -> int:
     return min(max(int(text), 1), _MOST_PAGES) if text.isascii() and text.isdigit() and len(text) < 10 else 1
 
 
-def _address(asked: Filter, number: int) -> str:
-    given = {"app": asked.app, "state": asked.state, "tool": asked.tool, "text": asked.text}
-    kept = {name: value for name, value in given.items() if value}
-    return "/?" + urlencode(kept | {"page": str(number)})
+def _address(given: Mapping[str, str], number: int) -> str:
+    return "/?" + urlencode({**given, "page": str(number)})
+
+
+SHOWN_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A day of the chart, with heights from 0 to 1."""
+
+    at: float
+    runs: int
+    failed: int
+    seconds: float
+
+
+def statistics_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, str]) -> View:
+    """Return the page of what runs came to, by day and app; `arguments` are app and client."""
+    given = {name: value for name, value in _given(arguments).items() if name in {"app", "client"}}
+    offset = datetime.now().astimezone().utcoffset() or timedelta()
+    today = int((now() + offset.total_seconds()) // DAY_SECONDS)
+
+    def begin(day: int) -> float:
+        return day * DAY_SECONDS - offset.total_seconds()
+
+    def pieces() -> Sequence[Piece]:
+        asked = replace(_filter(given, content=False), began=begin(today - SHOWN_DAYS + 1))
+        days = parts.timeline.days(asked, offset.total_seconds())
+        columns = [_column(days, day, begin(day)) for day in range(today - SHOWN_DAYS + 1, today + 1)]
+        rows = [(each, begin(each.day)) for each in days]
+        figures = render("statistics_figures.html", visitor.t, columns=columns, rows=rows, given=given)
+        return [Piece("@figures", figures)]
+
+    title, values = visitor.t("statistics.title"), _choices(parts, given)
+    return View("statistics", title, tuple, pieces, values, refreshes=False, follows=False)
+
+
+def _column(days: Sequence[Day], day: int, at: float) -> Column:
+    of_day = [each for each in days if each.day == day]
+    runs = sum(each.runs for each in of_day)
+    seconds = sum(each.seconds * each.runs for each in of_day) / runs if runs else 0.0
+    return Column(at, runs, sum(each.failed for each in of_day), seconds)
 
 
 def _asked(parts: Parts, runs: Iterable[Glance | RunRow]) -> dict[str, Asked]:
@@ -425,8 +508,16 @@ def _happened(parts: Parts, run_id: str) -> Happened | None:
         segments=parts.timeline.segments(run_id),
         events=store.events_of_run(run_id),
         forms=store.forms.of_run(run_id),
+        model_calls=_model_calls(parts, run),
         telling=_telling(parts, run_id),
     )
+
+
+def _model_calls(parts: Parts, run: RunRow) -> Sequence[ModelCallRow]:
+    calls = parts.core.store.model_calls
+    if not parts.config.log_content:
+        return [replace(call, request=None) for call in calls.of_run(run.id)]
+    return calls.of_run(run.id, lambda: parts.core.services.requests.of(run).messages)
 
 
 def _telling(parts: Parts, run_id: str) -> Telling | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bridge.page.views.run import Happened, Trace, Trails, begun_at, tone_of, trails_of
-from bridge.store.rows import CallRow, InvocationRow, NodeRow, TicketRow
+from bridge.page.views.run import Happened, Trace, Trails, begun_at, model_key, tone_of, trails_of, used_by
+from bridge.store.rows import CallRow, InvocationRow, ModelCallRow, NodeRow, TicketRow
 from bridge.store.timeline import Dated
 from tools.ticket_states import PENDING
 from tools.wire import Answer, Usage
@@ -166,6 +166,10 @@ def _invocation(
     each: Dated[InvocationRow], tickets: Sequence[TicketRow], trails: Trails, happened: Happened
 ) -> Iterator[Lane]:
     """Yield what an invocation did: a model call, the tool calls that it asked for, the next model call, and so on."""
+    told = [call for call in happened.model_calls if call.invocation_id == each.row.id]
+    if told:
+        yield from _told(each.row, told, tickets, trails, happened)
+        return
     row, at, number = each.row, each.at, 0
     if happened.run.direction == "mcp":
         # Its client asks, and no model is called.
@@ -197,6 +201,42 @@ def _invocation(
     part = Part("model", at, None if until is None else max(at, until))
     key = f"model-{row.id}-{number + 1}"
     yield Lane(key, "model", 0, (part,), tone, number=last, usage=usage, error=row.error)
+
+
+def _told(
+    row: InvocationRow,
+    told: Sequence[ModelCallRow],
+    tickets: Sequence[TicketRow],
+    trails: Trails,
+    happened: Happened,
+) -> Iterator[Lane]:
+    """Yield the model calls that the plugin told of, each try one, with the tool calls that they led to."""
+    lanes = [_model(call) for call in told]
+    if row.error and row.state == "failed" and not lanes[-1].error:
+        lanes[-1] = replace(lanes[-1], tone="bad", error=row.error)
+    lanes += [_call(ticket, call, trails.get(call.id, ()), happened) for ticket in tickets for call in ticket.calls]
+    lanes.sort(key=lambda lane: lane.at)
+    yield from lanes
+    ends = [lane.until for lane in lanes]
+    if row.state == "running" and not happened.over and all(ticket.state != "open" for ticket in tickets):
+        since = max(end for end in ends if end is not None)
+        yield Lane(f"model-{row.id}-next", "model", 0, (Part("model", since, None),), "busy", number=told[-1].round + 2)
+
+
+def _model(call: ModelCallRow) -> Lane:
+    part = Part("model", call.at, call.at + call.seconds)
+    key, tone = f"model-{call.invocation_id}-{call.number + 1}", "bad" if call.error else "good"
+    return Lane(
+        key,
+        "model",
+        0,
+        (part,),
+        tone,
+        model_key(call),
+        number=call.round + 1,
+        usage=used_by(call),
+        error=call.error,
+    )
 
 
 def _call(ticket: TicketRow, call: CallRow, trail: Sequence[Trace], happened: Happened) -> Lane:

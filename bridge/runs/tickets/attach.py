@@ -227,6 +227,7 @@ class Invocations:
             parallel_tool_calls=request.parallel_tool_calls,
             parameters=request.parameters,
             watched=run.direction == "endpoint",
+            shown=self._services.config.log_content,
             rounds=[_round(ticket) for ticket in tickets if ticket.state == "resolved"],
             open_ticket=next((_open(ticket) for ticket in tickets if ticket.state == "open"), None),
             answer=Answer.model_validate_json(invocation.answer) if invocation.answer else None,
@@ -280,6 +281,7 @@ class Invocations:
         """Write how an invocation ended: its answer is what a later attempt of the run replays."""
         if request.error is not None:
             request = request.model_copy(update={"error": strip_markers(request.error)})
+        self._services.note_model_calls(request.run_id, invocation_id, request.model_calls)
         if request.stopped:
             self._store.end_invocation(invocation_id, "stopped", None, None)
             self._executor_runs.ended(request)

@@ -107,6 +107,7 @@ class Tickets:
         if record is None or ticket_id in record.tickets:
             return
         self._services.used_upstream(record.run, request.usage)
+        self._services.note_model_calls(request.run_id, request.invocation_id, request.model_calls)
         if live and live.attempt == record.run.attempt:
             live.used(request.usage)
 
