@@ -16,7 +16,7 @@ class Said(TypedDict):
 
 Turn = Callable[[list[dict[str, Any]], bool], Said]
 
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",
         "function": {
@@ -88,14 +88,19 @@ def _said(message: dict[str, Any]) -> Said:
         for call in kept["tool_calls"]:
             call.pop("index", None)
     told = [(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
-    return {"text": message.get("content") or "", "calls": told, "message": kept}
+    text = message.get("content") or ""
+    if isinstance(text, list):
+        text = "".join(part.get("text", "") for part in text if part["type"] == "text")
+    return {"text": text, "calls": told, "message": kept}
 
 
 if __name__ == "__main__":
+    # LiteLLM prints what it thinks of a request.
+    answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         vendor, prompt, stream = json.loads(line)
         try:
             answer: Any = litellm_turn(sys.argv[1], sys.argv[2], vendor)(prompt, stream)
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
+        except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)

@@ -13,6 +13,7 @@ of the others can use would be a wrong one; what they can use must work here.
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from demo.stack import ROOT
 
 KEY = "sk-bench"
 NO_VENDORS = {"before-usage", "without-usage", "whole-calls", "without-streams"}
+NO_TOOLS = {"ollama-without-tools", "openrouter-without-tools", "vllm-without-parser"}
 READ, EXEC = '!call read {"path": "a"}', '!call exec {"cmd": "ls"}'
 READS, EXECS = ["read", {"path": "a"}], ["exec", {"cmd": "ls"}]
 TURNS = {
@@ -36,10 +38,7 @@ TURNS = {
     "parallel calls": (f"!say I look.\n{READ}\n{EXEC}\n!then\n!say Done.\n!delta 3", [[READS, EXECS]]),
     "three rounds": ("\n!then\n".join([READ, EXEC, READ, "!say Done."]), [[READS], [EXECS], [READS]]),
 }
-TOOLS = [
-    {"name": name, "description": f"Runs {name}.", "parameters": {"type": "object", "properties": {key: {"type": "string"}}}}
-    for name, key in (("read", "path"), ("exec", "cmd"))
-]
+TOOLS = [{"name": each["function"]["name"], **each["function"]} for each in vendor_clients.TOOLS]
 
 Table = dict[str, dict[str, dict[str, str]]]
 
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--vendor", action="append", help="this one alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    vendors = options.vendor or sorted(set(QUIRKS) - NO_VENDORS)
+    vendors = options.vendor or sorted(set(QUIRKS) - NO_VENDORS - NO_TOOLS)
     with upstream() as base_url, contextlib.ExitStack() as stack:
         own = stack.enter_context(plugin(ROOT))
         clients: dict[str, Callable[[str], Turn]] = {
@@ -93,7 +92,7 @@ def outcome(ask: Turn, script: str, expected: list[list[Any]], *, stream: bool) 
                 for number, (id_, *_) in enumerate(said["calls"])
             ]
             prompt = [*prompt, said["message"], *results]
-    except Exception as error:  # noqa: BLE001 - whatever others raise is what is told
+    except Exception as error:
         return f"{type(error).__name__}: {error}"[:300]
     if made != expected:
         return f"calls: {made}"
@@ -120,8 +119,10 @@ def upstream() -> Iterator[str]:
     command = [sys.executable, "-m", "demo.scripted", "--api-key", KEY]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield json.loads(process.stdout.readline())["base_url"]
-        process.terminate()
+        try:
+            yield json.loads(process.stdout.readline())["base_url"]
+        finally:
+            process.terminate()
 
 
 @contextlib.contextmanager
@@ -129,8 +130,10 @@ def plugin(folder: Path, python: str = sys.executable) -> Iterator[PluginProcess
     """Start a plugin as Dify's daemon does."""
     process = PluginProcess(folder, python=python)
     process.start()
-    yield process
-    process.stop()
+    try:
+        yield process
+    finally:
+        process.stop()
 
 
 def own_form(base_url: str, vendor: str) -> dict[str, str]:
@@ -186,7 +189,12 @@ def litellm(base_url: str) -> Iterator[Callable[..., Said]]:
     """Start LiteLLM in the environment that it has of its own."""
     command = [str(LITELLM.parent / "python"), vendor_clients.__file__, base_url, KEY]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        env=os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdin
         assert process.stdout
@@ -201,8 +209,10 @@ def litellm(base_url: str) -> Iterator[Callable[..., Said]]:
             said: Said = answer
             return said
 
-        yield ask
-        process.terminate()
+        try:
+            yield ask
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":

@@ -62,8 +62,15 @@ class PluginProcess:
     started; when it says nothing for `plugin_silence_seconds` it is killed.
     """
 
-    def __init__(self, folder: Path, limits: Limits | None = None, call_dify: CallDify | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        call_dify: CallDify | None = None,
+        python: str = sys.executable,
+    ) -> None:
         self._folder = folder
+        self._python = python
         self._call_dify = call_dify
         self._limits = limits or Limits()
         self._instance: _Instance | None = None
@@ -175,7 +182,7 @@ class PluginProcess:
 
     def _launch(self) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "main"],
+            [self._python, "-m", "main"],
             cwd=self._folder,
             env={**os.environ, "INSTALL_METHOD": "local"},
             stdin=subprocess.PIPE,
