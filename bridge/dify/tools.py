@@ -36,7 +36,11 @@ class ToolsProblem(Exception):
 
 
 class Unanswered(Exception):
-    """A call was sent, and it is unknown whether it ran."""
+    """A call was sent, and it is unknown whether it ran. The text says what is known of it."""
+
+
+class TookTooLong(Unanswered):
+    """Dify ended the call at its limit: to make it again would take as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,11 @@ class ToolsEndpoint:
             return _failed(failed) if status == 200 else _not_run(self._refused(status, body))
         if status in {404, 405} or 300 <= status < 400:
             return _not_run(self._refused(status, body))
+        if "killed by timeout" in str(body.get("message")):
+            raise TookTooLong(
+                "Dify ended the call at the limit that it sets to a whole one (PLUGIN_MAX_EXECUTION_TIMEOUT, 600 "
+                "seconds unless it was changed)"
+            )
         raise Unanswered(f"status {status}")
 
     def _ask(

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from demo.client import Client
 from demo.local_tools import LocalTools
 from demo.stack import Stack
-from tests.e2e.conftest import MakeClient, call, export_with, upstream_log
+from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, upstream_log
 from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
 from tests.e2e.test_dify_tools import made, picked, present, tool
 from tests.page.conftest import words
@@ -115,6 +116,14 @@ def told(client: Client) -> list[str]:
     return [each["function"]["name"] for message in client.messages for each in message.get("tool_calls") or ()]
 
 
+@contextmanager
+def browsing(stack: Stack) -> Iterator[httpx.Client]:
+    """Somebody who is logged in to the page."""
+    with httpx.Client(base_url=stack.bridge_url, headers={"Origin": stack.bridge_url}) as browser:
+        assert browser.post("/login", data={"token": stack.operator_token, "name": "ann"}).status_code == 303
+        yield browser
+
+
 def calls_of(stack: Stack, run_id: str) -> dict[str, tuple[str, str | None]]:
     """Where each call of a run went, and what became of it."""
     store = stack.store()
@@ -168,8 +177,7 @@ def test_a_node_that_lets_go_meanwhile_goes_on_with_the_results(
 def test_the_page_says_where_each_call_runs(stack: Stack, client: Client) -> None:
     lines = [call("read", path="a.txt"), call("laptop_read", path="a.txt"), call("dify_read", path="a.txt")]
     outcome = client.ask("\n".join(lines))
-    with httpx.Client(base_url=stack.bridge_url, headers={"Origin": stack.bridge_url}) as browser:
-        assert browser.post("/login", data={"token": stack.operator_token, "name": "ann"}).status_code == 303
+    with browsing(stack) as browser:
         page = words(browser.get(f"/runs/{outcome.runs[0]}").text)
     assert "laptop_read ( read of laptop )" in page
     assert "dify_read ( read of dify )" in page
@@ -177,6 +185,63 @@ def test_the_page_says_where_each_call_runs(stack: Stack, client: Client) -> Non
     assert re.search(r"read done [\d.]+ m?s · the client", steps)
     assert re.search(r"laptop_read \( read of laptop \) done [\d.]+ m?s · laptop", steps)
     assert re.search(r"dify_read \( read of dify \) done [\d.]+ m?s · dify", steps)
+
+
+def test_dify_s_executor_stands_on_the_page_and_in_the_metrics(stack: Stack, client: Client) -> None:
+    headers = {"Authorization": f"Bearer {stack.operator_token}"}
+
+    def figures() -> str:
+        return httpx.get(f"{stack.bridge_url}/metrics", headers=headers).text
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.ask, call("send_mail"))
+        wait_for(lambda: True if 'clawback_executor_calls{executor="dify"} 1.0' in figures() else None)
+        with browsing(stack) as browser:
+            page = words(browser.get("/executors").text)
+        assert "sent" in answer.result(SECONDS).reply.text
+    assert "dify there 1 of 4 calls" in page
+    assert all(each["tool"] in page for each in TOOLS)
+    assert "laptop there 0 of 4 calls" in page
+    assert "clawback_executors 2.0" in figures()
+    assert 'clawback_executor_calls_limit{executor="dify"} 4.0' in figures()
+    assert 'clawback_call_steps_total{step="claim"}' in figures()
+
+
+def test_a_call_that_dify_ends_at_its_limit_says_so(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """A safe one is not run again, as it would take as long; for the other one a person says what became of it."""
+    tools = [tool("builtin", "web", name, "done", seconds=60) for name in ("crawl", "export_all")]
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[[rules]]\naction = "allow"\n')
+    stack = make_stack(
+        apps=[],
+        exports={"impatient": export_with(tmp_path, "minimal", callback_wait_seconds=1)},
+        app_settings={"tools": "client+executors"},
+        workspace={"tools": tools, "picked": picked(tools), "retry": {"crawl": "safe"}},
+        bridge_keys={"policy": str(policy)},
+        box_options=["--plugin-seconds", "8"],
+    )
+    wait_for(lambda: present(stack))
+    client, machine = make_client(stack, "impatient"), Machine(stack, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(
+            client.ask, "\n".join(["Crawl.", call("crawl"), call("export_all"), "!then", "!say Well."])
+        )
+        waiting = machine.waiting_call()
+        assert (waiting["name"], waiting["verdict"]) == ("export_all", "unknown whether it ran")
+        store = stack.store()
+        try:
+            lost = [event.detail for event in store.events_of_run(waiting["run_id"]) if event.event == "lose"]
+        finally:
+            store.close()
+        assert [said[:49] for said in lost] == ["Dify ended the call at the limit that it sets to "]
+        assert machine.clawback("deny", waiting["id"], "--reason", "It is there.").returncode == 0
+        assert answer.result(SECONDS).reply.text == "Well."
+    said = json.dumps(upstream_log(stack, "Crawl.")[-1]["request"]["messages"])
+    assert "PLUGIN_MAX_EXECUTION_TIMEOUT, 600 seconds" in said
+    assert "may have run all the same" in said
+    assert (made(stack, "crawl"), made(stack, "export_all")) == (1, 1)
 
 
 def test_the_client_never_sees_the_others(stack: Stack, client: Client) -> None:

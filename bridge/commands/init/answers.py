@@ -11,8 +11,8 @@ from bridge.commands.init import config_file, questions
 from bridge.commands.init import config_file as config_text
 from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
-from bridge.commands.init.plan import AppAnswer, Plan
-from bridge.commands.init.service_api import FoundApp, find_address, look_at
+from bridge.commands.init.plan import AppAnswer, Plan, ToolsAnswer
+from bridge.commands.init.service_api import FoundApp, endpoint_url, find_address, look_at, tools_at
 from bridge.commands.terminal import say
 from bridge.config import App, Config, ConfigError, parse
 
@@ -34,15 +34,23 @@ class Given:
     renew: Sequence[str] = ()
     check: bool = True
     show_plugin: bool = False
+    dify_tools: str | None = None
+    dify_tools_token: str | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether no flag says what to do."""
+        asked = [self.dify_url, self.apps, self.place, self.bridge_url, self.host, self.port, self.data_dir]
+        return not any([*asked, self.renew, self.show_plugin, self.dify_tools])
 
 
 def plan_of(given: Given) -> Plan:
     """Return what the file shall say. Raises SetupError, and UsageError where an answer is missing."""
-    before = _before(given.path)
+    before, is_bare = _before(given.path), given.is_bare
     known = before.apps if before else []
     plan = Plan(host=given.host, port=given.port, data_dir=given.data_dir, renew=given.renew)
     plan.show_plugin = given.show_plugin
-    if not known or given.dify_url or given.apps or _wants_more(given):
+    if not known or given.dify_url or given.apps or (is_bare and _wants("Add another app?")):
         address = _address(given, known)
         plan.apps = _apps(given, known, address)
     is_placed = bool(known) or bool(before and before.bridge_url)
@@ -51,6 +59,10 @@ def plan_of(given: Given) -> Plan:
         _settle_place(plan, given, address, given.port or (before.port if before else DEFAULT_PORT))
     elif given.port and before and before.bridge_url:
         plan.bridge_url = _with_port(before.bridge_url, before.port, given.port)
+    has_tools = bool(before and before.dify_tools)
+    question = "Use tools of Dify, too (the plugin Clawback Tools)?"
+    if given.dify_tools or (is_bare and not has_tools and _wants(question)):
+        plan.dify_tools = _dify_tools(given)
     return plan
 
 
@@ -64,9 +76,24 @@ def _before(path: Path) -> Config | None:
         raise SetupError(str(error)) from None
 
 
-def _wants_more(given: Given) -> bool:
-    asked = any([given.place, given.bridge_url, given.host, given.port, given.data_dir, given.renew, given.show_plugin])
-    return not asked and questions.can_ask() and click.confirm("Add another app?", default=False, err=True)
+def _wants(question: str) -> bool:
+    return questions.can_ask() and click.confirm(question, default=False, err=True)
+
+
+def _dify_tools(given: Given) -> ToolsAnswer:
+    """Return where Dify's tools are; what is not given is asked."""
+    name, url = _of_tools(given.dify_tools or "")
+    token = given.dify_tools_token or questions.tools_token()
+    if url and not given.check:
+        return ToolsAnswer(name, url, token)
+    tools = tools_at(url, token) if url else None
+    url, tools = (url, tools) if tools is not None else questions.tools_endpoint(token)
+    return ToolsAnswer(name, url, token, tools)
+
+
+def _of_tools(text: str) -> tuple[str, str]:
+    name, is_named, url = text.partition("=http")
+    return (name, endpoint_url(f"http{url}")) if is_named else ("dify", endpoint_url(text))
 
 
 def _address(given: Given, known: Sequence[App]) -> str:

@@ -12,11 +12,12 @@ from bridge.commands.init.answers import Given, plan_of
 from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
 from bridge.commands.init.paste import Paste, paste
-from bridge.commands.init.plan import AUDIENCES, Written, carry_out
+from bridge.commands.init.plan import AUDIENCES, ToolsAnswer, Written, carry_out
 from bridge.commands.operator_client import print_json
 from bridge.commands.terminal import say
 from bridge.config import default_path
 from bridge.store.lock import holder
+from tools.visible import visible
 
 
 @click.command()
@@ -51,6 +52,17 @@ from bridge.store.lock import holder
 )
 @click.option("--apply-openclaw", is_flag=True, help="The same as --apply openclaw.")
 @click.option("--openclaw", "openclaw", default="openclaw", metavar="COMMAND", help="OpenClaw's command.")
+@click.option(
+    "--dify-tools",
+    metavar="[NAME=]URL",
+    help="The address of Clawback Tools' endpoint: its picked tools are offered to models. An executor NAME runs them.",
+)
+@click.option(
+    "--dify-tools-token",
+    envvar="CLAWBACK_DIFY_TOOLS_TOKEN",
+    metavar="TOKEN",
+    help="The token in that endpoint's settings [env: CLAWBACK_DIFY_TOOLS_TOKEN].",
+)
 @click.option("--no-check", is_flag=True, help="Believe the address and the keys without asking Dify.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the tokens that were made.")
 def init(
@@ -68,6 +80,8 @@ def init(
     applied: Sequence[str],
     apply_openclaw: bool,
     openclaw: str,
+    dify_tools: str | None,
+    dify_tools_token: str | None,
     no_check: bool,
     as_json: bool,
 ) -> None:
@@ -76,6 +90,7 @@ def init(
     Asks for what the flags leave open. Run it again to add apps or to change an answer: tokens and edits are kept.
     """
     given = Given(path, dify_url, apps, place, bridge_url, host, port, data_dir, renew, not no_check, show_plugin)
+    given.dify_tools, given.dify_tools_token = dify_tools, dify_tools_token
     try:
         written = carry_out(plan_of(given), path)
         pasted = paste(written, client_url)
@@ -105,7 +120,12 @@ def _as_json(path: Path, written: Written, pasted: Paste) -> dict[str, object]:
         "plugin_form": pasted.form,
         "llm_node": pasted.node,
         "openclaw": openclaw_entry.configuration(pasted.entry),
+        "dify_tools": _tools_as_json(written.dify_tools),
     }
+
+
+def _tools_as_json(answer: ToolsAnswer | None) -> dict[str, object] | None:
+    return {"name": answer.name, "url": answer.url, "tools": list(answer.tools)} if answer else None
 
 
 def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> None:
@@ -130,12 +150,24 @@ def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> Non
         _section("Tokens for executors, and for who approves calls. They are not shown again.")
         for name, token in others.items():
             say(f"   {name + ':':<14} {token}")
+    if written.dify_tools:
+        _tell_tools(written.dify_tools)
     if place and PLACES[place].advice:
         _section(PLACES[place].advice)
     pid = holder(written.config.store_url)
     if pid and written.changed:
         say(f"\nA bridge runs with what the file held before. It takes this on SIGHUP: kill -HUP {pid}")
     say(f"\nThen: {'' if pid else 'clawback serve, and in another terminal: '}clawback doctor")
+
+
+def _tell_tools(answer: ToolsAnswer) -> None:
+    _section(f"Dify's tools, which an executor named {answer.name} runs")
+    say(f"   {', '.join(map(visible, answer.tools)) or 'No tool is picked in the settings of the endpoint yet.'}")
+    say(
+        "   Each call waits for a person, unless a rule of the policy says otherwise. `clawback dify-tools sync`\n"
+        "   reads which parameters they take. To offer them to clients of an app, write into its [[apps]]:\n"
+        '   tools = "client+executors"'
+    )
 
 
 def _section(title: str) -> None:

@@ -48,6 +48,16 @@ token = {token}
 """
 
 
+DIFY_TOOLS = """\
+
+# Tools of Dify, which the bridge calls through the endpoint of Clawback Tools.
+[[dify_tools]]
+name = {name}
+url = {url}
+token = {token}
+"""
+
+
 def new(host: str, port: int, bridge_url: str) -> str:
     """Return a file without tokens and apps."""
     return NEW.format(host=toml(host), port=toml(port), bridge_url=toml(bridge_url))
@@ -61,6 +71,11 @@ def with_app(text: str, app: Mapping[str, str]) -> str:
 def with_plugin(text: str, name: str, hashed: str) -> str:
     """Return the text with a further token of the plugin's at its end."""
     return text.rstrip("\n") + "\n" + PLUGIN.format(name=toml(name), token=toml(hashed))
+
+
+def with_dify_tools(text: str, tools: Mapping[str, str]) -> str:
+    """Return the text with another endpoint of Clawback Tools at its end."""
+    return text.rstrip("\n") + "\n" + DIFY_TOOLS.format(**{name: toml(value) for name, value in tools.items()})
 
 
 def with_value(text: str, key: str, value: str | int) -> str:
@@ -86,14 +101,17 @@ def with_table(text: str, table: str, values: Mapping[str, str | int]) -> str:
     return _joined(lines)
 
 
-def with_app_value(text: str, model: str, key: str, value: str) -> str:
-    """Return the text with a key of the app that is shown as `model` set to `value`."""
+def with_entry(text: str, table: str, number: int, wanted: Mapping[str, str]) -> str:
+    """Return the text with keys of one entry of a table of several set, where they have other values."""
+    known = {"name": wanted.get("name")} | values(text)[table][number]
+    changed = {key: value for key, value in wanted.items() if known.get(key) != value}
     lines = text.splitlines()
-    starts = [number + 1 for number, line in enumerate(lines) if line.strip().startswith("[[apps]]")]
-    for index, app in enumerate(tomllib.loads(text)["apps"]):
-        if app.get("model") == model and index < len(starts):
-            return _joined(_set(lines, starts[index], _end(lines, starts[index]), key, value))
-    raise SetupError(f"The configuration writes its apps in another form: set {key} of {model!r} there yourself")
+    starts = [position + 1 for position, line in enumerate(lines) if line.strip().startswith(f"[[{table}]]")]
+    if changed and number >= len(starts):
+        raise SetupError(f"The configuration writes {table} in another form: set {', '.join(changed)} there yourself")
+    for key, value in changed.items():
+        lines = _set(lines, starts[number], _end(lines, starts[number]), key, value)
+    return _joined(lines) if changed else text
 
 
 def values(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from bridge.commands.init import config_file
 from bridge.commands.init import config_file as config_text
 from bridge.commands.init.errors import SetupError
-from bridge.config import Config, ConfigError, parse
+from bridge.config import Config, ConfigError, DifyTools, parse
 from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator")
@@ -23,6 +23,16 @@ class AppAnswer:
     api_key: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ToolsAnswer:
+    """An endpoint of Clawback Tools as it was answered, and the tools that are picked there."""
+
+    name: str
+    url: str
+    token: str = field(repr=False)
+    tools: Sequence[str] = ()
+
+
 @dataclass(slots=True)
 class Plan:
     """What the file shall say. None leaves a value as it is."""
@@ -35,6 +45,7 @@ class Plan:
     renew: Sequence[str] = ()
     show_plugin: bool = False
     """Whether the plugin gets a further token, and keeps those that it has."""
+    dify_tools: ToolsAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class Written:
     changed: bool
     further: str = ""
     """What the plugin's token is called, where it is a further one."""
+    dify_tools: ToolsAnswer | None = None
 
 
 def carry_out(plan: Plan, path: Path) -> Written:
@@ -73,10 +85,12 @@ def carry_out(plan: Plan, path: Path) -> Written:
         text = config_text.with_plugin(text, further, hash_token(tokens["plugin"]))
     for app in plan.apps:
         text = _with(text, app)
+    if plan.dify_tools:
+        text = _with_tools(text, plan.dify_tools)
     config = _checked(text, path)
     if text != before or not config_file.is_private(path):
         config_file.write(path, text)
-    return Written(config, tokens, text != before, further)
+    return Written(config, tokens, text != before, further, plan.dify_tools)
 
 
 def _free_name(text: str) -> str:
@@ -90,13 +104,22 @@ def _is_due(text: str, audience: str, renew: Sequence[str]) -> bool:
 
 def _with(text: str, app: AppAnswer) -> str:
     wanted = {"model": app.model, "base_url": app.base_url, "api_key": app.api_key}
-    known = next((each for each in config_text.values(text).get("apps", []) if each.get("model") == app.model), None)
-    if known is None:
+    models = [each.get("model") for each in config_text.values(text).get("apps", [])]
+    if app.model not in models:
         return config_text.with_app(text, wanted)
-    for key in ("base_url", "api_key"):
-        if known.get(key) != wanted[key]:
-            text = config_text.with_app_value(text, app.model, key, wanted[key])
-    return text
+    return config_text.with_entry(text, "apps", models.index(app.model), wanted)
+
+
+def _with_tools(text: str, answer: ToolsAnswer) -> str:
+    wanted = {"name": answer.name, "url": answer.url, "token": answer.token}
+    known = config_text.values(text).get("dify_tools", [])
+    names = [each.get("name", DifyTools.model_fields["name"].default) for each in known]
+    if answer.name not in names:
+        return config_text.with_dify_tools(text, wanted)
+    number = names.index(answer.name)
+    if variable := known[number].get("token_env"):
+        raise SetupError(f"[[dify_tools]] {answer.name!r} takes its token from {variable}: set it there")
+    return config_text.with_entry(text, "dify_tools", number, wanted)
 
 
 def _checked(text: str, path: Path) -> Config:

@@ -7,8 +7,9 @@ import click
 
 from bridge.commands.init.deployments import PLACES, likely
 from bridge.commands.init.errors import SetupError
-from bridge.commands.init.service_api import FoundApp, find_address, look_at
+from bridge.commands.init.service_api import FoundApp, endpoint_url, find_address, look_at, tools_at
 from bridge.commands.terminal import say
+from tools.tokens import new_token
 
 
 def can_ask() -> bool:
@@ -47,6 +48,35 @@ def app(address: str) -> tuple[FoundApp, str]:
     else:
         say(f"  Found the app “{found.name}”.", err=True)
     return found, key
+
+
+def tools_token() -> str:
+    """Ask for the token of Clawback Tools' endpoint, or make one."""
+    if not can_ask():
+        raise click.UsageError("--dify-tools-token is missing: the token in the endpoint's settings in Dify")
+    question = "The token in the settings of its endpoint in Dify (leave it empty for a new one)"
+    typed = str(click.prompt(question, default="", show_default=False, hide_input=True, err=True)).strip()
+    if typed:
+        return typed
+    made = new_token("tools")
+    say(
+        "  In Dify, open Plugins, Clawback Tools, and add an endpoint. Pick the tools that may be called, and paste",
+        err=True,
+    )
+    say(f"  as its token: {made}", err=True)
+    return made
+
+
+def tools_endpoint(token: str) -> tuple[str, list[str]]:
+    """Ask for the address of Clawback Tools' endpoint; return it, and the tools that are picked there."""
+    if not can_ask():
+        raise click.UsageError("--dify-tools is missing: the endpoint's address, as Dify shows it")
+
+    def check(typed: str) -> tuple[str, list[str]]:
+        url = endpoint_url(typed)
+        return url, tools_at(url, token)
+
+    return until_it_works("The endpoint's address, as Dify shows it", check)
 
 
 def place(dify_url: str) -> str:

@@ -1,4 +1,7 @@
-"""The address of Dify's service API, found from what a person would type, and the app behind a key."""
+"""The address of Dify's service API, found from what a person would type, and the app behind a key.
+
+So is the endpoint of Clawback Tools, and what is picked there.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,10 +9,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from bridge.commands.init.errors import SetupError
+from bridge.config import DifyTools
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.apps import kind_of
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
+from bridge.dify.tools import ToolsEndpoint, ToolsProblem
 
 # Dify answers a key that it does not know as only Dify does.
 _NO_KEY = "app-clawback-asks-who-is-there"
@@ -86,6 +93,31 @@ def look_at(base_url: str, api_key: str) -> FoundApp:
         ) from None
     except DifyError as error:
         raise SetupError(str(error)) from None
+
+
+_OF_ENDPOINT = re.compile(r"(?<=/e/)([^/]+)/(call|tools|health)/*$")
+
+
+def endpoint_url(typed: str) -> str:
+    """Return the address of Clawback Tools' endpoint; Dify shows that of each of its paths. Raises SetupError."""
+    url = _OF_ENDPOINT.sub(r"\1", typed.strip()).rstrip("/")
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+        raise SetupError(f"{typed!r} is not an address: it should look like http://dify.example/e/abc123")
+    return url
+
+
+def tools_at(url: str, token: str) -> list[str]:
+    """Return the names of the tools that are picked at an endpoint of Clawback Tools. Raises SetupError."""
+    if not url:
+        raise SetupError(
+            "The address is missing: Dify shows it beside the endpoint, such as http://dify.example/e/abc123"
+        )
+    try:
+        with closing(ToolsEndpoint(DifyTools(url=url, token=SecretStr(token)))) as endpoint:
+            return [tool.definition.name for tool in endpoint.tools()]
+    except ToolsProblem as problem:
+        raise SetupError(str(problem)) from None
 
 
 def _described(client: DifyClient) -> FoundApp:

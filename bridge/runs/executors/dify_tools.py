@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bridge.config import DifyTools
-from bridge.dify.tools import Key, Outcome, PickedTool, ToolsEndpoint, ToolsProblem, Unanswered
+from bridge.dify.tools import Key, Outcome, PickedTool, TookTooLong, ToolsEndpoint, ToolsProblem, Unanswered
 from bridge.errors import BridgeError, TooLarge
 from bridge.runs.executors.leases import Lease, Leases
 from bridge.runs.executors.registry import OfferedTool, Registration, Registry, dify_executor_id
@@ -152,7 +152,7 @@ class DifyExecutors:
         except Unanswered as unanswered:
             log.warning("a call was sent to Dify, and not answered: %s", unanswered, extra={"call": lease.call.id})
             with suppress(StoreUnavailable):  # Its lease ends by itself then, and that is the same.
-                self._leases.give_up(lease.call.id, lease.lease_id)
+                self._leases.give_up(lease.call.id, lease.lease_id, str(unanswered))
         except StoreUnavailable:
             pass
         except BridgeError as error:
@@ -166,7 +166,12 @@ class DifyExecutors:
         tool = worker.tools.get(lease.call.own_name)
         if tool is None:
             return Outcome("Error: the tool is no longer picked in Dify. Nothing was run.", is_error=True)
-        return worker.endpoint.call(tool, lease.call.arguments, lease.call.id)
+        try:
+            return worker.endpoint.call(tool, lease.call.arguments, lease.call.id)
+        except TookTooLong as ended:
+            if worker.settings.runs_once(tool.definition.name):
+                raise
+            return Outcome(f"Error: {ended}. The tool may have run all the same.", is_error=True)
 
     def _answer(self, worker: _Worker, lease: Lease, outcome: Outcome) -> None:
         result = ToolResult(

@@ -173,19 +173,19 @@ class Leases:
         for _, call in self._held(executor_id):
             self._lose(call)
 
-    def give_up(self, call_id: str, lease_id: str) -> None:
+    def give_up(self, call_id: str, lease_id: str, why: str) -> None:
         """Take back a call whose executor does not know what became of it."""
         found = self._store.call(call_id)
         if found and found[1].state == CallState.LEASED and found[1].lease == lease_id:
-            self._lose(found[1])
+            self._lose(found[1], why)
 
-    def _lose(self, call: CallRow) -> None:
+    def _lose(self, call: CallRow, why: str = "") -> None:
         log.warning("a lease was lost", extra={"call": call.id, "tool": call.name, "handouts": call.handouts})
         if self._registry.runs_once(call):
-            self._move(call, *self._admission.ask_what_became(call, clock.now()))
+            self._move(call, *self._admission.ask_what_became(call, clock.now(), why))
             return
         if call.handouts < self._limits.handouts:
-            self._move(call, steps.lose(call))
+            self._move(call, steps.lose(call, why))
             return
         reason = f"this call was handed out {call.handouts} times, and each time its executor was lost with it."
         self._move(call, steps.expire(call, reason))

@@ -60,13 +60,13 @@ class Admission:
         judged = self._mildest(waiting.app, opened, direction_of(waiting, opened), offers)
         return [steps.recall(waiting.call), self._move(opened, judged, now, {})]
 
-    def ask_what_became(self, call: CallRow, now: float) -> list[Move]:
+    def ask_what_became(self, call: CallRow, now: float, why: str) -> list[Move]:
         """Return the moves of a leased call of which nobody knows whether it ran: a person has to say."""
         ready = replace(call, state=CallState.READY)
         opened = replace(call, state=CallState.OPEN)
         offers = {offer.executor: offer.terms for offer in self._registry.offers_for(call)}
         until = now + self._limits.approval_seconds
-        return [steps.lose(call), steps.recall(ready), steps.ask(opened, steps.UNCERTAIN, until, offers)]
+        return [steps.lose(call, why), steps.recall(ready), steps.ask(opened, steps.UNCERTAIN, until, offers)]
 
     def denial(self, run: RunRow, call: CallRow) -> Verdict | None:
         """Return the rule that denies a call to all that could run it, if that is so."""

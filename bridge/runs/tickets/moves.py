@@ -53,9 +53,9 @@ def let_go(call: CallRow, actor: str) -> Move:
     return step(call, CallEvent.LET_GO, actor, **_NO_LEASE)
 
 
-def lose(call: CallRow) -> Move:
+def lose(call: CallRow, why: str = "") -> Move:
     """Return the move that takes a call back. Whoever had it may still be running it, and its result may come yet."""
-    return step(call, CallEvent.LOSE, "bridge", leased_until=None)
+    return step(call, CallEvent.LOSE, "bridge", why, leased_until=None)
 
 
 def ask(call: CallRow, rule: str, until: float, executors: Mapping[str, str], **values: Any) -> Move:

@@ -11,7 +11,7 @@ import pytest
 
 from bridge.config import ConfigError, DifyTools, parse
 from bridge.dify.console import ConsoleProblem, providers_in, schemas_of
-from bridge.dify.tools import PickedTool, ToolsEndpoint, ToolsProblem, Unanswered, picked
+from bridge.dify.tools import PickedTool, TookTooLong, ToolsEndpoint, ToolsProblem, Unanswered, picked
 from tests.levels import starts
 from tools.definitions import Function, ToolDefinition
 
@@ -77,6 +77,11 @@ def server() -> Iterator[Server]:
 def test_without_an_answer_nobody_says_whether_it_ran(server: Server, status: int | None, body: object) -> None:
     with pytest.raises(Unanswered):
         server.answers(status, body).call(MAIL, "{}", "k")
+
+
+def test_dify_s_limit_of_a_whole_call_is_named(server: Server) -> None:
+    with pytest.raises(TookTooLong, match="PLUGIN_MAX_EXECUTION_TIMEOUT, 600 seconds"):
+        server.answers(500, {"code": -500, "message": "killed by timeout"}).call(MAIL, "{}", "k")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,8 @@ import pytest
 from bridge.config import load
 from demo.stack import Stack, free_port
 from tests.bridge.setup.commands import Command
+from tests.e2e.test_dify_tools import picked, tool
+from tests.levels import starts
 from tools.tokens import matches
 
 
@@ -210,6 +213,7 @@ def test_a_person_is_asked_until_each_answer_works(dify: Stack, config: Path) ->
         "Where is your Dify": [f"http://127.0.0.1:{free_port()}", dify.box_url],
         "A key of the app": ["app-wrong", key(dify, "minimal")],
         "Choose": ["same-machine"],
+        "Use tools of Dify, too": ["n"],
     }
     output = _converse([sys.executable, "-m", "bridge.cli", "init", "--config", str(config)], answers)
     assert "Check that Dify is running" in output
@@ -217,10 +221,102 @@ def test_a_person_is_asked_until_each_answer_works(dify: Stack, config: Path) ->
     assert "Found the app “Clawback minimal”" in output
     assert key(dify, "minimal") not in output
     assert load(config).apps[0].model == "clawback-minimal"
-    again = _converse(
-        [sys.executable, "-m", "bridge.cli", "init", "--config", str(config)], {"Add another app?": ["n"]}
-    )
+    nothing = {"Add another app?": ["n"], "Use tools of Dify, too": ["n"]}
+    again = _converse([sys.executable, "-m", "bridge.cli", "init", "--config", str(config)], nothing)
     assert "Kept" in again
+
+
+@pytest.fixture(scope="module")
+@starts("e2e")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A Dify with tools of its own, of which some are picked."""
+    tools = [tool("builtin", "google", "google_search", "seven results"), tool("builtin", "mail", "send_mail", "sent")]
+    folder = tmp_path_factory.mktemp("workspace")
+    with Stack(folder, apps=["minimal"], workspace={"tools": tools, "picked": picked(tools)}) as running:
+        yield running
+
+
+def test_the_endpoint_of_clawback_tools_is_tried_and_written(workspace: Stack, init: Command, config: Path) -> None:
+    url = f"{workspace.box_url}/e/tools"
+    app = ("--dify-url", workspace.box_url, "--app", key(workspace, "minimal"), "--place", "docker")
+    assert init(*app).returncode == 0
+    before = config.read_text()
+    wrong = init("--dify-tools", url, "--dify-tools-token", "not the token")
+    assert (wrong.returncode, config.read_text()) == (1, before)
+    assert "refused the token" in wrong.stderr
+    assert "not the token" not in wrong.stderr
+    missing = init("--dify-tools", url)
+    assert missing.returncode == 2
+    assert "--dify-tools-token is missing" in missing.stderr
+    assert "is not an address" in init("--dify-tools", "dify.example", "--dify-tools-token", "x").stderr
+
+    done = init("--dify-tools", f"{url}/call", "--dify-tools-token", workspace.tools_token)
+    assert done.returncode == 0, done.stderr
+    assert "google_search, send_mail" in done.stdout
+    assert workspace.tools_token not in done.stdout
+    [tools] = load(config).dify_tools
+    assert (tools.name, tools.url, tools.token.get_secret_value()) == ("dify", url, workspace.tools_token)
+    assert config.read_text().startswith(before.rstrip("\n"))
+
+    text = config.read_text().replace(url, "http://elsewhere/e/x").replace('name = "dify"\n', "# mine\n")
+    config.write_text(text)
+    said = json.loads(init("--dify-tools", url, "--dify-tools-token", workspace.tools_token, "--json").stdout)
+    assert said["dify_tools"] == {"name": "dify", "url": url, "tools": ["google_search", "send_mail"]}
+    assert config.read_text() == text.replace("http://elsewhere/e/x", url)
+
+    other = init("--dify-tools", f"other={url}", "--dify-tools-token", workspace.tools_token)
+    assert [each.name for each in load(config).dify_tools] == ["dify", "other"], other.stderr
+
+
+def test_a_person_is_asked_for_dify_s_tools(workspace: Stack, config: Path) -> None:
+    url = f"{workspace.box_url}/e/tools"
+    command = [sys.executable, "-m", "bridge.cli", "init", "--config"]
+    answers = {
+        "Where is your Dify": [workspace.box_url],
+        "A key of the app": [key(workspace, "minimal")],
+        "Choose": ["same-machine"],
+        "Use tools of Dify, too": ["y"],
+        "The token in the settings": [workspace.tools_token],
+        "The endpoint's address": ["http://127.0.0.1:1/e/x", url],
+    }
+    output = _converse([*command, str(config)], answers)
+    assert "cannot be reached" in output
+    assert "google_search, send_mail" in output
+    assert workspace.tools_token not in output
+    assert load(config).dify_tools[0].url == url
+
+
+def test_a_token_is_made_for_an_endpoint_that_is_not_there_yet(workspace: Stack, init: Command, config: Path) -> None:
+    """What is shown is what goes into the endpoint's settings; here it never does, so the address is refused."""
+    main, other = pty.openpty()
+    app = ("--dify-url", workspace.box_url, "--app", key(workspace, "minimal"), "--place", "docker")
+    assert init(*app).returncode == 0
+    command = [sys.executable, "-m", "bridge.cli", "init", "--config", str(config)]
+    process = subprocess.Popen(command, stdin=other, stdout=other, stderr=other)
+    os.close(other)
+    _shown_until(main, "Add another app?")
+    os.write(main, b"n\n")
+    _shown_until(main, "Use tools of Dify, too")
+    os.write(main, b"y\n")
+    _shown_until(main, "leave it empty for a new one")
+    os.write(main, b"\n")
+    shown = _shown_until(main, "The endpoint's address")
+    assert re.search(r"as its token: clawback-tools-[\w-]{40,}", shown)
+    os.write(main, f"{workspace.box_url}/e/tools\n".encode())
+    assert "refused the token" in _shown_until(main, "refused the token")
+    process.terminate()
+    process.wait(10)
+    os.close(main)
+    assert load(config).dify_tools == []
+
+
+def _shown_until(terminal: int, text: str) -> str:
+    shown, ends = "", time.monotonic() + 60
+    while text not in shown and time.monotonic() < ends:
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 65536).decode(errors="replace")
+    assert text in shown, shown
+    return shown
 
 
 def _converse(command: list[str], answers: dict[str, list[str]]) -> str:
