@@ -92,7 +92,8 @@ def mcp_blueprint(config: Config, calls: McpCalls, may_ask: MayAsk, stopping: th
         stream=McpAnswer,
         errors=(Forbidden, TooManyRequests),
         error_form=_FORM,
-        statuses=(200, 202, 404),
+        statuses=(200, 404),
+        empty=(202,),
     )
     def message() -> Response:
         return server.answer(g.client, checked(McpMessage, json_body(request, config.limits.request_bytes)))

@@ -138,6 +138,10 @@ def test_rules_look_at_the_app_and_the_direction() -> None:
     rules = [{"app": "support", "direction": "endpoint", "action": "ask"}]
     assert judge(rules, direction="endpoint", app="support") == "ask"
     assert judge(rules, direction="endpoint", app="other") == "allow"
+    rules = [{"app": "mcp:*", "direction": "mcp", "action": "allow"}]
+    assert judge(rules, direction="mcp", app="mcp:desk") == "allow"
+    assert judge(rules, direction="executor", app="mcp:desk") == "ask"
+    assert judge([], direction="mcp", app="mcp:desk") == "ask"
 
 
 def test_a_rule_for_either_name_of_a_tool_hits() -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from werkzeug.test import TestResponse
 
-from bridge.store.rows import CallRow
+from bridge.store.rows import CallRow, ClientRow
 from tests.bridge.executor.conftest import EXEC, Bridge, MakeBridge
 from tests.page.conftest import ASK, MakePerson, Person, form_token, words
 
@@ -176,6 +176,28 @@ def test_always_allow_writes_the_rule_that_was_shown_and_only_this_call_runs_fro
         attached = bridge.attach(f"f3{number}")
         other = bridge.open(("note", json.dumps(arguments)), attached=attached).calls[0]
         assert stored(bridge, other).state == "awaiting_approval"
+
+
+def test_a_rule_for_a_call_of_an_mcp_client_lets_nobody_elses_run(ann: Person) -> None:
+    bridge = ann.bridge
+    bridge.register(tools=[EXEC])
+    desk, lab = (ClientRow(name, name, "[]", 0, kind="mcp", tools='["*"]') for name in ("desk", "lab"))
+    [offer] = bridge.core.mcp_calls.offers(desk)
+    arguments = json.dumps({"command": "ls"})
+
+    def call_of(client: ClientRow) -> str:
+        ticket = bridge.store.ticket(bridge.core.mcp_calls.begin(client, "k", offer, arguments).ticket_id)
+        assert ticket
+        return ticket.calls[0].id
+
+    call = call_of(desk)
+    rule = proposed(ann, call)
+    assert 'direction = "mcp"' in rule
+    assert decide(ann, call, "always", rule).status_code == 303
+    of_chat = bridge.open(("exec", arguments)).calls[0]
+    for other, state in ((call, "ready"), (call_of(desk), "ready"), (call_of(lab), "awaiting_approval")):
+        assert stored(bridge, other).state == state
+    assert stored(bridge, of_chat).state == "awaiting_approval"
 
 
 @pytest.mark.parametrize("command", ["ls *", "rm -rf ~/*", "echo <word>", "**"])

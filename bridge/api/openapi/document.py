@@ -194,6 +194,7 @@ def _answers(rule: Rule, keys: Keys, said: Operation, schemas: _Schemas) -> Json
         content[_EVENTS] = {"schema": _event(schemas.refer(said.stream, "serialization"), said.stream_end)}
     answer: Json = {"description": "As asked."} | ({"content": content} if content else {})
     answers = {str(status): answer for status in said.statuses}
+    answers |= {str(status): {"description": "Taken."} for status in said.empty}
     for status, kinds in sorted(_errors(rule, keys, said).items()):
         meaning = "; ".join(dict.fromkeys(_meaning(kind) for kind in kinds))
         schema = schemas.refer(said.error_form.model, "serialization")

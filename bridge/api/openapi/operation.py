@@ -48,7 +48,7 @@ class Operation:
     `body` and `query` are the models that check what comes in, `answer` is the one that shapes what goes out, in
     `media`; without it the answer has no body. `stream` is a model of the events that the route can answer with
     instead, and `stream_end` the text that follows the last of them. `errors` are those beyond what every route of its
-    kind may answer with; `statuses` are answers other than 200 in the form of `answer`.
+    kind may answer with; `statuses` are answers other than 200 in the form of `answer`, `empty` those without a body.
     """
 
     summary: str
@@ -61,6 +61,7 @@ class Operation:
     errors: tuple[type[BridgeError], ...] = ()
     error_form: ErrorForm = OPENAI
     statuses: tuple[int, ...] = (200,)
+    empty: tuple[int, ...] = ()
 
 
 def operation[View: Callable[..., Any]](summary: str, **said: Any) -> Callable[[View], View]:
