@@ -14,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from bridge import cli
 from demo.client import session_headers
 from demo.stack import Stack
-from tests.e2e.conftest import MakeStack, upstream_log
+from tests.e2e.conftest import MakeStack, call, upstream_log
 from tests.e2e.flows import NOTE, SIZE, flow, form, llm, say
 
 SECONDS = 30.0
@@ -316,6 +317,56 @@ def test_a_client_that_went_away_does_not_take_the_run_with_it(make_stack: MakeS
     assert asked.text == "Published lambda, small: no note"
 
 
+# The workflow is run again, or is of another kind
+
+
+def test_a_rerun_asks_nobody_again(make_stack: MakeStack, tmp_path: Path) -> None:
+    """The model behind the form calls a tool, whose result comes after the workflow was let go of."""
+    nodes = [
+        form("review", "Really?", NOTE),
+        llm("final", "{{#review.note#}}\n{{#sys.query#}}", {"callback_wait_seconds": 0}),
+        say("told", "{{#final.text#}}"),
+    ]
+    edges = ("start review", "review.yes final", "final told")
+    stack = make_stack(apps=[], exports={"review": flow(tmp_path / "again.yml", nodes, *edges)}, bridge_settings=QUICK)
+    client = Conversation(stack, f"{call('ask_user', question='x')}\n!then\n!say done", "rerun")
+    asking = threading.Thread(target=client.next, daemon=True)
+    asking.start()
+    answer(stack, waiting(stack, "Review"), note="a note")
+    asking.join(SECONDS)
+    client.says("the result")
+    assert client.next()["content"] == "done"
+    forms = httpx.get(f"{stack.box_url}/box/state").json()["forms"]
+    assert len(forms) == 2, "the workflow was run again"
+    assert {(each["status"], each["action"], each["inputs"]["note"]) for each in forms} == {
+        ("submitted", "yes", "a note")
+    }
+
+
+def test_nodes_behind_a_form_are_found_by_their_marker(make_stack: MakeStack, tmp_path: Path) -> None:
+    settings = {"find_run": "marker"}
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK, app_settings=settings)
+    client = Asking(stack, "!say rho")
+    answer(stack, waiting(stack, "Review", "rho"), size="small")
+    assert client.text.startswith("Published rho")
+
+
+def test_a_workflow_app(make_stack: MakeStack, tmp_path: Path) -> None:
+    path = flow(tmp_path / "workflow.yml", [form("review", "Say what?", NOTE)], "start review", "review.yes end")
+    export = yaml.safe_load(path.read_text())
+    export["app"]["mode"] = "workflow"
+    outputs = [{"variable": "text", "value_selector": ["review", "note"], "value_type": "string"}]
+    graph = export["workflow"]["graph"]
+    graph["nodes"].append(
+        {**graph["nodes"][1], "id": "end", "data": {"type": "end", "title": "End", "outputs": outputs}}
+    )
+    path.write_text(yaml.safe_dump(export))
+    stack = make_stack(apps=[], exports={"review": path}, bridge_settings=QUICK)
+    client = Asking(stack, "hello")
+    answer(stack, waiting(stack, "Review"), note="this")
+    assert client.text == "this"
+
+
 # The bridge is killed
 
 
@@ -496,8 +547,8 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 class Conversation:
     """A client that keeps its transcript, and brings a tool that asks its user."""
 
-    def __init__(self, stack: Stack, text: str) -> None:
-        self.stack, self.session = stack, text
+    def __init__(self, stack: Stack, text: str, session: str = "") -> None:
+        self.stack, self.session = stack, session or text
         self.messages: list[dict[str, Any]] = [{"role": "user", "content": text}]
 
     def next(self) -> dict[str, Any]:
@@ -512,9 +563,9 @@ class Conversation:
 
     def asked(self) -> str:
         """Return what the tool is to ask."""
-        (call,) = self.next()["tool_calls"]
-        assert call["function"]["name"] == "ask_user"
-        return str(json.loads(call["function"]["arguments"])["question"])
+        (made,) = self.next()["tool_calls"]
+        assert made["function"]["name"] == "ask_user"
+        return str(json.loads(made["function"]["arguments"])["question"])
 
     def says(self, output: str) -> None:
         call_id = self.messages[-1]["tool_calls"][0]["id"]
