@@ -197,6 +197,9 @@ class App(_Section):
     reasoning: Literal["separate", "tags"] = "separate"
     """Whether a model's reasoning is sent apart from the answer (`reasoning_content`), or stays in it in think tags."""
 
+    human_input: str = Field(default="page", pattern=r"^(page|client:[a-zA-Z0-9_.-]{1,128})$")
+    """Who answers the forms of its Human Input nodes: `page` is a person at the bridge's page or commands;
+    `client:TOOL` is the client's own user, whom its tool TOOL asks, where the client brings that tool."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """How many requests all its clients together may send in a minute."""
     open_tickets: int | None = Field(default=None, ge=1)

@@ -7,16 +7,23 @@ bridge.runs.runs: it gives Dify what is written here, as often as it takes.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.dify.errors import DifyError, FormGone, FormSubmitted
 from bridge.dify.forms import Form, PausedForm
-from bridge.errors import BridgeError, Conflict, Gone, NotFound, Unavailable, UnprocessableRun
+from bridge.errors import BridgeError, Conflict, Gone, InvalidRequest, NotFound, Unavailable, UnprocessableRun
+from bridge.runs import request_id
+from bridge.runs.form_calls import call_arguments, read_answer
 from bridge.runs.services import Services
+from bridge.runs.tickets.moves import allow
 from bridge.store import clock
-from bridge.store.rows import FormRow, RunRow
+from bridge.store.rows import CallRow, FormRow, InvocationRow, RunRow, TicketRow
 from bridge.store.run_record import Change
+from tools.definitions import ToolDefinition
+from tools.ids import random_name
 from tools.run_states import RunEvent
+from tools.ticket_states import CallState
 
 log = logging.getLogger("clawback.forms")
 
@@ -25,6 +32,9 @@ FORMS = "forms of "
 
 AGAIN_SECONDS = 5.0
 """When a client whom nobody answered may ask again."""
+
+MOST_ASKED = 3
+"""How often a run's client is asked by calls before a form is left to a person at the bridge."""
 
 LONGEST_SECONDS = 7 * 86_400.0
 """How long a form waits where Dify does not say."""
@@ -35,6 +45,14 @@ def form_of(row: FormRow) -> Form:
     return Form.model_validate_json(row.definition)
 
 
+@dataclass(slots=True)
+class Opened:
+    """What waits from now on: forms for a person at the bridge, and calls by which a client asks its own user."""
+
+    forms: list[FormRow] = field(default_factory=list)
+    tickets: list[TicketRow] = field(default_factory=list)
+
+
 class Forms:
     """What waits for a person to fill it in."""
 
@@ -43,17 +61,18 @@ class Forms:
 
     # A pause
 
-    def pause(self, run: RunRow, paused: Sequence[PausedForm]) -> list[FormRow] | None:
-        """Write that these forms pause an attempt. Return those that a person has to answer from now on.
+    def pause(self, run: RunRow, paused: Sequence[PausedForm]) -> Opened | None:
+        """Write that these forms pause an attempt. Return those that somebody has to answer from now on.
 
         A rerun asks again what was answered before: it gets the same answer. None where the attempt is over.
         """
+        tool = self._clients_tool(run)
 
-        def decision(change: Change) -> list[FormRow] | None:
+        def decision(change: Change) -> Opened | None:
             if change.state.run.attempt != run.attempt or not change.step(RunEvent.SUSPEND):
                 return None
             known = {form.id: form for form in self._store.forms.of_run(run.id)}
-            opened = []
+            opened = Opened()
             for each in paused:
                 if each.id in known:
                     change.also(self._store.forms.pausing_again(each.id, run.attempt))
@@ -63,9 +82,14 @@ class Forms:
                 if former:
                     change.also(self._store.forms.taking_over(former, row))
                     row = _answered_like(former, row)
+                ticket = None if former else self._ticket(change, row, tool)
+                row = replace(row, ticket_id=ticket.id) if ticket else row
                 change.also(self._store.forms.adding(row))
                 known[row.id] = row
-                opened += [] if former else [row]
+                if ticket:
+                    opened.tickets.append(ticket)
+                elif not former:
+                    opened.forms.append(row)
             return opened
 
         return self._store.decide(run.id, decision)
@@ -85,6 +109,75 @@ class Forms:
             created_at=now,
             expires_at=paused.expires_at or now + LONGEST_SECONDS,
         )
+
+    # The client's own user
+
+    def _clients_tool(self, run: RunRow) -> ToolDefinition | None:
+        """Return the tool by which the run's client asks its user, where the app is to be answered so and it has it."""
+        app = self._services.apps.get(run.model)
+        kind, _, name = (app.human_input if app else "page").partition(":")
+        tools = self._services.requests.of(run).tools if kind == "client" else []
+        return next((tool for tool in tools if tool.name == name), None)
+
+    def _ticket(self, change: Change, row: FormRow, tool: ToolDefinition | None, problem: str = "") -> TicketRow | None:
+        """Open the ticket by which a client asks its user; None where it has no tool that can."""
+        arguments = call_arguments(form_of(row), tool.function.parameters, problem) if tool else None
+        if tool is None or arguments is None:
+            return None
+        now, run, ticket_id, asker = clock.now(), change.state.run, random_name(), f"form-{random_name()}"
+        change.state.invocations[asker] = InvocationRow(
+            asker, run.id, run.attempt, asker, successor=asker, state="stopped", answer=None, error=None, ended_at=now
+        )
+        call = CallRow(random_name(), ticket_id, tool.name, arguments, None, None, state=CallState.OPEN.value)
+        expires_at = now + self._services.config.limits.ticket_seconds
+        ticket = TicketRow(
+            id=ticket_id,
+            run_id=run.id,
+            invocation_id=asker,
+            round=0,
+            state="open",
+            content=None,
+            shown="",
+            segment=None,
+            reply=None,
+            reason=None,
+            created_at=now,
+            expires_at=min(row.expires_at, expires_at),
+            calls=[call],
+            request_id=request_id.current() or None,
+        )
+        return change.open_ticket(ticket, [allow(call, "human_input")])
+
+    def take_results(self, run: RunRow) -> list[TicketRow]:
+        """Take what the client's user has answered. Return the tickets that ask again, where an answer does not fit."""
+        again = []
+        for row in self._store.forms.pausing(run):
+            ticket = self._store.ticket(row.ticket_id) if row.ticket_id and row.state == "open" else None
+            result = ticket.calls[0].result() if ticket and ticket.state == "resolved" else None
+            if ticket is None or result is None:
+                continue
+            try:
+                action, inputs = read_answer(form_of(row), result.output)
+                self._fill_in(row, action, inputs, "client")
+            except InvalidRequest as error:
+                again += self._ask_again(run, row, error.message)
+        return again
+
+    def _ask_again(self, run: RunRow, row: FormRow, problem: str) -> list[TicketRow]:
+        """Ask a client's user once more, or, after several times, a person at the bridge."""
+        tool = self._clients_tool(run)
+
+        def decision(change: Change) -> TicketRow | None:
+            asked = sum(each.startswith("form-") for each in change.state.invocations)
+            ticket = self._ticket(change, row, tool, problem.rstrip(".")) if asked < MOST_ASKED else None
+            change.also(self._store.forms.handing(row.id, ticket.id if ticket else None))
+            return ticket
+
+        ticket = self._store.decide(run.id, decision)
+        log.info("the answer of a client to a form did not fit", extra={"run": run.id, "form": row.id})
+        if ticket is None:
+            self.tell(run, [row])
+        return [ticket] if ticket else []
 
     def tell(self, run: RunRow, opened: Sequence[FormRow]) -> None:
         """Let people know of forms that are written."""
@@ -158,13 +251,21 @@ class Forms:
         Raises NotFound, InvalidRequest (it does not fit), Conflict (there is another answer), Gone.
         """
         row = self.get(form_id)
+        if row.ticket_id and row.state == "open":
+            raise Conflict(
+                f"the run's own client asks its user to answer {form_of(row).name} (human_input of its app)",
+                code="form_at_client",
+            )
+        return self._fill_in(row, action, inputs, by)
+
+    def _fill_in(self, row: FormRow, action: str, inputs: Mapping[str, Any], by: str) -> FormRow:
         filled = json.dumps(form_of(row).checked(action, inputs), ensure_ascii=False, sort_keys=True)
         in_time = row.state != "open" or row.expires_at > clock.now()
-        if in_time and self._store.forms.answer(form_id, action, filled, by):
-            log.info("a form was answered", extra={"run": row.run_id, "form": form_id})
+        if in_time and self._store.forms.answer(row.id, action, filled, by):
+            log.info("a form was answered", extra={"run": row.run_id, "form": row.id})
             self._services.wakeups.wake(FORMS + row.run_id)
-            return self.get(form_id)
-        return self._answered_before(self.get(form_id), action, filled)
+            return self.get(row.id)
+        return self._answered_before(self.get(row.id), action, filled)
 
     @staticmethod
     def _answered_before(row: FormRow, action: str, filled: str) -> FormRow:

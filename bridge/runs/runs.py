@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from bridge.config import App
@@ -20,7 +21,7 @@ from bridge.runs.requests import RequestKeys, RunRequest
 from bridge.runs.segments import Segment
 from bridge.runs.services import Services, after, in_background
 from bridge.store import clock
-from bridge.store.rows import RunRow, SegmentRow, SessionRow
+from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow
 from bridge.store.run_record import Change
 from tools.fingerprint import text_digest
 from tools.ids import random_name
@@ -133,9 +134,10 @@ class Runs:
             if in_vain >= MAX_ATTEMPTS:
                 raise UnprocessableRun(f"run {run.id} was tried {in_vain} times in vain; begin a new turn")
             self._store.hold(run.id)
+            again = self._forms.take_results(run)
             forms = self._forms.look(run)
             if forms and all(form.state == "open" for form in forms):
-                return self._hold_again(run, request)
+                return self._hold_again(run, request, again)
             if not (self._store.go_on(run) if forms else self._run_again(run)):
                 raise _moved()
             live = self._live_of(run, request)
@@ -242,10 +244,19 @@ class Runs:
                     self.hand_over(live)
                 return
             self.note_suspension(run.id)
-        self._forms.tell(run, opened)
+            self._hand_out(run, live, opened.tickets)
+        self._forms.tell(run, opened.forms)
 
-    def _hold_again(self, run: RunRow, request: RunRequest) -> LiveRun:
-        """A client has come back while a person is still to answer."""
+    def _hand_out(self, run: RunRow, live: LiveRun, tickets: Sequence[TicketRow]) -> None:
+        """Give a client the calls by which it asks its user; where no one else is asked, nobody waits here."""
+        for ticket in tickets:
+            live.deliver(ticket)
+        is_alone = all(form.ticket_id for form in self._store.forms.pausing(self._store.run(run.id) or run))
+        if tickets and is_alone:
+            self._release(run.id, live)
+
+    def _hold_again(self, run: RunRow, request: RunRequest, tickets: Sequence[TicketRow]) -> LiveRun:
+        """A client has come back while somebody is still to answer: its own user once more, if there are `tickets`."""
         live = self._live_runs.get(run.id)
         if live and not live.over and live.attempt == run.attempt:
             return live
@@ -253,6 +264,7 @@ class Runs:
         live.begin(run.attempt, goes_on=True)
         live.suspended = True
         self._live_runs.add(live)
+        self._hand_out(run, live, tickets)
         in_background(self._wait_for_person, run, live)
         return live
 

@@ -27,7 +27,9 @@ WAITING = ("open", "answered")
 _FORMS = select(*columns_of(t.forms, FormRow)).order_by(t.forms.c.created_at, t.forms.c.id)
 _OF_RUN = _FORMS.where(t.forms.c.run_id == bindparam("at"))
 _BY_ID = _FORMS.where(t.forms.c.id == bindparam("at"))
-_OPEN = _FORMS.join(t.runs).where(t.forms.c.state == "open", t.runs.c.state.in_(sorted(UNFINISHED)))
+_OPEN = _FORMS.join(t.runs).where(
+    t.forms.c.state == "open", t.forms.c.ticket_id.is_(None), t.runs.c.state.in_(sorted(UNFINISHED))
+)
 
 
 class FormStatements:
@@ -44,6 +46,11 @@ class FormStatements:
         """Return the statement by which a form pauses another attempt of its run: another form was answered before."""
         changed = update(t.forms).where(t.forms.c.id == bindparam("form")).values(attempt=bindparam("now"))
         return changed, {"form": form_id, "now": attempt}
+
+    def handing(self, form_id: str, ticket_id: str | None) -> Statement:
+        """Return the statement by which a client asks its user by this ticket, or nobody by any."""
+        changed = update(t.forms).where(t.forms.c.id == bindparam("form")).values(ticket_id=bindparam("ticket"))
+        return changed, {"form": form_id, "ticket": ticket_id}
 
     def taking_over(self, former: FormRow, form: FormRow) -> Statement:
         """Return the statement by which an answered form leaves its answer to the same form of a rerun."""
@@ -74,7 +81,7 @@ class FormStatements:
         return self._found(_OF_RUN, at=run_id)
 
     def open(self) -> list[FormRow]:
-        """List the forms that wait for a person, oldest first."""
+        """List the forms that wait for a person at the bridge, oldest first."""
         return self._found(_OPEN)
 
     def pausing(self, run: RunRow) -> list[FormRow]:

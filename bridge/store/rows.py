@@ -358,6 +358,7 @@ class FormRow:
     """A form that a Human Input node paused a workflow run with. `definition` and `inputs` are JSON.
 
     `state` is open (a person is waited for), answered (not yet given to Dify), submitted, expired or cancelled.
+    `ticket_id` is that of the call by which the client asks its own user, None where a person at the bridge is asked.
     `is_owed` says that the client was sent away meanwhile, and was not given the answer since.
     """
 
@@ -377,6 +378,7 @@ class FormRow:
     inputs: str | None = None
     answered_by: str | None = None
     answered_at: float | None = None
+    ticket_id: str | None = None
     is_owed: bool = False
 
 

@@ -288,6 +288,7 @@ forms = Table(
     Column("inputs", Text, nullable=True, doc="JSON: what was filled in"),
     Column("answered_by", String(160), nullable=True),
     Column("answered_at", Float, nullable=True),
+    Column("ticket_id", String(64), nullable=True, doc="by which its client asks its user, and nobody else is asked"),
     Column("is_owed", Boolean, nullable=False, doc="whether the client was sent away before its run went on"),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),

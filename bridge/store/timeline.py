@@ -277,7 +277,7 @@ class Timeline:
         return [found[call_id] for call_id in call_ids if call_id in found]
 
 
-_OPEN_FORM = t.forms.c.state == "open"
+_OPEN_FORM = and_(t.forms.c.state == "open", t.forms.c.ticket_id.is_(None))
 _WAITS = and_(t.calls.c.state == CallState.AWAITING_APPROVAL.value, t.tickets.c.state == TicketState.OPEN.value)
 
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from bridge import cli
 from demo.client import session_headers
 from demo.stack import Stack
-from tests.e2e.conftest import MakeStack, upstream_log
+from tests.e2e.conftest import MakeStack, call, upstream_log
 from tests.e2e.flows import NOTE, SIZE, flow, form, llm, say
 
 SECONDS = 30.0
@@ -316,6 +317,56 @@ def test_a_client_that_went_away_does_not_take_the_run_with_it(make_stack: MakeS
     assert asked.text == "Published lambda, small: no note"
 
 
+# The workflow is run again, or is of another kind
+
+
+def test_a_rerun_asks_nobody_again(make_stack: MakeStack, tmp_path: Path) -> None:
+    """The model behind the form calls a tool, whose result comes after the workflow was let go of."""
+    nodes = [
+        form("review", "Really?", NOTE),
+        llm("final", "{{#review.note#}}\n{{#sys.query#}}", {"callback_wait_seconds": 0}),
+        say("told", "{{#final.text#}}"),
+    ]
+    edges = ("start review", "review.yes final", "final told")
+    stack = make_stack(apps=[], exports={"review": flow(tmp_path / "again.yml", nodes, *edges)}, bridge_settings=QUICK)
+    client = Conversation(stack, f"{call('ask_user', question='x')}\n!then\n!say done", "rerun")
+    asking = threading.Thread(target=client.next, daemon=True)
+    asking.start()
+    answer(stack, waiting(stack, "Review"), note="a note")
+    asking.join(SECONDS)
+    client.says("the result")
+    assert client.next()["content"] == "done"
+    forms = httpx.get(f"{stack.box_url}/box/state").json()["forms"]
+    assert len(forms) == 2, "the workflow was run again"
+    assert {(each["status"], each["action"], each["inputs"]["note"]) for each in forms} == {
+        ("submitted", "yes", "a note")
+    }
+
+
+def test_nodes_behind_a_form_are_found_by_their_marker(make_stack: MakeStack, tmp_path: Path) -> None:
+    settings = {"find_run": "marker"}
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK, app_settings=settings)
+    client = Asking(stack, "!say rho")
+    answer(stack, waiting(stack, "Review", "rho"), size="small")
+    assert client.text.startswith("Published rho")
+
+
+def test_a_workflow_app(make_stack: MakeStack, tmp_path: Path) -> None:
+    path = flow(tmp_path / "workflow.yml", [form("review", "Say what?", NOTE)], "start review", "review.yes end")
+    export = yaml.safe_load(path.read_text())
+    export["app"]["mode"] = "workflow"
+    outputs = [{"variable": "text", "value_selector": ["review", "note"], "value_type": "string"}]
+    graph = export["workflow"]["graph"]
+    graph["nodes"].append(
+        {**graph["nodes"][1], "id": "end", "data": {"type": "end", "title": "End", "outputs": outputs}}
+    )
+    path.write_text(yaml.safe_dump(export))
+    stack = make_stack(apps=[], exports={"review": path}, bridge_settings=QUICK)
+    client = Asking(stack, "hello")
+    answer(stack, waiting(stack, "Review"), note="this")
+    assert client.text == "this"
+
+
 # The bridge is killed
 
 
@@ -469,3 +520,107 @@ def test_a_form_of_the_page_needs_a_login_and_its_own_token(stack: Stack, ann: h
     assert ann.post(path, data={"action": "no", "form_token": "0"}).status_code == 403
     assert send(ann, waits["id"], action="no", **{"field.size": "small"}).status_code == 303
     assert client.text == "not published"
+
+
+# The client asks its own user
+
+ASK_USER = {
+    "type": "function",
+    "function": {
+        "name": "ask_user",
+        "description": "Asks the user.",
+        "parameters": {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An app whose forms are for its client's own user."""
+    folder = tmp_path_factory.mktemp("clients")
+    settings = {"human_input": "client:ask_user"}
+    exports = {"review": review(folder)}
+    with Stack(folder, apps=[], exports=exports, bridge_settings=QUICK, app_settings=settings) as running:
+        yield running
+
+
+class Conversation:
+    """A client that keeps its transcript, and brings a tool that asks its user."""
+
+    def __init__(self, stack: Stack, text: str, session: str = "") -> None:
+        self.stack, self.session = stack, session or text
+        self.messages: list[dict[str, Any]] = [{"role": "user", "content": text}]
+
+    def next(self) -> dict[str, Any]:
+        body = {"model": "review", "messages": self.messages, "tools": [ASK_USER]}
+        headers = {"Authorization": f"Bearer {self.stack.client_token}", **session_headers(self.session)}
+        url = f"{self.stack.base_url}/chat/completions"
+        response = httpx.post(url, json=body, headers=headers, timeout=SECONDS)
+        assert response.status_code == 200, response.text
+        message = dict(response.json()["choices"][0]["message"])
+        self.messages.append(message)
+        return message
+
+    def asked(self) -> str:
+        """Return what the tool is to ask."""
+        (made,) = self.next()["tool_calls"]
+        assert made["function"]["name"] == "ask_user"
+        return str(json.loads(made["function"]["arguments"])["question"])
+
+    def says(self, output: str) -> None:
+        call_id = self.messages[-1]["tool_calls"][0]["id"]
+        self.messages.append({"role": "tool", "tool_call_id": call_id, "content": output})
+
+
+def test_a_form_is_a_call_of_the_clients_own_tool(clients: Stack) -> None:
+    client = Conversation(clients, "!say psi")
+    question = client.asked()
+    assert "Publish psi?" in question
+    assert "size (one of: small, large)" in question
+    assert operator(clients, "GET", "/forms").json()["forms"] == [], "nobody else is asked"
+    client.says(json.dumps({"action": "yes", "inputs": {"note": "from the user", "size": "small"}}))
+    assert client.next()["content"] == "Published psi, small: from the user"
+    assert len(upstream_log(clients, "psi")) == 2
+
+
+def test_a_result_that_does_not_fit_is_asked_again_and_in_the_end_left_to_the_page(clients: Stack) -> None:
+    client = Conversation(clients, "!say omega")
+    assert "Publish omega?" in client.asked()
+    client.says("well, perhaps")
+    assert "The last answer did not fit: the result names no action" in client.asked()
+    client.says(json.dumps({"action": "yes", "inputs": {"size": "huge"}}))
+    assert "the field size takes one of: small, large" in client.asked()
+    client.says("whatever")
+    waiter = threading.Thread(target=client.next, daemon=True)
+    waiter.start()
+    answer(clients, waiting(clients, "Review", "omega"), size="large")
+    waiter.join(SECONDS)
+    assert client.messages[-1]["content"] == "Published omega, large: no note"
+
+
+def test_nobody_else_answers_what_a_client_asks_its_user(clients: Stack) -> None:
+    client = Conversation(clients, "!say aleph")
+    client.asked()
+    shown = httpx.get(f"{clients.box_url}/box/state").json()["forms"]
+    form_id = next(each["form_id"] for each in shown if each["status"] == "waiting")
+    refused = answer(clients, {"id": form_id}, size="small")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "form_at_client")
+    client.says(json.dumps({"action": "no", "inputs": {"size": "small"}}))
+    assert client.next()["content"] == "not published"
+
+
+def test_a_client_without_the_tool_leaves_it_to_the_page(clients: Stack) -> None:
+    client = Asking(clients, "!say beth")
+    answer(clients, waiting(clients, "Review", "beth"), size="small")
+    assert client.text == "Published beth, small: no note"
+
+
+def test_the_bridge_is_killed_while_the_client_asks_its_user(make_stack: MakeStack, tmp_path: Path) -> None:
+    settings = {"human_input": "client:ask_user"}
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK, app_settings=settings)
+    client = Conversation(stack, "!say gimel")
+    client.asked()
+    stack.bridge.kill()
+    stack.bridge.start()
+    client.says(json.dumps({"action": "yes", "inputs": {"size": "large"}}))
+    assert client.next()["content"] == "Published gimel, large: no note"

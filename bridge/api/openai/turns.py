@@ -193,7 +193,8 @@ class Turns:
         if run.state == "finished":
             return None
         resumed = self._runs.resume(run, self._services.apps.get(run.model) or app, asked)
-        return Reading(run.id, resumed.current)
+        asked_again = resumed.segment(number)
+        return Reading(run.id, asked_again if asked_again and asked_again.asks else resumed.current)
 
     # A new turn
 

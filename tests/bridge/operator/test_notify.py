@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bridge.config import ConfigError, Notify, parse
+from bridge.dify.forms import Form, FormAction, PausedForm
 from bridge.server import notify
 from tests.bridge.executor.conftest import Bridge, MakeBridge, make_bridge
 
@@ -130,6 +131,30 @@ def test_a_command_gets_json_and_neither_a_shell_nor_the_bridges_secrets(
     assert "content" not in given
     assert argument == "$(id); `id`"
     assert "app-secret" not in environment.values()
+
+
+@pytest.mark.parts
+@pytest.mark.parametrize("content", [False, True])
+def test_a_form_that_waits_is_told_of_and_what_it_asks_only_where_that_is_shown(
+    make_bridge: MakeBridge, *, content: bool
+) -> None:
+    bridge = make_bridge(log_content=content)
+    bridge.config.page.url = "https://clawback.example.org"
+    form = Form(title="Review", content="Publish the plans?", actions=[FormAction(id="yes", title="Yes")])
+    run = bridge.store.run(waits(bridge))
+    assert run
+    with listening() as receiver:
+        telling(bridge, kind="webhook", url=receiver.url, on=["form"])
+        opened = bridge.core.forms.pause(run, [PausedForm("form-1", "node", form, token="a-token")])
+        assert opened
+        bridge.core.forms.tell(run, opened.forms)
+        [(_, body)] = receiver.told()
+    text = json.loads(body)["text"]
+    assert "The form 'Review' of " in text
+    assert "waits for your answer." in text
+    assert "https://clawback.example.org/approvals#form-form-1" in text
+    assert ("Publish the plans?" in text) == content
+    assert "a-token" not in text
 
 
 @pytest.mark.parts
