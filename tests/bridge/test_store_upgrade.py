@@ -3,6 +3,8 @@
 Each released version has left a store in `stores`, as a real bridge of it wrote it: `sqlite3.Connection.iterdump`.
 """
 
+import json
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateColumn
 
 from bridge.runs.requests import RunRequest
 from bridge.store import Store
@@ -159,3 +163,33 @@ def test_in_postgresql_a_store_is_upgraded_or_refused_beside_the_tables_of_other
             database.execute("UPDATE clawback_store SET version = 7")
             with pytest.raises(StoreError, match="at database_url was written by a later version"):
                 Store(url)
+
+
+def described() -> dict[str, str]:
+    """Return each column and index of the tables, and what it is."""
+    dialect = sqlite.dialect()
+    found = {}
+    for table in t.metadata.tables.values():
+        for column in table.columns:
+            found[f"{table.name}.{column.name}"] = str(CreateColumn(column).compile(dialect=dialect)).partition(" ")[2]
+        for index in table.indexes:
+            found[str(index.name)] = f"{'UNIQUE ' * index.unique}INDEX ({', '.join(index.columns.keys())})"
+    return found
+
+
+def test_the_tables_of_a_version_only_gain_what_bridges_of_before_need_not_know() -> None:
+    """Tables in `stores/version-N.json` are those of VERSION; CLAWBACK_RECORD=1 writes down what they gained."""
+    file = STORES / f"version-{VERSION}.json"
+    known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    now = described()
+    changed = {name: now.get(name) for name, what in known.items() if now.get(name) != what}
+    assert not changed, "what is there already changes with a new VERSION only"
+    gained = {name: what for name, what in now.items() if name not in known}
+    tables = {name.partition(".")[0] for name in known}
+    for name, what in gained.items():
+        is_column_of_old_table = name.partition(".")[0] in tables and "." in name
+        assert not is_column_of_old_table or "NOT NULL" not in what or "DEFAULT" in what, name
+    if os.environ.get("CLAWBACK_RECORD") == "1":
+        file.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")
+    else:
+        assert not gained, f"{file.name} does not have it: run this with CLAWBACK_RECORD=1"

@@ -1,8 +1,11 @@
 """What becomes of a turn, and of the bridge, when the network between them and their clients is bad."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -131,6 +134,22 @@ def test_a_client_that_does_not_return_frees_difys_worker_after_the_grace_time(s
     run = header(wire.until(b"one"), "x-clawback-run")
     wire.vanish()
     eventually(lambda: [row["status"] for row in workflow_runs(stack, run)] == ["stopped"], "the task was not stopped")
+
+
+def test_a_client_that_leaves_before_its_stream_begins_is_noticed_too(stack: Stack) -> None:
+    with closing(stack.store()) as store:
+        known = set(store.run_ids())
+        os.kill(stack.box.pid, signal.SIGSTOP)
+        try:
+            wire = Wire(stack)
+            wire.send(request(stack, asking("!sleep 25\n!say one"), *session_lines("early")))
+            eventually(lambda: bool(set(store.run_ids()) - known), "no run began")
+            wire.vanish()
+            time.sleep(2.5)  # for so long the bridge waits for a first event
+        finally:
+            os.kill(stack.box.pid, signal.SIGCONT)
+        (run_id,) = set(store.run_ids()) - known
+        eventually(lambda: (run := store.run(run_id)) is not None and run.state == "cancelled", "nobody has noticed")
 
 
 # A client that reads slowly, or not at all

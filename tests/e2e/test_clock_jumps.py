@@ -1,6 +1,7 @@
 """The machine's clock is set while calls wait: nothing ends at once, and nothing lasts an hour longer."""
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from demo.stack import ROOT, Stack
-from tests.conftest import FAKETIME
 from tests.e2e.conftest import call
 from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
 from tests.e2e.test_survives import answered_after, begin
 
-pytestmark = pytest.mark.faketime
+pytestmark = pytest.mark.compiler
 
 HOUR = 3600
 LEASE_SECONDS = 2
@@ -25,20 +25,23 @@ SWEEPS = 6
 
 @dataclass
 class Clock:
-    """The clock on the bridge's wall, as the file says that libfaketime reads."""
+    """The clock on the bridge's wall, as `clock.c` sets it by a file."""
 
     file: Path
+    library: Path
 
     def jump(self, seconds: int) -> None:
-        """Set it by so many seconds from the true time, and let the bridge notice."""
-        self.file.write_text(f"{seconds:+d}\n")
+        """Set it to so many seconds from the true time, and let the bridge notice."""
+        self.file.write_text(str(seconds))
         time.sleep(SWEEPS * SWEEP_SECONDS)
 
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Clock:
-    clock = Clock(tmp_path / "clock")
-    clock.file.write_text("+0\n")
+    clock = Clock(tmp_path / "clock", tmp_path / "clock.so")
+    clock.file.write_text("0")
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(clock.library), str(source)], check=True)
     return clock
 
 
@@ -48,12 +51,7 @@ def stack(clock: Clock, tmp_path: Path) -> Iterator[Stack]:
     limits |= {"ticket_seconds": HOUR, "approval_seconds": HOUR, "run_seconds": HOUR}
     with Stack(tmp_path, apps=["minimal"], bridge_settings=limits) as stack:
         stack.bridge.stop()
-        stack.bridge.environ |= {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(clock.file),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        stack.bridge.environ |= {"LD_PRELOAD": str(clock.library), "CLOCK_FILE": str(clock.file)}
         stack.bridge.start()
         yield stack
 

@@ -109,6 +109,9 @@ def take_turn(pair: Pair, way: str, app: str, name: str) -> str:
             messages.append({"role": "assistant", "content": None, "tool_calls": tool_calls(response)})
         messages += results(messages, f"from {where}")
     with ask(pair, way[-1], app, messages, name) as response:
+        told = response.read().decode()
+        assert response.status_code == 200, told
+        assert '"error":' not in told, told
         return text(response)
 
 

@@ -22,7 +22,7 @@ from bridge.api.anthropic.transcript import ask_of, prompt_of
 from bridge.api.anthropic.wording import error_body, in_their_words, status_of
 from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.blueprint import app_of
-from bridge.api.openai.keepalive import ClientGone, follow, reader_of
+from bridge.api.openai.keepalive import ClientGone, follow, reader_of, watched
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, ErrorForm, operation
 from bridge.config import Config
@@ -78,7 +78,8 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
             return _json(_whole(told, events), headers)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         stream = _stream(MessageTeller(told), events, partial(failures.keep, key_of(given, body)))
-        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+        response = Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+        return watched(response, core.runs, reading.run_id, reading.segment)
 
     @blueprint.post("/count_tokens")
     @operation(

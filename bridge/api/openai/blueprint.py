@@ -12,7 +12,7 @@ from bridge.api.access import may_ask
 from bridge.api.bodies import check_sizes, json_body
 from bridge.api.openai.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.api.openai.chat_response import CallForm, ChatStream, as_text, completion
-from bridge.api.openai.keepalive import ClientGone, follow, reader_of
+from bridge.api.openai.keepalive import ClientGone, follow, reader_of, watched
 from bridge.api.openai.schemas import ChatCompletion, ChatCompletionChunk, Model, ModelList
 from bridge.api.openai.turns import Reading, Turns
 from bridge.api.openapi.operation import RUN_ERRORS, Error, operation
@@ -73,7 +73,8 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
             wait_for_first(reading, limits.first_event_seconds)
         stream = stream_of(ChatStream(chat.model, chat.include_usage, form, chat.note), events)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+        response = Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
+        return watched(response, core.runs, reading.run_id, reading.segment)
 
     return blueprint
 

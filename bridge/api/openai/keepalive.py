@@ -11,6 +11,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+from flask import Response
+
 from bridge.config import Limits
 from bridge.errors import Gone
 from bridge.runs.runs import Runs
@@ -97,6 +99,18 @@ def _see_off(segment: Segment, connection: socket.socket, grace_seconds: float) 
 def _look_whether_gone(runs: Runs, run_id: str, segment: Segment, reader: Reader) -> None:
     if reader.has_left:
         runs.leave_with_calls(run_id, segment)
+
+
+def watched(response: Response, runs: Runs, run_id: str, segment: Segment) -> Response:
+    """Let the run learn also of a client that left before its response began: nobody has read for it then."""
+
+    def note_unread() -> None:
+        if not (segment.readers or segment.delivered or segment.abandoned):
+            runs.enter_reading(run_id, segment)
+            runs.leave_reading(run_id, segment, broken=True)
+
+    response.call_on_close(note_unread)
+    return response
 
 
 def follow(runs: Runs, run_id: str, segment: Segment, reader: Reader, limits: Limits) -> Generator[Event | None]:

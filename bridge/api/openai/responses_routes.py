@@ -14,7 +14,7 @@ from bridge.api.access import client_name
 from bridge.api.bodies import check_sizes, checked_query, json_body
 from bridge.api.openai.blueprint import app_of, wait_for_first
 from bridge.api.openai.chat_response import DONE
-from bridge.api.openai.keepalive import ClientGone, Reader, follow, reader_of
+from bridge.api.openai.keepalive import ClientGone, Reader, follow, reader_of, watched
 from bridge.api.openai.responses import Opened, ResponseDesk
 from bridge.api.openai.responses_request import ResponsesRequest, parse_responses_request
 from bridge.api.openai.responses_response import Body
@@ -116,7 +116,8 @@ def _answer(core: Core, desk: ResponseDesk, limits: Limits, asked: ResponsesRequ
     if asked.stream:
         if reading.fresh:
             wait_for_first(reading, limits.first_event_seconds)
-        return _sse_response(_stream(opened, events, -1), opened)
+        response = _sse_response(_stream(opened, events, -1), opened)
+        return watched(response, core.runs, opened.reading.run_id, opened.reading.segment)
     if not asked.background:
         with closing(events):
             for _ in telling.tell(events):
