@@ -70,15 +70,16 @@ def _app() -> Iterator[Flask]:
 
 
 @cache
-def _sources() -> list[str]:
-    return [path.read_text(encoding="utf-8") for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+def _sources() -> list[tuple[str, ast.Module]]:
+    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return [(source, ast.parse(source)) for source in (path.read_text(encoding="utf-8") for path in paths)]
 
 
 def _nodes[Node: ast.AST](kind: type[Node], beside: str = "") -> Iterator[Node]:
     """Yield the nodes of a kind in all sources, or in those that hold the text `beside`."""
-    for source in _sources():
+    for source, tree in _sources():
         if beside in source:
-            yield from (node for node in ast.walk(ast.parse(source)) if isinstance(node, kind))
+            yield from (node for node in ast.walk(tree) if isinstance(node, kind))
 
 
 def _texts(beside: str = "") -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What the repository promises about itself."""
 
+import ast
 import json
 import re
 import subprocess
@@ -62,3 +63,16 @@ def test_a_command_starts_without_what_serving_needs() -> None:
     names = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
     assert "click" in names
     assert not names & {"flask", "sqlalchemy", "pydantic", "httpx", "rich"}
+
+
+@pytest.mark.parametrize("room", ["bridge", "demo", "executor", "provider", "tools"])
+def test_each_package_s_table_of_contents_names_all_that_is_in_it(room: str) -> None:
+    left_out = {}
+    for package in (path for path in (ROOT / room).rglob("__init__.py") if len(list(path.parent.glob("*.py"))) > 2):
+        table = set(re.findall(r"\w+", ast.get_docstring(ast.parse(package.read_text())) or ""))
+        inside = {
+            path.stem for path in package.parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        if missing := {name for name in inside - table if not name.startswith("__")}:
+            left_out[package.parent.relative_to(ROOT).as_posix()] = missing
+    assert left_out == {}

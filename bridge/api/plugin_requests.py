@@ -102,7 +102,6 @@ class Visits(BaseModel):
 
 
 def doctor_blueprint(witness: Witness) -> Blueprint:
-    """Return the blueprint."""
     blueprint = Blueprint("doctor", __name__, url_prefix="/doctor/v1")
 
     @blueprint.get("/visits")

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.errors import Conflict, NotFound
-from bridge.runs.requests import Requests
+from bridge.runs.requests import RunRequests
 from bridge.runs.runs import Runs
 from bridge.store import Store
 from bridge.store.rows import EventRow, ModelCallRow, NodeRow, RunRow
@@ -81,7 +81,7 @@ def _model_calls(store: Store, run: RunRow, *, content: bool) -> list[ModelCallR
 
 
 def _request(store: Store, run: RunRow, *, content: bool) -> dict[str, Any]:
-    request = Requests(store).of(run)
+    request = RunRequests(store).of(run)
     if content:
         return request.model_dump(exclude={"given", "frame"}, exclude_none=True)
     tools = [tool.name for tool in request.tools]

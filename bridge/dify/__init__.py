@@ -1,12 +1,11 @@
 """The client of Dify's service API.
 
-events   server-sent events (tools.sse) as what happened in a workflow run
-errors   everything that can go wrong, and what to change
-client   the requests
-history  what was said in a user's conversations
+client   the requests, and what streams back as `events` (server-sent events by tools.sse)
+errors   everything that can go wrong, and what to change        failures  the same as what a client is told
 apps     what kind of app it is, and what it takes: asked once and kept
-failures Dify's errors as what a client is told
-outputs  the answer in a workflow's outputs
+history  what was said in a user's conversations                 outputs   the answer in a workflow's outputs
+forms    the forms of Human Input nodes
+tools    the tools of a workspace, through Clawback Tools         console   their types, which the console knows
 """
 
 from bridge.dify.client import AppInfo, AppParameters, DifyClient, InputField, Timeouts

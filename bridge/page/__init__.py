@@ -10,6 +10,7 @@ attempts      how often somebody may try
 links         login links, for a browser on this machine
 headers       what every answer says to the browser
 language      the texts
+static, templates, texts   what it is written with
 rendering     the templates and how they write times, figures and foreign text
 """
 

@@ -42,7 +42,7 @@ from bridge.page.links import Links, is_here
 from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
 from bridge.page.rendering import render, render_by_and_by, static
 from bridge.page.streaming import Streams, version
-from bridge.page.views.run import Attempts, Requests
+from bridge.page.views.run import Attempts, RequestSummaries
 from bridge.page.views.views import (
     Parts,
     Tried,
@@ -76,7 +76,7 @@ _YEAR = 365 * 86_400
 
 def page_blueprint(config: Config, core: Core, stopping: threading.Event, links: Links) -> Blueprint:
     """Return the blueprint for who watches in a browser."""
-    parts = Parts(config, core, Timeline(core.store, config.limits), Requests(), DoctorRun(config))
+    parts = Parts(config, core, Timeline(core.store, config.limits), RequestSummaries(), DoctorRun(config))
     logins = Logins(config, core.store)
     blueprint = Blueprint("page", __name__)
     _show_life(blueprint)

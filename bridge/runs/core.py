@@ -69,7 +69,6 @@ class Core:
 
     @property
     def store(self) -> Store:
-        """The store."""
         return self.services.store
 
     def reconfigure(self, policy: Policy) -> None:

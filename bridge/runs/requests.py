@@ -99,7 +99,7 @@ def _piece(message: Message) -> Piece:
     return piece_of(_encode(message))
 
 
-class Requests:
+class RunRequests:
     """Reads what started runs, and has it at hand for as long as anybody else does. Nobody changes it."""
 
     def __init__(self, store: Store) -> None:

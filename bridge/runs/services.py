@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bridge.config import Config
 from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
-from bridge.runs.requests import Places, Requests
+from bridge.runs.requests import Places, RunRequests
 from bridge.store import Store
 from bridge.store.clock import Presence
 from bridge.store.keys import spender
@@ -56,7 +56,7 @@ class Services:
     locks: Locks = field(default_factory=Locks)
     presence: Presence = field(default_factory=Presence)
     apps: Apps = field(init=False)
-    requests: Requests = field(init=False)
+    requests: RunRequests = field(init=False)
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
         """The plugin reported an upstream call of a run."""
@@ -86,7 +86,7 @@ class Services:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "apps", Apps(self.config))
-        object.__setattr__(self, "requests", Requests(self.store))
+        object.__setattr__(self, "requests", RunRequests(self.store))
 
 
 def in_background(work: Callable[..., None], *arguments: object) -> None:

@@ -67,7 +67,6 @@ class Sweeper:
         }
 
     def start(self) -> None:
-        """Begin."""
         threading.Thread(target=self._loop, daemon=True, name="clawback-sweeper").start()
 
     def stop(self) -> None:

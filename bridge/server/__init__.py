@@ -2,5 +2,6 @@
 
 gunicorn   serves the application with one gevent worker      worker   that worker
 serving    says in a file where it serves                     banner   says it to a person
-reload     takes a changed configuration                      logs, metrics, tracing
+ports      who uses a port                                    reload   takes a changed configuration
+logs, metrics, tracing   what it tells of itself              notify   tells people elsewhere
 """

@@ -61,7 +61,6 @@ class Metrics(Observer):
         )
 
     def run_began(self, run: RunRow) -> None:
-        """Count it."""
         self._runs_begun.labels(_model(run), run.direction).inc()
 
     def run_moved(self, run_id: str, state: str) -> None:
@@ -70,7 +69,6 @@ class Metrics(Observer):
             self._suspended.inc()
 
     def run_ended(self, run: RunRow) -> None:
-        """Count it."""
         self._runs_ended.labels(_model(run), run.direction, run.state).inc()
         self._run_seconds.labels(_model(run)).observe(max(0.0, clock.now() - run.created_at))
 
@@ -79,7 +77,6 @@ class Metrics(Observer):
         self._errors.labels("run", code).inc()
 
     def ticket_opened(self, ticket: TicketRow) -> None:
-        """Count it."""
         self._tickets.inc()
 
     def calls_moved(self, ticket: TicketRow, moves: Sequence[Move]) -> None:
@@ -155,7 +152,6 @@ def _gauge(name: str, text: str, labels: list[str], values: Iterable[tuple[list[
 
 
 def metrics_blueprint(metrics: Metrics, figures: Figures) -> Blueprint:
-    """Return the blueprint."""
     blueprint = Blueprint("metrics", __name__)
     metrics.registry.register(Gauges(figures))
 

@@ -1,4 +1,4 @@
-"""Every statement of the bridge, each with a sentence above it."""
+"""The statements about sessions, runs and what belongs to them, each with a sentence above it."""
 
 import logging
 import math

@@ -103,7 +103,6 @@ class WorkflowResponses:
             yield self._response(*ended)
 
     def node_started(self, event: NodeRunStartedEvent) -> Response:
-        """`node_started`."""
         self._titles[event.id] = event.node_title
         self._run.nodes[event.node_id] = "running"
         data: Response = {
@@ -124,7 +123,6 @@ class WorkflowResponses:
         return self._kept(self._response("node_started", data))
 
     def node_finished(self, event: NodeEnd) -> Response:
-        """`node_finished`."""
         return self._kept(self._response("node_finished", self._node_end(event)))
 
     def node_retry(self, event: NodeRunRetryEvent) -> Response:

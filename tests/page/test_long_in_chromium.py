@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from bench.page import long_run
 from tests.e2e.executors import SECONDS
+from tests.levels import starts
 from tests.page.chromium import Parts, parts_in
 
 pytestmark = pytest.mark.chromium
@@ -28,6 +29,7 @@ SCROLL = """async () => {
 
 
 @pytest.fixture(scope="module")
+@starts("e2e")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     with parts_in(tmp_path_factory.mktemp("long")) as running:
         expect.set_options(timeout=SECONDS * 1000 / 2)

@@ -7,6 +7,12 @@ parsing      the reader on a whole text
 plain_turns  calls and results in the turns of a client that gets calls as text
 stopping     what a node says of its calls when it ends with them
 
+What a model is told, and how calls and results are written for it:
+families     in which form a model has learned to call tools
+prompt       the part of a system message: phrases in its language, signatures of tools, an example
+plain_schema, schema_parts   what signatures show of a schema
+writer, text_transcript      calls and results, and the whole conversation
+
 Against what OpenClaw does with text, for the bridge:
 deeds         the one table of what OpenClaw acts on        interrupted    patterns with something inside them
 guard         an answer is taken for no call                orders         and for no order
@@ -20,7 +26,7 @@ grammar      calls, each notation told by how it stands there
 fences       fenced code that is a call as a whole
 json_text    JSON as models write it
 python_text  calls in Python, read as literals
-tag_text     arguments as tags
+tag_text, tag_tree   arguments as tags, and tags in other spellings
 gemma_text   Gemma's own notation
 toolbox      the declared tools
 schema       arguments typed by a JSON schema and checked against it

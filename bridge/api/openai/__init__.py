@@ -10,7 +10,7 @@ turns           which run and segment a request asks for
 keepalive       reads a segment, and notices clients that have gone
 blueprint       the routes of chat completions and models
 
-responses_request   what a client sends for a response
+responses_request   what a client sends for a response; tool_kinds: tools that are no functions
 responses_response  what it gets, whole or event by event
 responses           what a response continues, and what became of it
 response_log        tells a response to whoever reads it, and again to who lost it

@@ -9,5 +9,5 @@ questions        the answers that a terminal is asked for
 agent_settings   the bridge in the settings of coding agents
 openclaw_entry   the bridge as a provider in OpenClaw's configuration
 paste            what to paste where
-command          the command itself
+command          the command itself                errors   what keeps it from going on
 """

@@ -71,8 +71,8 @@ class Asked:
         return " ".join(first.split())[:_TITLE_CHARACTERS]
 
 
-class Requests:
-    """Reads requests, and remembers the last of them. A later attempt of a run may have another one."""
+class RequestSummaries:
+    """Summaries of the requests that were looked at last. A later attempt of a run may have another one."""
 
     def __init__(self) -> None:
         self._read: OrderedDict[tuple[str, int], Asked] = OrderedDict()

@@ -21,7 +21,7 @@ from bridge.page.views.graph import Picture, picture_of
 from bridge.page.views.run import (
     Asked,
     Happened,
-    Requests,
+    RequestSummaries,
     Step,
     Telling,
     description,
@@ -51,7 +51,7 @@ class Parts:
     config: Config
     core: Core
     timeline: Timeline
-    requests: Requests
+    requests: RequestSummaries
     doctor: DoctorRun
 
 

@@ -59,19 +59,15 @@ class Observers(Observer):
         self._observers = observers
 
     def run_began(self, run: RunRow) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.run_began(run))
 
     def run_moved(self, run_id: str, state: str) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.run_moved(run_id, state))
 
     def run_ended(self, run: RunRow) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.run_ended(run))
 
     def run_failed(self, run: RunRow, code: str) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.run_failed(run, code))
 
     def trace_id(self, run_id: str) -> str | None:
@@ -86,23 +82,18 @@ class Observers(Observer):
             yield
 
     def ticket_opened(self, ticket: TicketRow) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.ticket_opened(ticket))
 
     def calls_moved(self, ticket: TicketRow, moves: Sequence[Move]) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.calls_moved(ticket, moves))
 
     def ticket_ended(self, ticket: TicketRow) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.ticket_ended(ticket))
 
     def form_opened(self, run: RunRow, form: FormRow, title: str) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.form_opened(run, form, title))
 
     def used_upstream(self, run: RunRow, usage: Usage) -> None:
-        """Tell all."""
         self._tell(lambda observer: observer.used_upstream(run, usage))
 
     def _tell(self, tell: Callable[[Observer], object]) -> None:

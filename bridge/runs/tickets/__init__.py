@@ -1,5 +1,6 @@
 """The pending calls of one round.
 
+attach      how an invocation of the plugin finds its run, and what it replays
 tickets     opened by the plugin, answered by whoever runs the calls
 moves       the steps of a call from state to state (the table is tools.ticket_states)
 refusals    what may not be done, and why

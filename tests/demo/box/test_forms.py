@@ -9,11 +9,13 @@ import pytest
 
 from tests.demo.box import exports
 from tests.demo.box.running import RunningBox, Turn, events, eventually, started
+from tests.levels import starts
 
 ANSWER = {"inputs": {"note": "be kind", "size": "large"}, "action": "yes", "user": "ada"}
 
 
 @pytest.fixture(scope="module")
+@starts("parts")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
     """Dify whose hours last a second, and which looks for forms out of time at once."""
     folder = tmp_path_factory.mktemp("hasty")
@@ -108,6 +110,7 @@ def test_a_form_that_nobody_answers_takes_its_own_way_on(hasty: RunningBox) -> N
     assert (late.status_code, late.json()["code"]) == (412, "human_input_form_expired")
 
 
+@pytest.mark.parts
 def test_a_run_ends_whose_form_waits_for_longer_than_any_may(tmp_path: Path) -> None:
     apps = {"key-form": exports.write(tmp_path / "form.yml", exports.with_form)}
     with started(tmp_path, "--form-seconds", "0.5", "--form-check-seconds", "0", apps=apps) as box:
