@@ -11,6 +11,7 @@ from tools.visible import visible
 
 # Below bridge.commands. A command's module is imported when it is asked for: what serves takes a second to import.
 _MODULES = {
+    "again": "operator",
     "answer": "operator",
     "approve": "operator",
     "cancel": "operator",

@@ -11,9 +11,11 @@ GET  /operator/v1/executors                  who is there, and with which tools
 GET  /operator/v1/runs/{id}                  all that is known of a run
 GET  /operator/v1/runs/{id}/events           the audit trail of a run
 POST /operator/v1/runs/{id}/cancel           {by}: end a run
+POST /operator/v1/runs/{id}/again            {by}: ask once more what it was asked; executors run its calls
 """
 
 import json
+import logging
 from typing import Any, Literal
 
 from flask import Blueprint, Response, request
@@ -21,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.api.bodies import checked, checked_query, json_answer, json_body
 from bridge.api.openapi.operation import operation
-from bridge.api.run_document import RunDocument, cancel_run, run_document
+from bridge.api.run_document import RunDocument, cancel_run, known_run, run_document
 from bridge.config import Config
 from bridge.dify.forms import Form
 from bridge.errors import Conflict, Gone, NotFound
@@ -33,6 +35,8 @@ from bridge.store import clock
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, FormRow, TicketRow
 from bridge.store.timeline import Timeline
 from tools.ticket_states import CallState, TicketState
+
+log = logging.getLogger("clawback.operator")
 
 FormState = Literal["open", "answered", "submitted", "expired", "cancelled"]
 
@@ -66,11 +70,19 @@ class AnswerForm(BaseModel):
 
 
 class CancelRun(BaseModel):
-    """Who wants a run to end."""
+    """Who wants a run to end, or to be done again."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: str = Field(default="someone", min_length=1, max_length=100)
+
+
+class RunAgain(BaseModel):
+    """A run that is done again. `path` leads to what comes of it on the web page."""
+
+    id: str
+    model: str
+    path: str
 
 
 class RunEnd(BaseModel):
@@ -218,6 +230,22 @@ def operator_blueprint(config: Config, core: Core) -> Blueprint:
             raise NotFound(f"there is no ticket {ticket_id}", code="ticket_not_found", param="ticket_id")
         return json_answer(TicketHistory(**_ticket(ticket), events=store.events(ticket_id)))
 
+    @blueprint.get("/executors")
+    @operation("List the executors and their tools.", answer=ExecutorList)
+    def list_executors() -> Response:
+        present = {executor.id for executor in registry.present()}
+        loads = store.executors.loads()
+        return json_answer(ExecutorList(executors=[_executor(each, present, loads) for each in store.executors.all()]))
+
+    _add_runs(blueprint, config, core)
+    _add_decisions(blueprint, core.approvals, config.limits.request_bytes)
+    _add_forms(blueprint, core, config.limits.request_bytes)
+    return blueprint
+
+
+def _add_runs(blueprint: Blueprint, config: Config, core: Core) -> None:
+    store = core.store
+
     @blueprint.get("/runs/<run_id>/events")
     @operation("Read the audit trail of a run; an unknown run has none.", answer=EventList)
     def list_events(run_id: str) -> Response:
@@ -237,16 +265,13 @@ def operator_blueprint(config: Config, core: Core) -> Blueprint:
         run = cancel_run(core.runs, store, run_id, f"operator {asked.by}")
         return json_answer(RunEnd(id=run.id, state=run.state, error=run.error))
 
-    @blueprint.get("/executors")
-    @operation("List the executors and their tools.", answer=ExecutorList)
-    def list_executors() -> Response:
-        present = {executor.id for executor in registry.present()}
-        loads = store.executors.loads()
-        return json_answer(ExecutorList(executors=[_executor(each, present, loads) for each in store.executors.all()]))
-
-    _add_decisions(blueprint, core.approvals, config.limits.request_bytes)
-    _add_forms(blueprint, core, config.limits.request_bytes)
-    return blueprint
+    @blueprint.post("/runs/<run_id>/again")
+    @operation("Ask once more what a run was asked; executors run its calls.", body=CancelRun, answer=RunAgain)
+    def again(run_id: str) -> Response:
+        asked = checked(CancelRun, json_body(request, config.limits.request_bytes))
+        trial = core.trials.run_again(known_run(store, run_id))
+        log.info("a run is done again", extra={"run": run_id, "operator": asked.by})
+        return json_answer(RunAgain(id=run_id, model=trial.model, path=f"/try/{trial.id}"))
 
 
 def _add_decisions(blueprint: Blueprint, approvals: Approvals, limit: int) -> None:

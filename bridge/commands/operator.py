@@ -1,4 +1,4 @@
-"""`clawback tickets`, `approve`, `deny`, `answer`, `show`, `cancel`: what waits for a person, and what they decide."""
+"""`clawback tickets`, `approve`, `deny`, `answer`, `show`, `again`, `cancel`: what people see, and decide."""
 
 import getpass
 import json
@@ -154,6 +154,20 @@ def cancel(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> N
     for run_id in [_whole_run(bridge, each) for each in run_ids]:
         answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/cancel", {"by": getpass.getuser()})
         print_json(answer) if as_json else say(f"{run_id} is cancelled.")
+
+
+@click.command()
+@click.argument("run_id")
+@bridge_options(decides=True)
+@as_json_option
+def again(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
+    """Ask once more what the run RUN_ID was asked.
+
+    It is a new conversation with the app. Executors run its calls, which go through the policy anew.
+    """
+    run_id = _whole_run(bridge, run_id)
+    answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/again", {"by": getpass.getuser()})
+    print_json(answer) if as_json else say(f"{run_id} is done again: {bridge.url}{answer['path']}")
 
 
 def _whole(bridge: OperatorClient, call_id: str) -> str:

@@ -3,7 +3,10 @@
 GET  /                       the runs
 GET  /runs/{id}              one run
 GET  /runs/{id}/json         all that is known of it
-POST /runs                   run=ID (any number), do=cancel
+POST /runs                   run=ID (any number), do=cancel; of one, do=again
+GET  /try                    begin a chat with an app
+GET  /try/{id}               one chat
+POST /try                    app or trial, text
 GET  /statistics             what they came to, by day and app
 GET  /approvals              the calls and forms that wait for a person
 GET  /executors              who runs calls
@@ -30,7 +33,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from bridge.api.access import ANYBODY, keys_of
 from bridge.api.cors import Foreign, Origins
-from bridge.api.run_document import cancel_run, run_document
+from bridge.api.run_document import cancel_run, known_run, run_document
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
 from bridge.page import headers
@@ -54,10 +57,12 @@ from bridge.page.views.views import (
     run_view,
     runs_view,
     statistics_view,
+    try_view,
     with_waiting,
 )
 from bridge.runs.breath import in_pieces
 from bridge.runs.core import Core
+from bridge.runs.trials import Trial, Trials
 from bridge.store.timeline import Timeline
 
 log = logging.getLogger("clawback.page")
@@ -81,10 +86,13 @@ def page_blueprint(config: Config, core: Core, stopping: threading.Event, links:
     blueprint = Blueprint("page", __name__)
     _show_life(blueprint)
     _guard(blueprint, Origins(config), logins)
-    _add_pages(blueprint, parts, logins, Streams(core.services.wakeups, stopping))
+    show = _shower(parts, logins, Streams(core.services.wakeups, stopping))
+    _add_runs(blueprint, parts, show)
+    _add_pages(blueprint, parts, show)
     _add_decisions(blueprint, parts)
     _add_forms(blueprint, parts)
     _add_actions(blueprint, parts)
+    _add_trials(blueprint, parts.core.trials)
     _add_login(blueprint, logins, Attempts(), links)
     _add_small_things(blueprint)
     blueprint.after_request(headers.protect)
@@ -152,7 +160,12 @@ def _wants_stream() -> bool:
 # The pages
 
 
-def _add_pages(blueprint: Blueprint, parts: Parts, logins: Logins, streams: Streams) -> None:
+Show = Callable[[Callable[[Visitor], View]], Response]
+
+
+def _shower(parts: Parts, logins: Logins, streams: Streams) -> Show:
+    """Return what shows a page to whoever asks for it, or tells of its changes."""
+
     def show(make: Callable[[Visitor], View]) -> Response:
         visitor = _visitor()
         view = with_waiting(parts, visitor, make(visitor))
@@ -165,6 +178,10 @@ def _add_pages(blueprint: Blueprint, parts: Parts, logins: Logins, streams: Stre
         no_buffer = {"X-Accel-Buffering": "no"}
         return Response(followed, content_type="text/event-stream; charset=utf-8", headers=no_buffer)
 
+    return show
+
+
+def _add_runs(blueprint: Blueprint, parts: Parts, show: Show) -> None:
     @blueprint.get("/")
     def list_runs() -> Response:
         return show(lambda visitor: runs_view(parts, visitor, request.args))
@@ -177,6 +194,16 @@ def _add_pages(blueprint: Blueprint, parts: Parts, logins: Logins, streams: Stre
     def show_statistics() -> Response:
         return show(lambda visitor: statistics_view(parts, visitor, request.args))
 
+    @blueprint.get("/try")
+    def begin_trial() -> Response:
+        return show(lambda visitor: try_view(parts, visitor, None, request.args.get("app", "")))
+
+    @blueprint.get("/try/<trial_id>")
+    def show_trial(trial_id: str) -> Response:
+        return show(lambda visitor: try_view(parts, visitor, parts.core.trials.get(trial_id)))
+
+
+def _add_pages(blueprint: Blueprint, parts: Parts, show: Show) -> None:
     @blueprint.get("/approvals")
     def list_approvals() -> Response:
         return show(lambda visitor: approvals_view(parts, visitor, done=request.args.get("done", "")))
@@ -297,14 +324,27 @@ def _add_actions(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.post("/runs")
     def act() -> AnyResponse:
-        if request.form.get("do") != "cancel":
-            raise InvalidRequest("do must be cancel", param="do")
         run_ids = request.form.getlist("run")[:MOST_AT_ONCE]
+        if request.form.get("do") == "again" and len(run_ids) == 1:
+            return _to_trial(parts.core.trials.run_again(known_run(parts.core.store, run_ids[0])))
+        if request.form.get("do") != "cancel":
+            raise InvalidRequest("do must be cancel, or again for one run", param="do")
         for run_id in run_ids:
             # Of several, some may have ended meanwhile, as was wanted.
             with nullcontext() if len(run_ids) == 1 else suppress(Conflict, NotFound):
                 cancel_run(parts.core.runs, parts.core.store, run_id, f"operator {_login().name}")
         return redirect(_own_path(request.form.get("back", "")), 303)
+
+
+def _add_trials(blueprint: Blueprint, trials: Trials) -> None:
+    @blueprint.post("/try")
+    def say() -> AnyResponse:
+        text, trial_id = request.form.get("text", "").replace("\r\n", "\n"), request.form.get("trial")
+        return _to_trial(trials.go_on(trial_id, text) if trial_id else trials.begin(request.form.get("app", ""), text))
+
+
+def _to_trial(trial: Trial) -> AnyResponse:
+    return redirect(f"/try/{trial.id}", 303)
 
 
 # Login, and what needs none

@@ -22,6 +22,7 @@ from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.policy import Policy
 from bridge.runs.tickets.tickets import Tickets
+from bridge.runs.trials import Trials
 from bridge.runs.watchdogs import PluginWatchdog, WorkerWatchdog
 from bridge.store import Store
 from bridge.store.wakeups import Wakeups
@@ -52,7 +53,10 @@ class Core:
         self.approvals = Approvals(self.services, self.tickets, self.admission)
         self.leases = Leases(self.services, self.registry, self.tickets, self.admission)
         self.dify_executors = DifyExecutors(self.services, self.registry, self.leases)
-        self.executor_runs = ExecutorRuns(self.services, self.live_runs, self.runs, self.registry, self.resuming)
+        self.trials = Trials(self.services, self.slots)
+        self.executor_runs = ExecutorRuns(
+            self.services, self.live_runs, self.runs, self.registry, self.resuming, self.trials
+        )
         self.mcp_calls = McpCalls(self.services, self.runs, self.registry, self.tickets)
         self.invocations = Invocations(self.services, self.live_runs, self.runs, self.executor_runs, self.admission)
         self.figures = Figures(store, config.limits, self.slots, self.registry)

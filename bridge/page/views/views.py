@@ -34,6 +34,7 @@ from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.forms import form_of
 from bridge.runs.segments import Text
+from bridge.runs.trials import Trial, original_of
 from bridge.store.clock import now
 from bridge.store.rows import CallRow, FormRow, ModelCallRow, RunRow
 from bridge.store.timeline import DAY_SECONDS, Day, Filter, Glance, Timeline, Undecided
@@ -327,6 +328,26 @@ def _address(given: Mapping[str, str], number: int) -> str:
     return "/?" + urlencode({**given, "page": str(number)})
 
 
+def try_view(parts: Parts, visitor: Visitor, trial: Trial | None, model: str = "") -> View:
+    """Return the page of a chat with an app, or of the one that is to begin."""
+
+    def mark() -> Mark:
+        if trial is None:
+            return ()
+        return (*((len(turn.answer), turn.is_over) for turn in trial.turns), *trial.runs)
+
+    def pieces() -> Sequence[Piece]:
+        turns = trial.turns if trial else ()
+        asked = [Piece(f"turn-{n}", render("try_turn.html", visitor.t, turn=turn)) for n, turn in enumerate(turns)]
+        return [Piece("@runs", render("try_runs.html", visitor.t, trial=trial)), *asked]
+
+    models = [app.model for app in parts.config.apps]
+    tools = sorted(tool.name for tool in parts.core.registry.catalogue().tools)
+    values = {"trial": trial, "models": models, "model": model, "tools": tools}
+    refreshes = trial is not None and not trial.is_over
+    return View("try", visitor.t("try.title"), mark, pieces, values, refreshes, follows=trial is not None)
+
+
 SHOWN_DAYS = 14
 
 
@@ -438,7 +459,15 @@ def _head(parts: Parts, visitor: Visitor, happened: Happened, steps: Sequence[St
         undecided=undecided,
         content=parts.config.log_content,
         login=visitor.login,
+        again=_original(parts, run) if run.auxiliary == "rerun" else None,
+        repeatable=run.direction == "endpoint" and bool(happened.asked.query),
     )
+
+
+def _original(parts: Parts, run: RunRow) -> str | None:
+    """Return the run that this one does once more."""
+    user = parts.core.services.requests.of(run).end_user
+    return original_of(parts.core.store.end_user(user)) if user else None
 
 
 class _Known:

@@ -13,6 +13,7 @@ from bridge.runs.live import LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
+from bridge.runs.trials import Trials, kind_of
 from bridge.store import clock
 from bridge.store.rows import RunRow
 from tools.fingerprint import text_digest
@@ -30,13 +31,20 @@ class ExecutorRuns:
     """Makes these runs, and ends them."""
 
     def __init__(
-        self, services: Services, live_runs: LiveRuns, runs: Runs, registry: Registry, resuming: Resuming
+        self,
+        services: Services,
+        live_runs: LiveRuns,
+        runs: Runs,
+        registry: Registry,
+        resuming: Resuming,
+        trials: Trials,
     ) -> None:
         self._services, self._store = services, services.store
         self._live_runs = live_runs
         self._runs = runs
         self._registry = registry
         self._resuming = resuming
+        self._trials = trials
         self._born = clock.now()
 
     def begin(self, request: AttachRequest) -> RunRow | None:
@@ -74,8 +82,13 @@ class ExecutorRuns:
                     return self._store.run(former.id)
             run = self._new(request, asked.model_dump_json(), session, turn)
             self._store.insert_run(run)
+        self._trials.note(self._user(request), run.id)
         log.info("an executors' run started", extra={"run": run.id, "tools": len(catalogue.tools)})
         return run
+
+    def _user(self, request: AttachRequest) -> str | None:
+        """Return the name of Dify's user, where it is known."""
+        return self._store.end_user(request.user) if request.user else None
 
     def _is_left_over(self, run: RunRow) -> bool:
         """Whether the bridge was killed between the run and its invocation, which asks again now."""
@@ -92,7 +105,7 @@ class ExecutorRuns:
             dify_user=f"executors-{run_id}",
             conversation_id="",
             query_digest="",
-            auxiliary=None,
+            auxiliary=kind_of(self._user(request)),
             state="running",
             attempt=1,
             task_id="",
