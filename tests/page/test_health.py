@@ -46,7 +46,7 @@ def test_doctor_looks_when_it_is_asked_and_says_what_to_do(ann: Person) -> None:
     page = found(ann)
     assert "hops need you" in page
     assert "configuration : works" in page
-    assert "bridge : does not work The bridge does not run" in page
+    assert "bridge : does not work The bridge is not running" in page
     assert "→ Run in another terminal, and leave it running: clawback serve" in page
     assert "assistant Dify : does not work" in page
 
