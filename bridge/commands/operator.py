@@ -63,7 +63,11 @@ def _show_forms(forms: list[dict[str, Any]], *, wide: bool) -> None:
 @click.argument("form_id")
 @click.option("--action", required=True, metavar="ID", help="The form's action, as its buttons name it.")
 @click.option(
-    "--field", "fields", multiple=True, metavar="NAME=VALUE", help="The value of a field. Default: the field's own default."
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of a field. Default: the field's own default.",
 )
 @bridge_options(decides=True)
 @as_json_option

@@ -82,7 +82,7 @@ _LATE = {409, 410}
 _FORM = "In Dify, Settings, Model Provider, Clawback:"
 _RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"
 _REINSTALL = (
-    "In Dify, under Plugins, replace the plugin by the package that `clawback package` writes, and fill in "
+    "In Dify, under Plugins, install the package that `clawback package` writes instead of the old one, and fill in "
     "its form again (docs/how-to/upgrade.md)"
 )
 _OUTSIDE = {
@@ -91,8 +91,7 @@ _OUTSIDE = {
     "workflow_lost": ("worker", "Find out why Dify's worker was killed. Usually it needs more memory"),
     "workflow_paused": (
         "form",
-        "Answer the form (clawback tickets), or skip test runs with clawback doctor --no-probe. Every client of this "
-        "app gets this error when a Human Input node asks a person",
+        "Do what this line says. Until then, clients of this app get this error when its Human Input node is reached",
     ),
 }
 """Parts of Dify, and of the app, that neither the plugin nor the upstream has to do with, by the run's error code."""
