@@ -65,7 +65,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clawback")
 def main() -> None:
-    """Clawback: a Dify chatflow as the model behind OpenClaw, OpenClaw's tools as the hands of a Dify chatflow."""
+    """Use a Dify app as the model behind OpenClaw or any OpenAI client, and local tools in a Dify app.
+
+    Start with `clawback demo`, or with `clawback init` if you have a Dify.
+    """
 
 
 if __name__ == "__main__":

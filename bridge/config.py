@@ -78,11 +78,11 @@ class Tokens(_Section):
     client: str = ""
     """Hash of the token that OpenClaw and other clients of the endpoint send."""
     plugin: str = ""
-    """Hash of the token that stands in the plugin's credential form in Dify."""
+    """Hash of the token in the plugin's form in Dify."""
     executor: str = ""
     """Hash of the token that executors send."""
     operator: str = ""
-    """Hash of the token of whoever may watch, approve and deny calls."""
+    """Hash of the token of people who watch, approve and deny calls."""
     metrics: str = ""
     """Hash of the token that Prometheus sends; it opens nothing but /metrics, which the operator's opens too."""
     _local: str = PrivateAttr("")
@@ -112,11 +112,11 @@ class Plugin(_Section):
     """A further token of the plugin's: for another workspace or Dify, or to follow one that was lost."""
 
     name: str = Field(min_length=1, max_length=64)
-    """What it is called where it is revoked."""
+    """How you recognise the token."""
     token: str
-    """Hash of the token that stands in the plugin's credential form in Dify."""
+    """Hash of the token in the plugin's form in Dify."""
     apps: list[str] = Field(default_factory=list)
-    """The models whose runs it opens, and no others; all, where none is named."""
+    """The only models whose runs the token opens. Default: all models."""
     executors: bool = False
     """Whether calls of nodes that belong to no client's run go to executors, where `apps` names some models."""
 
@@ -391,13 +391,13 @@ class Config(_Section):
     """The whole configuration."""
 
     host: str = "127.0.0.1"
-    """The address to bind. Anything but this machine's own needs the tokens of client and plugin."""
+    """The address to listen on. Any address beyond this machine needs the client and plugin tokens."""
     port: int = Field(default=8765, ge=0, le=65535)
-    """The port to bind; 0 takes a free one."""
+    """The port to listen on; 0 means any free port."""
     bridge_url: str | None = Field(default=None, pattern=r"^https?://")
-    """The bridge's address as Dify's plugin daemon reaches it: what stands in the plugin's credential form."""
+    """The address at which Dify's plugin daemon reaches the bridge: the Bridge URL of the plugin's form."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("clawback")))
-    """The folder for the store. By default the platform's folder for data of programs."""
+    """The folder for the store. Default: the platform's folder for application data."""
     database_url: str | None = None
     """The SQLAlchemy URL of another store than SQLite in the data folder: PostgreSQL, which bridges may share."""
     durability: Literal["power", "process"] = "power"
@@ -417,12 +417,12 @@ class Config(_Section):
     limits: Limits = Limits()
     traces: Traces = Traces()
     policy: Path | None = None
-    """Which calls run at once, which wait for a person, which do not run: see bridge.runs.tickets.policy."""
+    """The policy file, which says which calls run, which wait for a person, and which never run."""
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = Field(default_factory=list)
     """The origins whose pages may ask the endpoint from a browser, such as `http://localhost:3000`. `*` is any."""
     log_content: bool = False
-    """Show requests, arguments, results and answers on the web page, and keep arguments and the reasons that people
-    give in the audit trail, too."""
+    """Show requests, arguments, results and answers on the web page, and keep arguments and people's reasons in the
+    audit trail."""
     page: Page = Page()
     notify: list[Notify] = Field(default_factory=list)
     """Who is told when a call or a form waits for a person, or a run fails."""

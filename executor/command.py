@@ -24,7 +24,7 @@ HANDS_PORT = 8766
 
 @click.group()
 def executor() -> None:
-    """Bring tools of this machine to the Dify apps behind a bridge."""
+    """Run tools on this machine for people who chat with Dify apps."""
 
 
 def _worker_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,9 +41,9 @@ def _worker_options(command: Callable[..., None]) -> Callable[..., None]:
             "--token",
             envvar="CLAWBACK_EXECUTOR_TOKEN",
             default="",
-            help="The executor token that `clawback token executor` made [env: CLAWBACK_EXECUTOR_TOKEN].",
+            help="The executor token from `clawback init` [env: CLAWBACK_EXECUTOR_TOKEN].",
         ),
-        click.option("--name", help="This executor's name; another one of the same name makes room for it."),
+        click.option("--name", help="This executor's name. It replaces a running executor of the same name."),
         click.option(
             "--tools",
             "patterns",
@@ -51,10 +51,17 @@ def _worker_options(command: Callable[..., None]) -> Callable[..., None]:
             default=["*"],
             show_default=True,
             metavar="PATTERN",
-            help="Take only calls of tools with such names; where several executors match, the most exact one is used.",
+            help="Only take calls of tools with these names. If several executors match, the most exact pattern wins.",
         ),
-        click.option("--concurrency", type=click.IntRange(1), default=4, show_default=True, help="Calls at a time."),
-        click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+        click.option(
+            "--concurrency", type=click.IntRange(1), default=4, show_default=True, help="The most calls at once."
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            default="info",
+            help="The least important messages to log.",
+        ),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON line when registered, and log in JSON."),
     ]
     for option in reversed(options):
@@ -66,9 +73,9 @@ def _worker_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("modules", metavar="[MODULE]...", nargs=-1)
 @_worker_options
 def python(modules: Sequence[str], **options: Any) -> None:
-    """Run functions that are decorated with @tool (from clawback import tool).
+    """Offer Python functions that are decorated with @tool (from clawback import tool).
 
-    Those of each MODULE, which may lie in this folder; without one, those that installed packages offer.
+    MODULE may be a file in the current folder. Without MODULE, offers the tools of installed packages.
     """
     from executor import python as python_tools
 
@@ -77,10 +84,10 @@ def python(modules: Sequence[str], **options: Any) -> None:
 
 @executor.command(context_settings={"ignore_unknown_options": True})
 @click.argument("server", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--prefix", default="", help="Put this before the name of every tool.")
+@click.option("--prefix", default="", help="A prefix for the name of each tool.")
 @_worker_options
 def mcp(server: Sequence[str], prefix: str, **options: Any) -> None:
-    """Run the tools of an MCP server: a COMMAND with its arguments (after --), or the URL of one."""
+    """Offer the tools of an MCP server: a COMMAND with its arguments (after --), or a URL."""
     from executor import mcp as mcp_tools
 
     _work("mcp", lambda: mcp_tools.McpTools(server, prefix=prefix), **options)
@@ -94,17 +101,19 @@ def mcp(server: Sequence[str], prefix: str, **options: Any) -> None:
     default="",
     help="The gateway's token [env: OPENCLAW_GATEWAY_TOKEN].",
 )
-@click.option("--port", default=HANDS_PORT, show_default=True, help="Where OpenClaw finds the model clawback-hands.")
+@click.option(
+    "--port", default=HANDS_PORT, show_default=True, help="The port at which OpenClaw finds the model clawback-hands."
+)
 @click.option(
     "--hands-key",
     envvar="CLAWBACK_HANDS_KEY",
     required=True,
-    help="A secret of your choice, by which OpenClaw is known there [env: CLAWBACK_HANDS_KEY].",
+    help="A secret of your choice that OpenClaw uses as the key of this model [env: CLAWBACK_HANDS_KEY].",
 )
-@click.option("--print-config", is_flag=True, help="Print what OpenClaw's configuration needs, and end.")
+@click.option("--print-config", is_flag=True, help="Print what OpenClaw's configuration needs, and exit.")
 @_worker_options
 def openclaw(gateway: str, gateway_token: str, port: int, hands_key: str, print_config: bool, **options: Any) -> None:
-    """Run the tools of the OpenClaw gateway of this machine, under its own policy and approvals."""
+    """Offer the tools of this machine's OpenClaw gateway, which applies its own policy and approvals."""
     from executor import openclaw as openclaw_tools
 
     if print_config:

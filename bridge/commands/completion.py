@@ -10,7 +10,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete commands and options.
+    """Print the script that lets SHELL complete commands and options.
 
     \b
     bash:  eval "$(clawback completion bash)"    in ~/.bashrc

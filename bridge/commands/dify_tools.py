@@ -16,21 +16,21 @@ from tools.visible import visible
 
 @click.group(name="dify-tools")
 def dify_tools() -> None:
-    """See to the tools of Dify that the bridge runs through Clawback Tools."""
+    """Manage Dify's own tools, which the bridge runs through Clawback Tools."""
 
 
 @dify_tools.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
-@click.option("--name", default="dify", help="Which [[dify_tools]] of the configuration, where there are several.")
+@click.option("--name", default="dify", help="The name of one [[dify_tools]] entry, if the configuration has several.")
 @click.option(
     "--from",
     "saved",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A saved answer of Dify's console, instead of a login: for where people log in by SSO.",
+    help="Read a saved response of Dify's console instead of logging in, for example with SSO.",
 )
-@click.option("--console", help="The address of Dify's page; by default that of the endpoint, without its path.")
+@click.option("--console", help="The address of Dify's page. Default: the endpoint's, without its path.")
 def sync(path: Path, name: str, saved: Path | None, console: str | None) -> None:
-    """Read from Dify which parameters the picked tools take, for models to be told. The login is not stored."""
+    """Read the parameters of the picked tools from Dify, so that models know them. The login is not stored."""
     try:
         config = load(path)
         settings = _settings(config, name)

@@ -20,10 +20,15 @@ _MOST_RUNS = 500
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead of standard output.",
+)
 @bridge_options()
 def logs(bridge: OperatorClient, run_id: str, output: Path | None) -> None:
-    """Write what to attach to a report about RUN: its steps and states, without what was said and without secrets.
+    """Write a report about RUN to attach to an issue: its steps and states, without content and secrets.
 
     The beginning of its id is enough.
     """

@@ -12,7 +12,7 @@ from bridge.commands.terminal import say
 @click.option("--print", "only_print", is_flag=True, help="Print the link instead of opening a browser.")
 @bridge_options(decides=True)
 def open(bridge: OperatorClient, only_print: bool) -> None:
-    """Open the web page in a browser, logged in.
+    """Open the web page in a browser and log in.
 
     The link logs in once, within a minute, on the bridge's own machine.
     """

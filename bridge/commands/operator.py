@@ -19,14 +19,12 @@ _MOST_RUNS = 500
 
 
 @click.command()
-@click.option(
-    "--all", "everything", is_flag=True, help="Also tickets that are no longer open, or that their client has left."
-)
+@click.option("--all", "everything", is_flag=True, help="Include tickets that are closed or whose client has gone.")
 @wide_option
 @bridge_options()
 @as_json_option
 def tickets(bridge: OperatorClient, everything: bool, wide: bool, as_json: bool) -> None:
-    """List the open tickets and their calls, those first that wait for you, and the forms that do."""
+    """List the open tickets with their calls, and the forms. Those that wait for you come first."""
     answer = bridge.ask("GET", f"/tickets?state={'all' if everything else 'open'}") | bridge.ask("GET", "/forms")
     if as_json:
         print_json(answer)
@@ -63,9 +61,13 @@ def _show_forms(forms: list[dict[str, Any]], *, wide: bool) -> None:
 
 @click.command()
 @click.argument("form_id")
-@click.option("--action", required=True, metavar="ID", help="The button: one of the form's actions.")
+@click.option("--action", required=True, metavar="ID", help="The form's action, as its buttons name it.")
 @click.option(
-    "--field", "fields", multiple=True, metavar="NAME=VALUE", help="What stands in a field; else its default does."
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of a field. Default: the field's own default.",
 )
 @bridge_options(decides=True)
 @as_json_option
@@ -83,11 +85,11 @@ def answer(bridge: OperatorClient, form_id: str, action: str, fields: tuple[str,
 
 @click.command()
 @click.argument("call_id")
-@click.option("--arguments", metavar="JSON", help="Run it with these arguments instead; the model is told.")
+@click.option("--arguments", metavar="JSON", help="Run the call with these arguments instead; the model is told.")
 @bridge_options(decides=True)
 @as_json_option
 def approve(bridge: OperatorClient, call_id: str, arguments: str | None, as_json: bool) -> None:
-    """Let the call CALL_ID run. The beginning of its id is enough."""
+    """Approve the call CALL_ID, so that it runs. The first characters of its id are enough."""
     body: dict[str, Any] = {"by": getpass.getuser()}
     if arguments is not None:
         if problem := arguments_problem(arguments):
@@ -100,11 +102,11 @@ def approve(bridge: OperatorClient, call_id: str, arguments: str | None, as_json
 
 @click.command()
 @click.argument("call_id")
-@click.option("--reason", help="What the model is told.")
+@click.option("--reason", help="The reason that the model is told.")
 @bridge_options(decides=True)
 @as_json_option
 def deny(bridge: OperatorClient, call_id: str, reason: str | None, as_json: bool) -> None:
-    """Do not let the call CALL_ID run; the model is told why. The beginning of its id is enough."""
+    """Deny the call CALL_ID. The first characters of its id are enough."""
     body = {"by": getpass.getuser(), **({"reason": reason} if reason else {})}
     call_id = _whole(bridge, call_id)
     answer = bridge.ask("POST", f"/calls/{quote(call_id, safe='')}/deny", body)
@@ -116,7 +118,7 @@ def deny(bridge: OperatorClient, call_id: str, reason: str | None, as_json: bool
 @bridge_options()
 @as_json_option
 def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
-    """Show what is known of the run RUN_ID; --json prints all of it."""
+    """Show the run RUN_ID; --json prints everything that is known."""
     answer = bridge.ask("GET", f"/runs/{quote(_whole_run(bridge, run_id), safe='')}")
     if as_json:
         print_json(answer)
@@ -150,7 +152,7 @@ def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | No
 @bridge_options(decides=True)
 @as_json_option
 def cancel(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
-    """End the runs RUN_ID; their open calls end with them, and Dify's workflows are stopped."""
+    """Cancel the runs RUN_ID with their open calls, and stop their workflow runs in Dify."""
     for run_id in [_whole_run(bridge, each) for each in run_ids]:
         answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/cancel", {"by": getpass.getuser()})
         print_json(answer) if as_json else say(f"{run_id} is cancelled.")

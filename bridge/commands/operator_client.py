@@ -77,13 +77,13 @@ _OPTIONS = [
         "bridge_url",
         envvar="CLAWBACK_BRIDGE",
         metavar="URL",
-        help="The bridge's address; that of the bridge on this machine unless given [env: CLAWBACK_BRIDGE].",
+        help="The bridge's address. Default: the bridge on this machine [env: CLAWBACK_BRIDGE].",
     ),
     click.option(
         "--token",
         envvar="CLAWBACK_OPERATOR_TOKEN",
         default="",
-        help="The operator token that `clawback init` showed [env: CLAWBACK_OPERATOR_TOKEN].",
+        help="The operator token from `clawback init` [env: CLAWBACK_OPERATOR_TOKEN].",
     ),
     click.option("--config", type=click.Path(path_type=Path), default=default_path, help="The configuration file."),
 ]
@@ -91,7 +91,7 @@ _OPTIONS = [
 
 def as_json_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print what the bridge answered.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def _find(url: str | None, token: str, path: Path, *, decides: bool) -> OperatorClient:

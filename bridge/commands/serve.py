@@ -41,17 +41,18 @@ def _load(path: Path) -> Config:
 
 @click.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
-@click.option("--host", help="Bind to this address instead of the configured one.")
-@click.option("--port", type=int, help="Bind to this port instead of the configured one; 0 takes a free one.")
+@click.option("--host", help="Listen on this address instead of the configured one.")
+@click.option("--port", type=int, help="Listen on this port instead of the configured one; 0 means any free port.")
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", help="What to log."
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="The least important messages to log.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line when ready, and log in JSON.")
-@click.option(
-    "--reload", "watch", is_flag=True, help="Take changes of the configuration and the policy as they are saved."
-)
+@click.option("--reload", "watch", is_flag=True, help="Load the configuration and the policy whenever they are saved.")
 def serve(path: Path, host: str | None, port: int | None, log_level: str, as_json: bool, watch: bool) -> None:
-    """Serve the bridge until Ctrl-C. SIGHUP makes it take changes of the configuration and the policy; runs go on."""
+    """Run the bridge until Ctrl-C. SIGHUP loads a changed configuration and policy while runs continue."""
     config = _load(path)
     overrides = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:

@@ -30,14 +30,14 @@ _TABLES = [table for table in t.metadata.sorted_tables if table.name != t.store.
 
 @click.group()
 def store() -> None:
-    """Check the store, back it up while the bridge serves, and restore it."""
+    """Check, back up and restore the store."""
 
 
 @store.command()
 @config_option
 @as_json_option
 def check(path: Path, as_json: bool) -> None:
-    """Look at the store and change nothing: whether it is whole, of which version, and how much it holds."""
+    """Check that the store is intact, and show its version and size. Changes nothing."""
     with _told():
         url = _load(path).store_url
         version = version_at(url)
@@ -57,7 +57,7 @@ def check(path: Path, as_json: bool) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @config_option
 def backup(target: Path, path: Path) -> None:
-    """Copy the store into the new file TARGET, as it is at one moment. The bridge may go on serving."""
+    """Copy the store into the new file TARGET. The bridge may keep running."""
     with _told():
         url = _load(path).store_url
         if target.exists():
@@ -73,10 +73,10 @@ def backup(target: Path, path: Path) -> None:
 
 @store.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--replace", is_flag=True, help="Throw away what the store holds now.")
+@click.option("--replace", is_flag=True, help="Delete what the store contains now.")
 @config_option
 def restore(source: Path, replace: bool, path: Path) -> None:
-    """Put the copy SOURCE in the store's place. No bridge may use the store meanwhile."""
+    """Replace the store by the backup SOURCE. Stop the bridge first."""
     with _told():
         url = _load(path).store_url
         _require_current(f"sqlite:///{source}", str(source))

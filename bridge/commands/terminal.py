@@ -15,7 +15,7 @@ _UNCUT = 10_000
 
 def wide_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--wide`."""
-    return click.option("--wide", is_flag=True, help="Cut nothing, however wide the lines become.")(command)
+    return click.option("--wide", is_flag=True, help="Do not shorten anything, however long the lines become.")(command)
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:

@@ -41,11 +41,11 @@ class Lifetime(click.ParamType[float]):
 
 @click.group()
 def token() -> None:
-    """Make tokens. AUDIENCE makes one for the configuration; add, list and revoke are for clients of their own."""
+    """Make tokens: one for the configuration (by audience), or one for each client (add, list, revoke)."""
 
 
 def _audience(audience: str) -> click.Command:
-    @click.command(audience, help=f"Make a bearer token for the {audience}; the configuration keeps only its hash.")
+    @click.command(audience, help=f"Make a token for the {audience}. Only its hash goes into the configuration.")
     def make() -> None:
         made = new_token(audience)
         click.echo(f"token: {made}\nhash:  {hash_token(made)}\n")
@@ -61,12 +61,12 @@ for _each in AUDIENCES:
 @token.command()
 @click.argument("name")
 @click.option(
-    "--app", "apps", multiple=True, metavar="MODEL", help="A model that it may ask; all, where none is named."
+    "--app", "apps", multiple=True, metavar="MODEL", help="A model that the client may ask. Default: all models."
 )
-@click.option("--expires", type=Lifetime(), help="After how long the token ends, such as 30d.")
-@click.option("--requests-per-minute", type=click.IntRange(1), help="How many requests it may send in a minute.")
-@click.option("--open-tickets", type=click.IntRange(1), help="How many tickets of its turns may be open at once.")
-@click.option("--tokens-per-day", type=click.IntRange(1), help="How many tokens of its upstreams it may use in a day.")
+@click.option("--expires", type=Lifetime(), help="When the token expires, such as 30d.")
+@click.option("--requests-per-minute", type=click.IntRange(1), help="The most requests per minute.")
+@click.option("--open-tickets", type=click.IntRange(1), help="The most open tickets at once.")
+@click.option("--tokens-per-day", type=click.IntRange(1), help="The most tokens of model servers per day.")
 @click.option("--mcp", is_flag=True, help="For an MCP client: it opens /mcp, and nothing else.")
 @click.option(
     "--tools",
@@ -86,7 +86,7 @@ def add(
     tools: tuple[str, ...],
     path: Path,
 ) -> None:
-    """Make a token for the client NAME. What it begins is its own, and does not exist for the others."""
+    """Make a token for the client NAME. Other clients cannot see its runs."""
     config = _load(path)
     if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
         raise click.ClickException(
@@ -125,7 +125,7 @@ def add(
 @as_json_option
 @config_option
 def list_(path: Path, as_json: bool) -> None:
-    """List the clients with tokens of their own."""
+    """List the clients that have their own tokens."""
     with _Opened(_load(path)) as store:
         clients = store.clients.all()
     if as_json:
@@ -151,7 +151,7 @@ def list_(path: Path, as_json: bool) -> None:
 @click.argument("name")
 @config_option
 def revoke(name: str, path: Path) -> None:
-    """End the token of the client NAME. A running bridge takes notice within 2 seconds."""
+    """Revoke the token of the client NAME. A running bridge notices within 2 seconds."""
     with _Opened(_load(path)) as store:
         if not store.clients.revoke(name):
             raise click.ClickException(f"there is no client {name}: `clawback token list` shows them")

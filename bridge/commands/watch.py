@@ -30,7 +30,7 @@ _COLOURS = {
 @bridge_options()
 @as_json_option
 def status(bridge: OperatorClient, as_json: bool) -> None:
-    """Show what the bridge does at this moment."""
+    """Show what the bridge is doing."""
     answer = bridge.ask("GET", "/status")
     if as_json:
         print_json(answer)
@@ -66,7 +66,7 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 @click.command()
 @click.option("--state", type=click.Choice([*RUN_STATES, "all"]), default="all", help="Only runs in this state.")
-@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many, the newest first.")
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="The most runs to list.")
 @wide_option
 @bridge_options()
 @as_json_option
@@ -99,10 +99,10 @@ def _run_cells(run: dict[str, Any]) -> Iterator[str]:
 
 @click.command()
 @click.option("--for", "seconds", type=click.FloatRange(min=0), help="Stop after this many seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @bridge_options()
 def tail(bridge: OperatorClient, seconds: float | None, as_json: bool) -> None:
-    """Tell of runs, tickets and calls as they happen, until Ctrl-C."""
+    """Show runs, tickets and calls as they happen, until Ctrl-C."""
     console = Terminal(soft_wrap=True, highlight=False)
     told: dict[str, tuple[str, int]] = {}
     try:

@@ -32,6 +32,11 @@ class Texts:
         """Return the word for something the bridge has a name for; what is new is shown by that name."""
         return self.texts.get(f"{group}.{name}", name.replace("_", " "))
 
+    def verdict(self, verdict: str) -> str:
+        """Return which rule of the policy judged a call, or why none did."""
+        number = verdict.removeprefix("rule ")
+        return self("verdict.rule", n=number) if number.isdecimal() else self.texts.get(f"verdict.{verdict}", verdict)
+
 
 @cache
 def texts(code: str) -> Texts:

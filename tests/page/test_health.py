@@ -33,7 +33,7 @@ def found(ann: Person) -> str:
     """Wait until doctor is done."""
     for _ in range(SECONDS * 10):
         page = words(ann.get("/health").text)
-        if "Looking" not in page:
+        if "Checking" not in page:
             return page
         threading.Event().wait(0.1)
     raise AssertionError("doctor did not come to an end")
@@ -41,12 +41,12 @@ def found(ann: Person) -> str:
 
 @pytest.mark.parts
 def test_doctor_looks_when_it_is_asked_and_says_what_to_do(ann: Person) -> None:
-    assert "Nobody has asked yet." in words(ann.get("/health").text)
+    assert "No check has run yet." in words(ann.get("/health").text)
     assert ann.send("/health", "/health").location == "/health"
     page = found(ann)
-    assert "hops need you" in page
+    assert "checks failed" in page
     assert "configuration : works" in page
-    assert "bridge : does not work The bridge does not run" in page
+    assert "bridge : does not work The bridge is not running" in page
     assert "→ Run in another terminal, and leave it running: clawback serve" in page
     assert "assistant Dify : does not work" in page
 
@@ -64,18 +64,18 @@ def test_who_asks_twice_gets_one_examination(ann: Person) -> None:
 def test_an_examination_has_an_end(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_run, "MOST_SECONDS", 0.01)
     ann.send("/health", "/health")
-    assert "It took too long and was stopped" in found(ann)
+    assert "The check took too long and was stopped" in found(ann)
 
 
 @pytest.mark.parts
 def test_what_breaks_is_told(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     ann.send("/health", "/health")
-    assert "It ended early" in found(ann)
+    assert "The check ended early" in found(ann)
 
 
 def _began(ann: Person) -> str:
     """When the examination that is under way began."""
     page = ann.get("/health").text
-    assert "Looking" in page
+    assert "Checking" in page
     return page.split('data-since="')[1].split('"')[0]

@@ -282,7 +282,7 @@ def test_always_allow_and_the_keys_of_a_card(parts: Parts, tmp_path: Path) -> No
             page.fill(f"{card(page, second)} >> .deny input[name=text]", "")
             page.click(f"{card(page, second)} >> text=Always allow this")
             expect(page.locator(f"{card(page, second)} >> pre")).to_contain_text(str(second))
-            page.click("text=Write this rule, and approve")
+            page.click("text=Add this rule and approve")
             expect(page.locator(".notice.good")).to_contain_text("the rule is written")
         # The same once more waits for nobody.
         lines = ["Write it down.", call("note", path=str(second), text="x"), "!then", "!say Done."]
@@ -392,7 +392,7 @@ def test_doctor_is_run_on_the_page(parts: Parts) -> None:
     with parts.page() as page:
         page.click("nav >> text=Health")
         page.uncheck("[name=probe]")
-        page.click("text=Look at every hop")
+        page.click("text=Check every connection")
         expect(page.locator(".lines")).to_contain_text("configuration")
         expect(page.locator(".lines .line.ok").nth(5)).to_be_visible()
         expect(page.locator(".verdict .state:not(.running)")).to_be_visible()

@@ -41,7 +41,7 @@ def test_a_node_that_is_tried_again_is_one_node(ann: Person, run: str) -> None:
     nodes.ended(run, 1, "e1", "failed", "gave <b>up</b>", **FREE)
     page = read(ann, run)
     assert page.count("http-request Fetch") == 1
-    assert "failed · tried 2 times again" in page
+    assert "failed · retried 2 times" in page
     assert "gave <b>up</b>" in page
     assert "<b>up</b>" not in ann.get(f"/runs/{run}").text
 
@@ -53,8 +53,8 @@ def test_the_same_node_of_a_later_workflow_run_is_another_one(ann: Person, run: 
     store.nodes.started(run, 2, "e1", "Think", "llm")
     page = read(ann, run)
     assert page.count("llm Think") == 2
-    assert "Think let go" in page
-    before, again = page.index("let go"), page.index("Workflow run 2")
+    assert "Think released" in page
+    before, again = page.index("released"), page.index("Workflow run 2")
     assert before < again < page.index("running for")
 
 
@@ -62,7 +62,7 @@ def test_what_ended_with_its_run_does_not_run_on(ann: Person, run: str) -> None:
     ann.bridge.store.nodes.started(run, 1, "e1", "Think", "llm")
     ann.bridge.store.end_run(run, RunEvent.CANCEL, "the client went away")
     page = read(ann, run)
-    assert "Think let go" in page
+    assert "Think released" in page
     assert "Cancelled the client went away" in page
 
 

@@ -8,6 +8,8 @@ import pytest
 from bridge.page.language import LANGUAGES, texts
 from bridge.page.rendering import _environment
 from bridge.page.views.views import STATES
+from bridge.runs.tickets.moves import UNCERTAIN
+from bridge.runs.tickets.policy import Policy, Question
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person
 from tools.ticket_states import CallEvent, CallState, TicketState
@@ -51,6 +53,18 @@ def test_every_text_that_a_template_names_is_there() -> None:
 )
 def test_every_state_has_its_word(group: str, words: set[str]) -> None:
     assert {f"{group}.{word}" for word in words} <= set(CHINESE)
+
+
+def test_every_verdict_is_told_in_the_reader_s_language() -> None:
+    policy = Policy.parse('[[rules]]\ntool = "exec"\naction = "ask"', "policy.toml")
+    by_client, changes = Question("write", "{}", "endpoint"), Question("write", "{}", "executor")
+    reads = Question("look", "{}", "executor", read_only=True)
+    for question in (by_client, changes, reads):
+        assert f"verdict.{policy.judge(question).rule}" in CHINESE
+    assert f"verdict.{UNCERTAIN}" in CHINESE
+    rule = policy.judge(Question("exec", "{}", "executor")).rule
+    assert texts("zh-Hans").verdict(rule) == "规则 1"
+    assert texts("en").verdict(rule) == rule
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_run_tells_its_steps_in_order(make_bridge: MakeBridge, visit: MakePers
     bridge = make_bridge(ALLOW)
     page = words(visit(bridge).get(f"/runs/{played(bridge)}").text)
     rest = page
-    for told in ("A node of a Dify app asks", "Round", "read done", "taken", "result"):
+    for told in ("A node of a Dify app asks", "Round", "read done", "claimed", "result"):
         assert told in rest, f"{told} is not there, or too early"
         rest = rest.partition(told)[2]
     assert "1 call · ticket resolved" in page
@@ -97,13 +97,13 @@ def test_the_list_is_filtered(make_bridge: MakeBridge, visit: MakePerson) -> Non
 def test_executors_and_their_tools(ann: Person) -> None:
     ann.bridge.register("laptop", tools=[READ], patterns=["re*"])
     page = words(ann.get("/executors").text)
-    assert "laptop there 0 of 4 calls" in page
+    assert "laptop connected 0 of 4 calls" in page
     assert "takes re*" in page
-    assert "read only reads reads" in page
+    assert "read read-only reads" in page
     ann.bridge.config.limits.executor_seconds = 60
     with ann.bridge.store.transaction() as connection:
         connection.exec_driver_sql("UPDATE executors SET seen_at = seen_at - 1000")
-    assert "laptop gone" in words(ann.get("/executors").text)
+    assert "laptop disconnected" in words(ann.get("/executors").text)
 
 
 def test_nothing_that_anybody_writes_becomes_markup(make_bridge: MakeBridge) -> None:

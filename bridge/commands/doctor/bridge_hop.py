@@ -23,8 +23,8 @@ def look_at_bridge(config: Config) -> tuple[Serving | None, Line]:
     if note.digest != serving.digest(config):
         return note, failed(
             "bridge",
-            f"The bridge at {note.url} began with another configuration than the file holds now",
-            "Send it SIGHUP, or stop it and start it again: clawback serve",
+            f"The bridge at {note.url} still uses an older version of the configuration",
+            "Send it SIGHUP, or restart it: clawback serve",
         )
     return note, ok("bridge", f"serves at {note.url}/v1")
 
@@ -46,7 +46,9 @@ def _absent(config: Config) -> Line:
             f"{user} listens on port {config.port}",
             f"Stop it, or take another port: clawback init --port {_free_port()}. Then run: clawback serve",
         )
-    return failed("bridge", "The bridge does not run", "Run in another terminal, and leave it running: clawback serve")
+    return failed(
+        "bridge", "The bridge is not running", "Run in another terminal, and leave it running: clawback serve"
+    )
 
 
 def _free_port() -> int:

@@ -57,11 +57,11 @@ _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", N
 
 @click.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
-@click.option("--no-probe", is_flag=True, help="Leave out the run through each app, which costs a small model call.")
-@click.option("--fix", is_flag=True, help="First mend what this machine alone can mend, and say what was done.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
+@click.option("--no-probe", is_flag=True, help="Skip the test run through each app, which costs a short model call.")
+@click.option("--fix", is_flag=True, help="First repair what can be repaired on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def doctor(path: Path, no_probe: bool, fix: bool, as_json: bool) -> None:
-    """Look at every hop, one line each; say what to do about each that fails. Exits with 1 if one does."""
+    """Check every connection, and say how to fix each one that fails. Exits with 1 if one fails."""
     if fix:
         for done in mend(path):
             say(done, err=True)

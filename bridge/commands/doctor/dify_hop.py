@@ -28,7 +28,7 @@ def look_at_dify(app: App) -> Iterator[Line]:
             return
         except AppUnavailable as error:
             yield ok("Dify", app.base_url, app.model)
-            yield failed("key", error.message, "Open the app in Dify and switch its API on (API Access)", app.model)
+            yield failed("key", error.message, "Open the app in Dify and switch on its API (API Access)", app.model)
             return
         except DifyError as error:
             yield failed("Dify", error.message, _readdress(error, app), app.model)
@@ -37,7 +37,7 @@ def look_at_dify(app: App) -> Iterator[Line]:
         yield ok("key", f"opens “{info.name}”", app.model)
         kind = kind_of(info.mode)
         if kind is None:
-            text = f"“{info.name}” is of the kind {info.mode}, which cannot be served"
+            text = f"“{info.name}” has the kind {info.mode}, which is not supported"
             yield failed("kind", text, _rekey(app), app.model)
             return
         yield ok("kind", kind, app.model)
@@ -74,8 +74,8 @@ def look_at_clock(app: App) -> Line | None:
     word = "ahead of" if ahead > 0 else "behind"
     return failed(
         "clock",
-        f"Dify's clock is {round(abs(ahead))} s {word} this machine's: signed file addresses expire too early",
-        "Let both machines set their clocks by NTP: timedatectl set-ntp true",
+        f"Dify's clock is {round(abs(ahead))} s {word} this machine's, so signed file addresses expire too early",
+        "Synchronise the clocks of both machines: timedatectl set-ntp true",
         app.model,
     )
 
@@ -84,7 +84,7 @@ def _readdress(error: DifyError, app: App) -> str:
     if isinstance(error, NotDify):
         return f"Run: clawback init --dify-url URL, with the address of Dify's web page. Then {RESTART}"
     if isinstance(error, Unreachable):
-        return f"Start Dify at {app.base_url}; if it moved: clawback init --dify-url URL, and {RESTART}"
+        return f"Start Dify at {app.base_url}. If it moved, run: clawback init --dify-url URL, and {RESTART}"
     return error.advice
 
 

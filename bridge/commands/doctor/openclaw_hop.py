@@ -61,9 +61,11 @@ def look_at_openclaw(config: Config, bridge: Serving | None) -> Line:
     try:
         values = read_json5(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return skipped(_NAME, "no configuration of OpenClaw on this machine")
+        return skipped(_NAME, "OpenClaw is not configured on this machine")
     except (OSError, ValueError) as error:
-        return failed(_NAME, f"{path} cannot be read: {error}", "Run: openclaw config validate, and mend what it names")
+        return failed(
+            _NAME, f"{path} cannot be read: {error}", "Run: openclaw config validate, and correct what it names"
+        )
     entry = next((each for each in _providers(values) if _is_ours(each, config, bridge)), None)
     if entry is None:
         return failed(_NAME, f"{path} has no provider whose baseUrl is this bridge", _APPLY)

@@ -36,17 +36,17 @@ def _config_lines(config: Config, path: Path) -> Iterator[Line]:
     if is_private(path):
         yield ok("privacy", "only you can read it")
     else:
-        yield failed("privacy", f"Others can read {path}, and your keys in it", f"Run: chmod 600 '{path}'")
+        yield failed("privacy", f"Other users can read {path} and the keys in it", f"Run: chmod 600 '{path}'")
     there = {"client": bool(config.tokens.client), "plugin": config.has_plugin}
     missing = [name for name, is_there in there.items() if not is_there]
     if missing:
-        yield failed("tokens", f"There is no token for: {', '.join(missing)}", _renew(missing))
+        yield failed("tokens", f"Tokens are missing for: {', '.join(missing)}", _renew(missing))
     else:
         yield ok("tokens", "client and plugin have one")
     if not config.apps:
         yield failed(
             "apps",
-            "The configuration names no app",
+            "The configuration has no app",
             "Run: clawback init --dify-url URL --app KEY, with your Dify's address and a key from the API Access page "
             f"of your chatflow. Then {RESTART}",
         )
@@ -54,7 +54,7 @@ def _config_lines(config: Config, path: Path) -> Iterator[Line]:
 
 def _renew(missing: list[str]) -> str:
     flags = " ".join(f"--renew {name}" for name in missing)
-    return f"Run: clawback init {flags}. Give the tokens it shows to whom they are for, and {RESTART}"
+    return f"Run: clawback init {flags}. Pass on the tokens that it shows, and {RESTART}"
 
 
 def look_at_store(config: Config) -> Line:
@@ -81,9 +81,9 @@ def mend(path: Path) -> Iterator[str]:
         return
     if not is_private(path):
         path.chmod(0o600)
-        yield f"Made {path} readable to you alone."
+        yield f"Made {path} readable only by you."
     note, pid = serving.find(config), holder(config.store_url)
     if note and pid and note.digest != serving.digest(config):
         os.kill(pid, signal.SIGHUP)
         time.sleep(_TAKEN_SECONDS)
-        yield f"Sent SIGHUP to the bridge (process {pid}), which takes the configuration as it is now."
+        yield f"Sent SIGHUP to the bridge (process {pid}), which loads the current configuration."

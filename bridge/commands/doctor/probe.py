@@ -82,16 +82,16 @@ _LATE = {409, 410}
 _FORM = "In Dify, Settings, Model Provider, Clawback:"
 _RETOKEN = f"Run: clawback init --renew plugin, and {RESTART}. {_FORM} set the Bridge token to the one that was shown"
 _REINSTALL = (
-    "In Dify, Plugins: install the package that `clawback package` writes, in the place of the old one, and fill in "
+    "In Dify, under Plugins, install the package that `clawback package` writes instead of the old one, and fill in "
     "its form again (docs/how-to/upgrade.md)"
 )
 _OUTSIDE = {
     SandboxUnavailable.code: ("sandbox", SandboxUnavailable.advice),
     NotBegun.code: ("worker", NotBegun.advice),
-    "workflow_lost": ("worker", "Look why Dify's worker was killed (out of memory, mostly), and give it what it needs"),
+    "workflow_lost": ("worker", "Find out why Dify's worker was killed. Usually it needs more memory"),
     "workflow_paused": (
         "form",
-        "Do what the line says: until then, whoever asks this app gets this error where its Human Input node comes",
+        "Do what this line says. Until then, clients of this app get this error when its Human Input node is reached",
     ),
 }
 """Parts of Dify, and of the app, that neither the plugin nor the upstream has to do with, by the run's error code."""
@@ -125,9 +125,7 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
         yield reached
         return
     if probed.error and not probed.visits:
-        yield failed(
-            "answer", probed.error, "Do what the line above says; Dify's run history shows the node", app.model
-        )
+        yield failed("answer", probed.error, "Look at the failed node in Dify's run history of the app", app.model)
         return
     yield reached
     if attached is None:
@@ -141,8 +139,8 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
 def _install(error: str) -> str:
     if any(words in error for words in _NO_CREDENTIALS):
         return (
-            f"Run: clawback init --show-plugin, and {RESTART}. {_FORM} fill in the form as it was shown. Dify deletes "
-            "what stood there when the plugin is uninstalled, as its page does before each upgrade"
+            f"Run: clawback init --show-plugin, and {RESTART}. {_FORM} fill in the form as shown. Dify deletes its "
+            "values when the plugin is uninstalled, which happens with each upgrade"
         )
     return (
         "In Dify, Plugins: install the package that `clawback package` writes, fill in its form under Settings, Model "
@@ -153,9 +151,9 @@ def _install(error: str) -> str:
 def _way_back(config: Config, app: App, probed: Probed) -> Line:
     name, model = "plugin", app.model
     if any(visit.status == 401 for visit in probed.visits):
-        return failed(name, "The plugin came with a token that is not this bridge's", _RETOKEN, model)
+        return failed(name, "The plugin used a token that is not this bridge's", _RETOKEN, model)
     if any(visit.status >= 400 for visit in probed.visits):
-        return failed(name, "The plugin and this bridge are of different versions", _REINSTALL, model)
+        return failed(name, "The plugin and this bridge have different versions", _REINSTALL, model)
     if probed.visits and (problem := _other_version(probed.visits[-1].agent)):
         return failed(name, *problem, model)
     if probed.visits:
@@ -168,19 +166,22 @@ def _way_back(config: Config, app: App, probed: Probed) -> Line:
     if any(words in probed.error for words in _NO_WAY):
         advice = f"{_FORM} set the Bridge URL to {url}. If it is: docs/how-to/reach-the-bridge.md"
         return failed(name, probed.error, advice, model)
-    return skipped(name, "it never asked the bridge for anything", model)
+    return skipped(name, "it sent no request to the bridge", model)
 
 
 def _other_version(agent: str) -> tuple[str, str] | None:
     """Return what is wrong, and what to do, where the plugin is not of this bridge's minor version."""
     own, plugin = version("clawback"), agent.removeprefix("clawback-plugin/")
     if plugin == agent:
-        return f"The plugin is of a version before 0.2, and the bridge of {own}", _REINSTALL
+        return f"The plugin is older than 0.2, and the bridge has version {own}", _REINSTALL
     versions = [tuple(map(int, re.findall(r"\d+", each)[:2])) for each in (plugin, own)]
     if versions[0] < versions[1]:
-        return f"The plugin is of version {plugin}, older than the bridge's {own}", _REINSTALL
+        return f"The plugin's version {plugin} is older than the bridge's {own}", _REINSTALL
     if versions[0] > versions[1]:
-        return f"The plugin is of version {plugin}, newer than the bridge's {own}", "Upgrade the bridge: git pull"
+        return (
+            f"The plugin's version {plugin} is newer than the bridge's {own}",
+            "Upgrade Clawback on this machine: docs/how-to/upgrade.md",
+        )
     return None
 
 
@@ -188,8 +189,8 @@ def _attach(app: App, probed: Probed) -> str:
     if any(visit.reason for visit in probed.visits):
         return _find(app)
     return (
-        "Open the app in Dify; in its LLM node choose a model of Clawback and set external_tool_callback_enabled to "
-        "True; publish the app"
+        "Open the app in Dify, choose a model of Clawback in its LLM node, switch on External tool callbacks "
+        "(external_tool_callback_enabled), and publish the app"
     )
 
 
@@ -213,8 +214,8 @@ def _end_users(app: App, attached: Visit) -> Line:
             except DifyError:
                 told = None
     if told == attached.dify_user:
-        return ok(name, "Dify says which user a run belongs to", app.model)
-    return ok(name, f"not told by this Dify, and not needed: the {_words(attached)} finds the run", app.model)
+        return ok(name, "Dify tells which user a run belongs to", app.model)
+    return ok(name, f"this Dify does not tell them, but the {_words(attached)} finds the run", app.model)
 
 
 def _upstream(app: App, probed: Probed) -> Line:
@@ -227,7 +228,7 @@ def _upstream_advice(code: str) -> str:
     if code == "credentials_refused":
         return f"{_FORM} correct the upstream's API key"
     if code == "upstream_unavailable":
-        return f"Start the upstream; if it runs: {_FORM} correct the upstream's base URL"
+        return f"Start the upstream. If it is running: {_FORM} correct the upstream's base URL"
     if code in {"rate_limited", "quota_used_up"}:
         return "Wait, or raise the quota at the upstream"
     return f"{_FORM} correct the upstream's base URL and model"

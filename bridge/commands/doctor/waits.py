@@ -27,6 +27,6 @@ def look_at_waits(config: Config, since: float) -> Line:
     for kind, what in ((KilledByTimeout, "model calls"), (RanTooLong, "runs")):
         met = sum(1 for error in errors if kind.advice in error)
         if met:
-            text = f"Dify does not let {what} last as long as they did: {met} of {len(errors)} runs were cut short"
+            text = f"Dify's time limits cut {what} short in {met} of {len(errors)} runs"
             return failed("waits", text, f"{kind.advice} Then start the bridge again")
-    return ok("waits", f"Dify's limits cut none of {len(errors)} runs short since the bridge was started")
+    return ok("waits", f"none of {len(errors)} runs was cut short by Dify's limits since the bridge started")

@@ -22,33 +22,33 @@ from tools.visible import visible
 
 @click.command()
 @click.option("--config", "path", type=click.Path(path_type=Path), default=default_path, help="The configuration file.")
-@click.option("--dify-url", metavar="URL", help="Your Dify: the address of its web page or of its API.")
+@click.option("--dify-url", metavar="URL", help="Your Dify's address: its web page or its API.")
 @click.option(
     "--app",
     "apps",
     multiple=True,
     envvar="CLAWBACK_APPS",
     metavar="[MODEL=]KEY",
-    help="A key of a Dify app, and the model id to show it as; may be given several times [env: CLAWBACK_APPS].",
+    help="A Dify app's key, and the model id to show it under. Can be repeated [env: CLAWBACK_APPS].",
 )
-@click.option("--place", type=click.Choice(list(PLACES)), help="Where the bridge runs, as seen from Dify.")
-@click.option("--bridge-url", metavar="URL", help="The address at which Dify reaches the bridge (a tunnel's, say).")
-@click.option("--client-url", metavar="URL", help="The base URL for OpenClaw, where it runs on another machine.")
-@click.option("--host", help="The address to bind, instead of the one that the place asks for.")
-@click.option("--port", type=click.IntRange(1, 65535), help="The port to bind (8765 unless given).")
+@click.option("--place", type=click.Choice(list(PLACES)), help="Where Dify runs, as seen from the bridge.")
+@click.option("--bridge-url", metavar="URL", help="The address at which Dify reaches the bridge, such as a tunnel's.")
+@click.option("--client-url", metavar="URL", help="The base URL for clients on another machine.")
+@click.option("--host", help="The address to listen on, instead of the place's default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on. Default: 8765.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder for the store.")
-@click.option("--renew", multiple=True, type=click.Choice(AUDIENCES), help="Make a new token in place of this one.")
+@click.option("--renew", multiple=True, type=click.Choice(AUDIENCES), help="Replace this token by a new one.")
 @click.option(
     "--show-plugin",
     is_flag=True,
-    help="Make a further token for the plugin and show what to paste into Dify; those that it has stay valid.",
+    help="Make another token for the plugin and print what to paste into Dify. Existing tokens stay valid.",
 )
 @click.option(
     "--apply",
     "applied",
     multiple=True,
     type=click.Choice(["openclaw", *AGENTS]),
-    help="Write the settings of this agent, too; a copy of the old ones is kept. May be given several times.",
+    help="Write this agent's settings, too. A copy of the old file is kept. Can be repeated.",
 )
 @click.option("--apply-openclaw", is_flag=True, help="The same as --apply openclaw.")
 @click.option("--openclaw", "openclaw", default="openclaw", metavar="COMMAND", help="OpenClaw's command.")
@@ -63,8 +63,8 @@ from tools.visible import visible
     metavar="TOKEN",
     help="The token in that endpoint's settings [env: CLAWBACK_DIFY_TOOLS_TOKEN].",
 )
-@click.option("--no-check", is_flag=True, help="Believe the address and the keys without asking Dify.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the tokens that were made.")
+@click.option("--no-check", is_flag=True, help="Do not check the address and the keys with Dify.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, including new tokens.")
 def init(
     path: Path,
     dify_url: str | None,
@@ -85,9 +85,10 @@ def init(
     no_check: bool,
     as_json: bool,
 ) -> None:
-    """Write the configuration, and say what to paste into Dify and OpenClaw.
+    """Write the configuration, and print what to paste into Dify and OpenClaw.
 
-    Asks for what the flags leave open. Run it again to add apps or to change an answer: tokens and edits are kept.
+    Asks for everything that the options do not say. Run it again to add apps or change an answer: it keeps your tokens
+    and edits.
     """
     given = Given(path, dify_url, apps, place, bridge_url, host, port, data_dir, renew, not no_check, show_plugin)
     given.dify_tools, given.dify_tools_token = dify_tools, dify_tools_token
@@ -130,24 +131,26 @@ def _tools_as_json(answer: ToolsAnswer | None) -> dict[str, object] | None:
 
 def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> None:
     say(f"{'Wrote' if written.changed else 'Kept'} {path}", bold=True)
-    _section("1. In Dify: Settings, Model Provider, Clawback. Beside your upstream's address, key and model:")
+    _section(
+        "1. In Dify, open Settings, Model Provider, Clawback. Enter your model server's address, key and model, and:"
+    )
     for name, value in pasted.form.items():
         say(f"   {name + ':':<14} {value}")
-    _section("2. In the app's LLM node: a model of Clawback, and this parameter. Then publish the app.")
-    say(f"   {pasted.node}")
     _section(
-        "3. In OpenClaw's configuration (~/.openclaw/openclaw.json), or with --apply openclaw (others: see --apply):"
+        "2. In the app's LLM node, choose a model of Clawback, switch on External tool callbacks, and publish the app."
     )
+    say(f"   In the app's DSL: {pasted.node}")
+    _section("3. Add this to ~/.openclaw/openclaw.json, or let --apply openclaw do it. Other agents: see --apply.")
     say(pasted.openclaw)
     if written.further:
-        _section(f"The token is a further one, {written.further}: those before it stay valid")
+        _section(f"This is another token, {written.further}: earlier ones stay valid")
         say(
-            f"   A running bridge takes it when it is told to (kill -HUP, or serve --reload). To end a token, remove "
-            f"its entry from [[plugins]] in {path}; --renew plugin replaces the first one."
+            f"   A running bridge loads it on SIGHUP (kill -HUP, or serve --reload). To revoke a token, remove its "
+            f"entry from [[plugins]] in {path}; --renew plugin replaces the first one."
         )
     others = {name: token for name, token in written.tokens.items() if name in {"executor", "operator"}}
     if others:
-        _section("Tokens for executors, and for who approves calls. They are not shown again.")
+        _section("Tokens for executors, and for people who approve calls. They are not shown again.")
         for name, token in others.items():
             say(f"   {name + ':':<14} {token}")
     if written.dify_tools:
@@ -156,8 +159,8 @@ def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> Non
         _section(PLACES[place].advice)
     pid = holder(written.config.store_url)
     if pid and written.changed:
-        say(f"\nA bridge runs with what the file held before. It takes this on SIGHUP: kill -HUP {pid}")
-    say(f"\nThen: {'' if pid else 'clawback serve, and in another terminal: '}clawback doctor")
+        say(f"\nThe running bridge still uses the old configuration. Load the new one: kill -HUP {pid}")
+    say(f"\nNext: {'' if pid else 'clawback serve, and in another terminal '}clawback doctor")
 
 
 def _tell_tools(answer: ToolsAnswer) -> None:

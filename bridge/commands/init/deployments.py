@@ -44,22 +44,23 @@ PLACES = {
             "docker",
             "Dify runs in containers on this machine, the bridge does not",
             EVERYWHERE,
-            "On Linux, Dify's container must know its host by name. In Dify's docker-compose.override.yaml, under "
-            "services, plugin_daemon: extra_hosts: ['host.docker.internal:host-gateway'], then: docker compose up -d",
+            "On Linux, Dify's container does not know its host's name. In Dify's docker-compose.override.yaml, under "
+            "services, plugin_daemon, add "
+            "extra_hosts: ['host.docker.internal:host-gateway']. Then run: docker compose up -d",
         ),
         Place(
             "container",
-            "the bridge runs in a container of its own, in Dify's Docker network",
+            "the bridge runs in a container, in Dify's Docker network",
             EVERYWHERE,
-            "Start it with deploy/docker/compose.yaml: its service is named clawback, and Dify's api is "
+            "Start it with deploy/docker/compose.yaml. Its service is named clawback, and Dify's API is "
             "http://api:5001/v1",
         ),
         Place("lan", "Dify runs on another machine that can reach this one", EVERYWHERE),
         Place(
             "tunnel",
-            "Dify runs elsewhere (Dify Cloud, say) and reaches this machine through a tunnel",
+            "Dify runs elsewhere, such as Dify Cloud, and uses a tunnel to this machine",
             LOOPBACK,
-            "Keep the tunnel up while you work; it must lead to this bridge's port, and let a request take 60 s",
+            "Keep the tunnel running. It must lead to this bridge's port and let a request take 60 s",
         ),
     )
 }

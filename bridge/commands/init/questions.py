@@ -31,7 +31,7 @@ def dify_address() -> str:
     """Ask where Dify is."""
     if not can_ask():
         raise click.UsageError("--dify-url is missing: the address of your Dify, such as http://localhost")
-    return until_it_works("Where is your Dify (the address of its web page, or of its API)?", find_address)
+    return until_it_works("What is the address of your Dify (its web page or its API)?", find_address)
 
 
 def app(address: str) -> tuple[FoundApp, str]:
@@ -42,7 +42,7 @@ def app(address: str) -> tuple[FoundApp, str]:
     def check(typed: str) -> tuple[FoundApp, str]:
         return look_at(address, typed), typed.strip()
 
-    found, key = until_it_works("A key of the app, from its API Access page in Dify", check, secret=True)
+    found, key = until_it_works("The app's key, from its API Access page in Dify", check, secret=True)
     if found.problem:
         say(f"  It cannot answer yet. {found.problem}", fg="yellow", err=True)
     else:
@@ -97,7 +97,7 @@ def bridge_url() -> str:
 
     def check(typed: str) -> str:
         if not typed.startswith(("http://", "https://")):
-            raise SetupError("It should begin with https:// or http://")
+            raise SetupError("The address must begin with https:// or http://")
         return typed.rstrip("/")
 
     return until_it_works("At which address does Dify reach this bridge (the tunnel's public address)?", check)

@@ -97,5 +97,5 @@ def test_completion_is_for_the_shell(clawback: Clawback) -> None:
 def test_doctor_mends_what_is_ours(stack: Stack, clawback: Clawback) -> None:
     path = stack.folder / "clawback.toml"
     path.chmod(0o644)
-    assert "readable to you alone" in clawback("doctor", "--no-probe", "--fix").stderr
+    assert "readable only by you" in clawback("doctor", "--no-probe", "--fix").stderr
     assert path.stat().st_mode & 0o777 == 0o600

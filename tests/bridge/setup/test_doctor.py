@@ -99,7 +99,7 @@ def test_dify_its_key_and_its_app(patient: Patient) -> None:
         address = f"{patient.dify.box_url}/box/apps/Clawback minimal"
         httpx.post(address, json={switch: False})
         try:
-            assert {"published": "publish it", "key": "switch its API on"}[line] in patient.red(line)
+            assert {"published": "publish it", "key": "switch on its API"}[line] in patient.red(line)
         finally:
             httpx.post(address, json={switch: True})
         patient.all_green()
@@ -157,7 +157,7 @@ def test_the_plugin_s_form(patient: Patient) -> None:
     patient.empty_form()
     advice = patient.red("plugin")
     assert "fill in the form" in advice
-    assert "Dify deletes what stood there when the plugin is uninstalled" in advice
+    assert "Dify deletes its values when the plugin is uninstalled" in advice
     before = patient.form
     patient.follow(advice)
     patient.reload()
@@ -237,7 +237,7 @@ def test_a_plugin_of_another_version(patient: Patient, dify: Stack, tmp_path: Pa
     ("agent", "words"),
     [
         ("clawback-plugin/0.1.9", "older than"),
-        ("python-httpx/0.28.1", "of a version before 0.2"),
+        ("python-httpx/0.28.1", "older than 0.2"),
         ("clawback-plugin/99.0.0", "newer than"),
     ],
 )

@@ -210,8 +210,8 @@ def test_a_configuration_that_others_could_read_becomes_private(dify: Stack, ini
 
 def test_a_person_is_asked_until_each_answer_works(dify: Stack, config: Path) -> None:
     answers = {
-        "Where is your Dify": [f"http://127.0.0.1:{free_port()}", dify.box_url],
-        "A key of the app": ["app-wrong", key(dify, "minimal")],
+        "What is the address of your Dify": [f"http://127.0.0.1:{free_port()}", dify.box_url],
+        "The app's key": ["app-wrong", key(dify, "minimal")],
         "Choose": ["same-machine"],
         "Use tools of Dify, too": ["n"],
     }
