@@ -75,7 +75,7 @@ def cancel_run(runs: Runs, store: Store, run_id: str, who: str) -> RunRow:
 
 def _model_calls(store: Store, run: RunRow, *, content: bool) -> list[ModelCallRow]:
     if content:
-        return store.model_calls.of_run(run.id, lambda: Requests(store).of(run).messages)
+        return store.model_calls.of_run(run.id, lambda: RunRequests(store).of(run).messages)
     calls = store.model_calls.of_run(run.id)
     return [replace(call, request=call.request and _hidden(call.request)) for call in calls]
 
