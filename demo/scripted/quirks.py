@@ -142,7 +142,7 @@ TRAITS: dict[str, Callable[[Body], bool]] = {
     "exclusive bounds": lambda body: _schema_words(body, "exclusiveMinimum", "exclusiveMaximum"),
 }
 
-OVERLOOKED = ("tool_choice", "image", "json_schema", "stream_options", "streamed calls")
+OVERLOOKED = ("tool_choice", "image", "json_schema", "stream_options", "streamed calls", "unknown fields of messages")
 """What an upstream may take without a word and not act upon. `streamed calls`: it makes none in a stream."""
 
 THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "think tags", "thinking parts")

@@ -41,7 +41,8 @@ def _check_message(message: object, path: str, model: Model) -> None:
     if not isinstance(role, str) or role not in _FIELDS:
         raise Refusal(f"{path}.role must be one of {', '.join(_FIELDS)}, not {role!r}.", param=f"{path}.role")
     fields = {name for name, value in message.items() if value is not None}
-    for name in fields - _FIELDS[role] - model.extra_message_fields:
+    unknown = fields - _FIELDS[role] - model.extra_message_fields
+    for name in () if "unknown fields of messages" in model.quirks.overlooks else sorted(unknown):
         raise Refusal(f"Unknown parameter: '{path}.{name}'.", param=f"{path}.{name}", code="unknown_parameter")
     if model.text_format is not None and (role == "tool" or "tool_calls" in fields):
         raise Refusal(f"{path}: the model '{model.name}' knows nothing of tools; only text.", param=path)

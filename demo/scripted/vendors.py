@@ -37,6 +37,7 @@ _OPENROUTER = "https://openrouter.ai/docs/use-cases/reasoning-tokens"
 _SILICONFLOW = "https://docs.siliconflow.cn/en/faqs/error-code"
 _OLLAMA = "https://docs.ollama.com/api/openai-compatibility"
 _VLLM = "https://docs.vllm.ai/en/latest/features/tool_calling.html"
+_VLLM_SERVER = "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html"
 _LLAMA_CPP = f"{_GITHUB}ggml-org/llama.cpp/issues/27367"
 _TEMPLATES = f"{_GITHUB}ggml-org/llama.cpp/issues/20733"
 _LM_STUDIO = "https://lmstudio.ai/docs/developer/openai-compat/structured-output"
@@ -170,7 +171,7 @@ QUIRKS: dict[str, Quirks] = {
     "zhipu": Quirks(
         (
             _no("image", "API 调用参数有误，请检查文档。", _ZHIPU, code="1210"),
-            _no("user", "Unknown parameter: 'user'.", _ZHIPU),
+            _no("user", "Unknown parameter: 'user'.", _ZHIPU, standing="guessed"),
             *_overlooks(_ZHIPU, "tool_choice", "json_schema"),
             *_writes(_ZHIPU, "reasoning_content", "whole calls", "usage with the end"),
         ),
@@ -223,17 +224,18 @@ QUIRKS: dict[str, Quirks] = {
             _no(
                 "other details", "reasoning_details must be passed back unmodified", _OPENROUTER, standing="documented"
             ),
+            *_overlooks("https://openrouter.ai/docs/api-reference/overview", "unknown fields of messages"),
             *_writes(_OPENROUTER, "reasoning", "reasoning_details", standing="documented"),
             *_writes("https://openrouter.ai/docs/api-reference/streaming", "comments", standing="documented"),
         ),
-        own_fields=frozenset({"reasoning"}),
+        own_fields=frozenset({"reasoning", "usage", "provider", "models"}),
     ),
     "openrouter-without-tools": Quirks(
         (
             _no("tools", "No endpoints found that support tool use.", _OPENROUTER, status=404),
             _no("image", "No endpoints found that support image input", _OPENROUTER, status=404),
         ),
-        own_fields=frozenset({"reasoning"}),
+        own_fields=frozenset({"reasoning", "usage", "provider", "models"}),
     ),
     "together": Quirks(
         (
@@ -252,12 +254,14 @@ QUIRKS: dict[str, Quirks] = {
     "ollama": Quirks(
         (
             *_overlooks(_OLLAMA, "tool_choice", "image", standing="documented"),
+            *_overlooks(_OLLAMA, "unknown fields of messages"),
             *_writes(f"{_GITHUB}Gitlawb/openclaude/pull/1394", "reasoning", "whole calls", "index 0"),
         )
     ),
     "vllm": Quirks(
         (
             _no("late system", _SYSTEM_FIRST, _TEMPLATES),
+            *_overlooks(_VLLM_SERVER, "unknown fields of messages"),
             *_writes("https://docs.vllm.ai/en/latest/features/reasoning_outputs.html", "reasoning"),
         ),
         own_fields=frozenset({"chat_template_kwargs", "top_k", "min_p", "repetition_penalty"}),
