@@ -1,7 +1,7 @@
 """What a client asked for, as the rest of the bridge sees it and as a run keeps it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any
@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field, SkipValidation
 from bridge.config import Token
 from bridge.store import Store
 from bridge.store.exchanges import Piece, Pieces, piece_of
-from bridge.store.rows import InvocationRow, RunRow
+from bridge.store.rows import InvocationRow, RunRow, TicketRow
 from bridge.store.run_record import RunRecord
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
-from tools.results import Message
+from tools.results import Message, ToolResult
 
 
 class Place(BaseModel):
@@ -118,10 +118,16 @@ class RunRequests:
         """Return the transcript to go on from; `latest` is the request that brought the newest results.
 
         A later attempt replays the rounds on top of the first transcript. Where an earlier try's rounds were not found
-        again, because the node's prompt holds the time, say, the client's newest transcript holds them instead.
+        again, because the node's prompt holds the time, say, the client's newest transcript holds them instead; what
+        executors did in them, it does not hold.
         """
         replays = bool(record.tickets_of(invocation.id)) or invocation.answer is not None
-        return latest if latest and not replays and _untaken(record) else self.of(record.run)
+        untaken = [] if replays else _untaken(record)
+        request = latest if latest and untaken else self.of(record.run)
+        rounds = [ticket for ticket in untaken if ticket.is_for_executors]
+        if record.run.direction != "endpoint" or not rounds:
+            return request
+        return request.model_copy(update={"messages": with_executors_rounds(request, rounds)})
 
     def place_of(self, record: RunRecord, invocation_id: str, name: str, latest: RunRequest | None) -> Place | None:
         """Return where the calls of a tool go that an invocation was offered; None for the client of its run.
@@ -150,10 +156,39 @@ class RunRequests:
         self._at_hand[run.id, run.request] = request
 
 
-def _untaken(record: RunRecord) -> bool:
-    """Whether an invocation of a former attempt opened a ticket, and no later try took it over."""
+def _untaken(record: RunRecord) -> list[TicketRow]:
+    """List the tickets that invocations of former attempts opened, and no later try took over."""
     former = (row for row in record.invocations.values() if row.attempt < record.run.attempt and not row.successor)
-    return any(record.tickets_of(row.id) for row in former)
+    return [ticket for row in former for ticket in record.tickets_of(row.id)]
+
+
+_UNKNOWN = "(no result: this call was given to its tool, and it is not known what became of it)"
+
+
+def with_executors_rounds(request: RunRequest, rounds: Sequence[TicketRow]) -> list[Message]:
+    """Return a client's transcript with the executors' calls of these rounds, and what came of them.
+
+    They stand with the client's calls of the same round, where the transcript has these.
+    """
+    messages = list(request.messages)
+    place = len(messages) if request.turn is None else request.turn + 1
+    for ticket in sorted(rounds, key=lambda ticket: ticket.created_at):
+        calls = [call for call in ticket.calls if call.place is not None]
+        asked = [call.asked_call().to_openai() for call in calls]
+        results = [(call.result() or ToolResult(tool_call_id=call.id, output=_UNKNOWN)).to_message() for call in calls]
+        ids = {call.id for call in ticket.client_calls}
+        asking = (n for n, each in enumerate(messages) if any(c["id"] in ids for c in each.get("tool_calls") or ()))
+        number = next(asking, None)
+        if number is None:
+            messages[place:place] = [{"role": "assistant", "content": ticket.content, "tool_calls": asked}, *results]
+            place += 1 + len(results)
+            continue
+        messages[number] = messages[number] | {"tool_calls": [*messages[number]["tool_calls"], *asked]}
+        messages[number + 1 : number + 1] = results
+        place = number + 1 + len(results)
+        while place < len(messages) and messages[place].get("role") == "tool":
+            place += 1
+    return messages
 
 
 @dataclass(frozen=True, slots=True)

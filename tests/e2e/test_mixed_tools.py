@@ -17,6 +17,7 @@ from demo.local_tools import LocalTools
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, upstream_log
 from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
+from tests.e2e.flows import in_a_row, llm
 from tests.e2e.test_dify_tools import made, picked, present, tool
 from tests.page.conftest import words
 
@@ -70,6 +71,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "few": export_with(folder, "minimal", allowed_tools="read, dify:*, !dify:send_mail"),
         "plain": export_with(folder, "minimal"),
         "impatient": export_with(folder, "minimal", callback_wait_seconds=1),
+        "changing": in_a_row(
+            folder,
+            "changing",
+            llm("node", "{{#sys.query#}} {{#sys.workflow_run_id#}}", {"callback_wait_seconds": 1}),
+        ),
         "stops": export_with(folder, "minimal", stop_after_tool_calls=True),
     }
     shared = {"tools": "client+executors"}
@@ -80,7 +86,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         workspace={"tools": TOOLS, "picked": picked(TOOLS)},
         bridge_keys={"policy": str(policy)},
         bridge_settings={"lease_seconds": 1, "sweep_seconds": 0.3, "executor_seconds": 5, "grace_seconds": 1},
-        each_app=dict.fromkeys(("minimal", "few", "impatient", "stops"), shared),
+        each_app=dict.fromkeys(("minimal", "few", "impatient", "changing", "stops"), shared),
     ) as running:
         wait_for(lambda: present(running))
         yield running
@@ -172,6 +178,19 @@ def test_a_node_that_lets_go_meanwhile_goes_on_with_the_results(
     lines = [call("ponder", seconds=3), call("exec", command="echo at once")]
     outcome = client.ask("\n".join(lines))
     assert "at once" in outcome.reply.text
+
+
+def test_a_node_that_is_asked_something_else_as_it_goes_on_is_told_what_executors_did(
+    stack: Stack, machine: Machine, make_client: MakeClient
+) -> None:
+    """Its rounds are not found again, and the client's transcript does not hold the calls of others."""
+    client, before = make_client(stack, "changing"), made(stack, "google_search")
+    lines = ["Change.", call("google_search"), call("exec", command="sleep 3; echo slept"), "!then", "!say All done."]
+    assert client.ask("\n".join(lines)).reply.text.startswith("All done.")
+    assert made(stack, "google_search") == before + 1
+    messages = upstream_log(stack, "sleep 3; echo slept")[-1]["request"]["messages"]
+    assert [len(message["tool_calls"]) for message in messages if message.get("tool_calls")] == [2]
+    assert sorted(message["content"] for message in messages if message["role"] == "tool") == ["seven results", "slept"]
 
 
 def test_the_page_says_where_each_call_runs(stack: Stack, client: Client) -> None:
