@@ -315,7 +315,8 @@ class Limits(_Section):
     """How long a workflow may last in Dify (its WORKFLOW_MAX_EXECUTION_TIME). A run of which nothing is heard after
     that fails."""
     forsaken_seconds: float = Field(default=90, ge=15)
-    """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds."""
+    """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds; and
+    a call of an MCP client after its bridge was killed."""
     sweep_seconds: float = Field(default=5, gt=0, le=60)
     """How often the bridge looks for what has come to the end of its time."""
     request_seconds: int = Field(default=75, ge=1)

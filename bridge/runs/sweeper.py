@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
+from bridge.runs.executors.mcp_calls import UNWAITED
 from bridge.runs.executors.runs import UNHEARD_SECONDS, ExecutorRuns
 from bridge.runs.live import LiveRuns
 from bridge.runs.runs import Runs
@@ -150,7 +151,9 @@ class Sweeper:
         self._runs.release_unanswered(run_id)
 
     def _cancel_overdue(self, run_id: str, _: float) -> None:
-        self._runs.cancel(run_id, "its time is up (limits.run_seconds)")
+        run = self._store.run(run_id)
+        is_left = run is not None and run.direction == "mcp"
+        self._runs.cancel(run_id, UNWAITED if is_left else "its time is up (limits.run_seconds)")
 
     def _tidy(self, now: float) -> None:
         """Forget what is old."""

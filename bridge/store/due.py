@@ -102,11 +102,11 @@ _QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
     ),
     # Runs that keep their workflow for calls that their client has left unanswered.
     "abandoned": lambda before: _runs("endpoint", "running", _TICKETS_OF_RUN.where(abandoned(before)).exists()),
-    # Open tickets that the plugin, or an MCP client, should be waiting for.
+    # Open tickets of executors' runs that are not suspended.
     "held": lambda before: (
         select(t.tickets.c.id)
         .join(t.runs)
-        .where(_IS_OPEN, t.tickets.c.created_at < before, t.runs.c.direction != "endpoint", t.runs.c.state == "running")
+        .where(_IS_OPEN, t.tickets.c.created_at < before, t.runs.c.direction == "executor", t.runs.c.state == "running")
     ),
     # Suspended executors' runs that wait for nothing, and with which nothing was tried in vain.
     "settled_executors": lambda before: _runs(

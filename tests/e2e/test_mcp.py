@@ -425,7 +425,7 @@ def test_what_a_killed_bridge_left_behind_ends_and_its_clients_go_on(tmp_path: P
         with closing(Store(f"sqlite:///{tmp_path / 'data' / 'bridge.sqlite3'}")) as store:
             first = store.run_ids()[0]
             left = wait_for(lambda: run if (run := store.run(first)) and run.state != "running" else None)
-        assert (left.state, left.error) == ("cancelled", "nobody waits for this run any more")
+        assert (left.state, left.error) == ("cancelled", "nobody waits for this call any more")
         assert time.monotonic() - begun < 30
         assert not (tmp_path / "x").exists()
     finally:

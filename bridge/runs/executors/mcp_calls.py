@@ -29,6 +29,7 @@ log = logging.getLogger("clawback.mcp")
 
 CANCELLED = "the client cancelled this call"
 LEFT = "the client closed its connection"
+UNWAITED = "nobody waits for this call any more"
 
 _PHASES = {
     CallState.AWAITING_APPROVAL: "Waits for a person to approve it.",
@@ -50,7 +51,7 @@ class McpCalls:
     """What each client is offered, and the calls that it makes."""
 
     def __init__(self, services: Services, runs: Runs, registry: Registry, tickets: Tickets) -> None:
-        self._services, self._store = services, services.store
+        self._store, self._limits = services.store, services.config.limits
         self._runs = runs
         self._registry = registry
         self._tickets = tickets
@@ -113,7 +114,7 @@ class McpCalls:
             error=None,
             created_at=now,
             updated_at=now,
-            expires_at=now + self._services.config.limits.run_seconds,
+            expires_at=now + self._limits.forsaken_seconds,
             direction="mcp",
             client=client.name,
         )
@@ -123,7 +124,17 @@ class McpCalls:
 
         A call for which nobody looks for `limits.forsaken_seconds` is cancelled: the bridge was killed meanwhile.
         """
-        return self._tickets.wait(call.ticket_id, call.invocation_id, seconds)
+        status = self._tickets.wait(call.ticket_id, call.invocation_id, seconds)
+        if status.state == "open":
+            self._prolong(call)
+        else:
+            self._store.release(call.run_id)
+        return status
+
+    def _prolong(self, call: McpCall) -> None:
+        run, now, seconds = self._store.run(call.run_id), clock.now(), self._limits.forsaken_seconds
+        if run and run.expires_at - now < seconds * 2 / 3:
+            self._store.update_run(run.id, expires_at=now + seconds)
 
     def phase(self, call: McpCall) -> str:
         """Return in words what a call waits for."""

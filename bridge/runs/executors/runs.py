@@ -134,12 +134,12 @@ class ExecutorRuns:
             self._store.release(run.id)
 
     def look_after(self, ticket_id: str, cutoff: float) -> None:
-        """Cancel a run for whose ticket nobody has asked since: a plugin that was killed says nothing."""
+        """Cancel a run whose plugin has not asked for its ticket since: one that was killed says nothing."""
         ticket, polled_at = self._store.ticket(ticket_id), self._live_runs.polls.at(ticket_id)
-        # Where bridges share the store, another one may be asked.
+        # Where bridges share the store, the plugin may ask another one.
         is_elsewhere = not polled_at and self._services.config.is_shared
         if ticket and self._born < cutoff and polled_at < cutoff and not is_elsewhere:
-            self._runs.cancel(ticket.run_id, "nobody waits for this run any more")
+            self._runs.cancel(ticket.run_id, "the plugin no longer waits for this run")
 
     def resume(self, run_id: str, _: float) -> None:
         """Go on with a suspended run that waits for nothing."""

@@ -3,6 +3,7 @@
 import pytest
 
 from bridge.runs.executors.mcp_calls import McpCall
+from bridge.store import clock
 from bridge.store.rows import ClientRow
 from tests.bridge.executor.conftest import EXEC, READ, Bridge, MakeBridge
 
@@ -58,20 +59,21 @@ def test_what_is_wrong_with_a_call_ends_its_run_at_once(make_bridge: MakeBridge)
 def test_a_call_that_nobody_answers_ends_with_its_ticket(bridge: Bridge) -> None:
     bridge.register()
     call = called(bridge, READER, "read")
-    bridge.core.live_runs.polls.heard(call.ticket_id, 10_000_000)
+    bridge.store.update_run(call.run_id, expires_at=float("inf"))
     bridge.later(bridge.config.limits.ticket_seconds + 1)
     assert states(bridge, call) == ("expired", "cancelled")
 
 
-@pytest.mark.parametrize("looked", [True, False])
-def test_a_call_for_which_nobody_looks_is_cancelled(bridge: Bridge, looked: bool) -> None:
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_call_for_which_nobody_looks_is_cancelled(bridge: Bridge, *, looks: bool) -> None:
     bridge.register()
     call = called(bridge, READER, "read")
-    seconds = bridge.config.limits.forsaken_seconds + 1
-    if looked:
-        bridge.core.live_runs.polls.heard(call.ticket_id, seconds)
-    bridge.later(seconds)
-    assert states(bridge, call) == (("ready", "running") if looked else ("cancelled", "cancelled"))
+    seconds = bridge.config.limits.forsaken_seconds
+    bridge.store.update_run(call.run_id, expires_at=clock.now() + 1)
+    if looks:
+        assert bridge.core.mcp_calls.look(call, 0).state == "open"
+    bridge.later(seconds / 2)
+    assert states(bridge, call) == (("ready", "running") if looks else ("cancelled", "cancelled"))
 
 
 def test_rules_name_mcp_and_its_clients(make_bridge: MakeBridge) -> None:
