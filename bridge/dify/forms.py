@@ -4,6 +4,7 @@ Source: `core/workflow/nodes/human_input/entities.py` and `controllers/service_a
 1.16. Dify itself looks only whether all fields are there, and whether there is such an action.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from tools.fingerprint import text_digest
 from tools.surrogates import whole
 
 LONGEST_VALUE = 100_000
+_PLACE = re.compile(r"\{\{#\$output\.(\w+)#\}\}")
 _TEXTS = {"paragraph", "text-input", "text_input"}
 
 
@@ -45,7 +47,7 @@ class FormAction(BaseModel):
 
 
 class Form(BaseModel):
-    """What a person is asked. `content` is Markdown, in which `{{#$output.NAME#}}` is the place of a field."""
+    """What a person is asked. `content` is Markdown, in which `[NAME]` is the place of a field."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -124,7 +126,7 @@ def paused_form(reason: object) -> PausedForm | None:
     fields = [_field(each, defaults) for each in _mappings(told.get("inputs"))]
     form = Form(
         title=_text(told, "node_title"),
-        content=_text(told, "form_content"),
+        content=_PLACE.sub(r"[\1]", _text(told, "form_content")),
         fields=[each for each in fields if each.name],
         actions=[_action(each) for each in _mappings(told.get("actions")) if _text(each, "id")],
     )

@@ -20,7 +20,6 @@ ACTION = "action"
 _TEXTS = ("question", "prompt", "message", "text", "query", "content", "body")
 _OPTIONS = ("options", "choices")
 _HEADER_CHARACTERS = 12
-_PLACE = re.compile(r"\{\{#\$output\.\w+#\}\}")
 _PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"\s*=\s*"((?:[^"\\]|\\.)*)"')
 
 
@@ -86,8 +85,7 @@ def _one_text(form: Form, properties: Mapping[str, Any], problem: str) -> dict[s
 
 
 def _words(form: Form, problem: str) -> str:
-    content = _PLACE.sub("...", form.content).strip()
-    text = "\n\n".join(filter(None, [form.title, content]))
+    text = "\n\n".join(filter(None, [form.title, form.content.strip()]))
     return f"{text}\n\n(The last answer did not fit: {problem}.)" if problem else text
 
 

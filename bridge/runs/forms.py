@@ -148,6 +148,12 @@ class Forms:
         )
         return change.open_ticket(ticket, [allow(call, "human_input")])
 
+    def settle(self, run: RunRow) -> tuple[list[TicketRow], list[FormRow]]:
+        """Take what has become of the forms that pause a run; return the tickets that ask again, and the forms."""
+        if not self._store.forms.pausing(run):
+            return [], []
+        return self.take_results(run), self.look(run)
+
     def take_results(self, run: RunRow) -> list[TicketRow]:
         """Take what the client's user has answered. Return the tickets that ask again, where an answer does not fit."""
         again = []

@@ -134,8 +134,7 @@ class Runs:
             if in_vain >= MAX_ATTEMPTS:
                 raise UnprocessableRun(f"run {run.id} was tried {in_vain} times in vain; begin a new turn")
             self._store.hold(run.id)
-            again = self._forms.take_results(run)
-            forms = self._forms.look(run)
+            again, forms = self._forms.settle(run)
             if forms and all(form.state == "open" for form in forms):
                 return self._hold_again(run, request, again)
             if not (self._store.go_on(run) if forms else self._run_again(run)):

@@ -16,7 +16,7 @@ ACTIONS = [FormAction(id="yes", title="Go ahead"), FormAction(id="no", title="St
 PLAIN = Form(title="Review", content="Publish it?", actions=ACTIONS)
 FULL = Form(
     title="Review",
-    content="Publish it? {{#$output.note#}}",
+    content="Publish it? [note]",
     fields=[FormField(name="note", default="none"), FormField(name="size", kind="select", options=["small", "large"])],
     actions=ACTIONS,
 )
@@ -49,7 +49,6 @@ def test_what_a_tool_is_asked_fits_its_schema_and_says_all(schema: dict[str, Any
     assert checked(arguments, schema).problem is None
     for words in ("Review", "Publish it?", "Go ahead", "Stop", *(each.name for each in form.fields)):
         assert words in arguments
-    assert "$output" not in arguments
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_run_goes_on_in_the_same_response(stack: Stack) -> None:
     client = Asking(stack, "!say alpha")
     waits = waiting(stack, "Review", "alpha")
-    assert waits["content"].startswith("Publish alpha?")
+    assert waits["content"] == "Publish alpha? [note]"
     assert [each["name"] for each in waits["fields"]] == ["note", "size"]
     assert [each["id"] for each in waits["actions"]] == ["yes", "no"]
     assert answer(stack, waits, note="be kind", size="large").status_code == 200
