@@ -4,8 +4,10 @@ import os
 import sqlite3
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, StaticPool
 
-from bridge.store.faults import REPLACED, code_of, unavailable
+from bridge.store.faults import REPLACED, UNWRITABLE, code_of, unavailable
 
 CONNECTIONS = 30
 """Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
@@ -53,14 +55,16 @@ def path_of(url: str) -> Path | None:
 
 Durability = Literal["power", "process"]
 """What a commit survives: the loss of power, or only the end of the process."""
-_SYNCHRONOUS: dict[Durability, str] = {"power": "FULL", "process": "NORMAL"}
 
 
-def engine_of(url: str, connections: int = CONNECTIONS, durability: Durability = "power") -> Engine:
-    """Return the engine of a SQLAlchemy URL. `postgresql://` means psycopg, the driver that Clawback comes with."""
+def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = None) -> Engine:
+    """Return the engine of a SQLAlchemy URL. `postgresql://` means psycopg, the driver that Clawback comes with.
+
+    A commit to SQLite waits for the disk, unless whoever commits waits for `disk` by itself.
+    """
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
-        return _sqlite(url, _SYNCHRONOUS[durability])
+        return _sqlite(url, disk)
     engine = create_engine(
         _postgresql(address),
         pool_pre_ping=True,
@@ -162,31 +166,133 @@ def _postgresql(address: URL) -> URL:
     return address.set(query={**_POSTGRESQL, **address.query})
 
 
-def _opened(path: Path, how: str) -> sqlite3.Connection:
+def _opened(path: Path, how: str) -> "_Patient":
     address = f"file:{quote(str(path.absolute()))}?{how}"
     return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=_Patient)
 
 
 class _Patient(sqlite3.Connection):
-    """Commits in a thread of the system's: under gevent others are served while the disk is waited for."""
+    """Commits where others are served meanwhile, if that may have to wait for the disk."""
+
+    disk: "Disk | None" = None
 
     def commit(self) -> None:
-        gevent = sys.modules.get("gevent")
-        if self.in_transaction and gevent and gevent.monkey.is_module_patched("threading"):
-            gevent.get_hub().threadpool.apply(super().commit)
-        else:
+        if not self.in_transaction:
+            return
+        if self.disk and not self.disk.begins_anew:
             super().commit()
+        else:
+            _apart(super().commit)
+        if self.disk:
+            self.disk.wrote()
 
 
-def _sqlite(url: str, synchronous: str) -> Engine:
+def _apart(work: Callable[[], object]) -> None:
+    """Do this in a thread of the system's: under gevent others are served while the disk is waited for."""
+    gevent = sys.modules.get("gevent")
+    if gevent and gevent.monkey.is_module_patched("threading"):
+        gevent.get_hub().threadpool.apply(work)
+    else:
+        work()
+
+
+_HEAD_BYTES = 32
+
+
+class Disk:
+    """Waits until what was committed is on the disk: once for all that was committed by then, with no lock held.
+
+    SQLite itself would have each commit wait alone, and the next one for that. What it writes goes into its log; from
+    there into its file now and then.
+    """
+
+    _COMMITS, _BYTES = 200, 8 * 2**20
+    """After so many commits, or when the log has grown by so much, the file takes over what is in the log."""
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self._path, self._log = path, f"{path}-wal"
+        self._waits = durability == "power"
+        self._turn = threading.Lock()
+        self._written = self._synced = self._taken_over = self._length = 0
+        self._is_sound = True
+        self._head = self._read_head()
+        self.begins_anew = True
+        """Whether a commit may begin the log anew, whose head SQLite has on the disk before anything else."""
+
+    def wrote(self) -> None:
+        """Something was committed."""
+        self._written += 1
+        if self.begins_anew:
+            head = self._read_head()
+            self.begins_anew = head in {b"", self._head}
+            self._head = head
+
+    def wait(self) -> None:
+        """Wait for what was committed so far, by whomever. Raises StoreUnavailable."""
+        until = self._written
+        while self._synced < until:
+            with self._turn:
+                if self._synced < until:
+                    reached = self._written
+                    self._reach_disk()
+                    self._synced = reached
+
+    def _reach_disk(self) -> None:
+        try:
+            if self._waits:
+                _apart(self._sync if self._is_sound else self._take_over)
+        except (OSError, sqlite3.Error) as error:
+            # The system tells of what it could not write only once: the next time all of the log has to be written.
+            self._is_sound = False
+            raise unavailable(UNWRITABLE, str(error)) from None
+        # What cannot be taken over now is safe in the log.
+        with suppress(OSError, sqlite3.Error):
+            if self._written - self._taken_over > self._COMMITS or self._grown() > self._BYTES:
+                _apart(self._take_over)
+
+    def _read_head(self) -> bytes:
+        """Return the log's head, which is another each time that the log begins anew."""
+        try:
+            with open(self._log, "rb", buffering=0) as log:  # noqa: PTH123 - it is a text
+                return log.read(_HEAD_BYTES)
+        except OSError:
+            return b""
+
+    def _sync(self) -> None:
+        try:
+            file = os.open(self._log, os.O_RDONLY)
+        except FileNotFoundError:
+            # The store was closed, which put all of it into its file.
+            return
+        try:
+            getattr(os, "fdatasync", os.fsync)(file)
+        finally:
+            os.close(file)
+
+    def _grown(self) -> int:
+        return os.stat(self._log).st_size - self._length  # noqa: PTH116 - Path.stat takes twice as long
+
+    def _take_over(self) -> None:
+        reached = self._written
+        how = "PASSIVE" if self._is_sound else "TRUNCATE"
+        with closing(_opened(self._path, "mode=rw")) as other:
+            is_busy, *_ = other.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+        if is_busy and not self._is_sound:
+            raise OSError("what could not be written before cannot be yet")
+        self._is_sound = self.begins_anew = True
+        self._taken_over, self._length = reached, os.stat(self._log).st_size  # noqa: PTH116
+
+
+def _sqlite(url: str, disk: Disk | None) -> Engine:
     path = path_of(url)
     files = Files(path) if path else None
     patience = Patience()
 
     def connect() -> sqlite3.Connection:
         # What was there and is gone is never made anew.
-        opened = _opened(path, "mode=rw") if path else sqlite3.connect(":memory:", check_same_thread=False)
-        patience.configure(opened, synchronous)
+        opened = _opened(path, "mode=rw") if path else _Patient(":memory:", check_same_thread=False)
+        opened.disk = disk
+        patience.configure(opened, alone=disk is None)
         if files:
             files.remember()
         return opened
@@ -218,12 +324,13 @@ class Patience:
     def __init__(self) -> None:
         self._until = self._met = 0.0
 
-    def configure(self, connection: sqlite3.Connection, synchronous: str) -> None:
-        """Set up a new connection."""
+    def configure(self, connection: sqlite3.Connection, *, alone: bool) -> None:
+        """Set up a new connection. One that is `alone` has nobody who waits for the disk."""
         for statement in (
             "PRAGMA journal_mode=WAL",
             # In WAL mode NORMAL survives the end of the process; FULL that of the machine, by an fsync per commit.
-            f"PRAGMA synchronous={synchronous}",
+            f"PRAGMA synchronous={'FULL' if alone else 'NORMAL'}",
+            f"PRAGMA wal_autocheckpoint={1000 if alone else 0}",
             "PRAGMA foreign_keys=ON",
             # Only once something was read all of its files are there.
             "SELECT count(*) FROM sqlite_master",

@@ -30,7 +30,7 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
-from bridge.store.engine import CONNECTIONS, Durability, engine_of
+from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of, path_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PieceStatements
 from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
@@ -77,7 +77,9 @@ class Store:
 
     def __init__(self, url: str, connections: int = CONNECTIONS, durability: Durability = "power") -> None:
         self._url = url
-        self._engine = engine_of(url, connections, durability)
+        path = path_of(url)
+        self._disk = Disk(path, durability) if path else None
+        self._engine = engine_of(url, connections, self._disk)
         self._is_ready = False
         self._faulty = False
         self._told_at = -math.inf
@@ -124,6 +126,9 @@ class Store:
                     self._is_ready = True
                 with self._engine.begin() as connection:
                     yield connection
+            if self._disk:
+                # What was read, too, may be what others have only just committed.
+                self._disk.wait()
         except StoreUnavailable as fault:
             self._note(fault)
             raise
