@@ -9,6 +9,7 @@ task         what is asked for
 story        tells who sends what to whom, as it happens
 report       what happened, read from the bridge's store
 play         starts, plays or keeps, and ends: what `clawback demo` does
+mixed        one node, and tools in three places: what `--app tools` plays
 kept         what `--keep` has to look at: three runs, a policy, and a way in
 environment  where the demo runs when Clawback was installed from its wheel
 command      `clawback demo`
