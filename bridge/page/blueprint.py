@@ -62,7 +62,7 @@ from bridge.page.views.views import (
 )
 from bridge.runs.breath import in_pieces
 from bridge.runs.core import Core
-from bridge.runs.trials import Trial, Trials
+from bridge.runs.executors.trials import Trial, Trials
 from bridge.store.timeline import Timeline
 
 log = logging.getLogger("clawback.page")

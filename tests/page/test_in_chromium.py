@@ -20,7 +20,7 @@ from tests.page.chromium import Parts, parts_in
 pytestmark = pytest.mark.chromium
 
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
-VIEWS = ["/", "/statistics", "/runs/{run}", "/approvals", "/executors", "/health"]
+VIEWS = ["/", "/statistics", "/try", "/runs/{run}", "/approvals", "/executors", "/health"]
 
 
 @pytest.fixture(scope="module")
