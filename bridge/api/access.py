@@ -109,6 +109,7 @@ ROUTES: Mapping[str, Keys] = {
     "GET /health": _PAGE,
     "POST /health": _PAGE,
     "GET /calls/{call_id}/decision": _PAGE,
+    "GET /calls/{call_id}/images/{number}": _PAGE,
     "POST /calls/{call_id}/decision": _PAGE,
     "GET /forms/{form_id}/answer": _PAGE,
     "POST /forms/{form_id}/answer": _PAGE,

@@ -12,6 +12,7 @@ GET  /approvals              the calls and forms that wait for a person
 GET  /executors              who runs calls
 GET  /health                 doctor's findings
 POST /health                 let doctor look
+GET  /calls/{id}/images/{n}  an image of a call's result
 POST /calls/{id}/decision    decision=approve|deny|edit|always, text
 POST /forms/{id}/answer      action=ID, field.NAME=what stands in it
 GET  /login                  POST: name, token; GET with link=: a login link of bridge.page.links
@@ -43,7 +44,7 @@ from bridge.page.language import COOKIE as LANGUAGE
 from bridge.page.language import LANGUAGES, Texts, chosen
 from bridge.page.links import Links, is_here
 from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
-from bridge.page.rendering import render, render_by_and_by, static
+from bridge.page.rendering import image_of, render, render_by_and_by, static
 from bridge.page.streaming import Streams, version
 from bridge.page.views.run import Attempts, RequestSummaries
 from bridge.page.views.views import (
@@ -62,7 +63,7 @@ from bridge.page.views.views import (
 )
 from bridge.runs.breath import in_pieces
 from bridge.runs.core import Core
-from bridge.runs.trials import Trial, Trials
+from bridge.runs.executors.trials import Trial, Trials
 from bridge.store.timeline import Timeline
 
 log = logging.getLogger("clawback.page")
@@ -321,6 +322,14 @@ def _add_actions(blueprint: Blueprint, parts: Parts) -> None:
         document = run_document(core.store, parts.timeline, run_id, content=parts.config.log_content)
         named = {"Content-Disposition": f'attachment; filename="run-{run_id}.json"'}
         return Response(document.model_dump_json(indent=2), content_type="application/json", headers=named)
+
+    @blueprint.get("/calls/<call_id>/images/<int:number>")
+    def image(call_id: str, number: int) -> Response:
+        found = parts.core.store.call(call_id) if parts.config.log_content else None
+        kind, content = image_of(found[1], number) if found else ("", b"")
+        if not content:
+            raise NotFound("there is no such image")
+        return Response(content, content_type=kind)
 
     @blueprint.post("/runs")
     def act() -> AnyResponse:

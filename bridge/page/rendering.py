@@ -1,5 +1,6 @@
 """The templates, and how they write times, figures and foreign text."""
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from markupsafe import Markup
 
 from bridge.page.language import Texts
 from bridge.store.clock import now
+from bridge.store.rows import CallRow
 from tools.calls import arguments_of
 
 LONGEST_SHOWN = 20_000
@@ -88,6 +90,7 @@ def _environment() -> Environment:
         "pretty": pretty,
         "named": named,
         "sent": sent,
+        "images": images_of,
     }
     environment.globals["asset"] = asset
     return environment
@@ -178,6 +181,28 @@ def named(arguments: str) -> list[tuple[str, str]] | None:
 def _written(value: object) -> str:
     flat = json.dumps(value, ensure_ascii=False)
     return flat if len(flat) <= _LONGEST_LINE else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+_IMAGE = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,")
+
+
+def image_of(call: CallRow, number: int) -> tuple[str, bytes]:
+    """Return the type and the bytes of an image in a call's result; nothing where it is none that browsers only draw.
+
+    One that stands elsewhere is not fetched: who made the result would learn who looks at it.
+    """
+    images = json.loads(call.images) if call.images else []
+    url = str(images[number]) if number < len(images) else ""
+    found = _IMAGE.match(url)
+    try:
+        return (found[1], base64.b64decode(url[found.end() :])) if found else ("", b"")
+    except ValueError:
+        return "", b""
+
+
+def images_of(call: CallRow) -> list[str | None]:
+    """Return where each image of a call's result is, None where it can be shown here."""
+    return [None if _IMAGE.match(url) else url for url in map(str, json.loads(call.images or "[]"))]
 
 
 @dataclass(frozen=True, slots=True)

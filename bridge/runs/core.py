@@ -8,6 +8,7 @@ from bridge.runs.executors.mcp_calls import McpCalls
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming
 from bridge.runs.executors.runs import ExecutorRuns
+from bridge.runs.executors.trials import Trials
 from bridge.runs.forms import Forms
 from bridge.runs.live import LiveRuns
 from bridge.runs.observing.observers import Observers
@@ -22,7 +23,6 @@ from bridge.runs.tickets.approvals import Approvals
 from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.policy import Policy
 from bridge.runs.tickets.tickets import Tickets
-from bridge.runs.trials import Trials
 from bridge.runs.watchdogs import PluginWatchdog, WorkerWatchdog
 from bridge.store import Store
 from bridge.store.wakeups import Wakeups

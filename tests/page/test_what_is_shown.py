@@ -128,3 +128,34 @@ def test_nothing_that_anybody_writes_becomes_markup(make_bridge: MakeBridge) -> 
     for answer in answers:
         assert "<x-mark" not in answer.text
         assert f'value="{mark[0]}' not in answer.text.replace('value=""', "")
+
+
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_images_of_a_result_are_shown_as_images_and_nothing_else_is(
+    make_bridge: MakeBridge, visit: MakePerson, *, content: bool
+) -> None:
+    bridge = make_bridge('[[rules]]\naction = "allow"\n', log_content=content)
+    executor = bridge.register(tools=[READ])
+    ticket = bridge.open(("read", "{}"))
+    [call] = executor.claim()
+    urls = [f"data:image/png;base64,{PNG}", "https://example.com/a.png"]
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    assert executor.post(call, [{"type": "text", "text": "seen"}, *parts], is_error=False).status == 200
+    ann = visit(bridge)
+    page = ann.get(f"/runs/{ticket.request['run_id']}").text
+    images = f"/calls/{ticket.calls[0]}/images"
+    assert page.count('<img class="shown"') == content
+    assert ("https://example.com/a.png" in page) == content
+    shown = ann.get(f"{images}/0")
+    assert (shown.status_code, shown.content_type) == (
+        (200, "image/png") if content else (404, "text/html; charset=utf-8")
+    )
+    if content:
+        assert shown.data.startswith(b"\x89PNG")
+        assert shown.headers["X-Content-Type-Options"] == "nosniff"
+    for number in (1, 2):
+        assert ann.get(f"{images}/{number}").status_code == 404
+    assert bridge.app.test_client().get(f"{images}/0").status_code == 303

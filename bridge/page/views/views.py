@@ -32,9 +32,9 @@ from bridge.page.views.run import (
 from bridge.page.views.waterfall import Lane, Waterfall, waterfall_of
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
+from bridge.runs.executors.trials import Trial, original_of
 from bridge.runs.forms import form_of
 from bridge.runs.segments import Text
-from bridge.runs.trials import Trial, original_of
 from bridge.store.clock import now
 from bridge.store.rows import CallRow, FormRow, ModelCallRow, RunRow
 from bridge.store.timeline import DAY_SECONDS, Day, Filter, Glance, Timeline, Undecided

@@ -9,11 +9,11 @@ import logging
 
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming, conversation_of
+from bridge.runs.executors.trials import Trials, kind_of
 from bridge.runs.live import LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
-from bridge.runs.trials import Trials, kind_of
 from bridge.store import clock
 from bridge.store.rows import RunRow
 from tools.fingerprint import text_digest
