@@ -221,12 +221,13 @@ _PAGE = """\
 # The model provider
 
 {note}
-A URL, a key where the server wants one, and a model's name are enough. The rest has defaults, is known of the vendor,
-or is found out when the credentials are saved. What is set here always counts more.
+A URL, a key if the server needs one, and a model's name are enough. Everything else has a default, is known for the
+vendor, or is detected when you save the credentials. What you set here always takes precedence.
 
 ## Credentials
 
-The provider's own form is for the models `main` and `light`; a model added by hand has a form of its own.
+The provider's own form sets up the models `main` and `light`, which is all that most people need. Each model that you add
+with Add Model has a form of its own.
 
 | field | what | default | |
 |---|---|---|---|
@@ -234,7 +235,8 @@ The provider's own form is for the models `main` and `light`; a model added by h
 
 ## Parameters of a node
 
-What a node leaves switched off is not sent. Defaults are what Dify shows when one is switched on.
+A parameter that is switched off in the node is not sent. The default is what Dify shows when you switch it on. Those
+above `max_tool_call_rounds` are what most apps need; the others are for later.
 
 | parameter | what | default | |
 |---|---|---|---|
@@ -242,9 +244,9 @@ What a node leaves switched off is not sent. Defaults are what Dify shows when o
 
 ## Vendors
 
-A vendor is known by its address, or chosen in `upstream_vendor`. Structured output is the strictest that all its models
-take; `without` is what is not expected of a model until it was found out, and the last column what its refusals would
-teach.
+A vendor is recognised by its address, or chosen in `upstream_vendor`. "Structured output" is the strictest kind that all
+its models accept. "Without" lists what is not expected of a model until it is detected. The last column lists what is
+known in advance of its refusals.
 
 | vendor | known by | reasoning | structured output | without | known lessons |
 |---|---|---|---|---|---|
@@ -252,9 +254,9 @@ teach.
 
 ## What is learned from a refusal
 
-A refused request is written otherwise and sent again, and so is every later one of this plugin process to that address
-and model. The rows come from vendors' references and public reports of their errors; none but those of the scripted
-upstream were seen on a live server by this project.
+When the server refuses a request, the plugin changes it and sends it again. It also changes all later requests of this
+plugin process to the same address and model. The rows come from vendors' references and public reports of their errors;
+this project has only seen those of the scripted upstream.
 
 | lesson | from then on |
 |---|---|
@@ -262,45 +264,45 @@ upstream were seen on a live server by this project.
 
 ## What is played of each vendor
 
-The scripted upstream of the tests speaks as these vendors do, and every one goes through one call, parallel calls,
-three rounds, images in results, letting go and replay, a second turn, an Agent node and a refusal, streamed and whole.
-Nothing of it was ever seen on a live server by this project: without a mark it is documented, with \\* reported by
-users, with ? guessed and therefore not played. What is not known in advance is learned from the first refusal.
+The scripted upstream of the tests imitates these vendors. Each is tested with one call, parallel calls, three rounds,
+images in results, suspension and replay, a second turn, an Agent node and a refusal, streamed and whole. This project
+has seen none of it on a live server: entries without a mark are documented, those with \\* were reported by users, and
+those with ? are guessed and therefore not played. What is not known in advance is learned from the first refusal.
 
 | vendor | refuses, or wants back | writes, or overlooks | known in advance |
 |---|---|---|---|
 {played}
 
-What stays different: Zhipu refuses an image in words that tell nothing of images, so there the probe or the form keeps
-them out; models without tools get them as text.
+One difference remains: Zhipu's refusal of an image does not mention images, so there the detection or the form keeps
+them out. Models without tools get them as text.
 
-## What is found out
+## What is detected
 
-When credentials are saved, and once more when Dify asks what a model can do after the plugin was started, a few tiny
-requests side by side, 20 s at most: whether the model calls tools, streams its calls, obeys `tool_choice`, follows a
-JSON schema, sees images, counts tokens in its stream, and reasons. What cannot be told stays as the vendor's row says.
-Whatever the form sets is not asked for. Later, where a server refuses `stream`, `stream_options`, `tool_choice`,
-`parallel_tool_calls`, `user` or the name of the token limit, the request is sent again without it (the limit by its
-other name), and so are all later ones.
+When you save the credentials, the plugin sends a few tiny requests at the same time, for at most 20 s. It does so once
+more when Dify asks for a model's features after a restart of the plugin. It detects whether the model calls tools,
+streams its calls, obeys `tool_choice`, follows a JSON schema, sees images, counts tokens in its stream, and reasons. What
+cannot be detected stays as in the vendor's row. Nothing is sent for what the form sets. Later, if a server refuses
+`stream`, `stream_options`, `tool_choice`, `parallel_tool_calls`, `user` or the name of the token limit, the request is
+sent again without it (or with the limit's other name), and so are all later requests.
 
 ## Beside the official plugin
 
-Every field that `langgenius/openai_api_compatible` 0.0.63 shows for an LLM. Embeddings, reranking and speech are no
-matter of this provider; use both side by side.
+This table has every field that `langgenius/openai_api_compatible` 0.0.63 shows for an LLM. For embeddings, reranking and
+speech, use that plugin beside this one.
 
-| its field | here | what differs |
+| its field | here | difference |
 |---|---|---|
 {fields}
 
 Its parameters:
 
-| its parameter | here | what differs |
+| its parameter | here | difference |
 |---|---|---|
 {parameters_beside}
 
 What its code reads and its form does not show:
 
-| its field | here | what differs |
+| its field | here | difference |
 |---|---|---|
 {hidden}
 

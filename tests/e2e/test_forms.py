@@ -482,7 +482,7 @@ def test_a_card_on_the_page_is_answered_within_the_hold(stack: Stack, ann: httpx
     assert (sent.status_code, sent.headers["location"]) == (303, "/approvals?done=answer")
     assert client.text == "Published sigma <b>bold</b>, large: from"
     assert in_dify(stack, waits["id"])["inputs"] == {"note": "from\nthe page", "size": "large"}
-    assert "Answered; the run goes on." in words(ann.get("/approvals?done=answer").text)
+    assert "Answered. The run continues." in words(ann.get("/approvals?done=answer").text)
 
 
 def test_the_page_says_what_does_not_fit_and_keeps_what_was_written(stack: Stack, ann: httpx.Client) -> None:
