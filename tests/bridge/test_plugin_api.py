@@ -56,7 +56,10 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 @pytest.fixture
 def run(app: Flask) -> RunRow:
     """A run as the endpoint would have started it."""
-    core: Core = app.extensions["clawback"]
+    return begun_run(app.extensions["clawback"])
+
+
+def begun_run(core: Core) -> RunRow:
     request = RunRequest.model_validate(
         {
             "messages": [{"role": "user", "content": "hello"}],

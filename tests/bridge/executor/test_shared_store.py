@@ -17,12 +17,13 @@ from hypothesis import settings
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
 from bridge.store import Store
-from bridge.store.rows import SessionRow
+from bridge.store.rows import SegmentRow, SessionRow
 from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
 from tests.levels import starts
 from tests.servers import Servers
+from tools.run_states import RunEvent
 from tools.tokens import hash_token, new_token
 
 pytestmark = pytest.mark.servers
@@ -98,6 +99,19 @@ def test_a_result_with_a_character_that_postgresql_does_not_take_is_kept_without
     ticket = a.open(("read", "{}"))
     assert laptop.post(laptop.claim()[0], "one\x00two").status == 200
     assert at(a, ticket).status(0)["results"][0]["output"] == "one\ufffdtwo"
+    laptop.leave()
+
+
+def test_no_text_of_a_model_or_of_dify_is_one_that_postgresql_does_not_take(bridges: Pair) -> None:
+    a, b = bridges
+    laptop = a.register()
+    run_id = a.core.tickets.known(a.open(("read", "{}")).id).run_id
+    said = SegmentRow(run_id, 0, text="one\x00two", ticket_id=None, finish_reason="stop", usage="{}", reasoning="\x00")
+    assert a.core.store.save_segment(said, attempt=1)
+    assert a.core.store.end_run(run_id, RunEvent.FAIL, "no\x00pe")
+    (told,) = b.core.store.segments(run_id)
+    run = b.core.store.run(run_id)
+    assert (told.text, told.reasoning, run and run.error) == ("one\ufffdtwo", "\ufffd", "no\ufffdpe")
     laptop.leave()
 
 
