@@ -138,7 +138,11 @@ def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
 def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | None]]:
     for node in answer["nodes"]:
         yield node["started_at"], f"node {node['title']} ({node['node_type']})", node["status"], node["ended_at"]
-    for each in answer["invocations"]:
+    for each in answer["model_calls"]:
+        ended = each["finish_reason"] or f"failed: {each['error']}"
+        yield each["at"], f"model call {each['round'] + 1}", plain(ended), each["at"] + each["seconds"]
+    told = {each["invocation_id"] for each in answer["model_calls"]}
+    for each in (each for each in answer["invocations"] if each["id"] not in told):
         yield each["created_at"], "the model is called", each["state"], each["ended_at"]
     for ticket in answer["tickets"]:
         for call in ticket["calls"]:

@@ -1,5 +1,6 @@
 """The page's texts, each language in a file of its own."""
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,6 +37,33 @@ class Texts:
         """Return which rule of the policy judged a call, or why none did."""
         number = verdict.removeprefix("rule ")
         return self("verdict.rule", n=number) if number.isdecimal() else self.texts.get(f"verdict.{verdict}", verdict)
+
+    def said(self, text: str) -> "Said":
+        """Return why something went as it did: in this language where the bridge gives that reason, else as it is."""
+        if self.code != "en":
+            for name, pattern in _reasons():
+                if found := pattern.fullmatch(text):
+                    return Said(self.code, self(name, **found.groupdict()))
+        return Said("en", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text, and the language that it is in."""
+
+    lang: str
+    text: str
+
+
+@cache
+def _reasons() -> list[tuple[str, re.Pattern[str]]]:
+    """Return the reasons that the bridge gives, as they are stored: in English."""
+    english = texts("en").texts
+    reasons = [(name, re.split(r"\{(\w+)\}", text)) for name, text in english.items() if name.startswith("said.")]
+    return [
+        (name, re.compile("".join(f"(?P<{part}>.+)" if n % 2 else re.escape(part) for n, part in enumerate(parts))))
+        for name, parts in reasons
+    ]
 
 
 @cache
