@@ -226,8 +226,8 @@ vendor, or is detected when you save the credentials. What you set here always t
 
 ## Credentials
 
-The provider's own form sets up the models `main` and `light`, which is all that most people need. Each model that you add
-with Add Model has a form of its own.
+The provider's own form sets up the models `main` and `light`, which is all that most people need. Each model that you
+add with Add Model has a form of its own.
 
 | field | what | default | |
 |---|---|---|---|
@@ -244,9 +244,9 @@ above `max_tool_call_rounds` are what most apps need; the others are for later.
 
 ## Vendors
 
-A vendor is recognised by its address, or chosen in `upstream_vendor`. "Structured output" is the strictest kind that all
-its models accept. "Without" lists what is not expected of a model until it is detected. The last column lists what is
-known in advance of its refusals.
+A vendor is recognised by its address, or chosen in `upstream_vendor`. "Structured output" is the strictest kind that
+all its models accept. "Without" lists what is not expected of a model until it is detected. The last column lists
+what is known in advance of its refusals.
 
 | vendor | known by | reasoning | structured output | without | known lessons |
 |---|---|---|---|---|---|
@@ -278,17 +278,17 @@ them out. Models without tools get them as text.
 
 ## What is detected
 
-When you save the credentials, the plugin sends a few tiny requests at the same time, for at most 20 s. It does so once
-more when Dify asks for a model's features after a restart of the plugin. It detects whether the model calls tools,
-streams its calls, obeys `tool_choice`, follows a JSON schema, sees images, counts tokens in its stream, and reasons. What
-cannot be detected stays as in the vendor's row. Nothing is sent for what the form sets. Later, if a server refuses
-`stream`, `stream_options`, `tool_choice`, `parallel_tool_calls`, `user` or the name of the token limit, the request is
-sent again without it (or with the limit's other name), and so are all later requests.
+When you save the credentials, the plugin sends a few tiny requests at the same time, for at most 20 s. It does so
+once more when Dify asks for a model's features after a restart of the plugin. It detects whether the model calls
+tools, streams its calls, obeys `tool_choice`, follows a JSON schema, sees images, counts tokens in its stream, and
+reasons. What cannot be detected stays as in the vendor's row. Nothing is sent for what the form sets. Later, if a
+server refuses `stream`, `stream_options`, `tool_choice`, `parallel_tool_calls`, `user` or the name of the token
+limit, the request is sent again without it (or with the limit's other name), and so are all later requests.
 
 ## Beside the official plugin
 
-This table has every field that `langgenius/openai_api_compatible` 0.0.63 shows for an LLM. For embeddings, reranking and
-speech, use that plugin beside this one.
+This table has every field that `langgenius/openai_api_compatible` 0.0.63 shows for an LLM. For embeddings, reranking
+and speech, use that plugin beside this one.
 
 | its field | here | difference |
 |---|---|---|
