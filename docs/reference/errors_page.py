@@ -78,7 +78,7 @@ _PAGE = """\
 # Errors
 
 {note}
-Errors use OpenAI's format. The header `X-Request-Id` holds the id of the request, which is also in the bridge's log:
+Errors use OpenAI's format. The header `X-Request-Id` holds the request's id, which is also in the bridge's log:
 
 ```json
 {{"error": {{"message": "...", "type": "invalid_request_error", "param": "messages[0].content", "code": null}}}}
@@ -89,8 +89,9 @@ or is out of range gives a 400 of type `invalid_request_error` without a code. O
 200, and the error is its last event (`response.failed` in `/v1/responses`).
 
 Each status makes clients behave sensibly. 401 only means a wrong bridge token, because some clients switch off the
-whole provider on 401, 402 and 403. 403 is for requests that only commands on the bridge's own machine may send; clients
-of the endpoint never get it. 429 and 503 carry `Retry-After` when waiting helps. 400, 404 and 422 need a change.
+whole provider on 401, 402 and 403. 403 is for requests that only commands on the bridge's own machine may send;
+clients of the endpoint never get it. 429 and 503 carry `Retry-After` when waiting helps. 400, 404 and 422 need a
+change.
 
 ## What the bridge refuses
 

@@ -245,8 +245,8 @@ above `max_tool_call_rounds` are what most apps need; the others are for later.
 ## Vendors
 
 A vendor is recognised by its address, or chosen in `upstream_vendor`. "Structured output" is the strictest kind that
-all its models accept. "Without" lists what is not expected of a model until it is detected. The last column lists what
-is known in advance of its refusals.
+all its models accept. "Without" lists what is not expected of a model until it is detected. The last column lists
+what is known in advance of its refusals.
 
 | vendor | known by | reasoning | structured output | without | known lessons |
 |---|---|---|---|---|---|
@@ -278,12 +278,12 @@ them out. Models without tools get them as text.
 
 ## What is detected
 
-When you save the credentials, the plugin sends a few tiny requests at the same time, for at most 20 s. It does so once
-more when Dify asks for a model's features after a restart of the plugin. It detects whether the model calls tools,
-streams its calls, obeys `tool_choice`, follows a JSON schema, sees images, counts tokens in its stream, and reasons.
-What cannot be detected stays as in the vendor's row. Nothing is sent for what the form sets. Later, if a server refuses
-`stream`, `stream_options`, `tool_choice`, `parallel_tool_calls`, `user` or the name of the token limit, the request is
-sent again without it (or with the limit's other name), and so are all later requests.
+When you save the credentials, the plugin sends a few tiny requests at the same time, for at most 20 s. It does so
+once more when Dify asks for a model's features after a restart of the plugin. It detects whether the model calls
+tools, streams its calls, obeys `tool_choice`, follows a JSON schema, sees images, counts tokens in its stream, and
+reasons. What cannot be detected stays as in the vendor's row. Nothing is sent for what the form sets. Later, if a
+server refuses `stream`, `stream_options`, `tool_choice`, `parallel_tool_calls`, `user` or the name of the token
+limit, the request is sent again without it (or with the limit's other name), and so are all later requests.
 
 ## Beside the official plugin
 

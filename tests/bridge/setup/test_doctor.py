@@ -194,7 +194,7 @@ def test_the_upstream(field: str, wrong: str, what: str, patient: Patient) -> No
 @pytest.mark.parametrize(
     ("app", "name", "words"),
     [
-        ("without-callbacks", "callbacks", "external_tool_callback_enabled to True"),
+        ("without-callbacks", "callbacks", "switch on External tool callbacks"),
         ("of-another-provider", "plugin", "choose a model of Clawback in the app's LLM node"),
     ],
 )
