@@ -6,5 +6,4 @@ leases     a worker's claim on a call, for a while
 dify_tools the tools of Dify, as executors inside the bridge
 mcp_calls  calls of MCP clients                  trials    chats of somebody at the page
 runs       runs that Dify began                  resuming  a suspended one goes on here: its question is asked again
-trials     chats with an app from the page
 """
