@@ -1,6 +1,7 @@
 """A long body is read in pieces, and means what it means in one."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.api import bodies as json_pieces
+from bridge.api.anthropic.messages_request import parse_messages_request
+from bridge.api.openai.chat_request import ask_of, parse_chat_request
+from bridge.api.openai.responses_request import parse_responses_request
+from bridge.errors import InvalidRequest
+from tools.marker import marker_for
 
 LONG = {"long": "x" * json_pieces.SHORT}
 ANY = st.recursive(
@@ -75,3 +81,60 @@ def test_the_last_of_two_values_counts_as_ever() -> None:
     text = '{"a": 1, "a": [], "long": "' + "x" * json_pieces.SHORT + '"}'
     assert json_pieces.loads(text.encode())["a"] == []
     assert json_pieces.loads(b"{}" + b" " * json_pieces.SHORT) == {}
+
+
+PAD = "x" * json_pieces.SHORT
+PARAMETERS = {"type": "object", "properties": {"a": {"type": "string"}}}
+CALL = {"id": "1", "type": "function", "function": {"name": "t", "arguments": {"a": 1}}}
+CHAT: dict[str, Any] = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": PAD},
+        {"role": "user", "content": [{"type": "text", "text": f"x {marker_for('a' * 40)}"}]},
+        {"role": "assistant", "content": None, "refusal": "no", "tool_calls": [CALL], "reasoning_content": "r"},
+        {"role": "tool", "tool_call_id": "1", "content": "y"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "t", "parameters": PARAMETERS}}, {"type": "other"}],
+}
+RESPONSES = {
+    "model": "m",
+    "input": [
+        {"type": "message", "role": "user", "content": PAD},
+        {"type": "function_call", "call_id": "a", "name": "t", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": [{"type": "input_text", "text": "x"}]},
+    ],
+    "tools": [{"type": "function", "name": "t", "parameters": PARAMETERS}, {"type": "custom", "name": "c"}],
+}
+MESSAGES = {
+    "model": "m",
+    "max_tokens": 5,
+    "messages": [
+        {"role": "user", "content": PAD},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "t", "input": {"a": {"b": 1}}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}]},
+    ],
+    "tools": [{"name": "t", "input_schema": PARAMETERS}],
+}
+
+
+@pytest.mark.parametrize(
+    ("parse", "body"),
+    [(parse_chat_request, CHAT), (parse_responses_request, RESPONSES), (parse_messages_request, MESSAGES)],
+)
+def test_what_was_read_before_asks_for_the_same(parse: Callable[[Any], Any], body: dict[str, Any]) -> None:
+    raw = json.dumps(body).encode()
+    first, again = json_pieces.loads(raw), json_pieces.loads(raw)
+    assert parse(json.loads(raw)) == parse(first) == parse(again)
+    if parse is parse_chat_request:
+        asked = [ask_of(parse(each), each, 100).messages for each in (json.loads(raw), first, again)]
+        assert asked[0] == asked[1] == asked[2]
+        assert asked[2][1]["content"] == [{"type": "text", "text": "x"}]
+        assert asked[2][2]["content"] == "no"
+
+
+def test_what_is_wrong_is_named_by_its_place_behind_what_was_read_before() -> None:
+    parse_chat_request(json_pieces.loads(json.dumps(CHAT).encode()))
+    body = CHAT | {"messages": [*CHAT["messages"], {"role": "tool", "content": "x"}]}
+    with pytest.raises(InvalidRequest) as refused:
+        parse_chat_request(json_pieces.loads(json.dumps(body).encode()))
+    assert refused.value.param == "messages[4].tool_call_id"
