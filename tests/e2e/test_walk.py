@@ -22,6 +22,8 @@ from bridge.config import load
 from demo.stack import ROOT, Stack
 from tests.e2e.test_survives import answered_after, begin
 
+pytestmark = pytest.mark.timeout(300)
+
 BRIDGE = f"{ROOT / 'bridge'}/"
 PAGE = ROOT / "docs" / "discussion" / "walk.md"
 
