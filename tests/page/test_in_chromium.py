@@ -409,6 +409,7 @@ def test_an_app_is_tried_and_a_run_is_run_again(parts: Parts, locale: str, code:
         expect(page.locator(".turn .said").last).to_have_text("Twice.")
         page.goto(f"{parts.url}/statistics")
         expect(page.locator(".sums tbody")).to_contain_text("minimal")
+        expect(page.locator("rect.count-bar").last).to_be_visible()
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0
 

@@ -74,7 +74,7 @@ def test_a_page_of_a_thousand_steps_begins_before_its_end_is_written(bridge: Bri
         beginning = str(next(pieces), "utf-8")
         took.append(time.process_time() - began)
     assert min(took) < 0.3
-    assert "<h1>" in beginning
+    assert 1_000 < len(beginning) < 50_000
     end = b"".join(pieces).decode()
     assert (beginning + end).count('class="step call') == 1_000
     assert end.rstrip().endswith("</html>")

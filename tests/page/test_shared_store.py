@@ -12,6 +12,7 @@ from tests.levels import starts
 from tests.page.conftest import Person, words
 from tests.servers import Servers
 from tools.tokens import hash_token, new_token
+from tools.wire import ModelCall, Usage
 
 pytestmark = pytest.mark.servers
 
@@ -46,14 +47,11 @@ def test_the_page_is_the_same_at_both(bridges: list[Bridge]) -> None:
     for query in ("", "?state=undecided", "?tool=EXEC", "?text=RESULT", "?text=think&tool=read", "?text=größe"):
         assert f'href="/runs/{run}"' in guest.get(f"/{query}").text, query
     assert f'href="/runs/{run}"' not in guest.get("/?text=elsewhere").text
-    told = {"number": 0, "round": 0, "seconds": 1, "usage": {"prompt_tokens": 1000, "completion_tokens": 20}}
-    here.ask(
-        "plugin",
-        "POST",
-        f"/invocations/{ticket.request['invocation_id']}/record",
-        {"run_id": run, "model_calls": [told]},
+    told = ModelCall(
+        number=0, round=0, seconds=1, usage=Usage(prompt_tokens=1000, completion_tokens=20), finish_reason="stop"
     )
-    assert "Model call 1 1.0 s · 1 000 → to 20" in words(guest.get(f"/runs/{run}").text)
+    here.core.services.note_model_calls(run, ticket.request["invocation_id"], [told])
+    assert "1.0 s · 1 000 → to 20 · final answer" in words(ann.get(f"/runs/{run}").text)
     for query in ("?longer=0&within=hour", "?tokens=1"):
         assert (f'href="/runs/{run}"' in guest.get(f"/{query}").text) == ("longer" in query), query
     assert "Dify app 1 0" in words(guest.get("/statistics").text)
