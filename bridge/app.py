@@ -6,11 +6,9 @@ import threading
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from bridge.api.access import protect
+from bridge.api.access import Clients, allow_origins, protect
 from bridge.api.anthropic import wording
 from bridge.api.anthropic.messages_routes import messages_blueprint
-from bridge.api.clients import Clients
-from bridge.api.cors import allow_origins
 from bridge.api.executor import executor_blueprint, ticket_blueprint
 from bridge.api.health import health_blueprint
 from bridge.api.mcp import mcp_blueprint
@@ -19,8 +17,7 @@ from bridge.api.openai.responses_routes import responses_blueprint
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.document import openapi_blueprint
 from bridge.api.operator import operator_blueprint
-from bridge.api.plugin import plugin_blueprint
-from bridge.api.plugin_requests import Witness, doctor_blueprint
+from bridge.api.plugin import Witness, doctor_blueprint, plugin_blueprint
 from bridge.api.watch import watch_blueprint
 from bridge.api.wrong_paths import advice
 from bridge.config import Config

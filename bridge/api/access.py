@@ -1,20 +1,251 @@
-"""Who may ask for what: one table of every route and the tokens that open it.
+"""Who may ask: which token opens which route, what each client with a token of its own may ask, and whose pages may.
 
-From it the bridge checks requests, the OpenAPI document and the reference tell who may ask, and the tests try every
-route with every token. A route that is not in it is open to nobody.
+A browser asks first (a preflight), and never with a token. Source: the Fetch standard, CORS protocol.
 """
 
+import ipaddress
 import re
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
-from flask import Flask, Request, g, request
+from flask import Flask, Request, Response, g, request
 from werkzeug.routing import Rule
 
-from bridge.api.clients import DEFAULT, Clients
-from bridge.config import Config, Plugin, Token
-from bridge.errors import Forbidden, Unauthorized
+from bridge.config import App, Config, Limits, Plugin, Token
+from bridge.errors import BridgeError, Forbidden, TooManyRequests, Unauthorized
+from bridge.store import Store, clock
+from bridge.store.keys import DAY_SECONDS, spender
 from bridge.store.rows import ClientRow
-from tools.tokens import matches
+from tools.tokens import hash_token, matches
+
+_SHOWN = "X-Request-Id, X-Clawback-Run, Retry-After"
+_USUAL = "authorization, content-type"
+_NAMES = re.compile(r"[A-Za-z0-9_-]+(\s*,\s*[A-Za-z0-9_-]+)*")
+
+
+def allow_origins(app: Flask, config: Config) -> None:
+    """Answer preflights, and name the origin in what it asked for. To be called before tokens are asked for."""
+
+    def allowed() -> str | None:
+        origin = request.headers.get("Origin")
+        named = origin in config.cors_origins or "*" in config.cors_origins
+        return origin if origin and named and request.path.startswith("/v1/") else None
+
+    @app.before_request
+    def _preflight() -> Response | None:
+        asked = request.headers.get("Access-Control-Request-Method")
+        if request.method != "OPTIONS" or not asked or "Origin" not in request.headers:
+            return None
+        if allowed() is None:
+            raise Forbidden(
+                "pages of this origin may not ask here; cors_origins in the configuration names those that may"
+            )
+        headers = request.headers.get("Access-Control-Request-Headers", "")
+        response = Response(status=204)
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
+        response.headers["Access-Control-Allow-Headers"] = (
+            headers if _NAMES.fullmatch(headers) else "authorization, content-type"
+        )
+        response.headers["Access-Control-Max-Age"] = "600"
+        return response
+
+    @app.after_request
+    def _name_origin(response: Response) -> Response:
+        if config.cors_origins:
+            response.headers.add("Vary", "Origin")
+        if origin := allowed():
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = _SHOWN
+        return response
+
+
+_LOCAL_NAMES = {"localhost", "localhost.localdomain"}
+
+
+class Foreign(BridgeError):
+    """The request came from another page, or to a name that is not the bridge's."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "foreign_request"
+
+
+class Origins:
+    """Knows the names of the bridge."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def _names(self) -> set[str]:
+        config = self._config
+        given = [config.host, urlsplit(config.bridge_url or "").hostname or "", *config.page.hosts]
+        return _LOCAL_NAMES | {name.lower().strip("[]") for name in given if name}
+
+    def check_host(self, request: Request) -> None:
+        """Refuse a foreign name: a page that lets its own name lead here could otherwise read what it is answered.
+
+        An address is nobody's name, so any is taken.
+        """
+        host = _hostname(f"//{request.host}")
+        if host not in self._names() and not host.endswith(".localhost") and not _is_address(host):
+            raise Foreign(
+                f"{host or 'this'} is not a name of this bridge. If it should be one, add it to page.hosts in the "
+                "configuration",
+                code="foreign_host",
+            )
+
+    def check_origin(self, request: Request) -> None:
+        """Refuse what another page sends. Browsers name the origin of every form; what names none is no browser."""
+        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        own = origin is not None and _is_own(origin, request)
+        # "none" is a request that the person made, a bookmark say; no form does that.
+        if not own or site not in {None, "same-origin"}:
+            raise Foreign("this form was not sent by the bridge's own page. Open the page, and try it there")
+
+    def check_named(self, request: Request) -> None:
+        """Refuse what a page of another origin sends, but for those of `cors_origins`; and a foreign name."""
+        self.check_host(request)
+        origin = request.headers.get("Origin")
+        if origin is not None and not _is_own(origin, request) and origin not in self._config.cors_origins:
+            raise Foreign(
+                f"pages of {_hostname(origin) or 'this origin'} may not ask here; cors_origins in the configuration "
+                "names those that may",
+                code="foreign_origin",
+            )
+
+
+def _is_own(origin: str, request: Request) -> bool:
+    try:
+        named = urlsplit(origin)
+    except ValueError:
+        return False
+    return named.netloc == request.host and named.scheme == request.scheme
+
+
+def _hostname(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+DEFAULT = "default"
+"""The client with the token of the configuration."""
+
+RESERVED = frozenset({DEFAULT, "local", ""})
+KNOWN_SECONDS = 2.0
+"""For so long after it was revoked, a token may still be taken."""
+
+MINUTE = 60.0
+PAUSE_SECONDS = 5
+"""When a client is told to come back that has too many open tickets."""
+
+
+class Clients:
+    """Who they are by their tokens. Requests are counted by each process on its own."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store = store
+        self._limits = limits
+        self._known: dict[str, tuple[float, ClientRow | None]] = {}
+        self._asked: dict[str, deque[float]] = {}
+
+    def of(self, tokens: Sequence[str]) -> ClientRow | None:
+        """Return the client with one of these tokens, None where they are no client's of its own."""
+        return next((client for token in tokens if (client := self._with(hash_token(token)))), None)
+
+    def _with(self, hashed: str) -> ClientRow | None:
+        now = time.monotonic()
+        read_at, client = self._known.get(hashed, (-KNOWN_SECONDS, None))
+        if now - read_at >= KNOWN_SECONDS:
+            if len(self._known) > 1000:
+                self._known.clear()
+            client = self._store.clients.with_hash(hashed)
+            self._known[hashed] = (now, client)
+        return client
+
+    def is_known(self, client: ClientRow) -> bool:
+        """Whether a client's token is still valid."""
+        return self._with(client.token_hash) is not None
+
+    def admit(self, client: ClientRow, *, asks: bool) -> None:
+        """Note that a client is here, and what it asks for. Raises TooManyRequests."""
+        self._store.clients.used(client)
+        if not asks:
+            return
+        self._check_rate(client)
+        if client.tokens_per_day is not None:
+            spent = self._store.clients.spent_today(client.name)
+            if spent >= client.tokens_per_day:
+                raise _used_up(f"client {client.name}", spent, client.tokens_per_day)
+
+    def _check_rate(self, client: ClientRow) -> None:
+        if client.requests_per_minute is not None:
+            asked = self._asked.setdefault(client.name, deque())
+            _count(asked, client.requests_per_minute, f"client {client.name} may send {{}} requests a minute")
+
+    def check_tickets(self, client: ClientRow) -> None:
+        """Raise TooManyRequests where a client has as many open tickets as it may, and would begin another turn."""
+        limit, left_before = client.open_tickets, clock.now() - self._limits.abandoned_seconds
+        if limit is not None and self._store.clients.open_tickets(client.name, left_before) >= limit:
+            raise TooManyRequests(
+                f"client {client.name} has {limit} open tickets, which is all that it may have: send the results of "
+                "their calls, or wait for limits.abandoned_seconds",
+                retry_after=PAUSE_SECONDS,
+            )
+
+
+class Quotas:
+    """How much each app may be asked, by all clients together. Requests are counted by each process on its own."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store, self._limits = store, limits
+        self._asked: dict[str, deque[float]] = {}
+
+    def check(self, app: App) -> None:
+        """Count a turn that is to begin. Raises TooManyRequests."""
+        limit, model = app.open_tickets, app.model
+        left_before = clock.now() - self._limits.abandoned_seconds
+        if limit is not None and self._store.clients.open_tickets_of_model(model, left_before) >= limit:
+            raise TooManyRequests(
+                f"{model} has {limit} open tickets, which is all that it may have (open_tickets of the app)",
+                retry_after=PAUSE_SECONDS,
+            )
+        if app.tokens_per_day is not None:
+            spent = self._store.clients.spent_today(spender(model))
+            if spent >= app.tokens_per_day:
+                raise _used_up(model, spent, app.tokens_per_day)
+        if app.requests_per_minute is not None:
+            asked = self._asked.setdefault(model, deque())
+            _count(asked, app.requests_per_minute, f"{model} may be asked {{}} times a minute")
+
+
+def _count(asked: deque[float], limit: int, text: str) -> None:
+    now = time.monotonic()
+    while asked and now - asked[0] >= MINUTE:
+        asked.popleft()
+    if len(asked) >= limit:
+        raise TooManyRequests(text.format(limit), retry_after=int(MINUTE - (now - asked[0])) + 1)
+    asked.append(now)
+
+
+def _used_up(who: str, spent: int, limit: int) -> TooManyRequests:
+    return TooManyRequests(
+        f"{who} has used {spent} tokens today, and may use {limit}; it may go on at midnight (UTC)",
+        code="insufficient_quota",
+        retry_after=int(DAY_SECONDS - clock.now() % DAY_SECONDS) + 1,
+    )
+
 
 LOGIN_COOKIE = "clawback_login"
 """The name of the cookie of somebody who has logged in to the page."""

@@ -13,9 +13,8 @@ from contextlib import closing, contextmanager
 
 from flask import Blueprint, Response, g, request
 
-from bridge.api.access import begin_turn
+from bridge.api.access import Origins, begin_turn
 from bridge.api.bodies import checked, json_body
-from bridge.api.cors import Origins
 from bridge.api.mcp_messages import (
     INTERNAL,
     INVALID_PARAMS,

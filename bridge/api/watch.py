@@ -17,7 +17,7 @@ from bridge.api.bodies import checked_query, json_answer
 from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
 from bridge.config import Config
-from bridge.runs.observing.stats import ExecutorFigures, Figures, StreamFigures
+from bridge.runs.observing.observed_store import ExecutorFigures, Figures, StreamFigures
 from bridge.store import clock
 from bridge.store.wakeups import Wakeups
 from bridge.store.watching import RunSummary, Seen, Watching

@@ -10,9 +10,8 @@ from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.runs.tickets.policy import Policy
 from bridge.server import logs, serving, tracing
-from bridge.server.banner import banner
 from bridge.server.gunicorn import Server
-from bridge.server.ports import is_bridge, is_taken, user_of
+from bridge.server.serving import banner, is_bridge, is_taken, user_of
 from bridge.store.faults import StoreError
 from bridge.store.lock import held
 from bridge.store.upgrade import open_first

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from bridge.api.clients import RESERVED
+from bridge.api.access import RESERVED
 from bridge.commands.operator_client import as_json_option, print_json
 from bridge.commands.terminal import Terminal, plain
 from bridge.config import Config, ConfigError, default_path, load

@@ -17,6 +17,29 @@ from tools.sse import Oversized, ServerSentEvent
 from tools.surrogates import Halves, whole
 from tools.wire import Usage
 
+_LIKELY = ("answer", "text", "output", "result")
+
+
+def answer_in(outputs: Mapping[str, Any], name: str | None = None) -> str:
+    """Return the output called `name`, else the one that is the answer by its name, else the only one, else all.
+
+    Files are none: they are told as links.
+    """
+    outputs = {each: value for each, value in outputs.items() if not any(files_in(value))}
+    if name is not None:
+        return _as_text(outputs.get(name))
+    likely = next((outputs[each] for each in _LIKELY if isinstance(outputs.get(each), str)), None)
+    if likely is not None:
+        return str(likely)
+    return _as_text(next(iter(outputs.values()))) if len(outputs) == 1 else _as_text(dict(outputs) or None)
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 Payload = Mapping[str, Any]
 
 

@@ -9,9 +9,8 @@ logins        who is logged in
 attempts      how often somebody may try
 links         login links, for a browser on this machine
 headers       what every answer says to the browser
-language      the texts
 static, templates, texts   what it is written with
-rendering     the templates and how they write times, figures and foreign text
+rendering     the texts and templates, and how they write times, figures and foreign text
 """
 
 from bridge.page.blueprint import page_blueprint

@@ -32,19 +32,17 @@ from flask import Blueprint, Response, g, redirect, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from bridge.api.access import ANYBODY, keys_of
-from bridge.api.cors import Foreign, Origins
-from bridge.api.run_document import cancel_run, known_run, run_document
+from bridge.api.access import ANYBODY, Foreign, Origins, keys_of
+from bridge.api.operator import cancel_run, known_run, run_document
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Gone, Internal, InvalidRequest, NotFound, TooManyRequests, Unauthorized
 from bridge.page import headers
 from bridge.page.decisions import always_allow, decide
 from bridge.page.doctor_run import DoctorRun
-from bridge.page.language import COOKIE as LANGUAGE
-from bridge.page.language import LANGUAGES, Texts, chosen
 from bridge.page.links import Links, is_here
 from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
-from bridge.page.rendering import image_of, render, render_by_and_by, static
+from bridge.page.rendering import COOKIE as LANGUAGE
+from bridge.page.rendering import LANGUAGES, Texts, chosen, image_of, render, render_by_and_by, static
 from bridge.page.streaming import Streams, version
 from bridge.page.views.run import Attempts, RequestSummaries
 from bridge.page.views.views import (
@@ -61,9 +59,9 @@ from bridge.page.views.views import (
     try_view,
     with_waiting,
 )
-from bridge.runs.breath import in_pieces
 from bridge.runs.core import Core
 from bridge.runs.executors.trials import Trial, Trials
+from bridge.runs.services import in_pieces
 from bridge.store.timeline import Timeline
 
 log = logging.getLogger("clawback.page")

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from bridge.errors import TooManyRequests
 from bridge.page.rendering import Piece
 from bridge.page.views.views import View
-from bridge.runs.breath import in_pieces
+from bridge.runs.services import in_pieces
 from bridge.store.faults import StoreUnavailable
 from bridge.store.wakeups import Wakeups
 

@@ -8,9 +8,8 @@ tickets/     the pending calls of one round: attach, policy, approvals, results
 executors/   who runs calls when Dify asks: registry, leases, suspended runs that go on, chats from the page
 sessions/    whose conversation a request belongs to
 answers/     what a client sees of an app's text: guard, reasoning, drafts, usage
-requests     what a client asked for              inputs, images   what the app is given of it
-forms        Human Input nodes, which pause runs  form_calls   the same as calls of a tool
-dify_slots   who waits for a place at Dify
+requests     what a client asked for              inputs       what the app is given of it
+forms        Human Input nodes, which pause runs  dify_slots   who waits for a place at Dify
 sweeper      ends what waits too long             watchdogs    notice plugins and workers that were killed
-observing/   metrics and traces hear of it here   request_id, breath   ids for logs; long work in pieces
+observing/   metrics and traces hear of it here   request_id   ids for logs
 """

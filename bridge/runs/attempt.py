@@ -30,17 +30,16 @@ from bridge.dify.errors import (
     failed,
     run_failed,
 )
+from bridge.dify.events import answer_in
 from bridge.dify.failures import client_error
 from bridge.dify.forms import PausedForm
-from bridge.dify.outputs import answer_in
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
-from bridge.runs.breath import Breath
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.inputs import files_of, query_variable
 from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Citation
-from bridge.runs.services import Services
+from bridge.runs.services import Breath, Services
 from bridge.store.rows import FormRow, MarkerRow, RunRow, SessionRow
 from tools.marker import marker_digest, marker_for, new_secret
 

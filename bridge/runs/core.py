@@ -11,8 +11,8 @@ from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.executors.trials import Trials
 from bridge.runs.forms import Forms
 from bridge.runs.live import LiveRuns
+from bridge.runs.observing.observed_store import Figures
 from bridge.runs.observing.observers import Observers
-from bridge.runs.observing.stats import Figures
 from bridge.runs.recorded import Recorded
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from bridge.dify import events
 from bridge.errors import BridgeError, Unavailable
-from bridge.runs.answers.drafts import Drafts
-from bridge.runs.answers.stream_redactor import Withheld
-from bridge.runs.answers.view import AnswerView
+from bridge.runs.answers.guards import Withheld
+from bridge.runs.answers.view import AnswerView, Drafts
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text
 from bridge.runs.services import Services, after

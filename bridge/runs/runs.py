@@ -10,8 +10,7 @@ from contextlib import suppress
 from bridge.config import App
 from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs import request_id
-from bridge.runs.answers.usage import estimate
-from bridge.runs.answers.view import form_of, view_of
+from bridge.runs.answers.view import estimate, form_of, view_of
 from bridge.runs.attempt import Answered, Attempt, Failed, Outcome, Paused, Stopped
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.forms import FORMS, Forms, out_of_time

@@ -1,7 +1,8 @@
-"""What the parts of the core are made with, once."""
+"""What all parts of the core share; and a breath amid long work, since one thread does all of a bridge's work."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -17,6 +18,41 @@ from bridge.store.rows import RunRow
 from bridge.store.wakeups import Wakeups
 from tools.marker import strip_markers
 from tools.wire import ModelCall, Usage
+
+_LONG = 0.005
+"""Seconds. A request that comes meanwhile needs a handful of breaths to be read, done and answered."""
+
+_PAUSE = 1e-6
+"""Seconds. After a pause of none, gevent goes on with whoever took it before it looks at the network."""
+
+_LOOKED = 16
+
+
+class Breath:
+    """Long work that is done in pieces."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def take(self) -> None:
+        """Let whoever else has something to do go on, where that is due: under gevent nobody does without a wait."""
+        if time.perf_counter() - self._since > _LONG:
+            time.sleep(_PAUSE)
+            self._since = time.perf_counter()
+
+
+def breathe() -> None:
+    """Let whoever else has something to do go on."""
+    time.sleep(_PAUSE)
+
+
+def in_pieces[Item](items: Iterable[Item], looked: int = _LOOKED) -> Iterator[Item]:
+    """Yield the items, with breaths between them: where one is due after each `looked`."""
+    breath = Breath()
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % looked == 0:
+            breath.take()
 
 
 class Locks:

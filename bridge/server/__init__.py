@@ -1,7 +1,6 @@
 """The bridge as a process.
 
 gunicorn   serves the application with one gevent worker      worker   that worker
-serving    says in a file where it serves                     banner   says it to a person
-ports      who uses a port                                    reload   takes a changed configuration
+serving    says where it serves, and who uses a port          reload   takes a changed configuration
 logs, metrics, tracing   what it tells of itself              notify   tells people elsewhere
 """

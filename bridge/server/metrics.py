@@ -15,8 +15,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric
 
 from bridge.api.openapi.operation import operation
+from bridge.runs.observing.observed_store import Figures, Snapshot
 from bridge.runs.observing.observers import Observer
-from bridge.runs.observing.stats import Figures, Snapshot
 from bridge.store import clock
 from bridge.store.rows import Move, RunRow, TicketRow
 from tools.wire import Usage

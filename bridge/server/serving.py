@@ -1,13 +1,92 @@
-"""What a running bridge leaves in its data folder, so that commands on this machine find it and are let in."""
+"""Where this bridge serves: in a file for other commands, as a banner for people, and who else uses its port."""
 
 import contextlib
 import hashlib
 import json
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
-from bridge.config import Config
+from bridge.config import Config, is_loopback
+
+_SECONDS = 2.0
+_LISTENS = "0A"
+"""The state of a socket that listens, as Linux writes it in /proc/net/tcp."""
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether nobody else can listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def is_bridge(url: str) -> bool:
+    """Whether a bridge of Clawback answers there."""
+    # Here, since the server's first process needs nothing else of it, and keeps what it has loaded.
+    import httpx
+
+    try:
+        document = httpx.get(f"{url}/openapi.json", timeout=_SECONDS, trust_env=False).json()
+        return "/operator/v1/status" in document["paths"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return False
+
+
+def user_of(port: int) -> str:
+    """Return which process listens on a port, as far as Linux lets us see it."""
+    links = {f"socket:[{inode}]" for inode in _inodes(port)}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(str(file.readlink()) in links for file in (process / "fd").iterdir()):
+                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+    return "another program"
+
+
+def _inodes(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield fields[9]
+
+
+def banner(config: Config, url: str) -> str:
+    """Return the lines, for a bridge that serves at `url`."""
+    rows = list(_rows(config, url))
+    width = max(len(name) for name, _, _ in rows) + 2
+    lines = [f"  {name:<{width}}{value}{f'  {what}' if what else ''}" for name, value, what in rows]
+    return "\n".join([f"Clawback {version('clawback')} is ready", *lines, "", _THEN])
+
+
+_THEN = "Ctrl-C stops it. In another terminal: clawback doctor, clawback status, clawback tail"
+
+
+def _rows(config: Config, url: str) -> Iterator[tuple[str, str, str]]:
+    yield "endpoint", f"{url}/v1", "for OpenClaw and other clients of the OpenAI API"
+    yield "page", f"{url}/", "to watch and decide, with the operator's token"
+    yield "plugin", config.bridge_url or url, "the Bridge URL in Dify"
+    if not is_loopback(config.host):
+        yield "open to", "other machines, too", f"as host is {config.host}; tokens keep them out"
+    for app in config.apps:
+        yield "model", app.model, f"at {app.base_url}"
+    if not config.apps:
+        yield "model", "none yet", "`clawback init` adds apps"
+    if config.policy:
+        yield "policy", str(config.policy), ""
+    if config.traces.endpoint:
+        yield "traces", config.traces.endpoint, ""
+
 
 _FILE = "serving.json"
 

@@ -13,7 +13,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooSlow
-from bridge.runs.breath import breathe
+from bridge.runs.services import breathe
 
 KERNEL_BYTES = 64 * 1024
 

@@ -4,7 +4,7 @@ schema, rows    the tables, and their rows as the rest of the bridge sees them
 store           the statements about sessions, runs, segments, invocations and tickets, each with a sentence above it
 run_record      a run in memory, and a change of it in one transaction
 further statements, by what they are about:
-    nodes, executors, responses, exchanges, forms, keys     due (what waits too long)
+    nodes, responses, exchanges, forms, keys                due (what waits too long)
     timeline (the web page), watching (operators)           statements (made once, run with values)
 engine, upgrade, lock, faults   opens the database, of any version, for one bridge alone; what its refusals mean
 wakeups         hints that something changed

@@ -32,10 +32,9 @@ from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of, path_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PieceStatements
-from bridge.store.executors import ExecutorStatements
 from bridge.store.faults import StoreUnavailable, told
 from bridge.store.forms import FormStatements
-from bridge.store.keys import ClientStatements, LoginStatements
+from bridge.store.keys import ClientStatements, ExecutorStatements, LoginStatements
 from bridge.store.nodes import ModelCallStatements, NodeStatements
 from bridge.store.rows import (
     CallRow,

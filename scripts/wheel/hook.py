@@ -53,11 +53,11 @@ class Rooms(BuildHookInterface):  # type: ignore[misc]
     def _add_plugin(self, root: Path) -> None:
         """Write the plugins' packages, whose modules stand at their roots, and leave out what is theirs alone."""
         sys.path.insert(0, str(root))
-        from bridge.commands.package.archive import archive
         from bridge.commands.package.contents import (
             BUILT,
             PROJECT_FOLDER,
             TOOLS_BUILT,
+            archive,
             package_contents,
             tools_contents,
         )

@@ -1,7 +1,7 @@
 """The banner names everything that is served, and no secret."""
 
 from bridge.config import parse
-from bridge.server.banner import banner
+from bridge.server.serving import banner
 
 
 def test_it_says_what_is_served_and_where() -> None:

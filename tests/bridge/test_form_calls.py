@@ -8,7 +8,7 @@ import pytest
 
 from bridge.dify.forms import Form, FormAction, FormField
 from bridge.errors import InvalidRequest
-from bridge.runs.form_calls import call_arguments, read_answer
+from bridge.runs.forms import call_arguments, read_answer
 from tools.arguments import checked
 
 CAPTURED = Path(__file__).parents[1] / "agents" / "captured"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.runs.tickets.loops import Made, repetitions
+from bridge.runs.tickets.admission import Made, repetitions
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A call goes to who names its tool most exactly, then to who has the least to do."""
 
-from bridge.runs.executors.registry import specificity
-from bridge.runs.executors.routing import Candidate, first_choice
+from bridge.runs.executors.registry import Candidate, first_choice, specificity
 
 
 def test_the_most_exact_pattern_comes_first() -> None:

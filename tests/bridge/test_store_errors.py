@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from bridge.commands.doctor.own_files import look_at_store
+from bridge.commands.doctor.own_parts import look_at_store
 from bridge.config import Config
 from bridge.store import Store
 from bridge.store.faults import StoreError, StoreUnavailable

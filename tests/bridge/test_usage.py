@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.runs.answers.usage import estimate, prompt_tokens, tokens
+from bridge.runs.answers.view import estimate, prompt_tokens, tokens
 from tools.calls import ToolCall
 from tools.definitions import ToolDefinition
 

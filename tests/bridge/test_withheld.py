@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.runs.answers.stream_redactor import Withheld
+from bridge.runs.answers.guards import Withheld
 
 FORM = '\n[exec]\n{"command": "ls"}\n[END_TOOL_REQUEST]'
 

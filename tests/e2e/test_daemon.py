@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.commands.package.archive import archive
-from bridge.commands.package.contents import package_contents
+from bridge.commands.package.contents import archive, package_contents
 from demo.box.config import DaemonAddress
 from demo.box.errors import DaemonError
 from demo.box.plugin_daemon import PluginDaemon

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from bridge.page.language import texts
+from bridge.page.rendering import texts
 from tests.e2e.conftest import call
 from tests.e2e.executors import SECONDS, Chat
 from tests.levels import starts

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import bridge as room
-from bridge.page.language import LANGUAGES, Said, texts
-from bridge.page.rendering import _environment
+from bridge.page.rendering import LANGUAGES, Said, _environment, texts
 from bridge.page.views.views import STATES
 from bridge.runs.tickets.moves import UNCERTAIN
 from bridge.runs.tickets.policy import Policy, Question

@@ -11,7 +11,7 @@ from bridge.errors import BridgeError
 from bridge.page.decisions import _arguments
 from bridge.page.rendering import named, pretty
 from bridge.runs.segments import Calls, End
-from bridge.runs.tickets.loops import canonical
+from bridge.runs.tickets.admission import canonical
 from bridge.runs.tickets.policy import Policy, Question, Rule
 from executor.python import PythonTools, tool
 from executor.toolbox import LeasedCall

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from bridge.api.openai.chat_messages import AssistantMessage, ChatMessage, FunctionCall, FunctionMessage, Part
-from bridge.runs.breath import in_pieces
+from bridge.runs.services import in_pieces
 from tools.choices import ToolChoice, named
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message

@@ -1,14 +1,18 @@
-"""Responses: what a request continues, what is kept of them, and what became of one."""
+"""What a response continues, what became of it, and its events with their numbers.
+
+The events are kept, so that a client that lost its stream goes on in it.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.api.access import client_name
 from bridge.api.bodies import check_messages
-from bridge.api.openai.response_log import Telling, Tellings
 from bridge.api.openai.responses_request import (
     Item,
     ItemReference,
@@ -20,17 +24,97 @@ from bridge.api.openai.responses_request import (
     stored_items,
 )
 from bridge.api.openai.responses_response import Body, ResponseTeller, new_response_id, response_of_item
-from bridge.api.openai.tool_kinds import Origin, call_item
+from bridge.api.openai.tool_choice import Origin, call_item
 from bridge.api.openai.turns import Reading, Turns
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
 from bridge.runs.core import Core
-from bridge.runs.segments import Failure, Segment
+from bridge.runs.segments import Event, Failure, Segment, extent
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.responses import ResponseRow, Responses
 from tools.results import Message
 from tools.run_states import UNFINISHED
+
+KEPT = 200
+
+
+class Telling:
+    """Tells a segment once, to any number of readers, each from the event that it asks for.
+
+    `on_end` is called before a reader is told the last event.
+    """
+
+    def __init__(self, teller: ResponseTeller, segment: Segment, on_end: Callable[[], None]) -> None:
+        self.teller = teller
+        self.segment = segment
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._position = 0
+        self._log: list[Body] = list(teller.begin())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event is there."""
+        return self.teller.status != "in_progress"
+
+    def tell(self, events: Iterable[Event | None], after: int = -1) -> Iterator[Body]:
+        """Yield the response's events behind the number `after`.
+
+        `events` paces: it yields whenever the segment goes on, and None where it was silent for a while.
+        """
+        told = after + 1
+        told = yield from self._behind(told)
+        if self.ended:
+            return
+        for event in events:
+            self._catch_up(silent=event is None)
+            told = yield from self._behind(told)
+
+    def _behind(self, told: int) -> Generator[Body, None, int]:
+        """Yield what is there, with what comes while it is yielded, and return how far that went."""
+        while told < len(self._log):
+            yield self._log[told]
+            told += 1
+        return told
+
+    def _catch_up(self, *, silent: bool) -> None:
+        with self._lock:
+            known = len(self._log)
+            for event in self.segment.read(self._position, 0):
+                self._position += extent(event)
+                told = list(self.teller.tell(event))
+                if self.ended:
+                    self._on_end()
+                self._log += told
+            if silent and len(self._log) == known and not self.ended:
+                self._log += self.teller.keepalive()
+
+
+class Tellings:
+    """The responses that were told last, by their ids."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Telling] = OrderedDict()
+
+    def add(self, telling: Telling) -> None:
+        """Keep one more, and let the oldest go."""
+        with self._lock:
+            self._kept[telling.teller.id] = telling
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    def find(self, response_id: str) -> Telling | None:
+        """Find the response with this id."""
+        with self._lock:
+            return self._kept.get(response_id)
+
+    def forget(self, response_id: str) -> None:
+        """Keep it no longer."""
+        with self._lock:
+            self._kept.pop(response_id, None)
+
 
 OVER = "the run is over, and what it said was not kept"
 

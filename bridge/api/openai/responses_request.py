@@ -20,13 +20,12 @@ from pydantic import (
 )
 
 from bridge.api.bodies import checked
-from bridge.api.openai.ask import Ask
 from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, SoundPart, text_in
-from bridge.api.openai.parameters import JsonSchema, ResponseFormat, Sampling, check_schema
-from bridge.api.openai.tool_choice import FlatToolChoice, offer
-from bridge.api.openai.tool_kinds import echoed, flat_name, functions_of
+from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
+from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
+from bridge.api.openai.turns import Ask
 from bridge.errors import InvalidRequest
-from bridge.runs.breath import in_pieces
+from bridge.runs.services import in_pieces
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message, ToolResult
 
@@ -249,7 +248,7 @@ CallItem = FunctionCallItem | CustomCallItem | ShellCallItem | SearchCallItem
 
 
 class ResponsesTool(Part):
-    """A tool on offer, of whatever kind: `bridge.api.openai.tool_kinds` says what becomes of it."""
+    """A tool on offer, of whatever kind: `bridge.api.openai.tool_choice` says what becomes of it."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 

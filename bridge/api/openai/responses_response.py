@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.api.openai.chat_response import url_citation
-from bridge.api.openai.tool_kinds import Origin, call_item, note_of, origins_of
+from bridge.api.openai.tool_choice import Origin, call_item, note_of, origins_of
 from bridge.errors import BridgeError
 from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall

@@ -1,28 +1,16 @@
-"""Which run and segment a request asks for.
-
-all results of the open round, anywhere in it           -> the segment after that ticket
-some of them, and new words of the user behind its call -> a new run, as of anything else
-the same request as one whose answer was not taken yet  -> its first segment, from the beginning
-the same request with the same Idempotency-Key          -> its first segment, for ten minutes
-anything else                                           -> a new run
-
-Whose conversation the new run goes on with is the rule of bridge.runs.sessions.sessions.
-"""
+"""Which run and segment a request asks for, whichever of the endpoint's languages it came in."""
 
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from bridge.api.access import begin_turn, client_name, shown
-from bridge.api.clients import DEFAULT, Quotas
-from bridge.api.openai.ask import Ask
-from bridge.api.openai.call_ids import results_with_our_ids, with_our_ids
+from bridge.api.access import DEFAULT, Quotas, begin_turn, client_name, shown
+from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, results_with_our_ids, with_our_ids, woven
 from bridge.api.openai.keepalive import is_gone
-from bridge.api.openai.tool_results import gathered, is_stand_in, read_from_text, woven
 from bridge.config import App, Token
 from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
@@ -46,10 +34,35 @@ from bridge.runs.sessions.turn import Answers, answers_of, is_worded, result_ids
 from bridge.runs.tickets.moves import digest as digest_of
 from bridge.store import clock
 from bridge.store.rows import RunRow, TicketRow
+from tools.choices import ToolChoice
+from tools.definitions import ToolDefinition
 from tools.marker import without_markers
 from tools.results import Message, ToolResult
 from tools.run_states import UNFINISHED, RunEvent
 from tools.wire import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request in the terms of chat completions.
+
+    `body` is the request as it came, for what tells sessions apart. `results` are results that came beside the
+    transcript. `one_call` says that the client takes one call at a time. `follows` is the run that the client says it
+    goes on with: no other's calls are answered.
+    """
+
+    model: str
+    body: Mapping[str, Any]
+    messages: list[Message]
+    tools: list[ToolDefinition] = field(default_factory=list)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    results: list[ToolResult] = field(default_factory=list)
+    one_call: bool = False
+    follows: str | None = None
+
 
 log = logging.getLogger("clawback.endpoint")
 

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
-from bridge.commands.doctor.bridge_hop import look_at_bridge
-from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify
+from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify, look_at_waits
 from bridge.commands.doctor.lines import Line, skipped
 from bridge.commands.doctor.openclaw_hop import look_at_openclaw
-from bridge.commands.doctor.own_files import look_at_config, look_at_store, mend
+from bridge.commands.doctor.own_parts import look_at_bridge, look_at_config, look_at_store, mend
 from bridge.commands.doctor.probe import probe, tell
-from bridge.commands.doctor.waits import look_at_waits
 from bridge.commands.operator_client import print_json
 from bridge.commands.terminal import say
 from bridge.config import App, Config, default_path

@@ -1,4 +1,4 @@
-"""Dify as the bridge reaches it: the address, the key, the app, its Start node, and its clock."""
+"""Dify as the bridge reaches it: address, key, app, Start node, clock, and waits that it cut short."""
 
 import time
 from collections.abc import Iterator
@@ -6,12 +6,17 @@ from contextlib import closing
 from email.utils import parsedate_to_datetime
 
 import httpx
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok
-from bridge.config import App, is_loopback
+from bridge.config import App, Config, is_loopback
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.apps import kind_of
-from bridge.dify.errors import AppUnavailable, BadKey, DifyError, NotDify, Unreachable
+from bridge.dify.errors import AppUnavailable, BadKey, DifyError, KilledByTimeout, NotDify, RanTooLong, Unreachable
+from bridge.store import schema as t
+from bridge.store.engine import reading_engine_of
+from bridge.store.upgrade import refused
 
 _PATIENCE = Timeouts(connect=5, answer=20)
 _MOST_SECONDS = 60.0
@@ -93,3 +98,25 @@ def _rekey(app: App) -> str:
         f"Run: clawback init --app {app.model}=KEY, with a key from the API Access page of your chatflow. "
         f"Then {RESTART}"
     )
+
+
+_LOOKED_AT = 500
+
+
+def look_at_waits(config: Config, since: float) -> Line:
+    """Return whether Dify ended one of the runs that began `since` then, for having lasted too long."""
+    newest = select(t.runs.c.error).where(t.runs.c.created_at >= since).order_by(t.runs.c.created_at.desc())
+    engine = reading_engine_of(config.store_url)
+    try:
+        with engine.connect() as connection:
+            errors = [error or "" for error in connection.execute(newest.limit(_LOOKED_AT)).scalars()]
+    except SQLAlchemyError as error:
+        return failed("waits", *str(refused(config.store_url, error)).rsplit(". ", 1))
+    finally:
+        engine.dispose()
+    for kind, what in ((KilledByTimeout, "model calls"), (RanTooLong, "runs")):
+        met = sum(1 for error in errors if kind.advice in error)
+        if met:
+            text = f"Dify's time limits cut {what} short in {met} of {len(errors)} runs"
+            return failed("waits", text, f"{kind.advice} Then start the bridge again")
+    return ok("waits", f"none of {len(errors)} runs was cut short by Dify's limits since the bridge started")

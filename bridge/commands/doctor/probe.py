@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from bridge.api.plugin_requests import Visit
+from bridge.api.plugin import Visit
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok, skipped
 from bridge.config import App, Config
 from bridge.dify import DifyClient

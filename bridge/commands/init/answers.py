@@ -9,9 +9,8 @@ import click
 
 from bridge.commands.init import config_file, questions
 from bridge.commands.init import config_file as config_text
-from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
-from bridge.commands.init.plan import AppAnswer, Plan, ToolsAnswer
+from bridge.commands.init.plan import PLACES, AppAnswer, Plan, ToolsAnswer
 from bridge.commands.init.service_api import FoundApp, endpoint_url, find_address, look_at, tools_at
 from bridge.commands.terminal import say
 from bridge.config import App, Config, ConfigError, parse

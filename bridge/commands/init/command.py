@@ -1,23 +1,51 @@
-"""The command `clawback init`."""
+"""`clawback init`, and what is to be pasted where: the plugin's form, the LLM node, OpenClaw's configuration."""
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bridge.commands.init import agent_settings, openclaw_entry, questions
 from bridge.commands.init.agent_settings import AGENTS, Access
 from bridge.commands.init.answers import Given, plan_of
-from bridge.commands.init.deployments import PLACES
 from bridge.commands.init.errors import SetupError
-from bridge.commands.init.paste import Paste, paste
-from bridge.commands.init.plan import AUDIENCES, ToolsAnswer, Written, carry_out
+from bridge.commands.init.plan import AUDIENCES, PLACES, ToolsAnswer, Written, carry_out
 from bridge.commands.operator_client import print_json
 from bridge.commands.terminal import say
 from bridge.config import default_path
 from bridge.store.lock import holder
 from tools.visible import visible
+
+KEPT = "(the {audience} token you were shown; `clawback init --renew {audience}` makes another)"
+LLM_NODE = "external_tool_callback_enabled: True"
+
+
+@dataclass(frozen=True, slots=True)
+class Paste:
+    """Everything that goes elsewhere. Values hold tokens, where they were just made."""
+
+    form: dict[str, str] = field(repr=False)
+    entry: dict[str, Any] = field(repr=False)
+    node: str = LLM_NODE
+
+    @property
+    def openclaw(self) -> str:
+        """What OpenClaw's configuration gains, as JSON5."""
+        return openclaw_entry.json5(openclaw_entry.configuration(self.entry))
+
+
+def paste(written: Written, client_url: str | None) -> Paste:
+    """Return what to paste where."""
+    config, tokens = written.config, written.tokens
+    base_url = client_url or openclaw_entry.client_url(config)
+    secret = {name: tokens.get(name) or KEPT.format(audience=name) for name in ("client", "plugin")}
+    return Paste(
+        form={"Bridge URL": config.bridge_url or "", "Bridge token": secret["plugin"]},
+        entry=openclaw_entry.provider(base_url, secret["client"], config.apps),
+    )
 
 
 @click.command()

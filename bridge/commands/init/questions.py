@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import click
 
-from bridge.commands.init.deployments import PLACES, likely
 from bridge.commands.init.errors import SetupError
+from bridge.commands.init.plan import PLACES, likely
 from bridge.commands.init.service_api import FoundApp, endpoint_url, find_address, look_at, tools_at
 from bridge.commands.terminal import say
 from tools.tokens import new_token

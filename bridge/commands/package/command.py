@@ -9,8 +9,15 @@ from pathlib import Path
 
 import click
 
-from bridge.commands.package.archive import archive, stored
-from bridge.commands.package.contents import BUILT, TOOLS_BUILT, PackageError, package_contents, tools_contents
+from bridge.commands.package.contents import (
+    BUILT,
+    TOOLS_BUILT,
+    PackageError,
+    archive,
+    package_contents,
+    stored,
+    tools_contents,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 

@@ -1,8 +1,46 @@
-"""Which files belong in the plugin's package, and under what names."""
+"""Which files are in a plugin's package, among them a pyproject.toml of its own, and the zip file that they make."""
 
 import ast
-from collections.abc import Iterable, Iterator
+import json
+import struct
+import tomllib
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+# Where Dify's daemon runs: its images (the manifest's two architectures), and the Macs of people who work on Dify.
+# Naming them keeps the wheels of all other platforms out of the plugin's lock, which is most of the package's weight.
+PLATFORMS = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    "sys_platform == 'linux' and platform_machine == 'aarch64'",
+    "sys_platform == 'darwin' and platform_machine == 'arm64'",
+)
+
+
+def plugin_project(pyproject: Path, *, is_tools: bool = False) -> str:
+    """The text of a plugin's pyproject.toml, from the repository's `pyproject`; Clawback Tools needs the SDK alone."""
+    # The daemon makes every plugin's environment with Python 3.12; a lock for others too would be three times as large.
+    repository = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    project, dependencies = repository["project"], repository["dependency-groups"]["plugin"]
+    if is_tools:
+        project, dependencies = project | {"name": f"{project['name']}-tools"}, dependencies[:1]
+    return f"""\
+# Derived by scripts/lock from Clawback's own pyproject.toml.
+[project]
+name = {json.dumps(project["name"])}
+version = {json.dumps(project["version"])}
+description = {json.dumps(project["description"], ensure_ascii=False)}
+requires-python = ">=3.12,<3.13"
+dependencies = {_array(dependencies)}
+
+[tool.uv]
+package = false
+environments = {_array(PLATFORMS)}
+"""
+
+
+def _array(items: tuple[str, ...] | list[str]) -> str:
+    return "".join(["[\n", *(f"    {json.dumps(item)},\n" for item in items), "]"])
 
 
 class PackageError(Exception):
@@ -122,3 +160,48 @@ def packed(path: Path) -> bytes:
                 blank[0] = " " * said.col_offset + "..."
             lines[said.lineno - 1 : said.end_lineno] = blank
     return "\n".join(lines).encode()
+
+
+_STORED = 0
+_DEFLATED = 8
+_VERSION = 20
+_UNIX = 3 << 8
+_READABLE_FILE = 0o100644 << 16
+# The earliest time that an entry can carry: 1980-01-01.
+_EPOCH = 1 << 5 | 1
+
+
+def archive(contents: Mapping[str, Path]) -> bytes:
+    """The zip file of `contents`, which names the entries and says where their files are. Takes some seconds."""
+    return _zipped({name: packed(path) for name, path in contents.items()}, _DEFLATED)
+
+
+def stored(contents: Mapping[str, bytes]) -> bytes:
+    """The zip file of `contents`, which holds the bytes of each entry: most of them are deflated already."""
+    return _zipped(contents, _STORED)
+
+
+def _zipped(contents: Mapping[str, bytes], method: int) -> bytes:
+    files, directory = bytearray(), bytearray()
+    for name, data in sorted(contents.items()):
+        entry, offset = name.encode("ascii"), len(files)
+        kept = _deflated(data) if method == _DEFLATED else data
+        fields = struct.pack(
+            "<HHHHHIIIHH",
+            *(_VERSION, 0, method, 0, _EPOCH, zlib.crc32(data), len(kept), len(data), len(entry), 0),
+        )
+        files += b"PK\3\4" + fields + entry + kept
+        directory += struct.pack("<4sH", b"PK\1\2", _UNIX | _VERSION) + fields
+        directory += struct.pack("<HHHII", 0, 0, 0, _READABLE_FILE, offset) + entry
+    end = (0, 0, len(contents), len(contents), len(directory), len(files), 0)
+    return bytes(files + directory) + struct.pack("<4sHHHHIIH", b"PK\5\6", *end)
+
+
+def _deflated(data: bytes) -> bytes:
+    try:
+        # An installed Clawback has the package already, and no Zopfli.
+        from zopfli.zlib import compress  # type: ignore[import-untyped]
+    except ImportError:
+        raise PackageError("Zopfli is missing, which compresses the package. Run scripts/bootstrap.") from None
+    # Without zlib's header and checksum.
+    return bytes(compress(data, numiterations=5)[2:-4])

@@ -14,9 +14,8 @@ from bridge.config import Config
 from bridge.errors import NotFound
 from bridge.page.decisions import narrowest_rule, rule_text
 from bridge.page.doctor_run import DoctorRun
-from bridge.page.language import Texts
 from bridge.page.logins import Login
-from bridge.page.rendering import Piece, render
+from bridge.page.rendering import Piece, Texts, render
 from bridge.page.views.graph import Picture, picture_of
 from bridge.page.views.run import (
     Asked,

@@ -1,14 +1,149 @@
-"""How an app's text is shown to a client: its reasoning apart, and what a client would act on made inert."""
+"""What a client sees of an app's answer: text and reasoning, calls that are still being written, and usage.
 
-from typing import Literal
+A client puts the pieces of a call together and runs it once the response ends with `tool_calls`. So a response may end
+that way only where every call that it began is whole: drafts are told of one invocation at a time, a ticket of another
+one waits meanwhile, and the calls of the ticket must begin as the drafts did.
+"""
+
+import json
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from bridge.config import App
 from bridge.errors import BridgeError
 from bridge.runs.answers.guards import Chain, DataGuard, Guard
-from bridge.runs.requests import RunRequest
-from bridge.runs.segments import Reasoning, Text
+from bridge.runs.requests import RunRequest, once
+from bridge.runs.segments import Draft, Reasoning, Text
+from bridge.runs.services import in_pieces
 from bridge.runs.sessions.openclaw import is_from_openclaw
+from bridge.store.rows import TicketRow
+from tools.calls import ToolCall
+from tools.definitions import ToolDefinition
+from tools.results import Message, text_of
 from tools.think_tags import ThinkTags
+from tools.wire import DraftDelta, Usage
+
+
+class Drafts:
+    """The drafts of one run."""
+
+    def __init__(self) -> None:
+        self._writer: str | None = None
+        self._told: dict[str, str] = {}
+        self._rounds: dict[str, int] = {}
+
+    def take(self, invocation_id: str, round_: int, deltas: Sequence[DraftDelta]) -> list[Draft]:
+        """Return what is new of them. What comes late, twice or after a gap is left to the ticket."""
+        if self._writer not in (None, invocation_id) or round_ <= self._rounds.get(invocation_id, -1):
+            return []
+        fresh: list[Draft] = []
+        for delta in deltas:
+            told = self._told.get(delta.id)
+            if delta.offset != len(told or ""):
+                continue
+            self._writer = invocation_id
+            self._told[delta.id] = (told or "") + delta.arguments
+            fresh.append(Draft(delta.id, delta.name, delta.arguments))
+        return fresh
+
+    def __bool__(self) -> bool:
+        return bool(self._told)
+
+    def keep_waiting(self, ticket: TicketRow) -> bool:
+        """Say whether another invocation is writing, so that this ticket has to wait."""
+        return self._writer not in (None, ticket.invocation_id)
+
+    def belongs_to(self, invocation_id: str) -> bool:
+        """Say whether this invocation is writing."""
+        return self._writer == invocation_id
+
+    def are_completed_by(self, ticket: TicketRow) -> bool:
+        """Whether the ticket completes every draft."""
+        # A call that the client is not given must not be one that it was told of.
+        calls = {call.id: call.arguments for call in ticket.handed_out()}
+        return all(calls.get(call_id, "").startswith(told) and call_id in calls for call_id, told in self._told.items())
+
+    def end(self, ticket: TicketRow) -> None:
+        """The ticket's round is over, and so are its drafts."""
+        self._rounds[ticket.invocation_id] = ticket.round
+        self.clear()
+
+    def clear(self) -> None:
+        """The response is over."""
+        self._writer = None
+        self._told.clear()
+
+
+_BYTES_PER_TOKEN = (
+    (string.ascii_letters.encode(), 4.2),
+    (string.digits.encode(), 2.0),
+    (string.punctuation.encode(), 2.2),
+    (string.whitespace.encode(), 10.0),
+)
+_OTHER_BYTES_PER_TOKEN = 3.6
+
+_PER_MESSAGE = 4
+_PER_CALL = 8
+_PER_REPLY = 3
+_PER_MEDIA = 765
+"""What OpenAI counts for an image of 1024 x 1024 pixels."""
+_PER_SMALL_IMAGE = 85
+"""What OpenAI counts for an image with `detail: low`, whatever its size."""
+
+
+def tokens(text: str) -> int:
+    """Estimate the tokens of `text`."""
+    rest = text.encode("utf-8", "replace")
+    total = 0.0
+    for kind, bytes_per_token in _BYTES_PER_TOKEN:
+        left = rest.translate(None, kind)
+        total += (len(rest) - len(left)) / bytes_per_token
+        rest = left
+    return math.ceil(total + len(rest) / _OTHER_BYTES_PER_TOKEN)
+
+
+def prompt_tokens(messages: Iterable[Message], tools: Iterable[ToolDefinition] = ()) -> int:
+    """Estimate the tokens of a request's messages and tool definitions, as OpenAI would count them."""
+    definitions = (json.dumps(tool.to_openai()["function"], ensure_ascii=False) for tool in in_pieces(tools))
+    offered = sum(tokens(definition) for definition in definitions)
+    return _PER_REPLY + offered + sum(_message_tokens(message) for message in in_pieces(messages))
+
+
+def estimate(
+    messages: Sequence[Message], tools: Sequence[ToolDefinition], answer: str, calls: Iterable[ToolCall] = ()
+) -> Usage:
+    """Estimate the usage of one response: `answer` and `calls` are what it told its client."""
+    written = tokens(answer) + sum(_PER_CALL + tokens(call.name) + tokens(call.arguments) for call in calls)
+    return Usage(prompt_tokens=prompt_tokens(messages, tools), completion_tokens=written)
+
+
+@once
+def _message_tokens(message: Message) -> int:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    media = sum(_media_tokens(part) for part in parts if isinstance(part, dict))
+    calls = message.get("tool_calls")
+    asked = sum(_call_tokens(call) for call in calls if isinstance(call, dict)) if isinstance(calls, list) else 0
+    return _PER_MESSAGE + tokens(text_of(content)) + media + asked
+
+
+def _call_tokens(call: Mapping[str, Any]) -> int:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return _PER_CALL
+    return _PER_CALL + tokens(str(function.get("name") or "")) + tokens(str(function.get("arguments") or ""))
+
+
+def _media_tokens(part: Mapping[str, Any]) -> int:
+    """Count what is no text by the piece: its base64 says nothing about its tokens."""
+    if isinstance(part.get("text"), str):
+        return 0
+    image = part.get("image_url")
+    small = isinstance(image, dict) and image.get("detail") == "low"
+    return _PER_SMALL_IMAGE if small else _PER_MEDIA
+
 
 Guarded = Literal["all", "calls", "nothing"]
 Form = Literal["text", "data", "checked_data"]

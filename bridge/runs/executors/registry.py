@@ -1,8 +1,4 @@
-"""The executors that are there, the tools that they offer, and the names under which a model is offered them.
-
-Of two tools of one name the client's keeps it, and before a tool of Dify another executor's does. The other one is
-offered as `EXECUTOR_NAME`, and its calls go to that executor alone.
-"""
+"""The executors that are there, their tools under the names that a model is offered, and which of them gets a call."""
 
 import json
 import logging
@@ -23,6 +19,29 @@ from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.visible import visible
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An executor that could run the call now: how exactly its patterns name the tool, and how much it has to do."""
+
+    executor_id: str
+    weight: int
+    load: int
+    concurrency: int
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may take one more."""
+        return self.load < self.concurrency
+
+
+def first_choice(candidates: Sequence[Candidate]) -> str | None:
+    """Return the id of the executor that gets the call, or None where nobody has room."""
+    free = [candidate for candidate in candidates if candidate.has_room]
+    best = min(free, key=lambda c: (-c.weight, c.load / c.concurrency, c.executor_id), default=None)
+    return best.executor_id if best else None
+
 
 log = logging.getLogger("clawback.executors")
 

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from bridge.config import App
+from bridge.dify.client import Asked, conversations, questions
 from bridge.dify.errors import DifyError
-from bridge.dify.history import Asked, conversations, questions
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.services import Services
 from bridge.store.faults import StoreUnavailable

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from bridge.config import App
 from bridge.dify import events
 from bridge.dify.errors import DifyError, failed, run_failed
-from bridge.dify.outputs import answer_in
+from bridge.dify.events import answer_in
 from bridge.errors import BridgeError, Conflict, InvalidRequest, NotFound
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.inputs import files_of, query_variable

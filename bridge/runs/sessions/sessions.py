@@ -30,8 +30,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
 
-from bridge.runs.breath import in_pieces
 from bridge.runs.requests import RunRequest, once
+from bridge.runs.services import in_pieces
 from bridge.runs.sessions import claude_code, openclaw
 from bridge.runs.sessions.openclaw import (
     clean_user_text,

@@ -2,8 +2,7 @@
 
 attach      how an invocation of the plugin finds its run, and what it replays
 tickets     opened by the plugin, answered by whoever runs the calls
-moves       the steps of a call from state to state (the table is tools.ticket_states)
-refusals    what may not be done, and why
-admission   what becomes of a new call: `policy` (rules), `loops` (calls that repeat themselves)
+moves       the steps of a call from state to state (the table is tools.ticket_states), and what may not be done
+admission   what becomes of a new call: `policy` (rules), and calls that repeat themselves
 approvals   calls that wait for a person
 """

@@ -1,9 +1,6 @@
-"""What happens to a call: it runs, it waits for a person, or it is denied.
+"""What becomes of a new call: the policy's rules, and calls that a model repeats without learning from them."""
 
-It is judged when it is made, for each executor that is there; and once more when an executor asks for it, for that one,
-since executors come and go, tools change, and so does the policy.
-"""
-
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +8,40 @@ from typing import Any
 from bridge.config import Config
 from bridge.runs.executors.registry import Offer, Registry
 from bridge.runs.tickets import moves as steps
-from bridge.runs.tickets.loops import Made, repetitions
 from bridge.runs.tickets.policy import Direction, Policy, Question, Verdict
 from bridge.store.rows import CallRow, Move, RunRow, UnclaimedCall
 from bridge.store.run_record import RunRecord
 from tools.arguments import checked
 from tools.ticket_states import CallState
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call that the run has made before, oldest first; `digest` stands for its result."""
+
+    arguments: str
+    digest: str | None
+
+
+def repetitions(earlier: Sequence[Made], arguments: str) -> int:
+    """Count the latest calls with these arguments that all had the same result; `earlier` are those of one tool."""
+    same = [made.digest for made in earlier if canonical(made.arguments) == canonical(arguments)]
+    if not same or same[-1] is None:
+        return 0
+    count = 0
+    for digest in reversed(same):
+        if digest != same[-1]:
+            break
+        count += 1
+    return count
+
+
+def canonical(arguments: str) -> str:
+    """Return the arguments in a form that does not depend on white space or the order of keys."""
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return arguments
 
 
 @dataclass(frozen=True, slots=True)

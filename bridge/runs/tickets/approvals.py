@@ -13,8 +13,7 @@ from typing import Any
 from bridge.errors import InvalidRequest, NotFound
 from bridge.runs.services import Services
 from bridge.runs.tickets import moves as steps
-from bridge.runs.tickets.admission import Admission
-from bridge.runs.tickets.loops import canonical
+from bridge.runs.tickets.admission import Admission, canonical
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import CallRow, Move, RunRow, TicketRow
 from bridge.store.run_record import RunRecord

@@ -1,15 +1,35 @@
-"""Makes the moves of calls: each checked against the table of states, none of them written here."""
+"""The steps of a call from state to state, and what a refused one is to whoever asked for it."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from bridge.runs.tickets.refusals import refusal
+from bridge.errors import BridgeError, Conflict, Gone
 from bridge.store import clock
 from bridge.store.rows import CallRow, Move
 from tools.results import ToolResult
-from tools.ticket_states import CallEvent, CallState, Refused, after
+from tools.ticket_states import AwaitsApproval, CallEvent, CallState, NotAwaited, NotLeased, Over, Refused, after
+
+
+def refusal(refused: Refused, call: CallRow) -> BridgeError:
+    """Return the error that the caller sees; nothing has changed."""
+    what = f"{call.id} ({call.name})"
+    match refused:
+        case Over():
+            return Gone(f"{what} is {call.state}; its result is not needed any more", code=f"call_{call.state}")
+        case AwaitsApproval():
+            return Conflict(f"{what} waits for an approval: `clawback approve {call.id}`", code="approval_missing")
+        case NotAwaited():
+            return Conflict(f"{what} is {call.state}: there is nothing to decide any more", code="already_decided")
+        case NotLeased():
+            why = "it is over, or another executor's; the call may have been handed out again"
+            return Conflict(f"this is not the lease on {what}: {why}", code="lease_lost")
+        case _:
+            return Conflict(
+                f"{what} already has a different result; the first one counts", code="result_conflict", param="output"
+            )
+
 
 UNCERTAIN = "unknown whether it ran"
 """The verdict on a call that was sent, and of whose answer nothing is known: only a person lets it run again."""

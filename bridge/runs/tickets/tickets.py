@@ -21,8 +21,7 @@ from bridge.runs.requests import Reply, RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
-from bridge.runs.tickets.moves import digest, resolve
-from bridge.runs.tickets.refusals import refusal
+from bridge.runs.tickets.moves import digest, refusal, resolve
 from bridge.store import clock
 from bridge.store.rows import CallRow, Move, SegmentRow, TicketRow
 from bridge.store.run_record import Change, RunRecord

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from bridge.dify import events
-from bridge.dify.events import read, read_payload
-from bridge.dify.outputs import answer_in
+from bridge.dify.events import answer_in, read, read_payload
 from tools.sse import Oversized, ServerSentEvent
 from tools.wire import Usage
 

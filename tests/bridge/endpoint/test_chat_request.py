@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.api.openai.ask import Ask
 from bridge.api.openai.chat_request import ask_of, parse_chat_request
+from bridge.api.openai.turns import Ask
 from bridge.errors import InvalidRequest
 
 READ = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}

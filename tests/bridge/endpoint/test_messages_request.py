@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from bridge.api.anthropic.messages_request import parse_messages_request
-from bridge.api.anthropic.transcript import ask_of
-from bridge.api.openai.ask import Ask
+from bridge.api.anthropic.messages_request import ask_of, parse_messages_request
+from bridge.api.openai.turns import Ask
 from bridge.errors import InvalidRequest
 from bridge.runs.sessions.sessions import auxiliary, identify, split_turn, turn_key
 from bridge.runs.sessions.turn import answers_of

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from bridge.api.anthropic.messages_response import MessageTeller, Told
-from bridge.api.anthropic.schemas import AnthropicMessage, MessageEvent
+from bridge.api.anthropic.messages_routes import AnthropicMessage, MessageEvent
 from bridge.api.anthropic.wording import error_body, headers_of, in_their_words, status_of
 from bridge.errors import (
     BridgeError,

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bridge.api.openapi.examples import EXAMPLES
+from bridge.api.openapi.document import EXAMPLES
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.runs.requests import RunRequest

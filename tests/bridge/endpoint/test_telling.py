@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bridge.api.openai.response_log import KEPT, Telling, Tellings
+from bridge.api.openai.responses import KEPT, Telling, Tellings
 from bridge.api.openai.responses_response import ResponseTeller
 from bridge.runs.segments import End, Event, Segment, Text
 from tools.wire import Usage

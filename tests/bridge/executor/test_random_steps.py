@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from bridge.app import create_app
 from bridge.config import parse
-from bridge.store.executors import ExecutorStatements
+from bridge.store.keys import ExecutorStatements
 from tests.bridge.executor.conftest import EXEC, READ, Answer, Bridge
 from tests.schedules.trail import breaks_in_trail
 from tools.ids import new_tool_call_id, random_name
@@ -102,7 +102,7 @@ class Steps(RuleBasedStateMachine):
         bridge.app.extensions["clawback"].sweeper.stop()
         whole = bridge.store.transaction
         bridge.store.transaction = lambda: self._fuse.around(whole())  # type: ignore[method-assign]
-        bridge.store.executors = ExecutorStatements(bridge.store.transaction)
+        bridge.store.keys = ExecutorStatements(bridge.store.transaction)
         return bridge
 
     def _stop(self) -> None:

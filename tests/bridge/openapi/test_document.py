@@ -9,8 +9,7 @@ from jsonschema import Draft202012Validator
 
 from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.responses_request import ResponsesRequest
-from bridge.api.openapi.document import described_routes, document, path_of_rule, routes
-from bridge.api.openapi.examples import EXAMPLES
+from bridge.api.openapi.document import EXAMPLES, described_routes, document, path_of_rule, routes
 from bridge.app import create_app
 from bridge.config import parse
 

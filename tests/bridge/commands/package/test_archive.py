@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.commands.package.archive import archive
-from bridge.commands.package.contents import PackageError
+from bridge.commands.package.contents import PackageError, archive
 
 
 def test_the_same_contents_make_the_same_bytes_whatever_their_order_times_and_modes(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.commands.package.archive import archive
-from bridge.commands.package.contents import package_contents
+from bridge.commands.package.contents import archive, package_contents
 from bridge.commands.package.trial import try_over_http, try_over_stdio
 
 pytestmark = pytest.mark.parts

@@ -1,7 +1,7 @@
 import tomllib
 from pathlib import Path
 
-from bridge.commands.package.project import plugin_project
+from bridge.commands.package.contents import plugin_project
 
 REPOSITORY = """
 [project]
