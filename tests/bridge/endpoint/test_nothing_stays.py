@@ -98,9 +98,9 @@ def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
     made = Bridge(app, dify, reply, over)
     begin = LiveRun.begin
 
-    def noted(live: LiveRun, attempt: int) -> None:
+    def noted(live: LiveRun, attempt: int, *, goes_on: bool = False) -> None:
         made.seen.append(weakref.ref(live))
-        begin(live, attempt)
+        begin(live, attempt, goes_on=goes_on)
 
     monkeypatch.setattr(LiveRun, "begin", noted)
     monkeypatch.setattr(runs_module, "KEPT_SECONDS", 0.0)
