@@ -98,9 +98,9 @@ def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
     made = Bridge(app, dify, reply, over)
     begin = LiveRun.begin
 
-    def noted(live: LiveRun, attempt: int) -> None:
+    def noted(live: LiveRun, attempt: int, *, goes_on: bool = False) -> None:
         made.seen.append(weakref.ref(live))
-        begin(live, attempt)
+        begin(live, attempt, goes_on=goes_on)
 
     monkeypatch.setattr(LiveRun, "begin", noted)
     monkeypatch.setattr(runs_module, "KEPT_SECONDS", 0.0)
@@ -180,10 +180,12 @@ def turn_that_is_suspended(bridge: Bridge, route: str, *, stream: bool) -> None:
 
 
 def turn_whose_client_goes(bridge: Bridge, route: str, *, stream: bool) -> None:
-    gone = threading.Event()
-    acting = meanwhile(bridge, lambda _: gone.wait(20))
+    begun, gone = threading.Event(), threading.Event()
+    acting = meanwhile(bridge, lambda _: (begun.set(), gone.wait(20)))
     response = bridge.ask(route, stream=True)
     next(iter(response.iter_encoded()))
+    # A client that goes earlier ends a run of which nothing is there to be seen.
+    assert begun.wait(20)
     response.close()
     gone.set()
     acting.join()
