@@ -37,8 +37,8 @@ def configuration() -> str:
 _WHERE = """\
 `clawback init` writes this TOML file to `~/.config/clawback/clawback.toml`, on macOS to
 `~/Library/Application Support/clawback/clawback.toml`. To use another file, pass `--config FILE`. The bridge refuses
-unknown keys. After a change, restart the bridge or send it SIGHUP; `clawback serve --reload` loads each change by itself. Keys
-that end in `_seconds`, `_bytes`, `_hours` and `_days` have that unit.
+unknown keys. After a change, restart the bridge or send it SIGHUP; `clawback serve --reload` loads each change by
+itself. Keys that end in `_seconds`, `_bytes`, `_hours` and `_days` have that unit.
 """
 
 
