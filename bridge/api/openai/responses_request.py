@@ -537,7 +537,7 @@ def _check_calls(items: Sequence[Item], called: Collection[str]) -> None:
     for position, item in enumerate(items):
         if isinstance(item, OutputItem) and item.call_id not in called:
             raise InvalidRequest(
-                f"the previous response did not ask for the call {item.call_id}",
+                f"the previous response has no call with the id {item.call_id}",
                 code="unknown_tool_call_id",
                 param=f"input[{position}].call_id",
             )
