@@ -76,15 +76,15 @@ class Tokens(_Section):
     """Hashes of the bearer tokens, one an audience. An audience without a hash is refused."""
 
     client: str = ""
-    """Hash of the token that OpenClaw and other clients of the endpoint send."""
+    """The hash of the token that clients such as OpenClaw send."""
     plugin: str = ""
-    """Hash of the token in the plugin's form in Dify."""
+    """The hash of the Bridge token in the plugin's form in Dify."""
     executor: str = ""
-    """Hash of the token that executors send."""
+    """The hash of the token that executors send."""
     operator: str = ""
-    """Hash of the token of people who watch, approve and deny calls."""
+    """The hash of the token for people who watch runs and approve or deny calls."""
     metrics: str = ""
-    """Hash of the token that Prometheus sends; it opens nothing but /metrics, which the operator's opens too."""
+    """The hash of the token that Prometheus sends. It opens only /metrics, which the operator token opens too."""
     _local: str = PrivateAttr("")
 
     def admit_local(self, hashed: str) -> None:
@@ -112,13 +112,13 @@ class Plugin(_Section):
     """A further token of the plugin's: for another workspace or Dify, or to follow one that was lost."""
 
     name: str = Field(min_length=1, max_length=64)
-    """How you recognise the token."""
+    """A name by which you recognise the token."""
     token: str
-    """Hash of the token in the plugin's form in Dify."""
+    """The hash of the Bridge token in the plugin's form in Dify."""
     apps: list[str] = Field(default_factory=list)
-    """The only models whose runs the token opens. Default: all models."""
+    """The models whose runs this token opens. Default: all models."""
     executors: bool = False
-    """Whether calls of nodes that belong to no client's run go to executors, where `apps` names some models."""
+    """If `apps` is set: whether executors also run calls of nodes that belong to no client's run."""
 
     @field_validator("token")
     @classmethod
@@ -146,66 +146,71 @@ class App(_Section):
     model: str = Field(min_length=1, max_length=128)
     """The model id that clients see."""
     aliases: list[Annotated[str, Field(min_length=1, max_length=128)]] = Field(default_factory=list)
-    """Other names under which clients may ask for it, such as `claude-*`: `*` stands for any characters. The first app
-    with a fitting name counts, and a model id of an app always comes before other names."""
+    """Other names that clients may use for this model, such as `claude-*`, where `*` matches any characters. An
+    exact model id wins over aliases; if several apps have a matching alias, the first app wins."""
     labels: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]] = Field(default_factory=list)
-    """Labels of LLM nodes (callback_label in their form). Each makes a further model, MODEL/LABEL, whose tools are
-    offered to nodes of that label and no others."""
+    """Labels of LLM nodes (`callback_label` in the node's form). Each label adds a model MODEL/LABEL. Requests to
+    it offer the client's tools only to nodes with that label."""
     base_url: str = Field(pattern=r"^https?://")
-    """The service API's address, as the app's API Access page in Dify shows it; it usually ends in /v1."""
+    """The address of Dify's service API, as the app's API Access page shows it. It usually ends in /v1."""
     api_key: SecretStr = SecretStr("")
-    """A key of the app, from the same page."""
+    """An API key of the app, from the app's API Access page."""
     api_key_env: str | None = None
-    """The environment variable that holds the key, instead of `api_key`."""
+    """The environment variable that holds the API key, instead of `api_key`."""
     description: str = ""
-    """What clients that list models are told about this one."""
+    """A description for clients that list the models."""
     context_window: int = Field(default=128_000, ge=1)
-    """How many tokens the app's model takes in; clients compact their history by it."""
+    """The size of the app's context window in tokens. Clients use it to decide when to compact their history."""
     max_output_tokens: int = Field(default=8_192, ge=1)
-    """How many tokens an answer may have at most; what a client asks for beyond it is cut to it."""
+    """The largest number of tokens in an answer. If a client asks for more, the bridge uses this limit."""
     inputs: dict[str, Any] = Field(default_factory=dict)
     """Values for the variables of the app's Start node, sent with every run."""
     find_run: Literal["user", "marker"] = "user"
-    """How the plugin finds the run: `marker` also writes a marker into the query, or into `marker_input`. Apps of the
-    kinds chat, agent and completion always get it, as Dify does not tell the plugin who their users are."""
+    """How the plugin finds the client's run. `user` uses Dify's end user. `marker` also writes a marker into the
+    query or into `marker_input`. Chat, agent and completion apps always use the marker, because Dify does not tell
+    the plugin their end users."""
     marker_input: str | None = None
-    """The Start node's variable that takes the marker, so that the query stays as it is."""
+    """The Start node's variable for the marker. Set it to keep the marker out of the query."""
     kind: Literal["auto", "chatflow", "workflow", "chat", "agent", "completion"] = "auto"
-    """Of which kind the app is in Dify (`completion` generates text); `auto` asks Dify."""
+    """The kind of the app in Dify (`completion` is a text generator). `auto` asks Dify."""
     input_map: dict[str, Source] = Field(default_factory=dict)
-    """Which of the Start node's variables take what of the conversation: `query` (the user's last words), `system` (the
-    system messages), `transcript` (who said what, as text), `messages` (all of it, as JSON), `user` (the request's). A
-    workflow or text generator without it gets the query in its variable of the name query, question, input, text,
-    prompt or message, or in its only one for text."""
+    """What the variables of the Start node receive: `query` (the user's last message), `system` (the system
+    messages), `transcript` (the conversation as text), `messages` (the conversation as JSON) or `user` (the
+    request's `user`). Without it, a workflow or text generator receives the query in the variable named query,
+    question, input, text, prompt or message, or in its only text variable."""
     output: str | None = None
-    """The output of a workflow that is its answer, told when the workflow ends. Without it, the answer is the text that
-    the workflow streams, else its output of the name answer, text, output or result, or its only one."""
+    """The workflow's output that is the answer; it is sent when the workflow ends. Without it, the answer is the
+    text that the workflow streams. If it streams none, the answer is the output named answer, text, output or
+    result, or the only output."""
     tools: Literal["client", "client+executors"] = "client"
-    """Whose tools its nodes are offered: those that the client brings, or also those of executors and of Dify
-    (`[[dify_tools]]`). The client learns nothing of their calls, but whoever may ask the app may have them made."""
+    """Which tools the app's nodes may use: only the client's, or also those of executors and of Dify
+    (`[[dify_tools]]`). Clients do not see the calls to executors and Dify, but every client of the app can cause
+    them."""
     conversation: Literal["continue", "new"] = "continue"
-    """Whether a session goes on in one conversation of Dify's, or each turn begins a new one."""
+    """`continue` keeps a client's session in one Dify conversation. `new` starts a Dify conversation for each turn."""
     auxiliary: str | None = None
-    """The model to which OpenClaw's calls of its own go, such as summaries and heartbeats; else they go to this app, in
-    conversations of their own."""
+    """The model for OpenClaw's own calls, such as summaries and heartbeats. Without it they use this app, in
+    separate conversations."""
     export: Path | None = None
-    """The file of the app's export (DSL) from Dify. The page then draws all nodes and edges; Dify's events tell only of
-    nodes that run."""
+    """The app's DSL file, exported from Dify. With it, the page draws all nodes and edges. Without it, the page
+    draws only the nodes that run, since Dify's events report no others."""
     guard_text: bool | Literal["calls"] = True
-    """Make text inert that a client would take for a tool call, unless it is a ticket's, and what OpenClaw would take
-    for an order, such as a line `MEDIA:` or the answer `NO_REPLY`; `calls` leaves such orders as they are."""
+    """Whether to disarm text that a client would run as a tool call although the model made no such call. `true`
+    also disarms text that OpenClaw would obey, such as a `MEDIA:` line or the answer `NO_REPLY`. `calls` leaves
+    such text unchanged."""
     reasoning: Literal["separate", "tags"] = "separate"
-    """Whether a model's reasoning is sent apart from the answer (`reasoning_content`), or stays in it in think tags."""
+    """`separate` sends the model's reasoning as `reasoning_content`. `tags` leaves it in the answer, in think tags."""
 
     human_input: str = Field(default="page", pattern=r"^(page|client:[a-zA-Z0-9_.-]{1,128})$")
-    """Who answers the forms of its Human Input nodes: `page` is a person at the bridge's page or commands;
-    `client:TOOL` is the client's own user, whom its tool TOOL asks, where the client brings that tool."""
+    """Who answers the forms of Human Input nodes. `page`: a person on the bridge's page or with its commands.
+    `client:TOOL`: the client's user, whom the client asks with its tool TOOL; if the client has no such tool, as
+    with `page`."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """How many requests all its clients together may send in a minute."""
+    """How many requests per minute all clients together may send."""
     open_tickets: int | None = Field(default=None, ge=1)
-    """How many tickets of its runs may be open at once; then no turn begins."""
+    """How many tickets of the app's runs may be open at once. At this number, the bridge starts no new turn."""
     tokens_per_day: int | None = Field(default=None, ge=1)
-    """How many tokens of its upstreams its runs may use in a day (UTC)."""
+    """How many upstream tokens the app's runs may use per day (UTC)."""
 
     _label: str = PrivateAttr("")
 
@@ -240,18 +245,18 @@ class DifyTools(_Section):
     """An endpoint of Clawback Tools, through which the bridge runs tools that are picked in Dify."""
 
     name: str = Field(default="dify", min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
-    """What the executor is called that runs them, in policies and on the page."""
+    """The name of the executor that runs these tools, for policies and on the page."""
     url: str = Field(pattern=r"^https?://")
-    """The endpoint's address, as its page in Dify shows it, without a path behind it."""
+    """The endpoint's address without a path after it, as the endpoint's page in Dify shows it."""
     token: SecretStr = SecretStr("")
-    """The token in the endpoint's settings."""
+    """The token from the endpoint's settings."""
     token_env: str | None = None
     """The environment variable that holds the token, instead of `token`."""
     retry: dict[str, Literal["never", "safe"]] = Field(default_factory=dict)
-    """Which tools may be run again where it is unknown whether a call ran: `safe`, such as searches. All others are
-    `never`: such a call waits for a person. The key `*` is for all that are not named."""
+    """Which tools may run again if nobody knows whether a call ran. Set `safe` for tools such as searches. All
+    others are `never`: such a call waits for a person. The key `*` sets the value for all tools that are not named."""
     concurrency: int = Field(default=4, ge=1, le=100)
-    """How many calls run at once. Each holds a connection of Dify's."""
+    """How many calls run at once. Each uses one connection of Dify's."""
 
     @model_validator(mode="after")
     def _has_token(self) -> Self:
@@ -273,81 +278,87 @@ class Limits(_Section):
     """Every wait and every size has an end. Seconds and bytes."""
 
     keepalive_seconds: float = Field(default=10, gt=0, le=60)
-    """Longest silence in a streamed response, before a chunk without content is sent."""
+    """The longest silence in a streamed response. After it, the bridge sends an empty chunk."""
     dify_streams: int = Field(default=8, ge=1)
-    """How many runs one Dify does for this bridge at once; the others wait. Each holds a connection of Dify's api,
-    which takes 10 (SERVER_WORKER_CONNECTIONS) unless it is told otherwise, and needs one to be asked who a user is."""
+    """How many runs this bridge keeps open at one Dify; further runs wait. Each uses a connection of Dify's API,
+    which allows 10 by default (SERVER_WORKER_CONNECTIONS). Leave at least one free for questions about end users."""
     first_event_seconds: float = Field(default=2, ge=0, le=30)
-    """How long a streamed response waits for the run to begin, so that an early failure has a proper status."""
+    """How long a streamed response waits for the run to start, so that an early failure can still have an error
+    status."""
     grace_seconds: float = Field(default=30, ge=0)
-    """How long a run goes on after its client went away: in the middle of an answer, or with calls in hand."""
+    """How long a run continues after its client disconnects, during an answer or with calls to run."""
     abandoned_seconds: float = Field(default=3_600, gt=0)
-    """How long a client may leave a ticket unanswered before nobody is shown it any more, and its run lets go of its
-    workflow at the latest. Results are taken for as long as `ticket_seconds` says."""
+    """How long a client may leave a ticket unanswered. After that, the run ends its workflow in Dify, and the lists
+    no longer show the ticket. The bridge accepts results until `ticket_seconds`."""
     ticket_seconds: float = Field(default=86_400, gt=0)
     """How long a ticket waits for its results."""
     run_seconds: float = Field(default=7 * 86_400, gt=0)
-    """How long a run may last in all, suspended times included."""
+    """How long a run may last in total, including the time in which it is suspended."""
     boundary_seconds: float = Field(default=0.3, ge=0, le=5)
-    """How long a response waits for text that Dify still holds, before it ends with the model's calls."""
+    """How long a response waits for text that Dify still holds back, before the response ends with the model's
+    calls."""
     approval_seconds: float = Field(default=3_600, gt=0)
-    """How long a call waits for a person; after that it is not run."""
+    """How long a call waits for a person's approval. After that, the call expires and does not run."""
     form_hold_seconds: float = Field(default=300, ge=0)
-    """How long a response stays open while a person is to answer a form of the app's. Then the client is told to ask
-    again, and the run goes on by itself once the form is answered."""
+    """How long a response stays open while a person answers the app's form. After that, the bridge asks the client
+    to repeat the request. The run continues when the form is answered."""
     lease_seconds: float = Field(default=60, ge=1)
-    """How long an executor may hold a call without a sign of life."""
+    """How long an executor may hold a call without a heartbeat."""
     executor_seconds: float = Field(default=60, ge=1)
-    """How long an executor that was not heard of counts as present."""
+    """How long an executor counts as present after its last heartbeat."""
     calls_per_run: int = Field(default=500, ge=1)
     """How many calls a run may make."""
     identical_calls: int = Field(default=10, ge=1)
-    """How often a run may make the same call with the same result, before it is told to stop."""
+    """How often a run may repeat a call with the same arguments and result. After that, the bridge denies the call
+    and tells the model to do something else."""
     handouts: int = Field(default=5, ge=1)
-    """How often a call is handed out again after its executor was lost with it."""
+    """How often the bridge hands out a call again after losing the executor that had it."""
     silent_seconds: float = Field(default=15, ge=1)
-    """How long a plugin may be silent between two questions for its ticket. When the results are there, the
-    run's workflow is then run again with them."""
+    """How long the plugin may not ask for its ticket. After that, the bridge runs the workflow again as soon as the
+    results have arrived."""
     dify_silent_seconds: float = Field(default=45, ge=1)
-    """How long Dify may say nothing of an LLM node whose invocation has ended. Then the worker that ran it was killed,
-    and the run's workflow is run again. While another node is under way, nothing is run twice for a guess."""
+    """How long Dify may report nothing about an LLM node whose invocation has ended. After that, the bridge assumes
+    that Dify's worker was killed, and runs the workflow again. It does not do so while any other node runs, because
+    that node's work could happen twice."""
     dify_workflow_seconds: float = Field(default=1_200, ge=1)
-    """How long a workflow may last in Dify (its WORKFLOW_MAX_EXECUTION_TIME). A run of which nothing is heard after
-    that fails."""
+    """How long a workflow may last in Dify; set it to Dify's WORKFLOW_MAX_EXECUTION_TIME. A run that reports
+    nothing after this time fails."""
     forsaken_seconds: float = Field(default=90, ge=15)
-    """How long an executors' run goes on after the plugin last asked for its ticket, as it does every ten seconds; and
-    a call of an MCP client after its bridge was killed."""
+    """How long an executors' run continues after the plugin last asked for its ticket (it asks every ten seconds),
+    and an MCP client's call after its bridge was killed."""
     sweep_seconds: float = Field(default=5, gt=0, le=60)
-    """How often the bridge looks for what has come to the end of its time."""
+    """How often the bridge checks what has reached its time limit."""
     request_seconds: int = Field(default=75, ge=1)
-    """How long a request may take to arrive, and how long a connection may wait for its next one."""
+    """How long a request may take to arrive, and how long an idle connection stays open."""
     stalled_seconds: float = Field(default=120, ge=1)
-    """How long a client may take none of what is written for it, before its connection is closed (on Linux)."""
+    """How long a client may read nothing of its response before the bridge closes the connection (on Linux)."""
     request_bytes: int = Field(default=20 * 1024 * 1024, ge=1024)
     """The largest request body."""
     messages: int = Field(default=10_000, ge=1)
-    """How many messages a request may hold. One of several parts or calls counts as often as it has any."""
+    """How many messages a request may contain. A message with several parts or calls counts once for each of them."""
     tools: int = Field(default=1_000, ge=1)
-    """How many tools a request, or an executor, may offer."""
+    """How many tools a request or an executor may offer."""
     result_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest result of one call."""
     image_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
-    """The largest images of one result, together."""
+    """The largest total size of the images in one result."""
     result_characters: int = Field(default=100_000, ge=1000)
-    """How much of an executor's result a model is given; the middle of a longer one is cut out."""
+    """How many characters of an executor's result the model receives. The bridge cuts the middle out of a longer
+    result."""
     stop_seconds: int = Field(default=20, ge=0)
-    """How long a bridge that was told to stop lets responses go on to their end."""
+    """How long a stopping bridge waits for open responses to finish."""
     keep_days: float = Field(default=30, gt=0)
-    """How long finished runs are kept."""
+    """How long the bridge keeps finished runs."""
 
 
 class Page(_Section):
     """The web page, which the bridge serves at `/`."""
 
     hosts: list[str] = Field(default_factory=list)
-    """Names under which browsers reach the page, besides this machine's own, any IP address and `bridge_url`'s."""
+    """Additional host names for the page. Browsers can always use this machine's names, any IP address and the host
+    of `bridge_url`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
-    """The page's address as people reach it, such as https://clawback.example.org: notices lead there."""
+    """The page's address for people, such as https://clawback.example.org. Notifications link to it."""
     login_hours: float = Field(default=12, gt=0, le=24 * 30)
     """How long a login lasts."""
 
@@ -357,17 +368,17 @@ class Notify(_Section):
     `log_content`."""
 
     kind: Literal["webhook", "ntfy", "command"]
-    """`webhook` sends `{"text": ...}` as Slack, Mattermost and their like take it, `ntfy` a text to a topic of ntfy's,
-    and `command` runs a program with a JSON object on its standard input."""
+    """`webhook` sends `{"text": ...}`, which Slack, Mattermost and others accept. `ntfy` sends text to an ntfy
+    topic. `command` runs a program with a JSON object on its standard input."""
     url: str = Field(default="", pattern=r"^(https?://.+)?$")
-    """The webhook's address, or the topic's, such as https://ntfy.sh/my-topic."""
+    """The address of the webhook or of the ntfy topic, such as https://ntfy.sh/my-topic."""
     token: SecretStr = SecretStr("")
-    """A bearer token that goes with it, where the address asks for one."""
+    """A bearer token to send, if the address requires one."""
     command: list[str] = Field(default_factory=list)
-    """The program and its arguments; no shell reads them. It has ten seconds."""
+    """The program and its arguments. It runs without a shell and must end within ten seconds."""
     on: list[Literal["approval", "form", "failed"]] = ["approval", "form", "failed"]
-    """Of what: `approval` is a call that waits for a person, `form` a form of a Human Input node, `failed` a run that
-    failed."""
+    """When to notify: `approval`, a call waits for a person; `form`, a form of a Human Input node waits; `failed`,
+    a run failed."""
 
     @model_validator(mode="after")
     def _has_where(self) -> Self:
@@ -383,34 +394,34 @@ class Traces(_Section):
     """Where OpenTelemetry's traces go. They need the extra `traces`."""
 
     endpoint: str | None = Field(default=None, pattern=r"^https?://")
-    """The collector's address for OTLP over HTTP, as http://127.0.0.1:4318. Without it there are no traces."""
+    """The collector's OTLP/HTTP address, such as http://127.0.0.1:4318. Without it, the bridge sends no traces."""
     service_name: str = Field(default="clawback", min_length=1)
-    """What the bridge is called in them."""
+    """The bridge's service name in the traces."""
 
 
 class Config(_Section):
     """The whole configuration."""
 
     host: str = "127.0.0.1"
-    """The address to listen on. Any address beyond this machine needs the client and plugin tokens."""
+    """The address to listen on. An address that other machines can reach requires the client and plugin tokens."""
     port: int = Field(default=8765, ge=0, le=65535)
     """The port to listen on; 0 means any free port."""
     bridge_url: str | None = Field(default=None, pattern=r"^https?://")
-    """The address at which Dify's plugin daemon reaches the bridge: the Bridge URL of the plugin's form."""
+    """The bridge's address for Dify's plugin daemon: the Bridge URL in the plugin's form."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("clawback")))
     """The folder for the store. Default: the platform's folder for application data."""
     database_url: str | None = None
-    """The SQLAlchemy URL of another store than SQLite in the data folder: PostgreSQL, which bridges may share."""
+    """The SQLAlchemy URL of a PostgreSQL database, which several bridges may share. Default: SQLite in `data_dir`."""
     durability: Literal["power", "process"] = "power"
-    """What the SQLite store survives: the loss of power, for which each step waits for the disk, or only the end of the
-    process."""
+    """What the SQLite store survives. `power`: a loss of power; each step waits for the disk. `process`: only the
+    end of the bridge's process."""
     database_connections: int = Field(default=30, ge=1)
-    """How many connections to PostgreSQL the bridge may have at once. A waiting client or plugin holds none."""
+    """How many connections to PostgreSQL the bridge may open. A waiting client or plugin uses none."""
     wakeups_url: str | None = Field(default=None, pattern=r"^(rediss?(\+sentinel)?|unix|postgres(ql)?)://")
-    """The URL over which bridges that share a store wake each other: of a Redis; of the Redis that Sentinels name, as
-    `redis+sentinel://a:26379,b:26379/NAME` (`rediss` means TLS; `sentinel_username` and `sentinel_password` are for the
-    Sentinels); or of PostgreSQL itself, where `database_url` leads through PgBouncer. Without it, PostgreSQL's
-    notifications carry the wake-ups."""
+    """How bridges that share a store wake each other: the URL of a Redis; of Redis Sentinels, as
+    `redis+sentinel://a:26379,b:26379/NAME` (`rediss` for TLS; `sentinel_username` and `sentinel_password` log in to
+    the Sentinels); or of PostgreSQL itself, if `database_url` goes through PgBouncer. Default: notifications of the
+    PostgreSQL in `database_url`."""
     tokens: Tokens = Tokens()
     plugins: list[Plugin] = Field(default_factory=list)
     apps: list[App] = Field(default_factory=list)
@@ -418,15 +429,16 @@ class Config(_Section):
     limits: Limits = Limits()
     traces: Traces = Traces()
     policy: Path | None = None
-    """The policy file, which says which calls run, which wait for a person, and which never run."""
+    """The policy file. It decides which calls run, which wait for a person, and which never run."""
     cors_origins: list[Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]] = Field(default_factory=list)
-    """The origins whose pages may ask the endpoint from a browser, such as `http://localhost:3000`. `*` is any."""
+    """The origins whose web pages may use the endpoint from a browser, such as `http://localhost:3000`. `*` allows
+    all."""
     log_content: bool = False
-    """Show requests, arguments, results and answers on the web page, and keep arguments and people's reasons in the
-    audit trail."""
+    """Whether the page shows requests, arguments, results and answers, and the audit trail stores arguments and
+    people's reasons."""
     page: Page = Page()
     notify: list[Notify] = Field(default_factory=list)
-    """Who is told when a call or a form waits for a person, or a run fails."""
+    """Whom to tell when a call or a form waits for a person, or a run fails."""
     _path: Path | None = PrivateAttr(None)
 
     @property

@@ -59,20 +59,20 @@ class BridgeError(Exception):
 
 
 class InvalidRequest(BridgeError):
-    """What the client sent cannot work."""
+    """The request is wrong. Sending it again does not help."""
 
     status = 400
     type = "invalid_request_error"
 
 
 class ContextTooLong(InvalidRequest):
-    """The prompt does not fit the upstream's context."""
+    """The prompt is too long for the upstream's context."""
 
     code = "context_length_exceeded"
 
 
 class UnprocessableRun(BridgeError):
-    """The chatflow refused or failed in a way that repeating does not change."""
+    """The chatflow refused the request or failed. Sending it again does not help."""
 
     status = 422
     type = "invalid_request_error"
@@ -88,7 +88,7 @@ class Unauthorized(BridgeError):
 
 
 class Forbidden(BridgeError):
-    """This is for somebody else."""
+    """The caller may not do this."""
 
     status = 403
     type = "permission_error"
@@ -96,7 +96,7 @@ class Forbidden(BridgeError):
 
 
 class NotFound(BridgeError):
-    """There is no such thing."""
+    """The named object does not exist."""
 
     status = 404
     type = "invalid_request_error"
@@ -112,7 +112,7 @@ class TooSlow(BridgeError):
 
 
 class Conflict(BridgeError):
-    """The request contradicts what was accepted already; nothing changed."""
+    """The request contradicts an earlier one, and changed nothing."""
 
     status = 409
     type = "invalid_request_error"
@@ -120,7 +120,7 @@ class Conflict(BridgeError):
 
 
 class Gone(BridgeError):
-    """The ticket or run ended before this arrived."""
+    """The ticket or run ended before the request arrived."""
 
     status = 410
     type = "invalid_request_error"
@@ -128,7 +128,7 @@ class Gone(BridgeError):
 
 
 class TooLarge(BridgeError):
-    """A body or a result exceeds its limit."""
+    """A body or a result is larger than its limit."""
 
     status = 413
     type = "invalid_request_error"
@@ -136,7 +136,7 @@ class TooLarge(BridgeError):
 
 
 class UnsupportedEncoding(BridgeError):
-    """The body is packed in a way that is not read."""
+    """The bridge does not support the encoding of the body."""
 
     status = 415
     type = "invalid_request_error"
@@ -144,7 +144,7 @@ class UnsupportedEncoding(BridgeError):
 
 
 class TooManyRequests(BridgeError):
-    """Waiting helps."""
+    """There are too many requests. Waiting helps."""
 
     status = 429
     type = "rate_limit_error"
@@ -152,7 +152,7 @@ class TooManyRequests(BridgeError):
 
 
 class Unavailable(BridgeError):
-    """Dify or the upstream is out of reach for now."""
+    """Dify or the upstream cannot be reached at the moment."""
 
     status = 503
     type = "server_error"
@@ -160,6 +160,6 @@ class Unavailable(BridgeError):
 
 
 class Internal(BridgeError):
-    """A fault of the bridge itself."""
+    """The bridge failed."""
 
     code = "internal_error"

@@ -39,9 +39,7 @@ def allow_origins(app: Flask, config: Config) -> None:
         if request.method != "OPTIONS" or not asked or "Origin" not in request.headers:
             return None
         if allowed() is None:
-            raise Forbidden(
-                "pages of this origin may not ask here; cors_origins in the configuration names those that may"
-            )
+            raise Forbidden("pages of this origin may not use the bridge; to allow them, add it to cors_origins")
         headers = request.headers.get("Access-Control-Request-Headers", "")
         response = Response(status=204)
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
@@ -110,8 +108,8 @@ class Origins:
         origin = request.headers.get("Origin")
         if origin is not None and not _is_own(origin, request) and origin not in self._config.cors_origins:
             raise Foreign(
-                f"pages of {_hostname(origin) or 'this origin'} may not ask here; cors_origins in the configuration "
-                "names those that may",
+                f"pages of {_hostname(origin) or 'this origin'} may not use the bridge; to allow them, add it to "
+                "cors_origins in the configuration",
                 code="foreign_origin",
             )
 
@@ -199,8 +197,8 @@ class Clients:
         limit, left_before = client.open_tickets, clock.now() - self._limits.abandoned_seconds
         if limit is not None and self._store.clients.open_tickets(client.name, left_before) >= limit:
             raise TooManyRequests(
-                f"client {client.name} has {limit} open tickets, which is all that it may have: send the results of "
-                "their calls, or wait for limits.abandoned_seconds",
+                f"client {client.name} has {limit} open tickets and may have no more: send the results of their calls, "
+                "or wait for limits.abandoned_seconds",
                 retry_after=PAUSE_SECONDS,
             )
 
@@ -218,7 +216,7 @@ class Quotas:
         left_before = clock.now() - self._limits.abandoned_seconds
         if limit is not None and self._store.clients.open_tickets_of_model(model, left_before) >= limit:
             raise TooManyRequests(
-                f"{model} has {limit} open tickets, which is all that it may have (open_tickets of the app)",
+                f"{model} has {limit} open tickets and may have no more (open_tickets of the app)",
                 retry_after=PAUSE_SECONDS,
             )
         if app.tokens_per_day is not None:
@@ -241,7 +239,7 @@ def _count(asked: deque[float], limit: int, text: str) -> None:
 
 def _used_up(who: str, spent: int, limit: int) -> TooManyRequests:
     return TooManyRequests(
-        f"{who} has used {spent} tokens today, and may use {limit}; it may go on at midnight (UTC)",
+        f"{who} has used {spent} tokens today and may use {limit}; try again after midnight (UTC)",
         code="insufficient_quota",
         retry_after=int(DAY_SECONDS - clock.now() % DAY_SECONDS) + 1,
     )
@@ -377,7 +375,7 @@ def protect(app: Flask, config: Config, clients: Clients) -> None:
         keys = keys_of(request.url_rule, request.method)
         if keys is None:
             raise Forbidden(
-                f"{request.method} {request.url_rule.rule} is open to nobody: bridge.access does not have it"
+                f"{request.method} {request.url_rule.rule} is open to nobody: bridge.api.access does not list it"
             )
         if keys and Token.LOGIN not in keys:
             given = _tokens_in(request, keys)

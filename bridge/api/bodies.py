@@ -223,8 +223,8 @@ def check_messages(count: int, limits: Limits, field: str) -> None:
     """Raise InvalidRequest where there are too many messages in the field."""
     if count > limits.messages:
         raise InvalidRequest(
-            f"{field}: there are {count} messages and further parts and calls of these, and at most {limits.messages} "
-            "are taken (limits.messages): send fewer, as a summary of the earlier ones",
+            f"{field}: {count} messages, parts and calls are more than the {limits.messages} that limits.messages "
+            "allows: send fewer, for example a summary of the earlier ones",
             code="too_many_messages",
             param=field,
         )
@@ -234,7 +234,7 @@ def check_tools(count: int, limits: Limits, field: str) -> None:
     """Raise InvalidRequest where there are too many tools in the field."""
     if count > limits.tools:
         raise InvalidRequest(
-            f"{field}: there are {count} tools, and at most {limits.tools} are taken (limits.tools): offer fewer",
+            f"{field}: {count} tools are more than the {limits.tools} that limits.tools allows: offer fewer",
             code="too_many_tools",
             param=field,
         )
@@ -339,13 +339,14 @@ def unpacked(raw: bytes, encodings: str, limit: int) -> bytes:
             continue
         if encoding.removeprefix("x-") not in TAKEN:
             raise UnsupportedEncoding(
-                f"a body with Content-Encoding {encoding[:40]} is not read; send it without, or as {', '.join(TAKEN)}"
+                f"Content-Encoding {encoding[:40]} is not supported; send the body without, or as {', '.join(TAKEN)}"
             )
         try:
             raw = _unpacked(raw, encoding.removeprefix("x-"), limit)
         except (zlib.error, ZstdError, EOFError):
             raise InvalidRequest(
-                f"the body is not what its Content-Encoding {encoding} says, or it was cut off", code="invalid_encoding"
+                f"the body does not match its Content-Encoding {encoding}, or it is incomplete",
+                code="invalid_encoding",
             ) from None
     return raw
 

@@ -59,23 +59,23 @@ class DifyError(Exception):
 
 
 class Unreachable(DifyError):
-    """No connection: the request did not arrive."""
+    """The bridge cannot connect to Dify."""
 
     code = "unreachable"
-    advice = "Check that Dify is running and that the app's base_url names it."
+    advice = "Check that Dify is running and that the app's base_url is its address."
     waiting_helps = True
 
 
 class NoAnswer(DifyError):
-    """The request went out and no answer came: a run may have begun."""
+    """Dify did not answer, although a run may have started."""
 
     code = "no_answer"
-    advice = "Dify may be overloaded or restarting; look into the log of its api service if this goes on."
+    advice = "Dify may be overloaded or restarting. If this goes on, look into the log of Dify's api service."
     waiting_helps = True
 
 
 class StreamBroke(DifyError):
-    """A run's events ended before the run did."""
+    """Dify's event stream ended before the run did."""
 
     code = "stream_broke"
     advice = "Dify's api or worker was restarted, or a proxy in front of it cut the connection."
@@ -83,65 +83,65 @@ class StreamBroke(DifyError):
 
 
 class NotBegun(StreamBroke):
-    """Dify accepted a run, and no worker began it."""
+    """Dify accepted the run, but no worker started it."""
 
     code = "run_not_begun"
     advice = (
-        "Start Dify's worker (docker compose up -d worker); if it runs, all of its slots are taken: raise "
+        "Start Dify's worker (docker compose up -d worker). If it is running, all of its slots are taken: raise "
         "CELERY_WORKER_AMOUNT."
     )
 
 
 class NotDify(DifyError):
-    """Something answers at base_url, but not Dify's service API."""
+    """The server at base_url is not Dify's service API."""
 
     code = "not_dify"
     advice = "Set the app's base_url to the address that Dify shows under API Access; it usually ends in /v1."
 
 
 class BadKey(DifyError):
-    """Dify does not know the app's key."""
+    """Dify does not know the app's API key."""
 
     code = "bad_key"
     advice = "Create a key in Dify under the app's API Access and set it as the app's api_key."
 
 
 class AppUnavailable(DifyError):
-    """The app cannot be used through its API."""
+    """Dify does not offer the app through its API."""
 
     code = "app_unavailable"
-    advice = "Open the app in Dify, publish it as a chatflow, and switch its API on."
+    advice = "Open the app in Dify, publish it, and switch its API on. If you set its `kind`, check that, too."
 
 
 class ConversationGone(DifyError):
-    """This user has no such conversation."""
+    """Dify has no such conversation for this user."""
 
     code = "conversation_gone"
     advice = "Start a new conversation."
 
 
 class FormGone(DifyError):
-    """Nobody can answer a form any more."""
+    """The form can no longer be answered."""
 
     code = "form_expired"
-    advice = "Its run goes on without an answer, if its node has a way for that."
+    advice = "The run continues without an answer if the Human Input node has a timeout branch."
 
 
 class FormSubmitted(DifyError):
-    """A form has its answer: this one, or another."""
+    """The form has been answered already."""
 
     code = "form_answered"
 
 
 class InvalidInput(DifyError):
-    """Dify refuses the request as it is."""
+    """Dify refuses the request."""
 
     code = "invalid_input"
     advice = "Compare the app's `inputs` in the bridge's configuration with the Start node's variables."
 
 
 class TooManyRequests(DifyError):
-    """Dify has no room for another run of this app."""
+    """The app has reached its limit of concurrent requests in Dify."""
 
     code = "too_many_requests"
     advice = "Wait, or raise the app's limit of concurrent requests in Dify."
@@ -149,7 +149,7 @@ class TooManyRequests(DifyError):
 
 
 class ServerError(DifyError):
-    """Dify itself failed."""
+    """Dify failed."""
 
     code = "server_error"
     advice = "Look into the log of Dify's api service."
@@ -157,29 +157,29 @@ class ServerError(DifyError):
 
 
 class RunFailed(DifyError):
-    """The run began, and a node or Dify ended it."""
+    """A node failed, or Dify ended the run."""
 
     code = "run_failed"
-    advice = "Dify's run history of the app shows the node that failed."
+    advice = "Open the app's run history in Dify to see which node failed."
 
 
 class ContextTooLong(RunFailed):
-    """The prompt does not fit the model."""
+    """The prompt is too long for the model."""
 
     code = "context_too_long"
     advice = "Shorten the conversation, or choose a model with a larger context."
 
 
 class RateLimited(RunFailed):
-    """The upstream asks to slow down."""
+    """The upstream limits the request rate."""
 
     code = "rate_limited"
-    advice = "Wait, or raise the limit at the model's provider."
+    advice = "Wait, or raise the rate limit at the model's provider."
     waiting_helps = True
 
 
 class QuotaUsedUp(RunFailed):
-    """The upstream's or Dify's quota is used up."""
+    """The quota at the upstream or in Dify is used up."""
 
     code = "quota_used_up"
     advice = "Top up the quota at the model's provider, or choose another model in the app."
@@ -193,43 +193,43 @@ class CredentialsRefused(RunFailed):
 
 
 class ModelMissing(RunFailed):
-    """A node's model, provider or plugin is not there."""
+    """A node's model, provider or plugin is missing."""
 
     code = "model_missing"
     advice = "Install the plugin in this Dify workspace, set its credentials, and choose its model in the node."
 
 
 class KilledByTimeout(RunFailed):
-    """One model call lasted longer than Dify's plugin daemon allows (600 s unless changed)."""
+    """A model call exceeded the time limit of Dify's plugin daemon (600 s by default)."""
 
     code = "killed_by_timeout"
     advice = "Lower the node's callback_wait_seconds, or raise PLUGIN_MAX_EXECUTION_TIMEOUT and PLUGIN_DAEMON_TIMEOUT."
 
 
 class RanTooLong(RunFailed):
-    """The whole run lasted longer than Dify allows (1200 s unless changed)."""
+    """The run exceeded Dify's time limit (1200 s by default)."""
 
     code = "ran_too_long"
     advice = "Lower the nodes' callback_wait_seconds, or raise WORKFLOW_MAX_EXECUTION_TIME and APP_MAX_EXECUTION_TIME."
 
 
 class SandboxUnavailable(RunFailed):
-    """Dify's code sandbox is out of reach."""
+    """Dify's code sandbox cannot be reached."""
 
     code = "sandbox_unavailable"
     advice = "Start Dify's sandbox (docker compose up -d sandbox): the app's Code and Template nodes need it."
 
 
 class UpstreamUnavailable(RunFailed):
-    """The upstream, the plugin or its daemon is out of reach."""
+    """The upstream, the plugin or the plugin daemon cannot be reached."""
 
     code = "upstream_unavailable"
-    advice = "Check the model's provider and Dify's plugin daemon."
+    advice = "Check that the upstream and Dify's plugin daemon are running."
     waiting_helps = True
 
 
 class RequestRefused(RunFailed):
-    """The upstream refuses the request as it is."""
+    """The upstream refuses the request."""
 
     code = "request_refused"
     advice = "Compare the node's parameters with what the model accepts."

@@ -390,14 +390,14 @@ class Attempt:
         if not event.forms or not all(form.token for form in event.forms):
             named = " and ".join(dict.fromkeys(form.form.name for form in event.forms)) or "something"
             raise UnprocessableRun(
-                f"the chatflow waits for {named}, which can be answered in Dify alone: switch the web app on among the "
-                "Human Input node's ways of delivery, and publish the app",
+                f"the chatflow waits for {named}, which can only be answered in Dify: add the web app to the Human "
+                "Input node's delivery methods, and publish the app",
                 code="workflow_paused",
             )
         if self._run.auxiliary == PROBE:
             names = " and ".join(dict.fromkeys(form.form.name for form in event.forms))
             raise UnprocessableRun(
-                f"the chatflow has come to {names}, which nobody is asked for a probe", code="form_reached"
+                f"the chatflow has come to {names}; nobody is asked during a probe", code="form_reached"
             )
         return Paused(event.forms)
 
@@ -452,8 +452,8 @@ class Attempt:
             return Dropped()
         if event.status == "stopped" and FORM_TIMEOUT in (event.error or "").lower():
             raise Gone(
-                "nobody answered the chatflow's form in all the time that Dify gives one "
-                "(HUMAN_INPUT_GLOBAL_TIMEOUT_SECONDS), and Dify ended its run",
+                "nobody answered the chatflow's form within Dify's time limit (HUMAN_INPUT_GLOBAL_TIMEOUT_SECONDS), so "
+                "Dify ended the run",
                 code="form_expired",
             )
         if event.status == "stopped" and not isinstance(run_failed(event.error), RanTooLong):

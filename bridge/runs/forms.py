@@ -228,8 +228,8 @@ class Forms:
         seconds = self._services.config.limits.form_hold_seconds
         names = " and ".join(dict.fromkeys(form_of(row).name for row in rows))
         return Unavailable(
-            f"the chatflow waits for a person to answer {names}, and nobody has for {seconds:g} s "
-            "(limits.form_hold_seconds); send the same request again for the answer",
+            f"the chatflow waits for a person to answer {names}, and nobody has answered for {seconds:g} s "
+            "(limits.form_hold_seconds); send the same request again to get the answer",
             code="form_waiting",
             retry_after=AGAIN_SECONDS,
         )
@@ -281,10 +281,10 @@ class Forms:
             if (row.action, row.inputs) == (action, filled):
                 return row
             who = row.answered_by or "somebody in Dify"
-            raise Conflict(f"{name} has another answer already, of {who}", code="form_answered")
+            raise Conflict(f"{who} has already answered {name} differently", code="form_answered")
         if row.state == "cancelled":
-            raise Gone(f"the run of {name} is over: nobody waits for an answer", code="form_cancelled")
-        raise Gone(f"the time to answer {name} is up", code="form_expired")
+            raise Gone(f"the run of {name} has ended and needs no answer any more", code="form_cancelled")
+        raise Gone(f"the time limit for answering {name} is over", code="form_expired")
 
 
 def out_of_time(text: str) -> UnprocessableRun:

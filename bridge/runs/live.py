@@ -555,8 +555,8 @@ class LiveRuns:
 
 def _half_a_call(reason: str | None = None) -> BridgeError:
     return Unavailable(
-        f"the model began a call and did not finish it as it began ({reason or 'it changed its mind'}), so nothing "
-        "may be run; try again",
+        f"the model did not finish a call as it began it ({reason or 'it changed its mind'}), so no call was run; "
+        "try again",
         code="call_not_finished",
         retry_after=1,
     )

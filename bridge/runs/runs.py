@@ -134,7 +134,7 @@ class Runs:
         with self._services.locks.of(run.id):
             in_vain = run.attempt - self._store.fruitful_attempt(run.id)
             if in_vain >= MAX_ATTEMPTS:
-                raise UnprocessableRun(f"run {run.id} was tried {in_vain} times in vain; begin a new turn")
+                raise UnprocessableRun(f"run {run.id} has failed {in_vain} times; start a new turn")
             self._store.hold(run.id)
             again, forms = self._forms.settle(run)
             if forms and all(form.state == "open" for form in forms):
@@ -640,4 +640,4 @@ class Runs:
 
 
 def _moved() -> Gone:
-    return Gone("another bridge goes on with this run; send the request again", code="run_moved")
+    return Gone("another bridge continues this run; send the request again", code="run_moved")

@@ -108,8 +108,8 @@ class WorkerWatchdog:
 def _lost(live: LiveRun, seconds: float) -> BridgeError:
     titles = ", ".join(f"{node.title!r} ({node.node_type})" for node in live.nodes.at_work) or "the next node"
     return UnprocessableRun(
-        f"Dify has said nothing for {seconds:.0f} s of {titles}, which it reported as started, and the run has lasted "
-        "longer than Dify allows (limits.dify_workflow_seconds): the worker that ran it was probably killed. It was "
-        "not run again, since the node may have done its work; ask again if doing it twice does no harm",
+        f"Dify's worker was probably killed: Dify started {titles} and then reported nothing for {seconds:.0f} s, and "
+        "the run has lasted longer than Dify allows (limits.dify_workflow_seconds). The bridge did not run it again, "
+        "because the node may have done its work; ask again if doing it twice does no harm",
         code="workflow_lost",
     )

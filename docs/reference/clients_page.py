@@ -32,11 +32,15 @@ _HEAD = """\
 # Clients
 
 {note}
-Clients and frameworks as they come, before a bridge with the example apps. **Yes** is what a test saw the client's own
-program do in the version that stands here; what stands below it cannot do. An empty cell was not tried. *Captured
-requests* are requests that the client was seen to send, sent again.
+The tests run each client and framework unchanged against a bridge with the example apps, in the version shown.
 
-The tests are in `tests/agents`, `tests/e2e` and `tests/sdk`, and all of them run in CI.
+- **Yes**: a test saw the client's own program do this.
+- **No**: the client cannot do this; the reason is below the table.
+- **Not tried**: no test covers this, so it may or may not work.
+- **Captured requests**: a test sends requests again that were recorded from the client. For clients with only these,
+  the program itself was not run.
+
+The tests are in `tests/agents`, `tests/e2e` and `tests/sdk`. CI runs all of them.
 """
 
 
@@ -60,12 +64,12 @@ def clients_page(note: str) -> str:
         for name, entry in row.items()
         if entry["cannot"]
     ]
-    return "\n".join([*lines, "", "## What they cannot do", "", *cannot, ""])
+    return "\n".join([*lines, "", "## What clients cannot do", "", *cannot, ""])
 
 
 def _cell(entry: Mapping[str, str] | None) -> str:
     if entry is None:
-        return ""
+        return "not tried"
     return "no" if entry["cannot"] else "yes"
 
 

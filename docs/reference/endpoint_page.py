@@ -21,7 +21,7 @@ _WHO = {
     Token.METRICS: "Prometheus",
     Token.MCP: "MCP clients",
     Token.LOCAL: "commands on the bridge's machine",
-    Token.LOGIN: "who has logged in to the page",
+    Token.LOGIN: "people logged in to the page",
 }
 
 
@@ -37,7 +37,8 @@ def endpoint_page(note: str) -> str:
 
 
 def _fields(model: type[BaseModel]) -> str:
-    return "\n".join(f"| `{name}` | {field.description} |" for name, field in sorted(model.model_fields.items()))
+    fields = sorted(model.model_fields.items())
+    return "\n".join(f"| `{name}` | {' '.join((field.description or '').split())} |" for name, field in fields)
 
 
 def _routes() -> list[str]:
@@ -47,8 +48,9 @@ def _routes() -> list[str]:
         rows = []
         for rule, method, said in described_routes(app):
             what = f"`{method} {path_of_rule(rule)}`"
-            callers = ", ".join(_WHO[key] for key in keys_of(rule, method) or ()) or "all"
-            rows.append(f"| {what} | {'' if rule.endpoint.startswith('page.') else said.summary} | {callers} |")
+            callers = ", ".join(_WHO[key] for key in keys_of(rule, method) or ()) or "everyone"
+            summary = "A part of the web page." if rule.endpoint.startswith("page.") else said.summary
+            rows.append(f"| {what} | {summary} | {callers} |")
         app.extensions["clawback"].store.close()
     return rows
 
@@ -57,77 +59,91 @@ _PAGE = """\
 # The endpoint
 
 {note}
-The bridge speaks OpenAI's chat completions and responses, and Anthropic's messages. `GET /openapi.json` describes all
-of it as OpenAPI 3.1, with schemas and examples. A field that is not here is ignored, as OpenAI's servers do; one that
-is here and has the wrong type or value is a 400 whose `param` is its path.
+The bridge implements OpenAI's Chat Completions and Responses APIs and Anthropic's Messages API. `GET /openapi.json`
+describes every route as OpenAPI 3.1, with schemas and examples. The bridge ignores fields that are not listed here, as
+OpenAI's servers do. If a listed field has a wrong type or value, the status is 400, and `param` is the field's path.
 
 ## `POST /v1/chat/completions`
 
-| field | |
+| field | meaning |
 |---|---|
 {chat}
 
 ## `POST /v1/responses`
 
-| field | |
+| field | meaning |
 |---|---|
 {responses}
 
-A response that is stored can be retrieved, streamed again from behind any of its events (`stream=true` and
-`starting_after`), continued (`previous_response_id`), cancelled while it is in progress, and deleted. Its events keep
-their numbers as long as the bridge that told them runs; later it can be streamed from its beginning.
+You can retrieve a stored response, continue it (`previous_response_id`), cancel it while it is in progress, and delete
+it. You can also stream it again from any of its events (`stream=true` and `starting_after`). After the bridge has
+restarted, you can stream it only from its beginning.
 
 ## `POST /v1/messages`
 
-| field | |
+| field | meaning |
 |---|---|
 {messages}
 
-Anthropic's API, for Claude Code and other clients of it. Their base URL is the bridge's address without `/v1`, their
-key is the client token, in `x-api-key` or as a bearer token. Headers, query strings and fields that are not here are
-ignored. `POST /v1/messages/count_tokens` estimates by the rule of `usage`: it is near what the upstream will count,
-never exact.
+Claude Code and other clients of Anthropic's API use this route. Set the client's base URL to the bridge's address
+without `/v1`, and its key to the client token; the bridge accepts it in `x-api-key` and as a bearer token. It ignores
+headers, query strings and fields that are not listed here.
 
-- Tools without a schema, which Anthropic's servers would run, are left out; `clawback` in the answer names them.
-- A message has the same id however often it is told. The `signature` of a thinking block names what the bridge keeps of
-  the message; clients may send it back, change it or leave it out.
-- Silence is filled with empty deltas, since clients count a `ping` as none.
+`POST /v1/messages/count_tokens` estimates the token count as `usage` does. The upstream's own count differs a little.
+
+- The bridge ignores tools without a schema, which Anthropic's servers would run. `clawback` in the answer names them.
+- A message keeps its id each time it is sent. The `signature` of a thinking block is a reference to what the bridge
+  stores about the message. Clients may return, change or omit it.
+- During silence the bridge sends empty deltas, because clients do not count a `ping` as a sign of life.
 - `stop_reason` is `end_turn`, `tool_use`, `max_tokens` or `refusal`.
-- Requests under Claude Code's session that have no tools of their own, such as titles and searches, and those with
-  `max_tokens` of 1, leave the session's conversation in Dify alone. A sub-agent has a conversation of its own.
-- Errors have Anthropic's form. What does not help to repeat says `x-should-retry: false`; 429 and 529 say when to.
+- Some requests in a Claude Code session do not use the session's Dify conversation: those without tools, such as titles
+  and searches, and those with a `max_tokens` of 1. A sub-agent has its own conversation.
+- Errors have Anthropic's format. `x-should-retry: false` marks errors for which a retry does not help. 429 and 529 say
+  when to retry.
 
 ## What a client may rely on
 
-- Calls have ids of 1 to 40 letters and digits, which never repeat; their arguments are a JSON object in a string.
-- `finish_reason` is always there, and `tool_calls` whenever there are calls. A stream ends with `data: [DONE]`.
-- Arguments arrive while the model writes them. A call that was begun and cannot be finished ends in an error, never in
-  a `finish_reason`.
-- A stream is never silent for longer than `limits.keepalive_seconds`: an empty delta, or `response.in_progress`.
-- The same results for the same calls are taken again and get the same answer. Others are refused with 409.
-- A round's results are found by their ids wherever they stand: a call a message, before the call, without it. Of two
-  for one call in a request the first counts, and a client's stand-in for a missing one never beats a real one. New
-  words of the user behind some of the results begin a new turn; behind all of them they belong to this one.
-- What is over and done is never refused for its ids, its arguments or its thinking: it is mended.
-- Tools and items of kinds that are not known here are left out, and `clawback.note` says which.
-- Ids that a client changed are found again: by what was called, and with which arguments.
-- `X-Request-Id` names the request in the answer, in the log and on its tickets; a client may give its own.
-  `X-Clawback-Run` names the run.
+**Answers**
 
-## What OpenAI does not have
+- `finish_reason` is always present, and `tool_calls` is present if there are calls. A stream ends with `data: [DONE]`.
+- A stream is never silent for longer than `limits.keepalive_seconds`. The bridge then sends an empty delta, or
+  `response.in_progress`.
+- `X-Request-Id` is the request's id in the answer, in the log and on its tickets; a client may send its own.
+  `X-Clawback-Run` is the run's id.
 
-| where | field | |
+**Calls**
+
+- The id of a call has 1 to 40 letters and digits and is unique. The arguments are a JSON object in a string.
+- Arguments arrive while the model writes them. If the model does not finish a call, the stream ends with an error and
+  without a `finish_reason`.
+- The bridge ignores tools and items of unknown kinds, and `clawback.note` names them.
+
+**Results**
+
+- The bridge finds a round's results by their ids, wherever they are in the transcript: one call per message, before
+  the call, or without it.
+- If a request has two results for one call, the first counts. A client's placeholder for a missing result never
+  replaces a real one.
+- If a client sends the same results for the same calls again, it gets the same answer. Different results are refused
+  with 409.
+- If a client changed the ids of calls, the bridge finds the calls by name and arguments.
+- New user messages after only some of the results start a new turn. After all results, they belong to the current turn.
+- The bridge repairs ids, arguments and reasoning in earlier turns, and never refuses a request because of them.
+
+## Fields that OpenAI does not have
+
+| where | field | what it holds |
 |---|---|---|
-| message, delta | `reasoning_content` | what the model thought |
-| completion, last chunk, response | `clawback` | `note`: what was odd about the run, for whoever runs the bridge |
-| model | `type`, `display_name`, `created_at`, `lifecycle`, `max_input_tokens`, `max_tokens` | Anthropic's form of it |
-| model | `kind`, `inputs`, `input_modalities` | what Dify says of the app |
-| model | `description`, `context_window`, `max_output_tokens` | what the configuration says of the app |
-| error | `code` | the bridge's own, where OpenAI has none: see [errors](errors.md) |
+| message, delta | `reasoning_content` | the model's reasoning |
+| completion, last chunk, response | `clawback` | `note`: what was unusual about the run, for the bridge's operator |
+| model | `type`, `display_name`, `created_at`, `lifecycle`, `max_input_tokens`, `max_tokens` | Anthropic's format |
+| model | `kind`, `inputs`, `input_modalities` | what Dify reports about the app |
+| model | `description`, `context_window`, `max_output_tokens` | the app's settings in the configuration |
+| error | `code` | the bridge's own codes, besides OpenAI's: see [errors](errors.md) |
 
 ## All routes
 
-| route | | for |
+| route | what it does | who may use it |
 |---|---|---|
 {routes}
 """

@@ -17,7 +17,7 @@ def errors_page(note: str) -> str:
     """Return the page."""
     raised = "\n".join(f"| {row[0]} | `{row[1]}` | `{row[2]}` | {row[3]} |" for row in sorted(set(_raised())))
     from_dify = "\n".join(
-        f"| {status} | `{kind}` | `{code}` | {'yes' if waits else ''} | {meaning} |"
+        f"| {status} | `{kind}` | `{code}` | {'yes' if waits else 'no'} | {meaning} |"
         for status, kind, code, waits, meaning in sorted(_from_dify())
     )
     return _PAGE.format(note=note, raised=raised, from_dify=from_dify)

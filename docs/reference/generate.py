@@ -20,24 +20,25 @@ def configuration() -> str:
     """Return the page of every configuration key."""
     parts = ["# The configuration file", _NOTE, _WHERE]
     for title, model in (
-        ("At the top", Config),
+        ("Top level", Config),
         ("`[tokens]`", Tokens),
-        ("`[[plugins]]`, further tokens of the plugin", Plugin),
-        ("`[[apps]]`, one a Dify app", App),
-        ("`[[dify_tools]]`, one an endpoint of Clawback Tools", DifyTools),
+        ("`[[plugins]]`, one per further plugin token", Plugin),
+        ("`[[apps]]`, one per Dify app", App),
+        ("`[[dify_tools]]`, one per endpoint of Clawback Tools", DifyTools),
         ("`[limits]`", Limits),
         ("`[traces]`", Traces),
         ("`[page]`", Page),
-        ("`[[notify]]`, one a receiver", Notify),
+        ("`[[notify]]`, one per receiver", Notify),
     ):
         parts += [f"## {title}\n", "| key | default | |", "|---|---|---|", *_rows(model), ""]
     return "\n".join(parts)
 
 
 _WHERE = """\
-`clawback init` writes it to `~/.config/clawback/clawback.toml` (on macOS in `~/Library/Application Support/`); every
-command takes another place with `--config`. It is TOML, and refuses a key that is not here. After a change, start the
-bridge again, or send it SIGHUP (`clawback serve --reload` notices changes by itself). Times are seconds.
+`clawback init` writes this TOML file to `~/.config/clawback/clawback.toml`, on macOS to
+`~/Library/Application Support/clawback/clawback.toml`. To use another file, pass `--config FILE`. The bridge refuses
+unknown keys. After a change, restart the bridge or send it SIGHUP; `clawback serve --reload` loads each change by
+itself. Keys that end in `_seconds`, `_bytes`, `_hours` and `_days` have that unit.
 """
 
 

@@ -6,41 +6,41 @@ from enum import StrEnum
 from tools.ticket_states import CALLS, PENDING, TICKETS, CallEvent, CallState, TicketEvent, TicketState
 
 _CALL_STATES = {
-    CallState.OPEN: "the model asked for it; nobody has judged it yet",
-    CallState.AWAITING_APPROVAL: "a person has to decide, within `limits.approval_seconds`",
-    CallState.READY: "it may run: the client has it, or an executor may claim it",
-    CallState.LEASED: "an executor runs it, and says at least every `limits.lease_seconds` that it still does",
-    CallState.RESOLVED: "its result is there; the first one counts",
-    CallState.DENIED: "it is not run; the model is told why",
-    CallState.EXPIRED: "nobody decided or answered in time; the model is told",
-    CallState.CANCELLED: "nobody needs it any more",
+    CallState.OPEN: "The model asked for the call. The policy has not judged it yet",
+    CallState.AWAITING_APPROVAL: "A person must decide within `limits.approval_seconds`",
+    CallState.READY: "The call may run. The client has it, or an executor may claim it",
+    CallState.LEASED: "An executor runs the call and extends its lease at least every `limits.lease_seconds`",
+    CallState.RESOLVED: "The bridge has the result. If several arrive, the first counts",
+    CallState.DENIED: "The call does not run. The bridge tells the model why",
+    CallState.EXPIRED: "No decision or result arrived in time. The bridge tells the model",
+    CallState.CANCELLED: "Nobody needs the result any more",
 }
 _CALL_EVENTS = {
-    CallEvent.ALLOW: "the policy lets one of the executors that are there run it, or the client",
-    CallEvent.ASK: "the policy leaves it to a person",
-    CallEvent.APPROVE: "a person lets it run",
-    CallEvent.DENY: "the policy or a person refuses it",
-    CallEvent.RECALL: "an executor asks for it that must not have it, and nobody else is there: it is judged again",
-    CallEvent.CLAIM: "an executor takes it",
-    CallEvent.EXTEND: "the executor says that it still runs it",
-    CallEvent.LET_GO: "the executor gives it back, unrun",
-    CallEvent.LOSE: "the executor was not heard of; another may have it, up to `limits.handouts` times",
-    CallEvent.RESOLVE: "its result comes",
-    CallEvent.REPEAT: "the same result or decision comes again: nothing changes",
-    CallEvent.CONTRADICT: "a different result comes: it is refused",
-    CallEvent.EXPIRE: "its time is up",
-    CallEvent.CANCEL: "its run has ended without it",
+    CallEvent.ALLOW: "The policy allows the client or one of the present executors to run the call",
+    CallEvent.ASK: "The policy leaves the decision to a person",
+    CallEvent.APPROVE: "A person approves the call",
+    CallEvent.DENY: "The policy or a person denies the call",
+    CallEvent.RECALL: "Only an executor that may not run the call asks for it, so the policy judges it again",
+    CallEvent.CLAIM: "An executor takes the call",
+    CallEvent.EXTEND: "The executor reports that it still runs the call",
+    CallEvent.LET_GO: "The executor gives the call back without running it",
+    CallEvent.LOSE: "The executor sent no sign of life. Another may claim the call, up to `limits.handouts` times",
+    CallEvent.RESOLVE: "The result arrives",
+    CallEvent.REPEAT: "The same result or decision arrives again. Nothing changes",
+    CallEvent.CONTRADICT: "A different result arrives. The bridge refuses it",
+    CallEvent.EXPIRE: "The call's time limit is over",
+    CallEvent.CANCEL: "The run ended without the call",
 }
 _TICKET_STATES = {
-    TicketState.OPEN: "results are missing; after `limits.ticket_seconds` it expires",
-    TicketState.RESOLVED: "every call has its result, or was denied; the model goes on",
-    TicketState.EXPIRED: "the results did not come in time",
-    TicketState.CANCELLED: "the run has ended, or was run again, without it",
+    TicketState.OPEN: "Results are missing. The ticket expires after `limits.ticket_seconds`",
+    TicketState.RESOLVED: "Every call has a result or was denied. The model continues",
+    TicketState.EXPIRED: "The results did not arrive in time",
+    TicketState.CANCELLED: "The run ended or started again without the ticket",
 }
 _TICKET_EVENTS = {
-    TicketEvent.SETTLE: "the last of its calls is settled",
-    TicketEvent.EXPIRE: "its time is up",
-    TicketEvent.CANCEL: "nobody waits for it any more",
+    TicketEvent.SETTLE: "The last open call of the ticket is settled",
+    TicketEvent.EXPIRE: "The ticket's time limit is over",
+    TicketEvent.CANCEL: "Nobody waits for the ticket any more",
 }
 
 
@@ -60,7 +60,7 @@ def states_page(note: str) -> str:
 def _rows[Kind: StrEnum](kind: type[Kind], sentences: Mapping[Kind, str], *, pending: bool = False) -> str:
     rows = []
     for each in kind:
-        end = "" if not pending or each in PENDING else " An end."
+        end = "" if not pending or each in PENDING else " Final state."
         rows.append(f"| `{each}` | {sentences[each]}.{end} |")
     return "\n".join(rows)
 
@@ -69,7 +69,7 @@ def _moves[State: StrEnum, Event: StrEnum](table: Mapping[State, Mapping[Event, 
     used = [event for event in events if any(event in moves for moves in table.values())]
     lines = ["| state | " + " | ".join(f"{event}" for event in used) + " |", "|---" * (len(used) + 1) + "|"]
     for state, moves in table.items():
-        cells = [str(moves[event]) if event in moves else "" for event in used]
+        cells = [str(moves[event]) if event in moves else "–" for event in used]
         lines.append(f"| `{state}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -78,34 +78,37 @@ _PAGE = """\
 # States
 
 {note}
-A **run** is one agent turn as its client sees it. It is `running` while Dify runs its workflow, `suspended` after the
-plugin has let go of that and the results are still missing, and ends `finished`, `failed` or `cancelled`. Each workflow
-run is an *attempt*. A **ticket** is the pending tool calls of one round of a model. Each of its **calls** has a state
-of its own.
+- A **run** is one agent turn as its client sees it. It is `running` while Dify runs its workflow. It is `suspended` if
+  the plugin has ended the workflow while results are missing. It ends as `finished`, `failed` or `cancelled`.
+- An **attempt** is one workflow run in Dify. A run can have several.
+- A **ticket** holds the pending tool calls of one round of a model.
+- A **call** is one tool call of a ticket. Each has its own state.
 
 ## Calls
 
-| state | |
+| state | meaning |
 |---|---|
 {call_states}
 
-| event | |
+| event | meaning |
 |---|---|
 {call_events}
 
-What each event leads to. Where a cell is empty, the event is refused and changes nothing:
+The cells show the new state after each event. A dash means that the event is refused and changes nothing:
 
 {call_moves}
 
 ## Tickets
 
-| state | |
+| state | meaning |
 |---|---|
 {ticket_states}
 
-| event | |
+| event | meaning |
 |---|---|
 {ticket_events}
+
+The cells show the new state after each event:
 
 {ticket_moves}
 """

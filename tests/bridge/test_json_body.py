@@ -101,6 +101,6 @@ def test_a_small_body_may_not_become_a_huge_one() -> None:
 
 
 def test_an_unknown_encoding_is_refused_by_its_name() -> None:
-    with pytest.raises(UnsupportedEncoding, match="br is not read") as refused:
+    with pytest.raises(UnsupportedEncoding, match="br is not supported") as refused:
         packed(b"x", "br")
     assert refused.value.status == 415

@@ -270,20 +270,21 @@ class CountRequest(Part):
     model: str
     """The model id of an app, or one of its aliases."""
     messages: list[InputMessage] = Field(min_length=1)
-    """The transcript."""
+    """The conversation."""
     system: _Text | None = None
-    """What stands before everything else: a text, or blocks of text."""
+    """The system prompt: a text, or blocks of text."""
     tools: list[MessagesTool] | None = None
-    """The client's tools. Those of Anthropic's servers are left out, and a note says so."""
+    """The client's tools. The bridge ignores tools that Anthropic's servers run, and says so in the answer."""
     tool_choice: MessagesToolChoice | None = None
-    """`auto`, `any`, `tool` or `none`, and `disable_parallel_tool_use`. It is enforced."""
+    """`auto`, `any`, `tool` or `none`, and `disable_parallel_tool_use`. The bridge and the plugin enforce it if the
+    upstream does not."""
     mcp_servers: list[Any] | None = None
-    """Left out, and a note says so: Anthropic's servers would ask them."""
+    """Ignored, since only Anthropic's servers use it. The answer says so."""
     thinking: Thinking | None = None
-    """Whether blocks of the model's reasoning are sent."""
+    """Whether to send the model's reasoning as thinking blocks."""
     output_config: OutputConfig | None = None
-    """`effort`: how much the model thinks first, where a node's own setting is `client`. `format`: the schema of an
-    answer that is data."""
+    """`effort`: how much the model reasons, if the node's own setting is `client`. `format`: the JSON schema of the
+    answer."""
 
     @field_validator("tools")
     @classmethod
@@ -309,21 +310,22 @@ class MessagesRequest(CountRequest):
     """The body of a request for a message, as far as the bridge uses it."""
 
     max_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. More than the app's limit is cut to it."""
+    """The largest number of tokens in the answer, up to the app's `max_output_tokens`."""
     stream: bool | None = False
-    """Whether the answer comes as events."""
+    """Whether to stream the answer as events."""
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
-    """How freely the model chooses its words."""
+    """The sampling temperature."""
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
-    """From how much of all likely words the model chooses."""
+    """The nucleus sampling threshold."""
     stop_sequences: list[str] | None = Field(default=None, max_length=4)
-    """Up to four texts before which the answer ends."""
+    """Up to four texts. The answer ends before the first that occurs."""
     metadata: RequestMetadata | None = None
-    """`user_id` keeps the conversations of others apart; several may have it in common."""
+    """`user_id` separates conversations: requests with different values never share one. Several conversations may
+    use the same value."""
     inputs: dict[str, Any] | None = None
-    """The bridge's own: values for the variables of the app's Start node."""
+    """Clawback's own field: values for the variables of the app's Start node."""
     thread: Any = None
-    """Refused, so that Anthropic's SDKs send the whole transcript each time."""
+    """Refused with an error that makes Anthropic's SDKs send the whole conversation instead."""
 
     def sampling(self) -> Sampling:
         """Return what is for the model alone, in the terms of chat completions."""

@@ -71,15 +71,15 @@ class Sampling(BaseModel):
     model_config = ConfigDict(extra="ignore", defer_build=True, use_attribute_docstrings=True)
 
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
-    """How freely the model chooses its words."""
+    """The sampling temperature."""
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
-    """From how much of all likely words the model chooses."""
+    """The nucleus sampling threshold."""
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
-    """How much the model avoids what was said already."""
+    """Penalises tokens that occur in the text so far."""
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
-    """How much the model avoids what it said often."""
+    """Penalises tokens by how often they occur in the text so far."""
     seed: int | None = Field(default=None, strict=True, ge=-(2**63), lt=2**63)
-    """The same seed gives the same answer, where the upstream can do that."""
+    """Makes answers repeatable, if the upstream supports it."""
     stop: (
         Annotated[
             Annotated[str, Tag("string")] | Annotated[list[str], Field(max_length=4), Tag("list")],
@@ -87,17 +87,17 @@ class Sampling(BaseModel):
         ]
         | None
     ) = None
-    """Up to four texts before which the answer ends."""
+    """Up to four texts. The answer ends before the first that occurs."""
     max_tokens: int | None = Field(default=None, ge=1, strict=True)
     """The older name of `max_completion_tokens`."""
     max_completion_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. More than the app's limit is cut to it."""
+    """The largest number of tokens in the answer, up to the app's `max_output_tokens`."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    """How much the model thinks first. A node's own setting wins, unless it says `client`."""
+    """How much the model reasons. A node's own setting wins, unless it is `client`."""
     verbosity: Literal["low", "medium", "high"] | None = None
-    """How long the answer is to be."""
+    """How long the answer should be."""
     response_format: ResponseFormat | None = None
-    """Whether the answer is text, any JSON, or JSON by a schema."""
+    """The answer's format: text, any JSON, or JSON with a schema."""
 
     def parameters(self, most_tokens: int, messages: Sequence[Message]) -> dict[str, Any]:
         """Return what goes to the plugin. The limit on the answer is called `max_tokens`, as a node calls it."""
@@ -146,41 +146,43 @@ class ChatRequest(Sampling):
     """The body of a chat completion request, as far as the bridge uses it."""
 
     model: str
-    """The model id of an app."""
+    """The model id of an app, or one of its aliases."""
     messages: Annotated[list[ChatMessage], BeforeValidator(_as_checked)]
-    """The transcript. It may be empty where `tool_results` are given."""
+    """The conversation. It may be empty if `tool_results` is set."""
     stream: bool | None = False
-    """Whether the answer comes in chunks."""
+    """Whether to stream the answer in chunks."""
     stream_options: StreamOptions | None = None
-    """`include_usage` puts the usage into a chunk of its own, after the last."""
+    """`include_usage` adds a last chunk with the usage."""
     tools: list[ChatTool] | None = None
-    """The client's tools. What is no function is left out, and the answer says so."""
+    """The client's tools. The bridge ignores tools that are not functions, and says so in the answer."""
     tool_choice: ChatToolChoice | None = None
-    """`auto`, `none`, `required`, a function, or `allowed_tools`. It is enforced, whatever the upstream makes of it."""
+    """`auto`, `none`, `required`, a function, or `allowed_tools`. The bridge and the plugin enforce it if the
+    upstream does not."""
     parallel_tool_calls: bool | None = None
-    """Whether the model may ask for several tools at once."""
+    """Whether the model may call several tools at once."""
     functions: list[Function] | None = None
-    """The older form of `tools`: its client gets `function_call`, one call at a time."""
+    """The older form of `tools`. The answer uses `function_call`, with one call at a time."""
     function_call: FunctionCallChoice | None = None
     """The older form of `tool_choice`."""
     n: int | None = 1
-    """How many answers; there is one."""
+    """The number of answers; only 1 is supported."""
     modalities: list[str] | None = None
-    """What the answer is made of; it is text."""
+    """The kinds of output; only text is supported."""
     audio: Any = None
-    """Refused: a chatflow does not speak."""
+    """Refused: the bridge does not produce audio."""
     user: str | None = None
-    """Keeps the conversations of others apart; several may have it in common."""
+    """Separates conversations: requests with different values never share one. Several conversations may use the
+    same value."""
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
-    """Up to 16 texts."""
+    """Up to 16 texts, which are also values for the variables of the app's Start node."""
     prompt_cache_key: str | None = None
-    """Keeps conversations of other keys apart; several may have it in common."""
+    """Separates conversations, like `user`."""
     inputs: dict[str, Any] | None = None
-    """The bridge's own: values for the variables of the app's Start node."""
+    """Clawback's own field: values for the variables of the app's Start node."""
     tool_results: list[ToolResult] | None = None
-    """The bridge's own: results beside the transcript, or without any."""
+    """Clawback's own field: tool results outside of `messages`."""
     tool_call_mode: CallMode | None = None
-    """The bridge's own: `openclaw_text` asks for calls as text, in the form that OpenClaw executes."""
+    """Clawback's own field: `openclaw_text` returns tool calls as text, in the form that OpenClaw executes."""
 
     @field_validator("n")
     @classmethod

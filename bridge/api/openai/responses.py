@@ -177,14 +177,14 @@ class ResponseDesk:
         if telling is None:
             if after is not None:
                 raise InvalidRequest(
-                    "the events of this response are no longer numbered as they were: leave starting_after out, or "
+                    "the bridge has restarted and numbers this response's events anew: omit starting_after, or "
                     "retrieve the response as a whole",
                     code="stream_gone",
                     param="starting_after",
                 )
             if segment is None and self._body(row)["status"] not in {"failed", "cancelled"}:
                 raise InvalidRequest(
-                    "the events of this response are not here: retrieve it as a whole",
+                    "the bridge no longer has this response's events: retrieve the response as a whole",
                     code="stream_gone",
                     param="stream",
                 )
@@ -271,7 +271,7 @@ class ResponseDesk:
         rows = self._rows.chain(response_id, client_name())
         if not rows:
             raise InvalidRequest(
-                f"previous response {response_id!r} is not known: it was not stored, or it is too old",
+                f"previous response {response_id!r} does not exist: it was not stored, or it is too old",
                 code="previous_response_not_found",
                 param="previous_response_id",
             )
@@ -295,7 +295,9 @@ class ResponseDesk:
         if body is None and item.id.startswith("rs_"):
             return SkippedItem(type="reasoning", id=item.id)
         if body is None:
-            raise InvalidRequest(f"item {item.id!r} is not known", code="item_not_found", param=f"input[{position}].id")
+            raise InvalidRequest(
+                f"item {item.id!r} does not exist", code="item_not_found", param=f"input[{position}].id"
+            )
         return _items([body])[0]
 
     def _call_of(self, call_id: str) -> Item | None:

@@ -290,58 +290,61 @@ class ResponsesRequest(Part):
     """The body of a request for a response, as far as the bridge uses it."""
 
     model: str
-    """The model id of an app."""
+    """The model id of an app, or one of its aliases."""
     input: (
         Annotated[Annotated[str, Tag("string")] | Annotated[list[Item], Tag("items")], Discriminator(_string_or_items)]
         | None
     ) = None
-    """A text, or items: messages, calls, their outputs, reasoning, references to earlier items."""
+    """A text, or items: messages, calls, call outputs, reasoning, and references to earlier items."""
     instructions: str | None = None
-    """What stands before everything else, for this response alone."""
+    """Instructions before everything else, for this response only."""
     previous_response_id: str | None = None
-    """The response that this one continues."""
+    """The id of the response to continue."""
     stream: bool | None = False
-    """Whether the response comes as events."""
+    """Whether to stream the response as events."""
     background: bool | None = False
-    """Whether it goes on without its client, who asks for it later."""
+    """Whether the response continues without its client, which retrieves it later."""
     store: bool | None = True
-    """Whether it can be asked for later, and continued."""
+    """Whether the response can be retrieved and continued later."""
     tools: list[ResponsesTool] | None = None
-    """The client's tools: functions, namespaces of them, custom tools. What nobody here can run is left out."""
+    """The client's tools: functions, namespaces of functions, and custom tools. The bridge ignores tools that the
+    client cannot run, and says so in the answer."""
     tool_choice: FlatToolChoice | None = None
-    """`auto`, `none`, `required`, a function, or `allowed_tools`. It is enforced, whatever the upstream makes of it."""
+    """`auto`, `none`, `required`, a function, or `allowed_tools`. The bridge and the plugin enforce it if the
+    upstream does not."""
     parallel_tool_calls: bool | None = None
-    """Whether the model may ask for several tools at once."""
+    """Whether the model may call several tools at once."""
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
-    """How freely the model chooses its words."""
+    """The sampling temperature."""
     top_p: float | None = Field(default=None, ge=0, le=1, strict=True, allow_inf_nan=False)
-    """From how much of all likely words the model chooses."""
+    """The nucleus sampling threshold."""
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
-    """How much the model avoids what was said already."""
+    """Penalises tokens that occur in the text so far."""
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, strict=True, allow_inf_nan=False)
-    """How much the model avoids what it said often."""
+    """Penalises tokens by how often they occur in the text so far."""
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
-    """How many tokens the answer may have. More than the app's limit is cut to it."""
+    """The largest number of tokens in the answer, up to the app's `max_output_tokens`."""
     text: TextConfig | None = None
-    """The answer's form: text, any JSON, or JSON by a schema; and how long it is to be."""
+    """`format`: text, any JSON, or JSON with a schema. `verbosity`: how long the answer should be."""
     reasoning: Reasoning | None = None
-    """How much the model thinks first."""
+    """`effort`: how much the model reasons."""
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     """Up to 16 texts, which are also values for the variables of the app's Start node."""
     user: str | None = None
-    """Keeps the conversations of others apart; several may have it in common."""
+    """Separates conversations: requests with different values never share one. Several conversations may use the
+    same value."""
     prompt_cache_key: str | None = None
-    """Keeps conversations of other keys apart; several may have it in common."""
+    """Separates conversations, like `user`."""
     safety_identifier: str | None = None
-    """Repeated, and of no effect."""
+    """Accepted and returned, but without effect."""
     max_tool_calls: int | None = Field(default=None, ge=1, strict=True)
-    """Repeated, and of no effect: it is about tools that a server runs."""
+    """Accepted and returned, but without effect: it limits tools that a server runs."""
     inputs: dict[str, Any] | None = None
-    """The bridge's own: values for the variables of the app's Start node."""
+    """Clawback's own field: values for the variables of the app's Start node."""
     prompt: Any = None
-    """Refused: the app holds its own."""
+    """Refused: the app has its own prompt."""
     conversation: Any = None
-    """Refused: continue with `previous_response_id`."""
+    """Refused: use `previous_response_id` to continue."""
 
     @field_validator("prompt", "conversation")
     @classmethod
@@ -534,7 +537,7 @@ def _check_calls(items: Sequence[Item], called: Collection[str]) -> None:
     for position, item in enumerate(items):
         if isinstance(item, OutputItem) and item.call_id not in called:
             raise InvalidRequest(
-                f"the previous response did not ask for the call {item.call_id}",
+                f"the previous response has no call with the id {item.call_id}",
                 code="unknown_tool_call_id",
                 param=f"input[{position}].call_id",
             )

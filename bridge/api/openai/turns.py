@@ -163,7 +163,7 @@ class Turns:
             return Reading(run.id, _next_call(ticket))
         raise InvalidRequest(
             "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
-            f"missing: {', '.join(ticket.unanswered())}. The results that came are kept",
+            f"missing: {', '.join(ticket.unanswered())}. The bridge keeps the results that arrived",
             code="missing_tool_results",
             param="messages",
         )

@@ -157,6 +157,7 @@ EXAMPLES: dict[str, Any] = {
     },
     "Approve": {"by": "ada"},
     "Deny": {"by": "ada", "reason": "Not on this machine."},
+    "AnswerForm": {"by": "ada", "action": "approve", "inputs": {"comment": "Looks good."}},
     "CancelRun": {"by": "ann"},
     "LoginLinkRequest": {"by": "ada"},
     "McpMessage": {

@@ -42,9 +42,9 @@ def _app(config: Config, app: App, bridge: Serving | None, *, with_probe: bool) 
         works = works and line.state != "failed"
         yield line
     if not with_probe:
-        yield skipped("probe", "left out", app.model)
+        yield skipped("probe", "skipped by --no-probe", app.model)
     elif not works or bridge is None:
-        yield skipped("probe", "there is no use in one before the lines above are green", app.model)
+        yield skipped("probe", "skipped until the failed lines above are fixed", app.model)
     else:
         yield from tell(config, app, probe(bridge, app.model))
 

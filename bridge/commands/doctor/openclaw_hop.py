@@ -70,7 +70,7 @@ def look_at_openclaw(config: Config, bridge: Serving | None) -> Line:
     if entry is None:
         return failed(_NAME, f"{path} has no provider whose baseUrl is this bridge", _APPLY)
     problems = list(_problems(entry, config))
-    return failed(_NAME, "; ".join(problems), _APPLY) if problems else ok(_NAME, f"its entry in {path} fits")
+    return failed(_NAME, "; ".join(problems), _APPLY) if problems else ok(_NAME, f"its entry in {path} is right")
 
 
 def _providers(values: object) -> Iterator[Mapping[str, Any]]:

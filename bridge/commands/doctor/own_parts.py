@@ -66,14 +66,16 @@ def look_at_store(config: Config) -> Line:
     shown = "PostgreSQL" if config.database_url and "postgres" in config.database_url else config.store_url
     path = path_of(config.store_url)
     if path and path.parent.exists() and not path.parent.is_dir():
-        return failed("store", f"{path.parent} is no folder", f"Move {path.parent} away, or set data_dir to a folder")
+        return failed(
+            "store", f"{path.parent} is not a folder", f"Move {path.parent} away, or set data_dir to a folder"
+        )
     try:
         version = check(config.store_url)
     except StoreError as error:
         said, _, advice = str(error).rpartition(". ")
         return failed("store", said, advice)
     if version is None:
-        return ok("store", f"{path or shown} will be made when the bridge starts")
+        return ok("store", f"{path or shown} will be created when the bridge starts")
     later = "" if version == VERSION else f", which the bridge upgrades from version {version} when it starts"
     return ok("store", f"{path or shown}{later}")
 

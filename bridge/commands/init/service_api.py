@@ -58,7 +58,7 @@ def find_address(typed: str) -> str:
                 raise SetupError(str(error)) from None
             else:
                 return address
-    raise SetupError(f"There is a server at {typed}, but no Dify. {NotDify.advice} ({refused and refused.message})")
+    raise SetupError(f"The server at {typed} is not Dify. {NotDify.advice} ({refused and refused.message})")
 
 
 def _is_wordless(error: DifyError) -> bool:

@@ -65,7 +65,7 @@ class Invocations:
         """
         if request.protocol != PROTOCOL:
             raise InvalidRequest(
-                f"the plugin speaks protocol {request.protocol} and this bridge {PROTOCOL}: install the same version "
+                f"the plugin uses protocol {request.protocol}, and this bridge {PROTOCOL}: install the same version "
                 "of both",
                 code="protocol_mismatch",
             )
@@ -117,7 +117,7 @@ class Invocations:
         has_waited = self._services.presence.seconds() < BACKLOG_SECONDS and request.invocation_id not in self._delayed
         if run.attempt > 1 and has_waited:
             self._delayed.add(request.invocation_id)
-            raise Unavailable("the bridge has only just started: ask again", code="just_started", retry_after=1)
+            raise Unavailable("the bridge has just started: try again", code="just_started", retry_after=1)
 
     def _take_over(self, record: RunRecord, invocation_id: str, live: LiveRun | None) -> None:
         """Hand out what was opened while nobody could be given it. The invocation will ask for what is open."""
@@ -163,7 +163,7 @@ class Invocations:
                 "from 1.14 on"
             )
         if marked:
-            raise Gone("the run that this node belongs to is over, or began anew: nobody waits for it", code="run_over")
+            raise Gone("the run of this node has ended or started again; nobody waits for the node", code="run_over")
         return None, "; ".join(tried) or "the invocation named neither a user, a callback key nor a marker"
 
     def _marked(self, request: AttachRequest) -> Iterator[tuple[RunRow, int]]:
@@ -200,7 +200,7 @@ class Invocations:
         if run and self._goes_on(run):
             return self._store.run(run.id)
         if run and run.state != "running":
-            raise Gone(f"the run that this node belongs to is {run.state}: nobody waits for it", code="run_over")
+            raise Gone(f"the run of this node is {run.state}; nobody waits for the node", code="run_over")
         return run
 
     def _goes_on(self, run: RunRow) -> bool:
@@ -305,7 +305,7 @@ class Invocations:
 
 
 def _run_again() -> Gone:
-    return Gone("the workflow was run again since this node began", code="run_over")
+    return Gone("the workflow has been run again since this node started", code="run_over")
 
 
 def _untaken(record: RunRecord) -> bool:

@@ -17,14 +17,14 @@ def refusal(refused: Refused, call: CallRow) -> BridgeError:
     what = f"{call.id} ({call.name})"
     match refused:
         case Over():
-            return Gone(f"{what} is {call.state}; its result is not needed any more", code=f"call_{call.state}")
+            return Gone(f"{what} is {call.state}; its result is no longer needed", code=f"call_{call.state}")
         case AwaitsApproval():
             return Conflict(f"{what} waits for an approval: `clawback approve {call.id}`", code="approval_missing")
         case NotAwaited():
-            return Conflict(f"{what} is {call.state}: there is nothing to decide any more", code="already_decided")
+            return Conflict(f"{what} is {call.state}: there is nothing to decide", code="already_decided")
         case NotLeased():
-            why = "it is over, or another executor's; the call may have been handed out again"
-            return Conflict(f"this is not the lease on {what}: {why}", code="lease_lost")
+            why = "it has ended or belongs to another executor; the call may have been handed out again"
+            return Conflict(f"this lease does not hold {what}: {why}", code="lease_lost")
         case _:
             return Conflict(
                 f"{what} already has a different result; the first one counts", code="result_conflict", param="output"

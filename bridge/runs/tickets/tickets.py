@@ -164,7 +164,7 @@ class Tickets:
     def _no_ticket(self, record: RunRecord, request: TicketRequest) -> TicketStatus | None:
         run, invocation = record.run, record.invocations.get(request.invocation_id)
         if invocation is None:
-            raise NotFound("this invocation has not attached to the run", param="invocation_id")
+            raise NotFound("this invocation is not attached to the run", param="invocation_id")
         if run.state not in UNFINISHED:
             return TicketStatus(ticket_id="", state="cancelled", reason=run.error or f"the run is {run.state}")
         if invocation.attempt != run.attempt:
