@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bridge.errors import BridgeError
-from bridge.runs.executors.registry import Offer
+from bridge.runs.executors.mcp_calls import McpTool
 from tools.results import ToolResult
 from tools.wire import TicketStatus
 
@@ -227,16 +227,16 @@ def _server_info() -> Json:
     return {"name": "clawback", "title": "Clawback", "version": version("clawback")}
 
 
-def tool_entry(offer: Offer) -> Json:
+def tool_entry(tool: McpTool) -> Json:
     """Return a tool as it is listed."""
-    function = offer.definition.function
+    function = tool.definition.function
     described = {"description": function.description} if function.description else {}
     schema = {"type": "object", "properties": {}} | _unrouted(function.parameters or {})
     return {
         "name": function.name,
         **described,
         "inputSchema": schema,
-        "annotations": {"readOnlyHint": offer.read_only},
+        "annotations": {"readOnlyHint": tool.read_only},
     }
 
 

@@ -6,19 +6,19 @@ tool; to the policy its `direction` is `mcp`, and its `app` is `mcp:` and the cl
 
 import json
 import logging
-from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bridge.config import Token
-from bridge.runs.executors.registry import Offer, Registry
-from bridge.runs.requests import RunRequest
+from bridge.runs.executors.registry import Registry, is_at
+from bridge.runs.requests import Place, RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store import clock
 from bridge.store.rows import ClientRow, RunRow
 from tools.calls import ToolCall
+from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
 from tools.ids import new_tool_call_id, random_name
 from tools.run_states import RunEvent
@@ -47,6 +47,19 @@ class McpCall:
     ticket_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class McpTool:
+    """A tool that a client may call. Its calls go to `place`; `read_only` says that they change nothing there."""
+
+    definition: ToolDefinition
+    place: Place
+    read_only: bool
+
+    def is_called(self, pattern: str) -> bool:
+        """Whether the pattern is for its name here, or for the one that it has where it runs."""
+        return any(fnmatchcase(name, pattern) for name in (self.definition.name, self.place.tool))
+
+
 class McpCalls:
     """What each client is offered, and the calls that it makes."""
 
@@ -56,24 +69,24 @@ class McpCalls:
         self._registry = registry
         self._tickets = tickets
 
-    def offers(self, client: ClientRow) -> list[Offer]:
-        """List the tools that a client may call, each once, by name.
+    def offers(self, client: ClientRow) -> list[McpTool]:
+        """List the tools that a client may call, by the names under which a model is offered them.
 
-        A tool of several executors only reads where it does so in all of them: any of them may get the call.
+        A tool of several executors only reads where it does so in all of them: any of them may get the call. Patterns
+        are for its own name, too.
         """
-        by_name: defaultdict[str, list[Offer]] = defaultdict(list)
-        for offer in self._registry.offers():
-            by_name[offer.definition.name].append(offer)
         patterns = None if client.tools is None else json.loads(client.tools)
+        catalogue, offers = self._registry.catalogue(), self._registry.offers()
         found = []
-        for name, offers in sorted(by_name.items()):
-            reads = all(offer.read_only for offer in offers)
-            if reads if patterns is None else any(fnmatchcase(name, pattern) for pattern in patterns):
-                best = max(offers, key=lambda offer: (offer.weight, not offer.read_only))
-                found.append(best if reads else _as_writing(best))
+        for definition in sorted(catalogue.tools, key=lambda tool: tool.name):
+            place = catalogue.places[definition.name]
+            own = [each for each in offers if each.definition.name == place.tool and is_at(place.executor, each)]
+            tool = McpTool(definition, place, read_only=bool(own) and all(each.read_only for each in own))
+            if tool.read_only if patterns is None else any(tool.is_called(pattern) for pattern in patterns):
+                found.append(tool)
         return found
 
-    def begin(self, client: ClientRow, key: str, offer: Offer, arguments: str) -> McpCall:
+    def begin(self, client: ClientRow, key: str, offer: McpTool, arguments: str) -> McpCall:
         """Make a call. `key` names the client's request, so that it can cancel it: `cancel_named`."""
         run = self._new_run(client, key, offer)
         call = McpCall(run.id, f"mcp{random_name()}", random_name())
@@ -92,10 +105,16 @@ class McpCalls:
             self._runs.end(run.id, RunEvent.FINISH, None, "")
         return call
 
-    def _new_run(self, client: ClientRow, key: str, offer: Offer) -> RunRow:
+    def _new_run(self, client: ClientRow, key: str, offer: McpTool) -> RunRow:
         now, run_id = clock.now(), random_name()
         asked = RunRequest(
-            messages=[], turn=None, query="", tools=[offer.definition], asker=Token.MCP, client=client.name
+            messages=[],
+            turn=None,
+            query="",
+            tools=[offer.definition],
+            places={offer.definition.name: offer.place},
+            asker=Token.MCP,
+            client=client.name,
         )
         return RunRow(
             id=run_id,
@@ -154,7 +173,3 @@ class McpCalls:
 
 def _turn(client: ClientRow, key: str) -> str:
     return text_digest(f"mcp\n{client.name}\n{key}")
-
-
-def _as_writing(offer: Offer) -> Offer:
-    return Offer(offer.executor, offer.executor_id, offer.definition, read_only=False, weight=offer.weight)

@@ -230,7 +230,7 @@ class Registry:
 def offers_for(call: CallRow, executors: Iterable[ExecutorRow]) -> list[Offer]:
     """List the offers of those executors that a call is for."""
     offers = (offer for executor in executors for offer in offers_of(executor, call.own_name))
-    return [offer for offer in offers if _is_for(call, offer)]
+    return [offer for offer in offers if is_at(call.place, offer)]
 
 
 def places_of(executor: ExecutorRow) -> list[str]:
@@ -238,8 +238,9 @@ def places_of(executor: ExecutorRow) -> list[str]:
     return [executor.name] if executor.id.startswith(_DIFY) else [executor.name, ANYWHERE]
 
 
-def _is_for(call: CallRow, offer: Offer) -> bool:
-    return call.place in {None, offer.executor} or (call.place == ANYWHERE and not offer.is_of_dify)
+def is_at(place: str | None, offer: Offer) -> bool:
+    """Say whether the executor of an offer has the calls of a place; without one, all have them."""
+    return place in {None, offer.executor} or (place == ANYWHERE and not offer.is_of_dify)
 
 
 def offers_of(executor: ExecutorRow, tool: str | None = None) -> list[Offer]:

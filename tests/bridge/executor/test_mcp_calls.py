@@ -3,9 +3,11 @@
 import pytest
 
 from bridge.runs.executors.mcp_calls import McpCall
+from bridge.runs.executors.registry import OfferedTool, Registration, dify_executor_id
 from bridge.store import clock
 from bridge.store.rows import ClientRow
 from tests.bridge.executor.conftest import EXEC, READ, Bridge, MakeBridge
+from tools.definitions import Function
 
 READER = ClientRow("reader", "a", "[]", 0, kind="mcp")
 DESK = ClientRow("desk", "b", "[]", 0, kind="mcp", tools='["ex*", "read"]')
@@ -38,6 +40,20 @@ def test_a_tool_only_reads_where_it_does_so_in_all_executors(bridge: Bridge) -> 
     assert offered(bridge, DESK) == {"exec": False, "read": False}
     other.leave()
     assert offered(bridge, READER) == {"read": True}
+
+
+def test_a_tool_of_dify_of_the_same_name_is_another_offer_and_gets_its_own_calls_alone(bridge: Bridge) -> None:
+    laptop = bridge.register("laptop", [READ])
+    registration = Registration(name="dify", tools=[OfferedTool(function=Function(name="read"))])
+    bridge.core.registry.admit(dify_executor_id("dify"), registration)
+    assert offered(bridge, READER) == {"read": True}
+    assert offered(bridge, DESK) == {"dify_read": False, "read": True}
+
+    of_laptop, of_dify = called(bridge, READER, "read"), called(bridge, DESK, "dify_read")
+    [lease] = bridge.core.leases.claim(dify_executor_id("dify"), 4, 0)
+    assert (lease.run_id, lease.call.own_name) == (of_dify.run_id, "read")
+    [call] = laptop.claim()
+    assert (call["run_id"], call["name"]) == (of_laptop.run_id, "read")
 
 
 def test_a_result_ends_the_run_although_nobody_waits_for_it(bridge: Bridge) -> None:
