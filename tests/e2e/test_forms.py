@@ -415,6 +415,23 @@ def test_the_bridge_is_killed_before_it_knows_that_dify_has_the_answer(make_stac
 # Time is up
 
 
+def test_the_store_is_away_for_a_while_as_a_form_waits(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK)
+    client = Asking(stack, "!say away")
+    waits = waiting(stack, "Review", "away")
+    data, aside = stack.folder / "bridge", stack.folder / "aside"
+    aside.mkdir()
+    for file in data.glob("bridge.sqlite3*"):
+        file.rename(aside / file.name)
+    time.sleep(3)
+    assert operator(stack, "GET", "/forms").status_code == 503
+    for file in aside.iterdir():
+        file.rename(data / file.name)
+    until(lambda: operator(stack, "GET", "/forms").status_code == 200)
+    answer(stack, waits, size="small")
+    assert client.text == "Published away, small: no note"
+
+
 def test_a_form_that_nobody_answers_takes_its_own_way_on(make_stack: MakeStack, tmp_path: Path) -> None:
     options = ["--form-hour-seconds", "1", "--form-check-seconds", "1"]
     exports = {"review": review(tmp_path)}
