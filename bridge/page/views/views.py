@@ -336,8 +336,12 @@ def try_view(parts: Parts, visitor: Visitor, trial: Trial | None, model: str = "
         return (*((len(turn.answer), turn.is_over) for turn in trial.turns), *trial.runs)
 
     def pieces() -> Sequence[Piece]:
-        turns = trial.turns if trial else ()
-        asked = [Piece(f"turn-{n}", render("try_turn.html", visitor.t, turn=turn)) for n, turn in enumerate(turns)]
+        # What a client said, and what follows from it, is content like any other; the rest was said at this page.
+        content = trial is None or trial.again is None or parts.config.log_content
+        asked = [
+            Piece(f"turn-{n}", render("try_turn.html", visitor.t, turn=turn, words=content or n > 0, content=content))
+            for n, turn in enumerate(trial.turns if trial else ())
+        ]
         return [Piece("@runs", render("try_runs.html", visitor.t, trial=trial)), *asked]
 
     models = [app.model for app in parts.config.apps]
