@@ -51,6 +51,8 @@ MOVED_SECONDS = 60.0
 BEGINNING_SECONDS = 10.0
 """How long another process's workflow may take until a node of it attaches."""
 
+_UNWRITTEN = "its end could not be written when it came"
+
 
 class Runs:
     """The runs of clients. A decision about one is made under its lock, and again where the store says no."""
@@ -575,7 +577,7 @@ class Runs:
             if live.over and not live.current.readers and now - live.touched_at > kept:
                 with self._services.locks.of(live.run_id):
                     if not self._live_runs.is_elsewhere(live):
-                        self._store.end_run(live.run_id, RunEvent.FAIL, "its end could not be written when it came")
+                        self.end(live.run_id, RunEvent.FAIL, _UNWRITTEN, _UNWRITTEN)
                     self._live_runs.drop(live.run_id)
 
     # Readers

@@ -110,8 +110,8 @@ class FormStatements:
         return self._moved(form_id, WAITING, {"state": "expired"}, "expire", "bridge")
 
     def reopen(self, form_id: str) -> bool:
-        """Write that Dify refuses a form's answer: it waits for another one."""
-        nothing = {"action": None, "inputs": None, "answered_by": None, "answered_at": None}
+        """Write that Dify refuses a form's answer: a person at the bridge has to give another one."""
+        nothing = {"action": None, "inputs": None, "answered_by": None, "answered_at": None, "ticket_id": None}
         return self._moved(form_id, ["answered"], {"state": "open", **nothing}, "refuse", "bridge")
 
     def owe(self, run_id: str, *, is_owed: bool) -> None:

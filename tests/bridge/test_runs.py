@@ -20,7 +20,7 @@ from bridge.runs.tickets import moves as steps
 from bridge.runs.watchdogs import PluginWatchdog
 from bridge.store import Store
 from bridge.store.exchanges import FRESH_SECONDS
-from bridge.store.rows import CallRow, RunRow, SessionRow, TicketRow
+from bridge.store.rows import CallRow, FormRow, RunRow, SessionRow, TicketRow
 from tools.results import ToolResult
 from tools.run_states import RunEvent
 from tools.wire import Usage
@@ -177,11 +177,20 @@ def test_who_comes_back_and_goes_again_gets_the_whole_grace_time_again(core: Cor
     assert core.store.run("r").state == "cancelled"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("method", ["end_run", "run"])
+def form(core: Core, run_id: str, **values: object) -> FormRow:
+    now = time.time()
+    asked = FormRow("f", run_id, 1, "w", "node", "print", "{}", token="t", created_at=now, expires_at=now + DAY)
+    made = replace(asked, **values)  # type: ignore[arg-type]
+    core.store.decide(run_id, lambda change: change.also(core.store.forms.adding(made)))
+    return made
+
+
+@pytest.mark.parametrize("method", ["decide", "run"])
 def test_a_client_learns_that_its_run_failed_even_where_the_store_is_out_of_reach(
     core: Core, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     run = row(core, "r")
+    form(core, "r")
     live = LiveRun("r", [], lambda *_: None, None, lambda _: Usage())
     live.begin(1)
     core.live_runs.add(live)
@@ -196,7 +205,18 @@ def test_a_client_learns_that_its_run_failed_even_where_the_store_is_out_of_reac
     live.touched_at -= 10_000
     core.runs.forget_over()
     assert core.store.run("r").state == "failed"  # type: ignore[union-attr]
+    assert [each.state for each in core.store.forms.of_run("r")] == ["cancelled"], "nobody is asked for it any more"
     assert core.live_runs.get("r") is None
+
+
+def test_a_form_whose_answer_dify_refuses_is_left_to_a_person_whoever_gave_it(core: Core) -> None:
+    run, forms = row(core, "r", state="suspended", workflow_run_id="w"), core.forms
+    asked = form(core, "r", ticket_id="the-client-s")
+    assert forms.waiting() == []
+    assert core.store.forms.answer(asked.id, "yes", "{}", "client")
+    assert core.store.forms.reopen(asked.id)
+    assert [each.id for each in forms.waiting()] == [asked.id]
+    assert [(each.state, each.action) for each in core.store.forms.pausing(run)] == [("open", None)]
 
 
 def test_a_session_is_kept_as_long_as_it_has_runs(core: Core) -> None:
