@@ -323,16 +323,18 @@ ACTION = "action"
 _TEXTS = ("question", "prompt", "message", "text", "query", "content", "body")
 _OPTIONS = ("options", "choices")
 _HEADER_CHARACTERS = 12
-_PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"\s*=\s*"((?:[^"\\]|\\.)*)"')
+_PAIR = re.compile(r'"((?:[^"\\]|\\.)*+)(?:"\s*+=\s*+"((?:[^"\\]|\\.)*+)")?')
+"""A question and its answer. What is no pair is a match too, so that nothing is looked at once for each quote in it."""
 
 
 def call_arguments(form: Form, schema: Mapping[str, Any] | None, problem: str = "") -> str | None:
     """Return the arguments, as JSON, with which a tool of this schema asks what a form does.
 
-    `problem` is what was wrong with the last answer. None where the tool has no place for a question.
+    `problem` is what was wrong with the last answer. None where the tool has no place for a question, or a field is
+    called like the question for the button: an answer could not say which of them it means.
     """
     properties = (schema or {}).get("properties")
-    if not isinstance(properties, dict):
+    if not isinstance(properties, dict) or any(each.name == ACTION for each in form.fields):
         return None
     if isinstance(properties.get("questions"), dict):
         asked: dict[str, Any] | None = {"questions": list(_questions(form, properties["questions"], problem))}
@@ -424,7 +426,8 @@ def _said(form: Form, output: str) -> dict[str, str]:
         value = None
     if isinstance(value, dict):
         return dict(_flat(form, value, is_outside=True))
-    pairs = {question.replace('\\"', '"').replace("\\n", "\n"): given for question, given in _PAIR.findall(output)}
+    found = (match.groups() for match in _PAIR.finditer(output))
+    pairs = {question.replace('\\"', '"').replace("\\n", "\n"): given for question, given in found if given is not None}
     if pairs:
         return dict(_flat(form, pairs))
     return {ACTION: value if isinstance(value, str) else output}

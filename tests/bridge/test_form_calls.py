@@ -1,6 +1,7 @@
 """A form as a call of a client's tool: what the tool is asked, and what its result stands for."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,22 @@ def test_an_answer_in_json() -> None:
 def test_a_result_that_names_no_action_is_refused_with_how_to_answer(output: str) -> None:
     with pytest.raises(InvalidRequest, match=r"names no action of the form 'Review'.*yes \(Go ahead\), no \(Stop\)"):
         read_answer(FULL, output)
+
+
+def test_a_field_called_like_the_question_for_the_button_is_left_to_the_page() -> None:
+    """`{"action": "yes", "inputs": {"action": "no"}}` would press the other button."""
+    form = FULL.model_copy(update={"fields": [FormField(name="action")]})
+    assert call_arguments(form, TEXT) is None
+    assert call_arguments(form, ASK_USER_QUESTION) is None
+
+
+@pytest.mark.parametrize("piece", ['\\"', '"\\"', '"a"=', '""  ', '"="', "\\\\", '" = "\\"'])
+def test_a_long_result_takes_no_more_time_than_it_is_long(piece: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidRequest):
+        read_answer(FULL, '"' + piece * (400_000 // len(piece)))
+    assert time.process_time() - began < 3
+
+
+def test_a_quote_before_the_answers_hides_none() -> None:
+    assert read_answer(PLAIN, 'He said "well" and 5" more: "Review: what shall be done?"="Go ahead".') == ("yes", {})
