@@ -26,7 +26,7 @@ import mimetypes
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, g, redirect, request
 from werkzeug.exceptions import HTTPException
@@ -274,7 +274,7 @@ def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/calls/<call_id>/decision")
     def come_back(call_id: str) -> AnyResponse:
         # The address of a decision that came back to be corrected, loaded again.
-        return redirect(f"/approvals#call-{call_id}", 303)
+        return redirect(f"/approvals#call-{quote(call_id)}", 303)
 
     @blueprint.post("/calls/<call_id>/decision")
     def decide_call(call_id: str) -> AnyResponse:
@@ -295,7 +295,7 @@ def _add_decisions(blueprint: Blueprint, parts: Parts) -> None:
 def _add_forms(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/forms/<form_id>/answer")
     def come_back_to(form_id: str) -> AnyResponse:
-        return redirect(f"/approvals#form-{form_id}", 303)
+        return redirect(f"/approvals#form-{quote(form_id)}", 303)
 
     @blueprint.post("/forms/<form_id>/answer")
     def answer_form(form_id: str) -> AnyResponse:

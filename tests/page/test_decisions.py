@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 from bridge.store.rows import CallRow, ClientRow
 from tests.bridge.executor.conftest import EXEC, Bridge, MakeBridge
 from tests.page.conftest import ASK, MakePerson, Person, form_token, words
+from tools.ids import random_name
 
 NOTE = {
     "type": "function",
@@ -186,7 +187,7 @@ def test_a_rule_for_a_call_of_an_mcp_client_lets_nobody_elses_run(ann: Person) -
     arguments = json.dumps({"command": "ls"})
 
     def call_of(client: ClientRow) -> str:
-        ticket = bridge.store.ticket(bridge.core.mcp_calls.begin(client, "k", offer, arguments).ticket_id)
+        ticket = bridge.store.ticket(bridge.core.mcp_calls.begin(client, random_name(), offer, arguments).ticket_id)
         assert ticket
         return ticket.calls[0].id
 
@@ -268,3 +269,10 @@ def test_the_question_that_led_to_a_call_stands_on_its_card_where_content_is_sho
     bridge.store.update_run(run, request=json.dumps(request))
     page = visit(bridge).get("/approvals").text
     assert ("Write down &lt;what&gt; we need." in page) == content
+
+
+@pytest.mark.parametrize("path", ["/calls/%0d%0aX: y/decision", "/forms/%0d%0aX: y/answer"])
+def test_the_address_of_nothing_leads_back_to_the_page(ann: Person, path: str) -> None:
+    answer = ann.get(path)
+    assert (answer.status_code, answer.headers.get("X")) == (303, None)
+    assert answer.location.startswith("/approvals#")
