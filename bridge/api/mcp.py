@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 
@@ -37,7 +38,7 @@ from bridge.api.mcp_messages import (
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import ErrorForm, operation
 from bridge.config import Config
-from bridge.errors import BridgeError, Forbidden, TooManyRequests
+from bridge.errors import BridgeError, Conflict, Forbidden, TooManyRequests
 from bridge.runs.executors.mcp_calls import CANCELLED, LEFT, McpCall, McpCalls
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import ClientRow
@@ -55,6 +56,9 @@ LIST_SECONDS = 2.0
 """How often it is looked whether a client is offered other tools than before."""
 
 MOST_STREAMS = 200
+MOST_STREAMS_EACH = 50
+"""How many streams for changes there are at once: of all clients, and of one, which must not take the others'."""
+
 LONGEST_SECONDS = 3600.0
 """How long a stream for changes lasts; the client opens the next one by itself."""
 
@@ -168,7 +172,10 @@ class _Server:
             )
         begin_turn()
         arguments = json.dumps(wanted.arguments, ensure_ascii=False)
-        call = self._calls.begin(client, _key(asked.id) or random_name(), offer, arguments)
+        try:
+            call = self._calls.begin(client, _key(asked.id) or random_name(), offer, arguments)
+        except Conflict as error:
+            raise Problem(INVALID_REQUEST, error.message, is_http=True) from None
         told = self._told(call, asked, _connection())
         if "text/event-stream" in request.headers.get("Accept", ""):
             return _stream(told)
@@ -236,11 +243,11 @@ class _Streams:
         self._calls = calls
         self._may_ask = may_ask
         self._stopping = stopping
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
     def open(self, client: ClientRow, asked: Asked) -> Response:
         """Return a stream. Raises TooManyRequests."""
-        if self._open >= MOST_STREAMS:
+        if self._open.total() >= MOST_STREAMS or self._open[client.name] >= MOST_STREAMS_EACH:
             raise TooManyRequests("too many MCP clients wait for changes", retry_after=10)
         changes = self._changes(client, asked, _connection())
         return _stream(self._acknowledged(asked, changes) if asked.spoken == MODERN else changes)
@@ -258,7 +265,7 @@ class _Streams:
 
     def _changes(self, client: ClientRow, asked: Asked, has_left: Callable[[], bool]) -> Told:
         end = time.monotonic() + LONGEST_SECONDS
-        with self._one():
+        with self._one(client):
             known, said_at = self._mark(client), time.monotonic()
             yield None
             while time.monotonic() < end and not has_left() and not self._stopping.wait(LIST_SECONDS):
@@ -279,12 +286,12 @@ class _Streams:
         return json.dumps([tool_entry(offer) for offer in self._calls.offers(client)])
 
     @contextmanager
-    def _one(self) -> Iterator[None]:
-        self._open += 1
+    def _one(self, client: ClientRow) -> Iterator[None]:
+        self._open[client.name] += 1
         try:
             yield
         finally:
-            self._open -= 1
+            self._open -= Counter((client.name,))
 
 
 def _key(request_id: object) -> str:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import ToolsListChanged
 
 from bridge import cli
+from bridge.api.mcp import MOST_STREAMS_EACH
 from bridge.store import Store
 from bridge.store.rows import RunRow
 from demo.service import Service
@@ -292,6 +293,35 @@ def test_no_client_and_no_session_cancels_anothers_call(bridge: Bridge) -> None:
         assert bridge.newest_run().state == "running"
         assert bridge.post(mine, cancel, Mcp_Session_Id="s1").status_code == 202
         assert answer.result(SECONDS).json()["error"]["message"] == "the client cancelled this call"
+
+
+def test_a_request_that_comes_twice_is_one_call(bridge: Bridge) -> None:
+    mine = bridge.token("--tools", "note")
+    asked = request("tools/call", name="note", arguments={"path": "/nowhere", "text": "x"})
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(bridge.post, mine, asked, Mcp_Session_Id="s3")
+        bridge.machine.waiting_call()
+        again = bridge.post(mine, asked, Mcp_Session_Id="s3")
+        assert (again.status_code, again.json()["id"]) == (400, 1)
+        assert "still under way" in again.json()["error"]["message"]
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        assert bridge.post(mine, cancel, Mcp_Session_Id="s3").status_code == 202
+        assert "cancelled" in answer.result(SECONDS).json()["error"]["message"]
+    assert "/nowhere" not in bridge.machine.clawback("tickets", "--wide").stdout
+
+
+def test_one_client_does_not_take_the_places_of_the_others(bridge: Bridge) -> None:
+    """Each stream for changes is one of a limited number."""
+    mine, others = bridge.token(), bridge.token()
+    limits = httpx.Limits(max_connections=None)
+    with ExitStack() as streams, httpx.Client(base_url=bridge.bridge_url, limits=limits, timeout=SECONDS) as http:
+
+        def opened(token: str) -> int:
+            headers = {"Accept": "text/event-stream", **bearer(token)}
+            return streams.enter_context(http.stream("GET", "/mcp", headers=headers)).status_code
+
+        assert [opened(mine) for _ in range(MOST_STREAMS_EACH + 1)] == [*[200] * MOST_STREAMS_EACH, 429]
+        assert opened(others) == 200
 
 
 MODERN = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/list"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bridge.config import Token
+from bridge.errors import Conflict
 from bridge.runs.executors.registry import Offer, Registry
 from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
@@ -52,6 +53,7 @@ class McpCalls:
 
     def __init__(self, services: Services, runs: Runs, registry: Registry, tickets: Tickets) -> None:
         self._store, self._limits = services.store, services.config.limits
+        self._locks = services.locks
         self._runs = runs
         self._registry = registry
         self._tickets = tickets
@@ -74,11 +76,21 @@ class McpCalls:
         return found
 
     def begin(self, client: ClientRow, key: str, offer: Offer, arguments: str) -> McpCall:
-        """Make a call. `key` names the client's request, so that it can cancel it: `cancel_named`."""
+        """Make a call. `key` names the client's request, so that it can cancel it: `cancel_named`.
+
+        Raises Conflict where a call of that name is under way: the same request came twice.
+        """
         run = self._new_run(client, key, offer)
         call = McpCall(run.id, f"mcp{random_name()}", random_name())
         tool_call = ToolCall(id=new_tool_call_id(), name=offer.definition.name, arguments=arguments)
-        self._store.insert_run(run)
+        with self._locks.of(run.turn_key):
+            known = self._store.latest_run_of_turn(run.turn_key)
+            if known and known.state == "running":
+                raise Conflict(
+                    "the call of this id is still under way in this session: wait for it, or give another call an id "
+                    "of its own"
+                )
+            self._store.insert_run(run)
         try:
             self._store.attach_invocation(call.invocation_id, run.id, run.attempt, "")
             status = self._tickets.open(
