@@ -14,6 +14,7 @@ import httpx
 
 from bridge.config import DifyTools
 from tools.definitions import Function, ToolDefinition
+from tools.surrogates import whole
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 620.0
@@ -96,7 +97,11 @@ class ToolsEndpoint:
         """Run a tool. The same `key` again runs nothing while the plugin remembers it. Raises Unanswered."""
         asked = {"type": tool.type, "provider": tool.provider, "tool": tool.tool, "key": key}
         try:
-            status, body = self._ask("POST", "/call", ANSWER_SECONDS, asked | {"parameters": json.loads(arguments)})
+            content = json.dumps(asked | {"parameters": whole(json.loads(arguments))}, allow_nan=False)
+        except ValueError:
+            return _not_run("a number in the arguments is larger than a number can be")
+        try:
+            status, body = self._ask("POST", "/call", ANSWER_SECONDS, content)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return _not_run(f"{self._url} cannot be reached")
         except httpx.HTTPError as error:
@@ -116,11 +121,10 @@ class ToolsEndpoint:
             )
         raise Unanswered(f"status {status}")
 
-    def _ask(
-        self, method: str, path: str, seconds: float, body: Mapping[str, Any] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    def _ask(self, method: str, path: str, seconds: float, content: str | None = None) -> tuple[int, dict[str, Any]]:
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-        with self._http.stream(method, self._url + path, json=body, timeout=timeout) as response:
+        headers = {"Content-Type": "application/json"} if content else {}
+        with self._http.stream(method, self._url + path, content=content, headers=headers, timeout=timeout) as response:
             read = bytearray()
             for piece in response.iter_bytes():
                 read += piece
@@ -128,10 +132,10 @@ class ToolsEndpoint:
                     raise httpx.ReadError("the answer is too long")
             status = response.status_code
         try:
-            content = json.loads(read)
-        except ValueError:
-            content = None
-        return status, content if isinstance(content, dict) else {}
+            answer = whole(json.loads(read))
+        except (ValueError, RecursionError):
+            answer = None
+        return status, answer if isinstance(answer, dict) else {}
 
     def _refused(self, status: int, body: Mapping[str, Any]) -> str:
         error = body.get("error")

@@ -26,6 +26,7 @@ class Server:
     status: int | None = 200
     body: bytes = b"{}"
     heard: list[dict[str, Any]] = field(default_factory=list)
+    parameters: dict[str, Any] | None = None
 
     def answers(self, status: int | None, body: object = None) -> ToolsEndpoint:
         self.status, self.body = status, body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -40,7 +41,9 @@ def server() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            made.heard.append({"key": json.loads(self.rfile.read(length) or b"{}").get("key")})
+            body = json.loads(self.rfile.read(length) or b"{}")
+            made.heard.append({"key": body.get("key")})
+            made.parameters = body.get("parameters")
             if made.status is None:
                 self.connection.close()
                 return
@@ -99,6 +102,17 @@ def test_an_endpoint_that_is_gone_ran_nothing(server: Server) -> None:
     assert "no endpoint of Clawback Tools" in outcome.output
     nobody = ToolsEndpoint(DifyTools.model_validate({"url": "http://127.0.0.1:9", "token": "t"}))
     assert "Nothing was run" in nobody.call(MAIL, "{}", "k").output
+
+
+def test_what_no_body_can_hold_is_not_sent(server: Server) -> None:
+    outcome = server.answers(200, {"output": "sent"}).call(MAIL, '{"n": [1e999]}', "k")
+    assert (outcome.is_error, server.heard) == (True, [])
+    assert "larger than a number can be. Nothing was run" in outcome.output
+
+
+def test_half_a_character_is_sent_and_answered_as_its_sign(server: Server) -> None:
+    outcome = server.answers(200, b'{"output": "\\ud83d"}').call(MAIL, '{"text": "cut \\ud83d"}', "k")
+    assert (outcome.output, server.parameters) == ("\ufffd", {"text": "cut \ufffd"})
 
 
 def test_a_tool_s_failure_is_told_in_its_words(server: Server) -> None:
