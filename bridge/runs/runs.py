@@ -20,6 +20,7 @@ from bridge.runs.requests import RequestKeys, RunRequest
 from bridge.runs.segments import Segment
 from bridge.runs.services import Services, after, in_background
 from bridge.store import clock
+from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow
 from bridge.store.run_record import Change
 from tools.fingerprint import text_digest
@@ -269,23 +270,35 @@ class Runs:
     def _wait_for_person(self, run: RunRow, live: LiveRun, is_new: bool = True) -> None:
         """Go on as soon as a form is answered, and send the client away when it has waited for long enough."""
         until = time.monotonic() + self._services.config.limits.form_hold_seconds
-        asked_at = time.monotonic()
+        ask_at = time.monotonic() + ASK_DIFY_SECONDS
         with self._services.wakeups.listen(FORMS + run.id) as hints:
             hints.wait(0 if is_new else RETRY_SECONDS)
-            while self._live_runs.is_current(run, live) and (now := self._store.run(run.id)) and not live.over:
+            while self._live_runs.is_current(run, live) and not live.over:
                 hints.clear()
-                forms = self._forms.look(now)
-                if now.state != "suspended" or any(form.state != "open" for form in forms):
-                    self._go_on_answered(now, live)
-                    return
-                if time.monotonic() >= until:
-                    self._send_away(now, live, self._forms.still_waiting(forms))
-                    return
-                if time.monotonic() - asked_at >= ASK_DIFY_SECONDS:
-                    asked_at = time.monotonic()
-                    self._forms.ask_dify(now, forms)
+                try:
+                    now = self._store.run(run.id) or run
+                    if self._ends_waiting(now, live, until):
+                        return
+                    if time.monotonic() >= ask_at:
+                        ask_at = time.monotonic() + ASK_DIFY_SECONDS
+                        self._forms.ask_dify(now, self._forms.look(now))
+                        continue
+                except StoreUnavailable:
+                    # What was answered is told once the store is back.
+                    hints.wait(FORM_LOOK_SECONDS)
                     continue
                 hints.wait(max(0.0, min(until - time.monotonic(), FORM_LOOK_SECONDS)))
+
+    def _ends_waiting(self, run: RunRow, live: LiveRun, until: float) -> bool:
+        """Go on, or send the client away, where it is time to; say whether it is."""
+        forms = self._forms.look(run)
+        if run.state != "suspended" or any(form.state != "open" for form in forms):
+            self._go_on_answered(run, live)
+            return True
+        if time.monotonic() >= until:
+            self._send_away(run, live, self._forms.still_waiting(forms))
+            return True
+        return False
 
     def _go_on_answered(self, run: RunRow, live: LiveRun) -> None:
         try:
@@ -293,6 +306,8 @@ class Runs:
                 self.go_on(run)
             elif run.attempt > live.attempt:
                 self.hand_over(live)
+        except StoreUnavailable:
+            raise
         except BridgeError as error:
             live.fail(error)
             self.end(run.id, RunEvent.FAIL, error.message, error.message)

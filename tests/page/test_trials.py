@@ -115,3 +115,22 @@ def test_what_cannot_be_done_is_said(make_bridge: MakeBridge, visit: MakePerson)
     assert (answer.status, answer.code) == (400, "not_repeatable")
     assert bridge.ask("operator", "POST", "/runs/none/again", {}).code == "run_not_found"
     assert 'value="again"' not in ann.get(f"/runs/{run}").text
+
+
+def test_a_run_done_again_shows_no_content_where_that_is_hidden(tmp_path: Path) -> None:
+    with Stack(tmp_path, apps=["minimal"]) as stack, httpx.Client(timeout=SECONDS) as browser:
+        client = Client(stack.base_url, stack.client_token, "minimal", LocalTools(tmp_path), session="hidden")
+        run = client.ask("My secret.\n!say Your secret.").runs[0]
+        client.close()
+        browser.base_url, browser.headers["Origin"] = httpx.URL(stack.bridge_url), stack.bridge_url
+        browser.post("/login", data={"token": stack.operator_token, "name": "ann"})
+        trial = send(browser, f"/runs/{run}", "/runs", run=run, do="again")
+        assert answers(browser, trial) == []
+        page = browser.get(trial).text
+        assert "secret" not in page
+        assert words(page).count("characters · hidden") == 2
+        number = re.search(r'name="trial" value="(\w+)"', page)
+        assert number
+        send(browser, trial, "/try", trial=number[1], text="!say Again.")
+        assert answers(browser, trial) == []
+        assert "!say Again." in browser.get(trial).text, "who is at the page has said that"
