@@ -152,6 +152,19 @@ def test_a_rule_for_either_name_of_a_tool_hits() -> None:
     assert judge([], tool="read", called="remove") == "ask", "what counts is what the executor calls it"
 
 
+def test_a_client_s_tools_turn_no_rule_away() -> None:
+    """Whether a tool is offered as `read` or as `laptop_read` depends on what the client brings."""
+    of_laptop = {"executor": "laptop", "longer": "laptop_read"}
+    for offered in ({"tool": "read"}, {"tool": "laptop_read", "called": "read"}, {"tool": "x_2", "called": "read"}):
+        for pattern in ("laptop_read", "laptop_*", "read"):
+            for action in ("deny", "ask"):
+                assert judge([{"tool": pattern, "action": action}], **offered, **of_laptop) == action
+    renamed = {"tool": "web_shell", "called": "shell", "executor": "web", "longer": "web_shell"}
+    assert judge([{"tool": "web_*", "action": "allow"}], **renamed) == "ask", "a rule for web_search and web_fetch"
+    assert judge([{"tool": "web_shell", "action": "allow"}], **renamed) == "allow"
+    assert judge([{"tool": "she*", "action": "allow"}], **renamed) == "allow"
+
+
 def test_nothing_follows_from_the_name_of_a_tool_of_dify() -> None:
     assert judge([], tool="find", of_dify=True) == "ask"
     assert judge([], tool="find", of_dify=True, read_only=True) == "allow"

@@ -73,6 +73,8 @@ class Registration(BaseModel):
             raise ValueError(
                 f"{visible(name)} has characters that are not shown or change the order of a line; leave them out"
             )
+        if name == ANYWHERE:
+            raise ValueError(f"{name} stands for any executor; choose another name")
         return name
 
     @model_validator(mode="after")
@@ -100,6 +102,11 @@ class Offer:
         return text_digest(json.dumps(said, sort_keys=True))
 
     @property
+    def longer_name(self) -> str:
+        """Its name with its executor's, under which it is offered where its own is taken."""
+        return f"{_NOT_IN_NAMES.sub('_', self.executor)}_{self.definition.name}"[: _LONGEST - 3]
+
+    @property
     def is_of_dify(self) -> bool:
         """Whether it is a tool of Dify."""
         return self.executor_id.startswith(_DIFY)
@@ -117,7 +124,7 @@ class Catalogue:
         own = offer.definition.name
         taken = {tool.name for tool in self.tools}
         place = Place(executor=offer.executor if own in taken else executor, tool=own)
-        longer = f"{_NOT_IN_NAMES.sub('_', offer.executor)}_{own}"[: _LONGEST - 3]
+        longer = offer.longer_name
         names = [own, longer, *(f"{longer}_{number}" for number in range(2, len(taken) + 3))]
         name = next(name for name in names if name not in taken)
         function = offer.definition.function.model_copy(update={"name": name})

@@ -184,5 +184,6 @@ def _question(app: str, call: CallRow, direction: Direction, offer: Offer | None
         executor=offer.executor if offer else None,
         read_only=bool(offer and offer.read_only),
         called=call.tool or "",
+        longer=offer.longer_name if offer else "",
         of_dify=bool(offer and offer.is_of_dify),
     )

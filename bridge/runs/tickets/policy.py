@@ -63,8 +63,9 @@ _WILD = re.compile(r"(\*+|<word>)")
 class Question:
     """A call that wants to run. `executor` is the name of the one that would run it; None where nobody is known.
 
-    `called` is what that calls the tool, where a model is offered it under another name; rules for either match.
-    `of_dify` says that it is a tool of Dify, of whose name nothing follows.
+    `called` is what that calls the tool, where a model is offered it under another name; `longer` is the name with its
+    executor's, which a model is offered where the tool's own is taken. `of_dify` says that it is a tool of Dify, of
+    whose name nothing follows.
     """
 
     tool: str
@@ -74,12 +75,18 @@ class Question:
     executor: str | None = None
     read_only: bool = False
     called: str = ""
+    longer: str = ""
     of_dify: bool = False
+
+    @property
+    def own(self) -> str:
+        """What whoever runs it calls the tool."""
+        return self.called or self.tool
 
     @property
     def only_reads(self) -> bool:
         """Whether its executor says so, or it is known by its name."""
-        return self.read_only or (not self.of_dify and (self.called or self.tool) in READ_ONLY)
+        return self.read_only or (not self.of_dify and self.own in READ_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +125,22 @@ class Rule(BaseModel):
     def matches(self, question: Question) -> bool:
         """Say whether this rule decides the question."""
         return (
-            (_any_glob(self.tool, question.tool) or _any_glob(self.tool, question.called or None))
+            self._matches_tool(question)
             and self.direction in {None, question.direction}
             and (self.app is None or _any_glob(self.app, question.app))
             and (self.executor is None or _any_glob(self.executor, question.executor))
             and (not (self.arguments or self.only) or self._matches_arguments(question.arguments))
         )
+
+    def _matches_tool(self, question: Question) -> bool:
+        """Say whether the rule is for this tool.
+
+        Under which of its names a model is offered it depends on what the client brings. So a rule that asks or denies
+        catches it under each, and one that allows does not by a wildcard that happens to match another than its own.
+        """
+        if self.action == "allow":
+            return _any_glob(self.tool, question.own) or question.tool in self.tool
+        return any(_any_glob(self.tool, name) for name in (question.own, question.tool, question.longer) if name)
 
     def _matches_arguments(self, arguments: str) -> bool:
         values = arguments_of(arguments)

@@ -78,3 +78,10 @@ def test_a_call_under_the_longer_name_goes_to_that_executor_alone_under_its_own(
     assert (lease.call.id, lease.call.own_name) == (ticket.calls[0], "read")
     assert one.post(call, "of one").status == 200
     assert ticket.status()["state"] == "open"
+
+
+def test_no_executor_is_called_as_all_of_them_are(bridge: Bridge) -> None:
+    """Calls of its own tool would go to any other that has one of that name."""
+    refused = bridge.ask("executor", "POST", "/executors", {"name": "*", "tools": [READ]})
+    assert refused.status == 400
+    assert "stands for any executor" in refused.body["error"]["message"]
