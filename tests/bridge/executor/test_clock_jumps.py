@@ -37,7 +37,7 @@ def test_what_waits_for_a_person_or_an_executor_outlives_a_jump(
     assert states(leased) == ["leased"]
     assert states(asked) == ["awaiting_approval"]
     assert leased.status()["state"] == asked.status()["state"] == "open"
-    assert {executor.name for executor in bridge.store.keys.all()} >= {"laptop", "asks"}
+    assert {executor.name for executor in bridge.store.executors.all()} >= {"laptop", "asks"}
     # A lease lasts what it should, and no hour longer.
     bridge.app.extensions["clawback"].sweeper.sweep(clock.now() + bridge.config.limits.lease_seconds + 1)
     assert states(leased) == ["ready"]
