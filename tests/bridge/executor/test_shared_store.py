@@ -106,6 +106,7 @@ def test_no_text_of_a_model_or_of_dify_is_one_that_postgresql_does_not_take(brid
     a, b = bridges
     laptop = a.register()
     run_id = a.core.tickets.known(a.open(("read", "{}")).id).run_id
+    laptop.post(laptop.claim()[0], "done")
     said = SegmentRow(run_id, 0, text="one\x00two", ticket_id=None, finish_reason="stop", usage="{}", reasoning="\x00")
     assert a.core.store.save_segment(said, attempt=1)
     assert a.core.store.end_run(run_id, RunEvent.FAIL, "no\x00pe")
