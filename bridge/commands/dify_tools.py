@@ -54,7 +54,8 @@ def sync(path: Path, name: str, saved: Path | None, console: str | None) -> None
     for tool in tools:
         function = found.get(tool.key)
         count = len((function.parameters or {}).get("properties", {})) if function else 0
-        said = f"{count} parameters" if function else "not in what Dify says; text parameters are offered"
+        counted = f"{count} parameter{'' if count == 1 else 's'}"
+        said = counted if function else "not in what Dify says; text parameters are offered"
         click.echo(visible(f"{tool.definition.name}: {said}"))
 
 

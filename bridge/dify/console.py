@@ -56,7 +56,7 @@ def _read(http: httpx.Client, email: str, password: str) -> list[dict[str, Any]]
 
 def _said(answer: httpx.Response) -> str:
     try:
-        return f"{answer.status_code} {answer.json().get('message', '')}".strip()
+        return f"{answer.status_code} {answer.json().get('message', '')}".strip(" .")
     except (ValueError, AttributeError):
         return str(answer.status_code)
 

@@ -266,7 +266,12 @@ class Forms:
         return self._fill_in(row, action, inputs, by)
 
     def _fill_in(self, row: FormRow, action: str, inputs: Mapping[str, Any], by: str) -> FormRow:
-        filled = json.dumps(form_of(row).checked(action, inputs), ensure_ascii=False, sort_keys=True)
+        try:
+            filled = json.dumps(form_of(row).checked(action, inputs), ensure_ascii=False, sort_keys=True)
+        except InvalidRequest:
+            if row.state == "open":
+                raise
+            return self._answered_before(row, action, "")
         in_time = row.state != "open" or row.expires_at > clock.now()
         if in_time and self._store.forms.answer(row.id, action, filled, by):
             log.info("a form was answered", extra={"run": row.run_id, "form": row.id})

@@ -266,13 +266,16 @@ class Runs:
         live.suspended = True
         self._live_runs.add(live)
         self._hand_out(run, live, tickets)
-        in_background(self._wait_for_person, run, live)
+        in_background(self._wait_for_person, run, live, True, True)
         return live
 
-    def _wait_for_person(self, run: RunRow, live: LiveRun, is_new: bool = True) -> None:
-        """Go on as soon as a form is answered, and send the client away when it has waited for long enough."""
+    def _wait_for_person(self, run: RunRow, live: LiveRun, is_new: bool = True, is_back: bool = False) -> None:
+        """Go on as soon as a form is answered, and send the client away when it has waited for long enough.
+
+        For a client that `is_back`, Dify is asked at once whether the form was answered there meanwhile.
+        """
         until = time.monotonic() + self._services.config.limits.form_hold_seconds
-        ask_at = time.monotonic() + ASK_DIFY_SECONDS
+        ask_at = time.monotonic() + (0 if is_back else ASK_DIFY_SECONDS)
         with self._services.wakeups.listen(FORMS + run.id) as hints:
             hints.wait(0 if is_new else RETRY_SECONDS)
             while self._live_runs.is_current(run, live) and not live.over:

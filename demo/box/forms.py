@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from uuid import UUID, uuid4
 
 from graphon.nodes.human_input.entities import Completed, Expired, HITLContext, HITLDecision, PauseRequested
 from graphon.variables.segments import StringSegment
@@ -52,6 +53,7 @@ class Delivery(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    id: UUID = Field(default_factory=uuid4)
     type: str
     enabled: bool = True
 

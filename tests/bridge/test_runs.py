@@ -271,7 +271,7 @@ def test_a_run_is_tried_again_as_long_as_something_comes_of_it(core: Core, attem
     if goes_on:
         assert core.runs.resume(run, app_of(core)).attempt == attempt + 1
     else:
-        with pytest.raises(UnprocessableRun, match="25 times in vain"):
+        with pytest.raises(UnprocessableRun, match="failed 25 times"):
             core.runs.resume(run, app_of(core))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
@@ -73,7 +74,7 @@ def form(
         "form_content": content,
         "inputs": list(fields),
         "user_actions": [{"id": name, "title": title, "button_style": "default"} for name, title in ACTIONS.items()],
-        "delivery_methods": [{"id": way, "type": way, "enabled": True, "config": {}} for way in ways],
+        "delivery_methods": [{"id": str(uuid4()), "type": way, "enabled": True, "config": {}} for way in ways],
         "timeout": hours,
         "timeout_unit": "hour",
     }

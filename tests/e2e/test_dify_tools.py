@@ -159,7 +159,7 @@ def test_sync_reads_the_types_with_a_login_that_is_not_kept(stack: Stack) -> Non
     assert "wrong secret" not in refused.stdout + refused.stderr
     done = sync(stack, typed="\n".join([LOGIN["email"], LOGIN["password"], ""]))
     assert done.returncode == 0, done.stderr
-    assert "greet: 1 parameters" in done.stdout
+    assert "greet: 1 parameter\n" in done.stdout
     [schema] = [schema for key, schema in stack.store().executors.schemas("dify").items() if "greet" in key]
     assert '"required":["who"]' in schema
     kept = b"".join(path.read_bytes() for path in stack.folder.rglob("*") if path.suffix in {".sqlite3", ".log"})
@@ -172,7 +172,7 @@ def test_sync_takes_a_saved_answer(stack: Stack, tmp_path: Path) -> None:
     saved.write_text(
         json.dumps({"workflow": [{"id": WORKFLOW, "name": "x", "tools": [{"name": "greet", "parameters": [said]}]}]})
     )
-    assert "greet: 1 parameters" in sync(stack, "--from", str(saved)).stdout
+    assert "greet: 1 parameter\n" in sync(stack, "--from", str(saved)).stdout
     [schema] = stack.store().executors.schemas("dify").values()
     assert '"enum":["Ada"]' in schema
     saved.write_text("[1]")

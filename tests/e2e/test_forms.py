@@ -219,6 +219,8 @@ def test_the_first_answer_counts(stack: Stack) -> None:
     assert answer(stack, waits, "yes", size="small").status_code == 200
     other = answer(stack, waits, "yes", size="large")
     assert (other.status_code, other.json()["error"]["code"]) == (409, "form_answered")
+    misfit = answer(stack, waits, "yes")
+    assert (misfit.status_code, misfit.json()["error"]["code"]) == (409, "form_answered")
     assert client.text == "Published delta, small: no note"
 
 
@@ -265,11 +267,15 @@ def test_somebody_answers_in_dify_itself(make_stack: MakeStack, tmp_path: Path) 
     stack = make_stack(apps=[], exports={"review": review(tmp_path)}, bridge_settings=QUICK)
     client = Asking(stack, "!say theta")
     waits = waiting(stack, "Review", "theta")
+    answer_there(stack, waits, "yes", note="there", size="large")
+    assert client.text == "Published theta, large: there"
+
+
+def answer_there(stack: Stack, waits: dict[str, Any], action: str, **inputs: str) -> None:
     headers = {"Authorization": f"Bearer {stack.app_key('review')}"}
     url = f"{stack.dify_url}/form/human_input/{in_dify(stack, waits['id'])['form_token']}"
-    given = {"action": "yes", "inputs": {"note": "there", "size": "large"}, "user": "somebody"}
+    given = {"action": action, "inputs": inputs, "user": "somebody"}
     assert httpx.post(url, headers=headers, json=given).status_code == 200
-    assert client.text == "Published theta, large: there"
 
 
 # A person who is slow
@@ -288,6 +294,14 @@ def test_the_client_is_told_to_ask_again_and_gets_the_answer_then(make_stack: Ma
     answer(stack, waits, size="small")
     assert again.text == "Published iota, small: no note"
     assert len(upstream_log(stack, "iota")) == 2
+
+
+def test_a_client_that_comes_back_hears_at_once_of_an_answer_in_dify(make_stack: MakeStack, tmp_path: Path) -> None:
+    exports = {"review": review(tmp_path)}
+    stack = make_stack(apps=[], exports=exports, bridge_settings={**QUICK, "form_hold_seconds": 2})
+    assert Asking(stack, "!say upsilon").error["code"] == "form_waiting"
+    answer_there(stack, waiting(stack, "Review", "upsilon"), "no", note="", size="small")
+    assert Asking(stack, "!say upsilon").text == "not published"
 
 
 def test_a_run_goes_on_without_its_client_which_gets_the_answer_later(make_stack: MakeStack, tmp_path: Path) -> None:

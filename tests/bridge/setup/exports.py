@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
@@ -56,7 +57,7 @@ def _with_a_form(export: dict[str, Any]) -> None:
         "form_content": "Shall it be told?",
         "inputs": [],
         "user_actions": [{"id": "yes", "title": "Yes", "button_style": "primary"}],
-        "delivery_methods": [{"id": "web", "type": "webapp", "enabled": True, "config": {}}],
+        "delivery_methods": [{"id": str(uuid4()), "type": "webapp", "enabled": True, "config": {}}],
         "timeout": 1,
         "timeout_unit": "hour",
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
@@ -71,7 +72,7 @@ def with_form(export: dict[str, Any]) -> None:
         "form_content": "Shall it say {{#1770000000002.text#}}? {{#$output.note#}}",
         "inputs": fields,
         "user_actions": ACTIONS,
-        "delivery_methods": [{"id": "web", "type": "webapp", "enabled": True, "config": {}}],
+        "delivery_methods": [{"id": str(uuid4()), "type": "webapp", "enabled": True, "config": {}}],
         "timeout": 1,
         "timeout_unit": "hour",
     }
