@@ -279,7 +279,7 @@ def test_a_form_that_only_dify_can_show(patient_of: PatientOf, dify: Stack) -> N
         restart(dify)
     patient = patient_of("with-a-form-by-mail").heal()
     patient.red("form")
-    assert "switch the web app on" in patient.doctor()["form"]["text"]
+    assert "add the web app" in patient.doctor()["form"]["text"]
     exports.mend(dify.folder / "with-a-form-by-mail.yml")
     restart(dify)
     patient.all_green()
