@@ -470,7 +470,7 @@ def test_a_form_without_the_web_app_says_what_to_change(make_stack: MakeStack, t
     stack = make_stack(apps=[], exports={"review": review(tmp_path, ways=("email",))}, bridge_settings=QUICK)
     error = Asking(stack, "!say pi").error
     assert error["code"] == "workflow_paused"
-    assert "switch the web app on" in error["message"]
+    assert "add the web app" in error["message"]
 
 
 # On the page
