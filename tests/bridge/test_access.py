@@ -26,7 +26,7 @@ from tests.levels import starts
 from tools.tokens import hash_token, new_token
 
 BEARERS = [token for token in Token if token not in {Token.MCP, Token.LOCAL, Token.LOGIN}]
-OWN_IDS = {"name": "page.css", "model": "m"}
+OWN_IDS = {"name": "page.css", "model": "m", "number": "0"}
 OTHERWISE = {"POST /login", "POST /logout"}
 """They ask for a token in their form, and lead to the login."""
 

@@ -51,7 +51,7 @@ def test_a_lost_token_of_the_plugin_is_followed_by_a_further_one(dify: Stack, in
     shown = [init("--show-plugin") for _ in range(2)]
     made = [re.findall(r"clawback-plugin-[\w-]+", each.stdout) for each in shown]
     assert [len(each) for each in made] == [1, 1], shown
-    for told in ("http://host.docker.internal:8765", "those before it stay valid", "[[plugins]]", "plugin-2"):
+    for told in ("http://host.docker.internal:8765", "earlier ones stay valid", "[[plugins]]", "plugin-2"):
         assert told in shown[0].stdout
     written = load(config)
     assert matches(first, written.tokens.plugin)
