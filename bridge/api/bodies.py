@@ -223,8 +223,8 @@ def check_messages(count: int, limits: Limits, field: str) -> None:
     """Raise InvalidRequest where there are too many messages in the field."""
     if count > limits.messages:
         raise InvalidRequest(
-            f"{field}: {count} messages, parts and calls are more than the {limits.messages} that limits.messages "
-            "allows: send fewer, for example a summary of the earlier ones",
+            f"{field}: there are {count} messages, parts and calls, and at most {limits.messages} are allowed "
+            "(limits.messages): send fewer, for example a summary of the earlier ones",
             code="too_many_messages",
             param=field,
         )
@@ -234,7 +234,7 @@ def check_tools(count: int, limits: Limits, field: str) -> None:
     """Raise InvalidRequest where there are too many tools in the field."""
     if count > limits.tools:
         raise InvalidRequest(
-            f"{field}: {count} tools are more than the {limits.tools} that limits.tools allows: offer fewer",
+            f"{field}: there are {count} tools, and at most {limits.tools} are allowed (limits.tools): offer fewer",
             code="too_many_tools",
             param=field,
         )

@@ -45,10 +45,14 @@ def once[Made](make: Callable[[Message], Made]) -> Callable[[Message], Made]:
 
     @wraps(make)
     def made(message: Message) -> Made:
-        kept: dict[Any, Made] = message.made if isinstance(message, Said) else {}
-        if make not in kept:
-            kept[make] = make(message)
-        return kept[make]
+        # Mostly it is there: a transcript of a thousand messages asks for this some thousand times.
+        try:
+            return message.made[make]  # type: ignore[attr-defined,no-any-return]
+        except (AttributeError, KeyError):
+            found = make(message)
+        if isinstance(message, Said):
+            message.made[make] = found
+        return found
 
     return made
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from itertools import batched
 
 from bridge.config import Config
 from bridge.dify.apps import Apps
@@ -49,10 +50,9 @@ def breathe() -> None:
 def in_pieces[Item](items: Iterable[Item], looked: int = _LOOKED) -> Iterator[Item]:
     """Yield the items, with breaths between them: where one is due after each `looked`."""
     breath = Breath()
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % looked == 0:
-            breath.take()
+    for some in batched(items, looked):
+        yield from some
+        breath.take()
 
 
 class Locks:

@@ -218,9 +218,9 @@ def test_dify_s_executor_stands_on_the_page_and_in_the_metrics(stack: Stack, cli
         with browsing(stack) as browser:
             page = words(browser.get("/executors").text)
         assert "sent" in answer.result(SECONDS).reply.text
-    assert "dify there 1 of 4 calls" in page
+    assert "dify connected 1 of 4 calls" in page
     assert all(each["tool"] in page for each in TOOLS)
-    assert "laptop there 0 of 4 calls" in page
+    assert "laptop connected 0 of 4 calls" in page
     assert "clawback_executors 2.0" in figures()
     assert 'clawback_executor_calls_limit{executor="dify"} 4.0' in figures()
     assert 'clawback_call_steps_total{step="claim"}' in figures()

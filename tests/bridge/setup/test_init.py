@@ -148,7 +148,7 @@ def test_a_wrong_address_is_said_at_once(dify: Stack, init: Command, config: Pat
     nobody = init("--dify-url", f"http://127.0.0.1:{free_port()}", "--app", "app-x", "--place", "docker")
     assert "Check that Dify is running, and that this is its address" in nobody.stderr
     no_dify = init("--dify-url", dify.upstream.base_url, "--app", "app-x", "--place", "docker")
-    assert "no Dify" in no_dify.stderr
+    assert "is not Dify" in no_dify.stderr
     assert (nobody.returncode, no_dify.returncode) == (1, 1)
     assert not config.exists()
 
@@ -272,8 +272,8 @@ def test_a_person_is_asked_for_dify_s_tools(workspace: Stack, config: Path) -> N
     url = f"{workspace.box_url}/e/tools"
     command = [sys.executable, "-m", "bridge.cli", "init", "--config"]
     answers = {
-        "Where is your Dify": [workspace.box_url],
-        "A key of the app": [key(workspace, "minimal")],
+        "What is the address of your Dify": [workspace.box_url],
+        "The app's key": [key(workspace, "minimal")],
         "Choose": ["same-machine"],
         "Use tools of Dify, too": ["y"],
         "The token in the settings": [workspace.tools_token],
