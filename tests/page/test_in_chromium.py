@@ -258,7 +258,7 @@ def test_what_waits_is_told_in_the_title_and_by_the_browser(parts: Parts, tmp_pa
         with waiting(parts, "title", first):
             expect(page).to_have_title("(1) Approvals · Clawback")
             page.wait_for_function("window.shown.length === 1")
-            assert page.evaluate("window.shown") == ["1 call waits for your decision"]
+            assert page.evaluate("window.shown") == ["1 call or form waits for you"]
             with waiting(parts, "notice", second):
                 expect(page).to_have_title("(2) Approvals · Clawback")
                 page.click(f"{card(page, second)} >> button:has-text('Deny')")
@@ -283,7 +283,7 @@ def test_always_allow_and_the_keys_of_a_card(parts: Parts, tmp_path: Path) -> No
             page.click(f"{card(page, second)} >> text=Always allow this")
             expect(page.locator(f"{card(page, second)} >> pre")).to_contain_text(str(second))
             page.click("text=Add this rule and approve")
-            expect(page.locator(".notice.good")).to_contain_text("the rule is written")
+            expect(page.locator(".notice.good")).to_contain_text("The rule was added")
         # The same once more waits for nobody.
         lines = ["Write it down.", call("note", path=str(second), text="x"), "!then", "!say Done."]
         assert parts.pool.submit(Chat(parts.stack, "minimal", "by-rule-2").say, *lines).result(SECONDS)
