@@ -25,12 +25,10 @@ from bench.first_byte import LITELLM
 from bench.vendor_clients import Said, Turn
 from demo.box.errors import DaemonError
 from demo.box.plugin_process import PluginProcess
-from demo.scripted.vendors import QUIRKS
+from demo.scripted.vendors import VENDORS
 from demo.stack import ROOT
 
 KEY = "sk-bench"
-NO_VENDORS = {"before-usage", "without-usage", "whole-calls", "without-streams"}
-NO_TOOLS = {"ollama-without-tools", "openrouter-without-tools", "vllm-without-parser"}
 READ, EXEC = '!call read {"path": "a"}', '!call exec {"cmd": "ls"}'
 READS, EXECS = ["read", {"path": "a"}], ["exec", {"cmd": "ls"}]
 TURNS = {
@@ -38,7 +36,7 @@ TURNS = {
     "parallel calls": (f"!say I look.\n{READ}\n{EXEC}\n!then\n!say Done.\n!delta 3", [[READS, EXECS]]),
     "three rounds": ("\n!then\n".join([READ, EXEC, READ, "!say Done."]), [[READS], [EXECS], [READS]]),
 }
-TOOLS = [{"name": each["function"]["name"], **each["function"]} for each in vendor_clients.TOOLS]
+TOOLS = [each["function"] for each in vendor_clients.TOOLS]
 
 Table = dict[str, dict[str, dict[str, str]]]
 
@@ -49,7 +47,7 @@ def main() -> None:
     parser.add_argument("--vendor", action="append", help="this one alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    vendors = options.vendor or sorted(set(QUIRKS) - NO_VENDORS - NO_TOOLS)
+    vendors = options.vendor or VENDORS
     with upstream() as base_url, contextlib.ExitStack() as stack:
         own = stack.enter_context(plugin(ROOT))
         clients: dict[str, Callable[[str], Turn]] = {

@@ -196,10 +196,12 @@ class Forms:
 
     def look(self, run: RunRow) -> list[FormRow]:
         """List the forms that pause a run, after whose time is up has been written."""
-        for row in self._store.forms.pausing(run):
-            if row.state == "open" and row.expires_at <= clock.now() and self._store.forms.expire(row.id):
+        rows = self._store.forms.pausing(run)
+        due = [row for row in rows if row.state == "open" and row.expires_at <= clock.now()]
+        for row in due:
+            if self._store.forms.expire(row.id):
                 log.info("a form's time is up", extra={"run": run.id, "form": row.id})
-        return self._store.forms.pausing(run)
+        return self._store.forms.pausing(run) if due else rows
 
     def ask_dify(self, run: RunRow, rows: Sequence[FormRow]) -> None:
         """Find out whether somebody has answered a form in Dify itself."""
@@ -214,13 +216,12 @@ class Forms:
                 # It is asked again, or the answer that comes here settles it.
                 continue
 
-    def is_expired(self, run_id: str) -> bool:
-        """Whether nobody answered a form of the run in time."""
-        return any(row.state == "expired" for row in self._store.forms.of_run(run_id))
-
-    def expired(self, run_id: str) -> str | None:
+    def expired(self, run: RunRow) -> str | None:
         """Return what is to be said of forms that nobody answered in time; None where there are none."""
-        names = [form_of(row).name for row in self._store.forms.of_run(run_id) if row.state == "expired"]
+        if run.attempt == 1:
+            # Whatever a form paused goes on in another attempt.
+            return None
+        names = [form_of(row).name for row in self._store.forms.of_run(run.id) if row.state == "expired"]
         return f"nobody answered {' and '.join(dict.fromkeys(names))} in time" if names else None
 
     def still_waiting(self, rows: Sequence[FormRow]) -> BridgeError:
@@ -318,8 +319,14 @@ def _same(row: FormRow, known: Any) -> FormRow | None:
 
 
 def _answered_like(former: FormRow, row: FormRow) -> FormRow:
-    values = {name: getattr(former, name) for name in ("action", "inputs", "answered_by", "answered_at")}
-    return FormRow(**{name: getattr(row, name) for name in FormRow.__slots__} | values | {"state": "answered"})
+    return replace(
+        row,
+        state="answered",
+        action=former.action,
+        inputs=former.inputs,
+        answered_by=former.answered_by,
+        answered_at=former.answered_at,
+    )
 
 
 ACTION = "action"

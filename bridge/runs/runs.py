@@ -361,7 +361,7 @@ class Runs:
                 case Paused():
                     self._pause(run, live, outcome)
                 case Failed():
-                    late = self._forms.expired(run.id) if outcome.cut_off and not live.nodes.begun else None
+                    late = self._forms.expired(run) if outcome.cut_off and not live.nodes.begun else None
                     self.fail(run, live, out_of_time(late) if late else outcome.error, cut_off=outcome.cut_off)
         except BridgeError as error:
             self.fail(run, live, error)
@@ -370,7 +370,7 @@ class Runs:
             self.fail(run, live, Internal("the bridge failed at the end of the run; its log says more"))
 
     def _finish(self, run: RunRow, request: RunRequest, live: LiveRun) -> None:
-        expired = self._forms.expired(run.id)
+        expired = self._forms.expired(run)
         problem = self.diagnose(run, request) or expired
         if expired and live.silent:
             raise out_of_time(expired)

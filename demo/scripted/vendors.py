@@ -329,3 +329,13 @@ QUIRKS: dict[str, Quirks] = {
     "without-streams": Quirks((_no("stream", "Streaming is not supported for this deployment.", _AZURE),)),
 }
 """By the names of their models, without `models.LIKE_PREFIX`."""
+
+_SERVERS = {"before-usage", "without-usage", "whole-calls", "without-streams"}
+"""What servers of no vendor in particular do."""
+
+VENDORS = sorted(
+    name
+    for name, quirks in QUIRKS.items()
+    if name not in _SERVERS and not any(rule.what in ("tools", "free choice of tools") for rule in quirks.refuses)
+)
+"""Those that a loop of tools can ask."""

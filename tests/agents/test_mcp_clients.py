@@ -17,12 +17,9 @@ pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def machine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    running = Machine(stack, tmp_path_factory.mktemp("machine"))
-    try:
-        running.executor("python", "tests.bridge.executors.notes")
-        yield running
-    finally:
-        running.stop()
+    with Machine(stack, tmp_path_factory.mktemp("machine")) as machine:
+        machine.executor("python", "tests.bridge.executors.notes")
+        yield machine
 
 
 def token(stack: Stack, machine: Machine, name: str) -> str:

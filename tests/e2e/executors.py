@@ -67,6 +67,12 @@ class Machine:
             "PYTHONPATH": str(ROOT),
         }
 
+    def __enter__(self) -> "Machine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def executor(self, *arguments: str, name: str = "") -> Service:
         name = name or arguments[0]
         command = [sys.executable, "-m", "bridge.cli", "executor", arguments[0], "--json", "--name", name]
@@ -102,6 +108,21 @@ class Machine:
     def stop(self) -> None:
         for service in self._services:
             service.stop()
+
+
+def slow_tool(folder: Path, seconds: str, answer: str) -> None:
+    """Write `slowly.py`, whose tool takes so long; both are Python, and know by `begun` how often it began before."""
+    (folder / "slowly.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "from executor import tool\n"
+        "@tool(read_only=True)\n"
+        "def slowly(folder: str) -> str:\n"
+        "    begun = len(list(Path(folder).glob('begun*')))\n"
+        "    Path(folder, f'begun{begun}').touch()\n"
+        f"    time.sleep({seconds})\n"
+        f"    return {answer}\n"
+    )
 
 
 def wait_for[Found](look: Callable[[], Found | None]) -> Found:

@@ -12,7 +12,7 @@ import pytest
 
 from demo.stack import ROOT, Stack
 from tests.e2e.conftest import call
-from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
+from tests.e2e.executors import SECONDS, Chat, Machine, slow_tool, wait_for
 from tests.e2e.test_survives import answered_after, begin
 
 pytestmark = pytest.mark.compiler
@@ -58,9 +58,8 @@ def stack(clock: Clock, tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def machine(stack: Stack, tmp_path: Path) -> Iterator[Machine]:
-    machine = Machine(stack, tmp_path)
-    yield machine
-    machine.stop()
+    with Machine(stack, tmp_path) as machine:
+        yield machine
 
 
 @pytest.mark.parametrize("jump", [2 * HOUR, -2 * HOUR])
@@ -86,17 +85,7 @@ def test_what_waits_for_a_person_or_a_client_goes_on_waiting(
 def test_a_lease_ends_neither_at_once_nor_an_hour_later(
     clock: Clock, stack: Stack, machine: Machine, jump: int, tmp_path: Path
 ) -> None:
-    (tmp_path / "slowly.py").write_text(
-        "import time\n"
-        "from pathlib import Path\n"
-        "from executor import tool\n"
-        "@tool(read_only=True)\n"
-        "def slowly(folder: str) -> str:\n"
-        "    begun = len(list(Path(folder).glob('begun*')))\n"
-        "    Path(folder, f'begun{begun}').touch()\n"
-        "    time.sleep(8 if Path(folder, 'patient').exists() or not begun else 0)\n"
-        "    return f'done by {begun}'\n"
-    )
+    slow_tool(tmp_path, "8 if Path(folder, 'patient').exists() or not begun else 0", "f'done by {begun}'")
     machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
     first = machine.executor("python", "slowly", name="first")
     with ThreadPoolExecutor(1) as pool:

@@ -12,7 +12,7 @@ import pytest
 
 from demo.stack import EXAMPLES, ROOT, Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call
-from tests.e2e.executors import SECONDS, Chat, Machine, wait_for
+from tests.e2e.executors import SECONDS, Chat, Machine, slow_tool, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def machine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine with Python functions and an MCP server from PyPI."""
-    machine = Machine(stack, tmp_path_factory.mktemp("machine"))
-    try:
+    with Machine(stack, tmp_path_factory.mktemp("machine")) as machine:
         machine.executor("python", "tests.bridge.executors.notes")
         machine.executor("mcp", "--", sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC")
         yield machine
-    finally:
-        machine.stop()
 
 
 @pytest.fixture
@@ -88,17 +85,7 @@ def test_edited_arguments_are_what_runs(stack: Stack, machine: Machine, pool: Th
 def test_a_killed_executors_call_is_handed_to_the_next_one(
     stack: Stack, machine: Machine, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    (tmp_path / "slowly.py").write_text(
-        "import time\n"
-        "from pathlib import Path\n"
-        "from executor import tool\n"
-        "@tool(read_only=True)\n"
-        "def slowly(folder: str) -> str:\n"
-        "    begun = len(list(Path(folder).glob('begun*')))\n"
-        "    Path(folder, f'begun{begun}').touch()\n"
-        "    time.sleep(0 if begun else 60)\n"
-        "    return 'slowly done'\n"
-    )
+    slow_tool(tmp_path, "0 if begun else 60", "'slowly done'")
     machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
     first = machine.executor("python", "slowly", name="first")
     answer = pool.submit(Chat(stack, "minimal", "dora").say, call("slowly", folder=str(tmp_path)))

@@ -96,13 +96,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def machine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("laptop")
     (folder / "laptop_tools.py").write_text(LAPTOP)
-    machine = Machine(stack, folder)
-    machine.environ["PYTHONPATH"] += f":{folder}"
-    try:
+    with Machine(stack, folder) as machine:
+        machine.environ["PYTHONPATH"] += f":{folder}"
         machine.executor("python", "laptop_tools", name="laptop")
         yield machine
-    finally:
-        machine.stop()
 
 
 @pytest.fixture

@@ -86,9 +86,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def machine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    machine = Machine(stack, tmp_path_factory.mktemp("machine"))
-    yield machine
-    machine.stop()
+    with Machine(stack, tmp_path_factory.mktemp("machine")) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="module")

@@ -89,15 +89,12 @@ def parts_in(folder: Path) -> Iterator[Parts]:
     policy.touch()
     keys = {"log_content": True, "policy": str(policy)}
     settings = {"export": str(EXPORT)}
-    with Stack(stack_folder, apps=["minimal"], bridge_keys=keys, app_settings=settings) as stack:
-        machine = Machine(stack, machine_folder)
-        try:
-            machine.executor("python", "tests.bridge.executors.notes")
-            with sync_playwright() as playwright, ThreadPoolExecutor(4) as pool:
-                browser = playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
-                )
-                yield Parts(stack, machine, browser, pool)
-                browser.close()
-        finally:
-            machine.stop()
+    served = Stack(stack_folder, apps=["minimal"], bridge_keys=keys, app_settings=settings)
+    with served as stack, Machine(stack, machine_folder) as machine:
+        machine.executor("python", "tests.bridge.executors.notes")
+        with sync_playwright() as playwright, ThreadPoolExecutor(4) as pool:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
+            )
+            yield Parts(stack, machine, browser, pool)
+            browser.close()

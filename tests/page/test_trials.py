@@ -27,12 +27,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def machine(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    machine = Machine(stack, tmp_path_factory.mktemp("machine"))
-    try:
+    with Machine(stack, tmp_path_factory.mktemp("machine")) as machine:
         machine.executor("python", "tests.bridge.executors.notes")
         yield machine
-    finally:
-        machine.stop()
 
 
 @pytest.fixture(scope="module")

@@ -253,7 +253,9 @@ def test_a_plugin_that_is_older_or_newer(patient: Patient, dify: Stack, tmp_path
         lines = patient.doctor()
         assert words in lines["plugin"]["text"]
         assert lines["plugin"]["state"] == "failed"
-        assert ("Upgrade Clawback on this machine" if "newer" in words else "install the package") in lines["plugin"]["advice"]
+        assert ("Upgrade Clawback on this machine" if "newer" in words else "install the package") in lines["plugin"][
+            "advice"
+        ]
 
 
 def test_a_sandbox_that_is_down(patient_of: PatientOf, dify: Stack) -> None:

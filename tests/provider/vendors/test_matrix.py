@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from demo.scripted.quirks import OVERLOOKED, TRAITS, WRITTEN, thought_of
-from demo.scripted.vendors import QUIRKS
+from demo.scripted.vendors import QUIRKS, VENDORS
 from provider.upstream.lessons import KNOWN
 from provider.upstream.vendors import vendor_named
 from tests.provider.bridge_server import Bridge, wait_until
@@ -24,12 +24,6 @@ from tools.wire import AttachResponse, TicketStatus
 Log = Callable[[], list[dict[str, Any]]]
 Turn = Callable[[Dify, Bridge, Log], None]
 
-NO_VENDORS = {"before-usage", "without-usage", "whole-calls", "without-streams"}
-VENDORS = sorted(
-    name
-    for name, quirks in QUIRKS.items()
-    if name not in NO_VENDORS and not any(rule.what in ("tools", "free choice of tools") for rule in quirks.refuses)
-)
 ENTRIES = {"lm-studio": "lm_studio", "openai-reasoning": "openai", "azure": "openai"}
 """The provider's entries for vendors that have another name there."""
 
