@@ -42,7 +42,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     limits = {"keepalive_seconds": 0.5, "grace_seconds": 0.1, "first_event_seconds": 0.2, "dify_streams": 100}
     with Stack(tmp_path_factory.mktemp("odd"), apps=["minimal"], bridge_settings=limits) as running:
         with closing(running.store()) as store:
-            store.clients.add(ClientRow("odd", hash_token(MCP_TOKEN), "[]", 0, kind="mcp"))
+            # The executors that come here run nothing, and a call of theirs would be waited for.
+            store.clients.add(ClientRow("odd", hash_token(MCP_TOKEN), "[]", 0, kind="mcp", tools="[]"))
         yield running
 
 
