@@ -1,7 +1,6 @@
 """The application factory."""
 
 import logging
-import threading
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -53,7 +52,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(plugin_blueprint(config, core.invocations, core.tickets))
     app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
     app.register_blueprint(ticket_blueprint(core.tickets))
-    clients, stopping = Clients(store, config.limits), threading.Event()
+    clients, stopping = Clients(store, config.limits), core.services.stopping
     app.register_blueprint(mcp_blueprint(config, core.mcp_calls, clients.is_known, stopping))
     app.register_blueprint(operator_blueprint(config, core))
     app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))
@@ -74,7 +73,6 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(health_blueprint(store, stopping))
     app.register_blueprint(doctor_blueprint(witness))
     app.register_blueprint(openapi_blueprint())
-    app.extensions["clawback.stopping"] = stopping
     links = Links()
     app.register_blueprint(links_blueprint(config, links))
     app.register_blueprint(page_blueprint(config, core, stopping, links))
@@ -88,9 +86,10 @@ def _wakeups(config: Config) -> Wakeups:
 
 def stop(app: Flask) -> None:
     """Take no new work and let everyone who waits go, so that the process can end: what waits is in the store."""
-    app.extensions["clawback.stopping"].set()
-    app.extensions["clawback"].dify_executors.stop()
-    app.extensions["clawback"].services.wakeups.wake_all()
+    core: Core = app.extensions["clawback"]
+    core.services.stopping.set()
+    core.dify_executors.stop()
+    core.services.wakeups.wake_all()
 
 
 def close(app: Flask) -> None:

@@ -573,15 +573,14 @@ class Runs:
     def _stop_task(self, run: RunRow) -> None:
         in_background(self._services.apps.stop, run.model, run.task_id, run.dify_user)
 
-    def forget_over(self) -> None:
-        """Let go of runs that ended a while ago; what they told is in the store."""
-        now, kept = time.monotonic(), KEPT_SECONDS + self._services.config.limits.grace_seconds
-        for live in self._live_runs.all():
-            if live.over and not live.current.readers and now - live.touched_at > kept:
-                with self._services.locks.of(live.run_id):
-                    if not self._live_runs.is_elsewhere(live):
-                        self.end(live.run_id, RunEvent.FAIL, _UNWRITTEN, _UNWRITTEN)
-                    self._live_runs.drop(live.run_id)
+    def forget_over(self, live: LiveRun) -> None:
+        """Let go of a run if it ended a while ago; what it told is in the store."""
+        kept = KEPT_SECONDS + self._services.config.limits.grace_seconds
+        if live.over and not live.current.readers and time.monotonic() - live.touched_at > kept:
+            with self._services.locks.of(live.run_id):
+                if not self._live_runs.is_elsewhere(live):
+                    self.end(live.run_id, RunEvent.FAIL, _UNWRITTEN, _UNWRITTEN)
+                self._live_runs.drop(live.run_id)
 
     # Readers
 

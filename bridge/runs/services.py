@@ -83,13 +83,17 @@ class Locks:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The configuration and what is shared. `locks` has one per run, and one per session in which a turn begins."""
+    """The configuration and what is shared. `locks` has one per run, and one per session in which a turn begins.
+
+    Once it is `stopping`, nobody waits for anything any more.
+    """
 
     config: Config
     store: Store
     wakeups: Wakeups
     observers: Observers
     locks: Locks = field(default_factory=Locks)
+    stopping: threading.Event = field(default_factory=threading.Event)
     presence: Presence = field(default_factory=Presence)
     apps: Apps = field(init=False)
     requests: RunRequests = field(init=False)

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
@@ -28,6 +29,9 @@ TIDY_SECONDS = 3600.0
 """How often what is old is forgotten."""
 
 TICK_SECONDS = 0.5
+
+_NAMED = 10
+"""So many of those that a sweep could not see to are named in the log."""
 
 SETTLED_SECONDS = 5.0
 """For so long whoever brought the results may resume the run."""
@@ -54,6 +58,9 @@ class Sweeper:
         self._watchdogs = watchdogs
         self._stop = threading.Event()
         self._tidied_at = float("-inf")
+        self._undone: set[str] = set()
+        """What the last sweep left undone, which was said then."""
+        self._failed: dict[str, Exception] = {}
         self._acts: dict[Kind, Callable[[str, float], None]] = {
             "tickets": self._expire,
             "approvals": approvals.expire,
@@ -94,7 +101,10 @@ class Sweeper:
         return self._stop.is_set()
 
     def sweep(self, now: float) -> None:
-        """Do it once."""
+        """Do it once: each act on its own, since one that fails must keep nobody else waiting.
+
+        Raises StoreUnavailable.
+        """
         forsaken = now - self._services.config.limits.forsaken_seconds
         # In this order: a call that expires may be what a run has waited for.
         before: dict[Kind, float] = {
@@ -109,19 +119,44 @@ class Sweeper:
             "abandoned": now - self._services.config.limits.abandoned_seconds,
             "runs": now,
         }
-        self._tickets.catch_up()
+        self._store.catch_up()
+        for live in self._live_runs.all():
+            self._do(f"catch up {live.run_id}", partial(self._tickets.catch_up_with, live))
         for watchdog in self._watchdogs:
-            watchdog.sweep(now)
-        self._runs.forget_over()
+            for which, act in watchdog.due(now):
+                self._do(f"{type(watchdog).__name__} {which}", act)
+        for live in self._live_runs.all():
+            self._do(f"forget {live.run_id}", partial(self._runs.forget_over, live))
         self._live_runs.polls.forget_before(forsaken)
         due = self._store.due
         kinds = due.kinds(before)
         for kind in (kind for kind in before if kind in kinds):
             for each in due.of(kind, before[kind]):
-                self._acts[kind](each, before[kind])
+                self._do(f"{kind} {each}", partial(self._acts[kind], each, before[kind]))
         if now - self._tidied_at >= TIDY_SECONDS:
             self._tidied_at = now
-            self._tidy(now)
+            self._do("tidy", partial(self._tidy, now))
+        self._tell_undone()
+
+    def _do(self, what: str, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            self._failed[what] = error
+
+    def _tell_undone(self) -> None:
+        """Log what has failed for the first time, with the first of the errors."""
+        if new := [what for what in self._failed if what not in self._undone]:
+            log.error(
+                "a sweep left something undone; each further one tries again",
+                extra={"undone": len(new), "what": ", ".join(new[:_NAMED])},
+                exc_info=self._failed[new[0]],
+            )
+        self._undone = set(self._failed)
+        # An error keeps all that was at hand when it was raised.
+        self._failed.clear()
 
     def _expire(self, ticket_id: str, _: float) -> None:
         if not self._store.close_ticket(ticket_id, "expired", "nobody answered in time (limits.ticket_seconds)"):

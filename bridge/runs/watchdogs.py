@@ -6,6 +6,8 @@ WorkerWatchdog   a worker of Dify's that stopped working: its run is `running` f
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from bridge.errors import BridgeError, UnprocessableRun
 from bridge.runs.live import LiveRun, LiveRuns
@@ -13,6 +15,9 @@ from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 
 log = logging.getLogger("clawback.watchdog")
+
+Act = tuple[str, Callable[[], None]]
+"""What is looked after, by its name, and how."""
 
 
 class PluginWatchdog:
@@ -23,12 +28,13 @@ class PluginWatchdog:
         self._live_runs = live_runs
         self._runs = runs
 
-    def sweep(self, now: float) -> None:
+    def due(self, now: float) -> Iterator[Act]:
         """Run the workflow again where the results are there; where they are not, let go of it until they are."""
         limits = self._services.config.limits
         for ticket_id, polled_at in self._live_runs.polls.all():
             if now - polled_at >= limits.silent_seconds:
-                self._look_after(ticket_id, is_gone=now - polled_at >= limits.forsaken_seconds)
+                is_gone = now - polled_at >= limits.forsaken_seconds
+                yield ticket_id, partial(self._look_after, ticket_id, is_gone=is_gone)
 
     def _look_after(self, ticket_id: str, *, is_gone: bool) -> None:
         ticket = self._store.ticket(ticket_id)
@@ -62,11 +68,11 @@ class WorkerWatchdog:
         self._live_runs = live_runs
         self._runs = runs
 
-    def sweep(self, _: float) -> None:
+    def due(self, _: float) -> Iterator[Act]:
         """Run the workflow again where its worker was killed; fail the run where Dify itself would have by now."""
         for live in self._live_runs.all():
             if live.nodes.begun and live.nodes.open and not (live.over or live.suspended):
-                self._look_after(live)
+                yield live.run_id, partial(self._look_after, live)
 
     def _look_after(self, live: LiveRun) -> None:
         now, nodes, limits = time.monotonic(), live.nodes, self._services.config.limits

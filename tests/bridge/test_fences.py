@@ -143,7 +143,7 @@ def test_a_run_that_another_bridge_goes_on_with_is_not_ended_by_who_could_not_wr
     live.fail(Gone("the store was away"))
     assert core.store.step(run, RunEvent.TAKE_OVER)
     live.touched_at -= 10_000
-    core.runs.forget_over()
+    core.runs.forget_over(live)
     stored = core.store.run(run.id)
     assert stored is not None
     assert stored.state == "running"

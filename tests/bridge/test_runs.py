@@ -203,7 +203,7 @@ def test_a_client_learns_that_its_run_failed_even_where_the_store_is_out_of_reac
     assert isinstance(live.current.read(0, 0)[-1], Failure)
     monkeypatch.undo()
     live.touched_at -= 10_000
-    core.runs.forget_over()
+    core.runs.forget_over(live)
     assert core.store.run("r").state == "failed"  # type: ignore[union-attr]
     assert [each.state for each in core.store.forms.of_run("r")] == ["cancelled"], "nobody is asked for it any more"
     assert core.live_runs.get("r") is None
@@ -312,7 +312,8 @@ def test_a_plugin_that_fell_silent_is_not_waited_for(
         core.store.move_calls(
             "t1", [steps.resolve(call, *[ToolResult(tool_call_id="call1", output="ok")] * 2, "client")]
         )
-    PluginWatchdog(core.services, core.live_runs, core.runs).sweep(time.time() + silent)
+    for _, act in PluginWatchdog(core.services, core.live_runs, core.runs).due(time.time() + silent):
+        act()
     run = core.store.run("r")
     assert run is not None
     assert (run.state, run.attempt) == (state, attempt)

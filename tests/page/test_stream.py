@@ -87,7 +87,7 @@ def test_the_stream_ends_with_its_login(ann: Person) -> None:
 
 
 def test_the_stream_ends_when_the_bridge_stops(ann: Person) -> None:
-    stopping: threading.Event = ann.bridge.app.extensions["clawback.stopping"]
+    stopping: threading.Event = ann.bridge.app.extensions["clawback"].services.stopping
     with stream(ann, "/health") as pieces:
         next(pieces)
         stopping.set()

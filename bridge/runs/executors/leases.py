@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -141,16 +141,22 @@ class Leases:
 
     # Handing out
 
-    def claim(self, executor_id: str, most: int, seconds: float) -> list[Lease]:
-        """Return up to `most` calls for the executor; wait up to `seconds` until there is one."""
+    def claim(
+        self, executor_id: str, most: int, seconds: float, check: Callable[[], None] = lambda: None
+    ) -> list[Lease]:
+        """Return up to `most` calls for the executor; wait up to `seconds` until there is one.
+
+        `check` is asked before each look, and raises what ends the wait.
+        """
         end = time.monotonic() + seconds
         self._handout.forget_before(clock.now() - 2 * self._limits.executor_seconds)
         with self._services.wakeups.listen(CALLS) as hints, self._as_waiting(executor_id):
             while True:
                 hints.clear()
+                check()
                 leases = self._hand_out(self._registry.seen(executor_id), most)
                 left = end - time.monotonic()
-                if leases or left <= 0:
+                if leases or left <= 0 or self._services.stopping.is_set():
                     return leases
                 hints.wait(min(left, LOOK_SECONDS))
 

@@ -217,15 +217,10 @@ class Tickets:
         """Deliver a ticket of a run that this process drives, and that the plugin opened at another bridge."""
         ticket = self._store.ticket(ticket_id)
         if ticket and (live := self._live_runs.get(ticket.run_id)):
-            self._catch_up_with(live)
+            self.catch_up_with(live)
 
-    def catch_up(self) -> None:
-        """Learn what other bridges have done to the runs that this one drives: the wake-up may have been lost."""
-        self._store.catch_up()
-        for live in self._live_runs.all():
-            self._catch_up_with(live)
-
-    def _catch_up_with(self, live: LiveRun) -> None:
+    def catch_up_with(self, live: LiveRun) -> None:
+        """Learn what other bridges have done to a run that this one drives: the wake-up may have been lost."""
         with self._services.locks.of(live.run_id):
             record = self._store.record(live.run_id)
             if record is None or live.over or self._live_runs.get(live.run_id) is not live:

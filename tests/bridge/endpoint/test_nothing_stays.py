@@ -210,7 +210,8 @@ def test_nothing_of_a_run_stays(bridge: Bridge, turn: Callable[..., None], route
     assert len(bridge.seen) == TURNS
     until = time.monotonic() + 20
     while bridge.core.live_runs.all() and time.monotonic() < until:
-        bridge.core.runs.forget_over()
+        for live in bridge.core.live_runs.all():
+            bridge.core.runs.forget_over(live)
         time.sleep(0.01)
     assert not bridge.core.live_runs.all()
     for thread in threading.enumerate():

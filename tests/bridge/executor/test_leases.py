@@ -1,9 +1,11 @@
 """A call is handed to one executor at a time, again after a lost lease, and its result is accepted once."""
 
 import threading
+import time
 
 import pytest
 
+from bridge.app import stop
 from tests.bridge.executor.conftest import EXEC, READ, Bridge, MakeBridge
 
 
@@ -269,3 +271,40 @@ def test_arguments_that_do_not_fit_go_back_to_the_model_and_not_to_the_executor(
     refused, run = ticket.status()["results"]
     assert "to must be an integer, not a string" in refused["output"]
     assert (refused["is_error"], run["output"]) == (True, "counted")
+
+
+def test_a_run_that_cannot_be_swept_keeps_no_other_waiting_and_is_logged_once(
+    bridge: Bridge, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge.register()
+    runs = [bridge.attach(f"f{number}")["run_id"] for number in range(3)]
+    cancel = bridge.core.runs.cancel
+
+    def failing(run_id: str, reason: str) -> None:
+        if run_id == runs[0]:
+            raise KeyError("what nobody thought of")
+        cancel(run_id, reason)
+
+    monkeypatch.setattr(bridge.core.runs, "cancel", failing)
+    for _ in range(3):
+        bridge.later(bridge.config.limits.run_seconds + 1)
+    assert [bridge.store.run(run).state for run in runs] == ["running", "cancelled", "cancelled"]  # type: ignore[union-attr]
+    logged = [record for record in caplog.records if record.name == "clawback.sweeper" and record.exc_info]
+    assert len(logged) == 1
+    monkeypatch.undo()
+    bridge.later(bridge.config.limits.run_seconds + 1)
+    assert bridge.store.run(runs[0]).state == "cancelled"  # type: ignore[union-attr]
+
+
+def test_a_claim_that_waits_is_answered_when_the_bridge_stops(bridge: Bridge) -> None:
+    laptop = bridge.register()
+    claimed: list[object] = []
+    waiting = threading.Thread(target=lambda: claimed.append(laptop.claim(wait=30)), daemon=True)
+    waiting.start()
+    until = time.monotonic() + 20
+    while not bridge.core.leases.waiting and time.monotonic() < until:
+        time.sleep(0.01)
+    stop(bridge.app)
+    waiting.join(15)
+    assert claimed == [[]]
+    assert laptop.claim(wait=30) == [], "nobody begins to wait any more"
