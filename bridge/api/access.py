@@ -4,18 +4,21 @@ A browser asks first (a preflight), and never with a token. Source: the Fetch st
 """
 
 import ipaddress
+import json
 import re
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, g, request
 from werkzeug.routing import Rule
 
-from bridge.config import App, Config, Limits, Plugin, Token
+from bridge.config import App, Config, Limits, Plugin, Token, Tokens
 from bridge.errors import BridgeError, Forbidden, TooManyRequests, Unauthorized
 from bridge.store import Store, clock
+from bridge.store.faults import StoreUnavailable
 from bridge.store.keys import DAY_SECONDS, spender
 from bridge.store.rows import ClientRow
 from tools.tokens import hash_token, matches
@@ -379,11 +382,45 @@ def protect(app: Flask, config: Config, clients: Clients) -> None:
             )
         if keys and Token.LOGIN not in keys:
             given = _tokens_in(request, keys)
-            g.client, key = _client(clients, keys, given)
-            g.shown, g.plugin = (key, _OPENS_ALL) if g.client else _shown(config, keys, given)
-            g.clients = clients
+            g.client, g.shown, g.plugin = _who(config, clients, keys, given)
+            g.clients, g.tokens = clients, config.tokens
             if g.client:
                 clients.admit(g.client, asks=request.method == "POST")
+
+
+def validity() -> Callable[[], None]:
+    """Return what raises Unauthorized once the token of the request at hand is no longer valid.
+
+    It was revoked, it has expired, or the configuration has another one. To be asked amid what lasts.
+    """
+    clients: Clients = g.clients
+    tokens: Tokens = g.tokens
+    client: ClientRow | None = g.client
+    shown: Token = g.shown
+    hashed = tokens.hash_of(shown)
+
+    def check() -> None:
+        # Where the store does not tell, it is as it was.
+        with suppress(StoreUnavailable):
+            if not (clients.is_known(client) if client else tokens.hash_of(shown) == hashed):
+                raise Unauthorized(
+                    "the token is no longer valid: it was revoked, it has expired, or the bridge's configuration has "
+                    "another one. What was asked with it ends"
+                )
+
+    return check
+
+
+def executor_name() -> str | None:
+    """Return the only name that the executor which asks may have, where it has a token of its own."""
+    client: ClientRow | None = g.client
+    return client.name if client else None
+
+
+def executor_tools() -> list[str]:
+    """Return the patterns of the tools that the executor which asks may offer."""
+    client: ClientRow | None = g.client
+    return json.loads(client.tools) if client and client.tools else ["*"]
 
 
 def shown() -> Token:
@@ -418,11 +455,18 @@ def may_ask(model: str) -> bool:
     return client is None or client.may_ask(model)
 
 
-def _client(clients: Clients, keys: Keys, given: list[str]) -> tuple[ClientRow | None, Token]:
-    """Return the client that has shown a token of its own, where its kind may ask here."""
-    client = clients.of(given) if not {Token.CLIENT, Token.MCP}.isdisjoint(keys) else None
-    key = Token.MCP if client and client.kind == Token.MCP else Token.CLIENT
-    return (client if key in keys else None), key
+def _who(config: Config, clients: Clients, keys: Keys, given: list[str]) -> tuple[ClientRow | None, Token, Plugin]:
+    """Return the client that has shown a token of its own, where its kind may ask here; else what was shown.
+
+    Raises Unauthorized.
+    """
+    client = clients.of(given) if not _OWN.isdisjoint(keys) else None
+    key = Token(client.kind or Token.CLIENT) if client else None
+    return (client, key, _OPENS_ALL) if key in keys else (None, *_shown(config, keys, given))
+
+
+_OWN = frozenset({Token.CLIENT, Token.MCP, Token.EXECUTOR})
+"""The kinds of those that may have tokens of their own."""
 
 
 def _tokens_in(request: Request, keys: Keys) -> list[str]:

@@ -1,17 +1,19 @@
 """What executors ask: they register, claim calls under a lease, and answer them."""
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from bridge.api.access import executor_name, executor_tools, validity
 from bridge.api.bodies import check_sizes, checked, json_answer, json_body
 from bridge.api.openapi.operation import operation
 from bridge.api.plugin import MAX_WAIT_SECONDS
 from bridge.config import Config
-from bridge.errors import Conflict, Gone
+from bridge.errors import Conflict, Forbidden, Gone, NotFound
 from bridge.runs.executors.leases import Lease, Leases
-from bridge.runs.executors.registry import OfferedTool, Registration, Registry
+from bridge.runs.executors.registry import OfferedTool, Registration, Registry, is_executor_of
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import TicketRow
 from tools.results import ToolResult
@@ -40,9 +42,23 @@ def ticket_blueprint(tickets: Tickets) -> Blueprint:
     @blueprint.get("/<ticket_id>")
     @operation("Look at a ticket.", answer=TicketBody)
     def get_ticket(ticket_id: str) -> Response:
-        return json_answer(ticket_body(tickets.known(ticket_id)))
+        return json_answer(_own_part(tickets.known(ticket_id)))
 
     return blueprint
+
+
+def _own_part(ticket: TicketRow) -> TicketBody:
+    """Return what a ticket looks like to the executor that asks. Raises NotFound where none of its calls is its own.
+
+    One with a token of its own sees the calls that it has or had in hand.
+    """
+    name = executor_name()
+    if name is None:
+        return ticket_body(ticket)
+    own = [call for call in ticket.calls if is_executor_of(name, call.executor or "")]
+    if not own:
+        raise NotFound(f"there is no ticket {ticket.id}")
+    return ticket_body(replace(ticket, calls=own))
 
 
 def ticket_body(ticket: TicketRow) -> TicketBody:
@@ -163,10 +179,15 @@ def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Bl
         check_sizes(read, config.limits)
         return checked(model, read)
 
+    @blueprint.before_request
+    def check_own() -> None:
+        """What belongs to another token does not exist for this one."""
+        registry.check_own(executor_name(), (request.view_args or {}).get("executor_id"))
+
     @blueprint.post("")
-    @operation("Register an executor and its tools.", body=Registration, answer=Registered)
+    @operation("Register an executor and its tools.", body=Registration, answer=Registered, errors=(Forbidden,))
     def register() -> Response:
-        executor, former = registry.register(body(Registration))
+        executor, former = registry.register(body(Registration), executor_name(), executor_tools())
         if former:
             leases.lose_all(former)
         return json_answer(
@@ -181,7 +202,8 @@ def executor_blueprint(config: Config, registry: Registry, leases: Leases) -> Bl
     @blueprint.post("/<executor_id>/heartbeat")
     @operation("Give a sign of life, and say which tools there are now.", body=Heartbeat, answer=Nothing, errors=GONE)
     def heartbeat(executor_id: str) -> Response:
-        registry.seen(executor_id, body(Heartbeat).tools)
+        tools = body(Heartbeat).tools
+        registry.seen(executor_id, None if tools is None else registry.allowed(tools, executor_tools()))
         return json_answer(Nothing())
 
     @blueprint.delete("/<executor_id>")
@@ -200,7 +222,7 @@ def _add_lease_routes(blueprint: Blueprint, leases: Leases, body: TakeBody) -> N
     @operation("Claim calls, and wait for the first.", body=Claim, answer=LeasedCalls, errors=GONE)
     def claim(executor_id: str) -> Response:
         asked = body(Claim)
-        claimed = leases.claim(executor_id, asked.max, asked.wait)
+        claimed = leases.claim(executor_id, asked.max, asked.wait, validity())
         return json_answer(LeasedCalls(calls=[_leased(lease) for lease in claimed]))
 
     @blueprint.post("/<executor_id>/extend")
@@ -214,7 +236,7 @@ def _add_lease_routes(blueprint: Blueprint, leases: Leases, body: TakeBody) -> N
     def take_results(executor_id: str) -> Response:
         results = [(result.lease_id, result) for result in body(LeasedResults).results]
         changed = leases.resolve(executor_id, results)
-        return json_answer(ChangedTickets(tickets=[ticket_body(ticket) for ticket in changed]))
+        return json_answer(ChangedTickets(tickets=[_own_part(ticket) for ticket in changed]))
 
     @blueprint.post("/<executor_id>/let_go")
     @operation("Give calls back, unrun.", body=LeaseIds, answer=Nothing, errors=GONE)

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 
 from flask import Blueprint, Response, g, request
 
-from bridge.api.access import Origins, begin_turn
+from bridge.api.access import Origins, begin_turn, validity
 from bridge.api.bodies import checked, json_body
 from bridge.api.mcp_messages import (
     INTERNAL,
@@ -38,7 +38,7 @@ from bridge.api.mcp_messages import (
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import ErrorForm, operation
 from bridge.config import Config
-from bridge.errors import BridgeError, Conflict, Forbidden, TooManyRequests
+from bridge.errors import BridgeError, Conflict, Forbidden, TooManyRequests, Unauthorized
 from bridge.runs.executors.mcp_calls import CANCELLED, LEFT, McpCall, McpCalls
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import ClientRow
@@ -65,15 +65,13 @@ LONGEST_SECONDS = 3600.0
 Told = Generator[Json | None]
 """What a client is told; None is a sign of life."""
 
-MayAsk = Callable[[ClientRow], bool]
-
 _FORM = ErrorForm(McpAnswer, error_body, lambda error: error.status)
 
 
-def mcp_blueprint(config: Config, calls: McpCalls, may_ask: MayAsk, stopping: threading.Event) -> Blueprint:
-    """Return the blueprint of MCP clients; `may_ask` says whether a client's token is still valid."""
+def mcp_blueprint(config: Config, calls: McpCalls, stopping: threading.Event) -> Blueprint:
+    """Return the blueprint of MCP clients."""
     blueprint, origins = Blueprint("mcp", __name__), Origins(config)
-    streams = _Streams(config, calls, may_ask, stopping)
+    streams = _Streams(config, calls, stopping)
     server = _Server(config, calls, streams, stopping)
 
     @blueprint.before_request
@@ -176,13 +174,13 @@ class _Server:
             call = self._calls.begin(client, _key(asked.id) or random_name(), offer, arguments)
         except Conflict as error:
             raise Problem(INVALID_REQUEST, error.message, is_http=True) from None
-        told = self._told(call, asked, _connection())
+        told = self._told(call, asked, _connection(), validity())
         if "text/event-stream" in request.headers.get("Accept", ""):
-            return _stream(told)
+            return _stream(_with_refusal(told, asked))
         return _json(_last(told) or Problem(INTERNAL, CANCELLED).body(asked.id))
 
-    def _told(self, call: McpCall, asked: Asked, has_left: Callable[[], bool]) -> Told:
-        """Yield what a client is told of its call, the answer last.
+    def _told(self, call: McpCall, asked: Asked, has_left: Callable[[], bool], check: Callable[[], None]) -> Told:
+        """Yield what a client is told of its call, the answer last. Raises Unauthorized once its token is not valid.
 
         Whatever ends this before the call has ended, ends the call.
         """
@@ -200,6 +198,7 @@ class _Server:
                     return
                 if has_left():
                     return
+                check()
                 if self._stopping.is_set():
                     why = "the bridge was stopped"
                     yield Problem(INTERNAL, "the bridge stops, and this call was cancelled: make it again").body(
@@ -238,10 +237,9 @@ class _Server:
 class _Streams:
     """The streams on which clients learn that they are offered other tools."""
 
-    def __init__(self, config: Config, calls: McpCalls, may_ask: MayAsk, stopping: threading.Event) -> None:
+    def __init__(self, config: Config, calls: McpCalls, stopping: threading.Event) -> None:
         self._limits = config.limits
         self._calls = calls
-        self._may_ask = may_ask
         self._stopping = stopping
         self._open: Counter[str] = Counter()
 
@@ -249,7 +247,7 @@ class _Streams:
         """Return a stream. Raises TooManyRequests."""
         if self._open.total() >= MOST_STREAMS or self._open[client.name] >= MOST_STREAMS_EACH:
             raise TooManyRequests("too many MCP clients wait for changes", retry_after=10)
-        changes = self._changes(client, asked, _connection())
+        changes = self._changes(client, asked, _connection(), validity())
         return _stream(self._acknowledged(asked, changes) if asked.spoken == MODERN else changes)
 
     @staticmethod
@@ -263,16 +261,20 @@ class _Streams:
                 yield change if wanted else None
         yield asked.result(asked.subscribed())
 
-    def _changes(self, client: ClientRow, asked: Asked, has_left: Callable[[], bool]) -> Told:
+    def _changes(
+        self, client: ClientRow, asked: Asked, has_left: Callable[[], bool], check: Callable[[], None]
+    ) -> Told:
         end = time.monotonic() + LONGEST_SECONDS
         with self._one(client):
             known, said_at = self._mark(client), time.monotonic()
             yield None
             while time.monotonic() < end and not has_left() and not self._stopping.wait(LIST_SECONDS):
                 try:
-                    if not self._may_ask(client):
-                        return
+                    check()
                     mark = self._mark(client)
+                except Unauthorized:
+                    # The client opens the next one by itself, and is told then.
+                    return
                 except StoreUnavailable:
                     continue
                 if mark != known:
@@ -304,6 +306,15 @@ def _connection() -> Callable[[], bool]:
     """Return what says whether the client of the request at hand has left."""
     connection = connection_of(request.environ)
     return lambda: is_gone(connection)
+
+
+def _with_refusal(told: Told, asked: Asked) -> Told:
+    """Tell a refusal as the answer, since the stream has its status already."""
+    with closing(told):
+        try:
+            yield from told
+        except Unauthorized as error:
+            yield error_body(error) | {"id": asked.id}
 
 
 def _last(told: Told) -> Json | None:

@@ -37,9 +37,11 @@ class WaitingTickets(BaseModel):
 
 
 class ClientFigures(BaseModel):
-    """A client with a token of its own. Times are seconds since the epoch, None for never."""
+    """A client or executor with a token of its own. `kind` is client, mcp or executor; times are seconds since the
+    epoch, None for never."""
 
     name: str
+    kind: str
     used_at: float | None
     expires_at: float | None
 
@@ -123,7 +125,9 @@ def watch_blueprint(config: Config, figures: Figures, watching: Watching, wakeup
                 executors=now.executors,
                 dify_streams=now.streams,
                 clients=[
-                    ClientFigures(name=each.name, used_at=each.used_at, expires_at=each.expires_at)
+                    ClientFigures(
+                        name=each.name, kind=each.kind or "client", used_at=each.used_at, expires_at=each.expires_at
+                    )
                     for each in watching.clients()
                 ],
             )

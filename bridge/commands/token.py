@@ -1,4 +1,4 @@
-"""`clawback token`: tokens for each audience, and one for each client of the endpoint."""
+"""`clawback token`: tokens for each audience, and one for each client and executor."""
 
 import json
 import re
@@ -41,7 +41,7 @@ class Lifetime(click.ParamType[float]):
 
 @click.group()
 def token() -> None:
-    """Make tokens: one for the configuration (by audience), or one for each client (add, list, revoke)."""
+    """Make tokens: one for the configuration (by audience), or one for each client or executor (add, list, revoke)."""
 
 
 def _audience(audience: str) -> click.Command:
@@ -68,11 +68,13 @@ for _each in AUDIENCES:
 @click.option("--open-tickets", type=click.IntRange(1), help="The most open tickets at once.")
 @click.option("--tokens-per-day", type=click.IntRange(1), help="The most tokens of model servers per day.")
 @click.option("--mcp", is_flag=True, help="For an MCP client: it opens /mcp, and nothing else.")
+@click.option("--executor", is_flag=True, help="For an executor: it runs calls, under the name NAME alone.")
 @click.option(
     "--tools",
     multiple=True,
     metavar="PATTERN",
-    help="With --mcp: the tools that it is offered, such as 'notes_*'; those that only read, where none is named.",
+    help="With --mcp: the tools that it is offered, such as 'notes_*'; those that only read, where none is named. "
+    "With --executor: the tools that it may offer; all, where none is named.",
 )
 @config_option
 def add(
@@ -83,10 +85,14 @@ def add(
     open_tickets: int | None,
     tokens_per_day: int | None,
     mcp: bool,
+    executor: bool,
     tools: tuple[str, ...],
     path: Path,
 ) -> None:
-    """Make a token for the client NAME. Other clients cannot see its runs."""
+    """Make a token for the client NAME. Other clients cannot see its runs.
+
+    With --executor, make it for the executor NAME. Nobody else can take its name or its calls.
+    """
     config = _load(path)
     if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
         raise click.ClickException(
@@ -95,11 +101,18 @@ def add(
     if unknown := [app for app in apps if config.app(app) is None]:
         known = ", ".join(app.model for app in config.apps)
         raise click.ClickException(f"there is no model {unknown[0]!r}; the configuration has {known}")
-    if mcp and (apps or tokens_per_day):
-        raise click.ClickException("an MCP client asks no models: leave out --app and --tokens-per-day")
-    if tools and not mcp:
-        raise click.ClickException("--tools is for MCP clients: add --mcp")
-    now, made = time.time(), new_token("mcp" if mcp else "client")
+    if mcp and executor:
+        raise click.ClickException("--mcp and --executor: make a token for each")
+    if (mcp or executor) and (apps or tokens_per_day):
+        raise click.ClickException("only a client of the endpoint asks models: leave out --app and --tokens-per-day")
+    if executor and (requests_per_minute or open_tickets):
+        raise click.ClickException("an executor has no limits: leave out --requests-per-minute and --open-tickets")
+    if executor and name in {each.name for each in config.dify_tools}:
+        raise click.ClickException(f"{name} is the name of the tools of Dify ([[dify_tools]]): choose another one")
+    if tools and not (mcp or executor):
+        raise click.ClickException("--tools is for MCP clients and executors: add --mcp or --executor")
+    kind = "mcp" if mcp else "executor" if executor else None
+    now, made = time.time(), new_token(kind or "client")
     row = ClientRow(
         name=name,
         token_hash=hash_token(made),
@@ -109,7 +122,7 @@ def add(
         requests_per_minute=requests_per_minute,
         open_tickets=open_tickets,
         tokens_per_day=tokens_per_day,
-        kind="mcp" if mcp else None,
+        kind=kind,
         tools=json.dumps(tools) if tools else None,
     )
     with _Opened(config) as store:
@@ -140,8 +153,9 @@ def list_(path: Path, as_json: bool) -> None:
     for client in clients:
         limits = (client.requests_per_minute, client.open_tickets, client.tokens_per_day)
         models = plain(", ".join(json.loads(client.apps)) or "all")
-        if client.kind == "mcp":
-            models = plain(f"mcp: {', '.join(json.loads(client.tools)) if client.tools else 'what only reads'}")
+        if client.kind:
+            every = "what only reads" if client.kind == "mcp" else "all tools"
+            models = plain(f"{client.kind}: {', '.join(json.loads(client.tools)) if client.tools else every}")
         cells = (plain(client.name), models, _moment(client.used_at, "never"), _moment(client.expires_at, "revoked"))
         table.add_row(*cells, *(str(limit or "-") for limit in limits))
     Terminal().print(table)
@@ -151,7 +165,7 @@ def list_(path: Path, as_json: bool) -> None:
 @click.argument("name")
 @config_option
 def revoke(name: str, path: Path) -> None:
-    """Revoke the token of the client NAME. A running bridge notices within 2 seconds."""
+    """Revoke the token of NAME. A running bridge notices within 2 seconds, and ends what was asked with it."""
     with _Opened(_load(path)) as store:
         if not store.clients.revoke(name):
             raise click.ClickException(f"there is no client {name}: `clawback token list` shows them")

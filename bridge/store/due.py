@@ -31,6 +31,7 @@ Kind = Literal[
 
 _TICKETS_OF_RUN = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
 _FORMS_OF_RUN = select(t.forms.c.id).where(t.forms.c.run_id == t.runs.c.id)
+_EXECUTOR_OF_CALL = select(t.executors.c.id).where(t.executors.c.id == t.calls.c.executor)
 _IS_OPEN = t.tickets.c.state == "open"
 
 
@@ -66,8 +67,16 @@ _QUESTIONS: dict[Kind, Callable[[Bound], Question]] = {
     "tickets": lambda before: select(t.tickets.c.id).where(_IS_OPEN, t.tickets.c.expires_at < before),
     # Calls that nobody has decided about in time.
     "approvals": lambda before: _overdue_calls(CallState.AWAITING_APPROVAL, "decide_until", before),
-    # Calls whose lease is over.
-    "leases": lambda before: _overdue_calls(CallState.LEASED, "leased_until", before),
+    # Calls whose lease is over, or whose executor is.
+    "leases": lambda before: (
+        select(t.calls.c.id)
+        .join(t.tickets)
+        .where(
+            _IS_OPEN,
+            t.calls.c.state == CallState.LEASED,
+            or_(t.calls.c.leased_until < before, ~_EXECUTOR_OF_CALL.exists()),
+        )
+    ),
     # Unfinished runs whose time is up.
     "runs": lambda before: select(t.runs.c.id).where(
         t.runs.c.state.in_(sorted(UNFINISHED)), t.runs.c.expires_at < before

@@ -146,12 +146,25 @@ class ClientStatements:
             if connection.execute(_CLIENT_NAMED, {"at": client.name}).first():
                 return False
             execute(connection, inserting(t.clients, values_of(client)))
+            if client.kind == "executor":
+                # One that has the name with the shared token has to choose another.
+                connection.execute(delete(t.executors).where(t.executors.c.name == client.name))
         return True
 
     def revoke(self, name: str) -> bool:
-        """Forget a client and say whether it was known. What it did is kept."""
+        """Forget a client, or an executor with a token of its own, and say whether it was known.
+
+        What it did is kept; what an executor holds is no longer its own.
+        """
         with self._transaction() as connection:
+            if connection.execute(_IS_EXECUTOR, {"at": name}).first():
+                connection.execute(delete(t.executors).where(t.executors.c.name == name))
             return connection.execute(delete(t.clients).where(t.clients.c.name == name)).rowcount == 1
+
+    def is_executor(self, name: str) -> bool:
+        """Whether an executor of this name has a token of its own."""
+        with self._transaction() as connection:
+            return connection.execute(_IS_EXECUTOR, {"at": name}).first() is not None
 
     def all(self) -> list[ClientRow]:
         """List the clients, by name."""
@@ -207,6 +220,7 @@ def _today() -> int:
 _CLIENTS = select(*columns_of(t.clients, ClientRow)).order_by(t.clients.c.name)
 _CLIENT_NAMED = select(t.clients.c.name).where(t.clients.c.name == bindparam("at"))
 _CLIENT_WITH_HASH = select(*columns_of(t.clients, ClientRow)).where(t.clients.c.token_hash == bindparam("at"))
+_IS_EXECUTOR = _CLIENT_NAMED.where(t.clients.c.kind == "executor")
 _SPENT = select(t.spent.c.tokens).where(t.spent.c.client == bindparam("client"), t.spent.c.day == bindparam("day"))
 _OF_OPEN_TICKETS = (
     select(func.count())

@@ -386,8 +386,9 @@ class FormRow:
 class ClientRow:
     """A client with a token of its own. `apps` is JSON: the models that it may ask, empty for all.
 
-    One of the kind `mcp` asks /mcp and nothing else. `tools` is JSON: patterns of the tools that it is offered; None
-    for those that only read.
+    One of the kind `mcp` asks /mcp and nothing else; one of the kind `executor` runs calls, as the executor of its
+    name. `tools` is JSON: patterns of the tools that it is offered, or may offer; None for those that only read, and
+    for all of an executor's.
     """
 
     name: str

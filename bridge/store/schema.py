@@ -329,8 +329,13 @@ clients = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=True),
     Column("used_at", Float, nullable=True),
-    Column("kind", String(16), nullable=True, doc="mcp: it asks /mcp and nothing else; null: it asks apps"),
-    Column("tools", Text, nullable=True, doc="JSON: patterns of what it is offered by MCP; null: what only reads"),
+    Column("kind", String(16), nullable=True, doc="mcp: it asks /mcp; executor: it runs calls; null: it asks apps"),
+    Column(
+        "tools",
+        Text,
+        nullable=True,
+        doc="JSON: patterns of tools: what it is offered or may offer; null: see ClientRow",
+    ),
 )
 
 # How many of its tokens a client has used on each day (UTC).

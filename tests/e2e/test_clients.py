@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +16,7 @@ from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import ROOT, Stack
 from tests.e2e.conftest import MakeStack, call
+from tests.e2e.executors import wait_for
 
 RESPONSES_TOOLS = [{"type": "function", **tool["function"]} for tool in DEFINITIONS]
 
@@ -138,6 +140,115 @@ def test_a_token_ends_when_it_is_revoked(stack: Stack) -> None:
     time.sleep(2.5)
     assert gone.http.get("/models").status_code == 401
     assert clawback(stack, "revoke", "gone").returncode == 1
+
+
+LEAVING = (("leaves-client",), ("leaves-mcp", "--mcp"), ("leaves-executor", "--executor"))
+
+
+def test_what_is_under_way_with_a_token_ends_when_the_token_is_revoked(stack: Stack) -> None:
+    client, mcp, executor = (Asking(stack, made(stack, *each)).http for each in LEAVING)
+    root = f"{stack.bridge_url}/executor/v1/executors"
+    tools = [{"type": "function", "function": {"name": "wait_for_ever"}, "read_only": True}]
+    registered = executor.post(root, json={"name": "leaves-executor", "tools": tools}).json()
+    claim = f"{root}/{registered['executor_id']}/claim"
+    body = {"model": "minimal", "messages": [{"role": "user", "content": "Long.\n!sleep 50\n!say late"}]}
+
+    def call_tool(number: int, accept: str) -> httpx.Response:
+        message = {"id": number, "method": "tools/call", "params": {"name": "wait_for_ever"}}
+        return mcp.post(f"{stack.bridge_url}/mcp", json={"jsonrpc": "2.0", **message}, headers={"Accept": accept})
+
+    def ask(**more: Any) -> httpx.Response:
+        return client.post("/chat/completions", json=body | more, headers=session_headers(str(more)))
+
+    with ThreadPoolExecutor(5) as pool:
+        waiting = {
+            "an answer": pool.submit(ask),
+            "a stream": pool.submit(ask, stream=True),
+            "an MCP call": pool.submit(call_tool, 1, "application/json"),
+            "an MCP stream": pool.submit(call_tool, 2, "application/json, text/event-stream"),
+        }
+        wait_for(lambda: len(_runs(stack, "leaves-client")) == len(_runs(stack, "leaves-mcp")) == 2 or None)
+        held = 0
+        while held < 2:
+            held += len(executor.post(claim, json={"max": 2, "wait": 20}).json()["calls"])
+        waiting["a claim"] = pool.submit(executor.post, claim, json={"max": 1, "wait": 30})
+        assert not [what for what, answer in waiting.items() if answer.done()]
+        for name, *_ in LEAVING:
+            assert clawback(stack, "revoke", name).returncode == 0
+        answers = {what: answer.result(25) for what, answer in waiting.items()}
+    assert {what: answer.status_code for what, answer in answers.items()} == {
+        "an answer": 401,
+        "a stream": 200,
+        "an MCP call": 401,
+        "an MCP stream": 200,
+        "a claim": 401,
+    }
+    assert {what for what, answer in answers.items() if "no longer valid" not in answer.text} == set()
+    wait_for(lambda: watched(stack, "status")["tickets"]["open"] == 0 or None)
+    wait_for(lambda: watched(stack, "status")["runs"].get("running", 0) == 0 or None)
+    assert watched(stack, "executors")["executors"] == []
+
+
+def watched(stack: Stack, what: str) -> Any:
+    headers = {"Authorization": f"Bearer {stack.operator_token}"}
+    return httpx.get(f"{stack.bridge_url}/operator/v1/{what}", headers=headers).json()
+
+
+def test_an_executor_with_a_token_of_its_own_has_its_name_its_calls_and_its_tools_for_itself(stack: Stack) -> None:
+    root = f"{stack.bridge_url}/executor/v1"
+    left, right, shared = (
+        Asking(stack, token).http
+        for token in (
+            made(stack, "left", "--executor", "--tools", "left_*"),
+            made(stack, "right", "--executor"),
+            stack.executor_token,
+        )
+    )
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}, "read_only": True}
+        for name in ("left_read", "right_read")
+    ]
+
+    def register(executor: httpx.Client, name: str) -> httpx.Response:
+        return executor.post(f"{root}/executors", json={"name": name, "tools": tools})
+
+    assert [register(executor, "left").status_code for executor in (right, shared)] == [403, 403]
+    assert register(left, "another").status_code == 403
+    ids = {name: register(each, name).json()["executor_id"] for name, each in (("left", left), ("right", right))}
+    ids["shared"] = register(shared, "anybody").json()["executor_id"]
+    offered = {each["name"]: each["tools"] for each in watched(stack, "executors")["executors"]}
+    assert offered["left"] == ["left_read"]
+    assert offered["right"] == ["left_read", "right_read"]
+    left.post(f"{root}/executors/{ids['left']}/heartbeat", json={"tools": tools})
+    assert {each["name"]: each["tools"] for each in watched(stack, "executors")["executors"]}["left"] == ["left_read"]
+
+    mcp = Asking(stack, made(stack, "calls", "--mcp", "--tools", "*")).http
+    with ThreadPoolExecutor(1) as pool:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "right_read"}}
+        headers = {"Accept": "application/json"}
+        answer = pool.submit(mcp.post, f"{stack.bridge_url}/mcp", json=message, headers=headers)
+        assert left.post(f"{root}/executors/{ids['left']}/claim", json={"wait": 1}).json()["calls"] == []
+        [call] = right.post(f"{root}/executors/{ids['right']}/claim", json={"wait": 20}).json()["calls"]
+        result = {"lease_id": call["lease_id"], "tool_call_id": call["tool_call_id"], "output": "forged"}
+        bodies = {"results": {"results": [result]}, "extend": {"leases": [call["lease_id"]]}}
+        bodies |= {"let_go": {"leases": [call["lease_id"]]}, "claim": {}, "heartbeat": {}}
+        for other, own in ((left, ids["left"]), (shared, ids["shared"])):
+            for what, body in bodies.items():
+                assert other.post(f"{root}/executors/{ids['right']}/{what}", json=body).status_code == 410, what
+            assert other.delete(f"{root}/executors/{ids['right']}").status_code == 410
+            assert other.post(f"{root}/executors/{own}/results", json=bodies["results"]).status_code == 409
+        assert left.get(f"{root}/tickets/{call['ticket_id']}").status_code == 404
+        assert right.get(f"{root}/tickets/{call['ticket_id']}").json()["missing"] == [call["tool_call_id"]]
+        done = {"results": [result | {"output": "its own"}]}
+        assert right.post(f"{root}/executors/{ids['right']}/results", json=done).status_code == 200
+        assert "its own" in answer.result(30).text
+
+    seen = {each["name"]: each for each in watched(stack, "status")["clients"]}
+    assert (seen["right"]["kind"], seen["right"]["used_at"] is not None) == ("executor", True)
+    assert clawback(stack, "revoke", "right").returncode == 0
+    assert "right" not in {each["name"] for each in watched(stack, "executors")["executors"]}
+    shared.delete(f"{root}/executors/{ids['shared']}")
+    left.delete(f"{root}/executors/{ids['left']}")
 
 
 def _runs(stack: Stack, client: str) -> list[str]:

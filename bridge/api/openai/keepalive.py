@@ -7,16 +7,17 @@ import socket
 import termios
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Response
 
+from bridge.api.access import validity
 from bridge.config import Limits
-from bridge.errors import Gone
+from bridge.errors import Gone, Unauthorized
 from bridge.runs.runs import Runs
-from bridge.runs.segments import Event, Segment, extent
+from bridge.runs.segments import Event, Failure, Segment, extent
 from bridge.runs.services import after
 
 log = logging.getLogger("clawback.endpoint")
@@ -55,10 +56,14 @@ def is_gone(connection: socket.socket | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A client's connection where the server shows it, and whether the client means to use it again."""
+    """A client's connection where the server shows it, and whether the client means to use it again.
+
+    `check` raises Unauthorized once the client's token is no longer valid.
+    """
 
     connection: socket.socket | None = None
     keeps: bool = False
+    check: Callable[[], None] = lambda: None
 
     @property
     def has_left(self) -> bool:
@@ -67,9 +72,13 @@ class Reader:
 
 
 def reader_of(environ: dict[str, Any]) -> Reader:
-    """Return who reads the answer to a request. In HTTP/1.1 a connection is kept unless a side says otherwise."""
+    """Return who reads the answer to the request at hand.
+
+    In HTTP/1.1 a connection is kept unless a side says otherwise.
+    """
     closes = "close" in environ.get("HTTP_CONNECTION", "").lower()
-    return Reader(connection_of(environ), keeps=not closes and environ.get("SERVER_PROTOCOL") == "HTTP/1.1")
+    keeps = not closes and environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+    return Reader(connection_of(environ), keeps, validity())
 
 
 def _unread(connection: socket.socket | None) -> bool:
@@ -116,7 +125,8 @@ def watched(response: Response, runs: Runs, run_id: str, segment: Segment) -> Re
 def follow(runs: Runs, run_id: str, segment: Segment, reader: Reader, limits: Limits) -> Generator[Event | None]:
     """Yield the segment's events from its beginning, and None whenever there was none for `limits.keepalive_seconds`.
 
-    A client that has calls to run, and at once closes a connection that was to be kept, has probably ended.
+    A client that has calls to run, and at once closes a connection that was to be kept, has probably ended. One whose
+    token is revoked meanwhile has a failure for its last event.
 
     Raises ClientGone. However it ends, the run learns that this reader has left: who does not read it to its end closes
     it, since a traceback may keep it for as long as its error is kept.
@@ -136,6 +146,7 @@ def follow(runs: Runs, run_id: str, segment: Segment, reader: Reader, limits: Li
                 looked_at = now
                 if is_gone(connection):
                     raise ClientGone
+                reader.check()
             yield from events
             if last:
                 complete = True
@@ -145,6 +156,8 @@ def follow(runs: Runs, run_id: str, segment: Segment, reader: Reader, limits: Li
             elif now - said_at >= keepalive_seconds:
                 said_at = now
                 yield None
+    except Unauthorized as error:
+        yield Failure(error.fresh())
     finally:
         in_doubt = complete and _unread(connection)
         if in_doubt:

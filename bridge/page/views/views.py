@@ -173,15 +173,16 @@ def _rule(parts: Parts, call: CallRow) -> str:
 
 
 def executors_view(parts: Parts, visitor: Visitor) -> View:
-    """Return the page of the executors."""
-    store = parts.core.store.executors
+    """Return the page of the executors, and of all who have tokens of their own."""
+    store, clients = parts.core.store.executors, parts.core.store.clients
 
     def present() -> set[str]:
         return {executor.id for executor in parts.core.registry.present()}
 
     def mark() -> Mark:
         known = tuple((each.id, each.tools, each.patterns) for each in store.all())
-        return (known, tuple(sorted(present())), tuple(sorted(store.loads().items())))
+        own = tuple((each.name, each.used_at, each.expires_at) for each in clients.all())
+        return (known, tuple(sorted(present())), tuple(sorted(store.loads().items())), own)
 
     def pieces() -> Sequence[Piece]:
         here, loads, executors = present(), store.loads(), store.all()
@@ -200,7 +201,8 @@ def executors_view(parts: Parts, visitor: Visitor) -> View:
             )
             for executor in executors
         ]
-        return [*cards, Piece("@foot", render("executors_foot.html", visitor.t, empty=not executors))]
+        foot = render("executors_foot.html", visitor.t, empty=not executors, clients=clients.all())
+        return [*cards, Piece("@foot", foot)]
 
     return View("executors", visitor.t("executors.title"), mark, pieces)
 

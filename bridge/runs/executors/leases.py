@@ -257,10 +257,12 @@ class Leases:
     # Losing
 
     def lose(self, call_id: str, now: float) -> None:
-        """Take back a call whose lease is over; hand it out again, but not without end."""
+        """Take back a call whose lease or executor is gone; hand it out again, but not without end."""
         found = self._store.call(call_id)
         call = found[1] if found else None
-        if call and call.state == CallState.LEASED and (call.leased_until or 0) < now:
+        if call is None or call.state != CallState.LEASED:
+            return
+        if (call.leased_until or 0) < now or not self._registry.is_known(call.executor):
             self._lose(call)
 
     def lose_all(self, executor_id: str) -> None:

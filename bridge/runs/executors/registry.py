@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bridge.config import Config
-from bridge.errors import Gone, InvalidRequest
+from bridge.errors import Forbidden, Gone, InvalidRequest
 from bridge.runs.requests import Place, Places
 from bridge.store import Store, clock
 from bridge.store.rows import ANYWHERE, CallRow, ExecutorRow
@@ -137,6 +137,19 @@ def dify_executor_id(name: str) -> str:
     return f"{_DIFY}{text_digest(name)[:24]}"
 
 
+_OWN = "own-"
+
+
+def is_executor_of(name: str | None, executor_id: str) -> bool:
+    """Whether an executor is the one with the token of its own of this name; None: with the shared token."""
+    return not executor_id.startswith(_OWN) if name is None else executor_id.startswith(own_prefix(name))
+
+
+def own_prefix(name: str) -> str:
+    """Return how the ids of all executors begin that have registered with this token."""
+    return f"{_OWN}{text_digest(name)[:16]}-"
+
+
 class Registry:
     """Who can run calls now."""
 
@@ -144,18 +157,44 @@ class Registry:
         self._config = config
         self._seconds = config.limits.executor_seconds
         self._store = store.executors
+        self._clients = store.clients
 
-    def register(self, registration: Registration) -> tuple[ExecutorRow, str | None]:
+    def register(
+        self, registration: Registration, own: str | None = None, tools: Sequence[str] = ("*",)
+    ) -> tuple[ExecutorRow, str | None]:
         """Let an executor in; one of the same name makes room for it. Return it and the id of that other one.
 
-        Raises InvalidRequest where the name is taken for good.
+        `own` is the name that its token is for, None for the shared token; `tools` patterns of what it may offer.
+        Raises InvalidRequest and Forbidden where the name is another's for good.
         """
         if registration.name in {tools.name for tools in self._config.dify_tools}:
             raise InvalidRequest(
                 f"{registration.name} is the name of the tools of Dify ([[dify_tools]]); register under another one",
                 param="name",
             )
-        return self._register(random_name(24), registration)
+        if own is not None and registration.name != own:
+            raise Forbidden(f"this token is for the executor {own}: register under that name (--name {own})")
+        if own is None and self._clients.is_executor(registration.name):
+            raise Forbidden(
+                f"{registration.name} has a token of its own: show that one, or register under another name (--name)"
+            )
+        registration.tools = self.allowed(registration.tools, tools)
+        prefix, length = ("", 24) if own is None else (own_prefix(own), 16)
+        return self._register(f"{prefix}{random_name(length)}", registration)
+
+    @staticmethod
+    def check_own(name: str | None, executor_id: str | None) -> None:
+        """Raise Gone where an executor is another token's."""
+        if executor_id is not None and not is_executor_of(name, executor_id):
+            raise _gone()
+
+    @staticmethod
+    def allowed(tools: Sequence[OfferedTool], patterns: Sequence[str]) -> list[OfferedTool]:
+        """Return the tools that a token lets its executor offer."""
+        kept = [tool for tool in tools if any(fnmatchcase(tool.name, pattern) for pattern in patterns)]
+        if left := [tool.name for tool in tools if tool not in kept]:
+            log.warning("an executor's token does not let it offer these tools", extra={"tools": ", ".join(left)})
+        return kept
 
     def admit(self, executor_id: str, registration: Registration) -> None:
         """Note that the tools of Dify are there, and which they are."""
@@ -191,12 +230,12 @@ class Registry:
         self._store.seen(executor_id, **({} if tools is None else {"tools": _dump(tools)}))
         executor = self._store.find(executor_id)
         if executor is None:
-            raise Gone(
-                "this executor is not registered any more: another one took its name, or it was silent for too long. "
-                "Register again",
-                code="executor_unknown",
-            )
+            raise _gone()
         return executor
+
+    def is_known(self, executor_id: str | None) -> bool:
+        """Whether an executor is registered."""
+        return executor_id is not None and self._store.find(executor_id) is not None
 
     def leave(self, executor_id: str) -> None:
         """Let an executor go."""
@@ -232,6 +271,14 @@ class Registry:
             if offer.is_of_dify:
                 catalogue.add(offer, executor=offer.executor)
         return catalogue
+
+
+def _gone() -> Gone:
+    return Gone(
+        "this executor is not registered any more: another one took its name, or it was silent for too long. "
+        "Register again",
+        code="executor_unknown",
+    )
 
 
 def offers_for(call: CallRow, executors: Iterable[ExecutorRow]) -> list[Offer]:
