@@ -2,6 +2,8 @@
 
 conversations   interleaved conversations that have much in common, by the thousand
 abandoned       runs whose client has gone, a thousand of them, and what they hold
+turns           a thousand turns of each outcome, and what is left of them in the bridge
+rest            what many do to a bridge at once, and what is left of it
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
 schedules       kills and astray requests of one bridge, by the thousand
 engines         the main job, kinds of apps and suspension on the engines that scripts/setup engines installs
@@ -23,6 +25,8 @@ RUNS = {
     "engines": [],
     "conversations": ["tests.conversations", "--sets", "200"],
     "abandoned": ["tests.e2e.test_abandoned", "--runs", "1000"],
+    "turns": ["tests.bridge.endpoint.test_nothing_stays", "--turns", "1000"],
+    "rest": ["tests.e2e.test_at_rest"],
     "guarded": ["tests.guarded_texts", "--texts", "200000"],
     "schedules": ["tests.schedules", "--schedules", "1000", "--keep-going"],
     "shared": ["tests.schedules", "--schedules", "1000", "--keep-going", "--shared"],

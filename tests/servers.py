@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,9 +30,10 @@ def stop_all(started: list[subprocess.Popen[bytes]]) -> None:
 
 
 class Servers:
-    """Both servers, empty. A context manager."""
+    """Both servers, empty. A context manager. `options` are further ones of PostgreSQL."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="clawback-servers-"))
         self._started: list[subprocess.Popen[bytes]] = []
         self._postgres_port, self._redis_port = free_port(), free_port()
@@ -124,7 +126,7 @@ class Servers:
             **self._owner,
         )
         options = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._folder}"]
-        options += ["-c", "fsync=off", "-p", str(self._postgres_port), *self._secure_postgres(data)]
+        options += ["-c", "fsync=off", "-p", str(self._postgres_port), *self._secure_postgres(data), *self._options]
         self._postgres = [str(self._program("postgres")), "-D", str(data), *options]
         self._run_postgres()
 

@@ -2,10 +2,12 @@
 
 import gc
 import logging
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +95,7 @@ class Server(BaseApplication):
 
     def run(self) -> None:
         """Serve."""
+        _raise_limit()
         _settle()
         Master(self).run()
 
@@ -149,6 +152,16 @@ class Master(Arbiter):
     def handle_hup(self) -> None:
         """Let the worker take the configuration as it is now."""
         self.kill_workers(signal.SIGHUP)
+
+
+def _raise_limit() -> None:
+    """Take as many descriptors as the system gives without being asked for more: two for each connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * CONNECTIONS)
+    if resource.RLIM_INFINITY != soft < wanted:
+        # macOS has further limits of its own.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _settle() -> None:

@@ -1,21 +1,107 @@
-"""gunicorn's gevent worker, with an end to every wait for a client."""
+"""gunicorn's gevent worker, with an end to every wait for a client, and a word for whom there is no room for."""
 
 import errno
+import json
+import logging
+import os
+import resource
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from bridge.config import Limits
-from bridge.errors import InvalidRequest, TooSlow
+from bridge.errors import InvalidRequest, TooSlow, Unavailable
 from bridge.runs.services import breathe
 
+log = logging.getLogger("clawback.server")
+
 KERNEL_BYTES = 64 * 1024
+
+SPARED = 4
+"""The last of so many parts of the descriptors is for what requests need: the store, and their streams of Dify."""
+
+RETRY_SECONDS = 5.0
+LINGER_SECONDS = 1.0
+TOLD_SECONDS = 60.0
+"""How often it is logged that connections are refused."""
+
+
+class Server(StreamServer):
+    """Takes connections while there are descriptors for them. All others are told when to come back."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._reserve = os.open(os.devnull, os.O_RDONLY)
+        self._refused = 0
+        self._told_at = float("-inf")
+
+    def do_read(self) -> Any:
+        """Return a connection and its address, or None where there is none to be served."""
+        try:
+            accepted = super().do_read()
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            os.close(self._reserve)
+            try:
+                accepted = super().do_read()
+                if accepted:
+                    self._refuse(accepted[0], lingers=False)
+            finally:
+                self._reserve = os.open(os.devnull, os.O_RDONLY)
+            return None
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        spare = limit // SPARED
+        if accepted and 0 < limit - spare <= accepted[0].fileno():
+            self._refuse(accepted[0], lingers=accepted[0].fileno() < limit - spare // 2)
+            return None
+        return accepted
+
+    def _refuse(self, connection: Any, *, lingers: bool) -> None:
+        """Tell a client to come back; this is the hub, which must not wait."""
+        self._refused += 1
+        if time.monotonic() - self._told_at >= TOLD_SECONDS:
+            self._told_at = time.monotonic()
+            log.warning(
+                "connections are refused: the limit of open files (ulimit -n) is too low",
+                extra={"count": self._refused},
+            )
+            self._refused = 0
+        with suppress(OSError):
+            connection.setblocking(False)
+            connection.send(_refusal())
+            connection.shutdown(socket.SHUT_WR)
+        if lingers:
+            gevent.spawn(_see_off, connection)
+        else:
+            connection.close()
+
+
+def _refusal() -> bytes:
+    error = Unavailable("the bridge has as many connections as it may open; try again", retry_after=RETRY_SECONDS)
+    body = json.dumps(error.body()).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": len(body), "Connection": "close"}
+    lines = [f"{name}: {value}" for name, value in {**headers, **error.headers()}.items()]
+    return "\r\n".join([f"HTTP/1.1 {error.status} Service Unavailable", *lines, "", ""]).encode() + body
+
+
+def _see_off(connection: Any) -> None:
+    """Take what the client still sends, for a moment: else it may be told of a reset instead of the refusal."""
+    try:
+        with suppress(OSError), gevent.Timeout(LINGER_SECONDS, False):  # type: ignore[arg-type]
+            connection.setblocking(True)
+            while connection.recv(KERNEL_BYTES):
+                pass
+    finally:
+        connection.close()
 
 
 class Worker(GeventWorker):
@@ -29,6 +115,11 @@ class Worker(GeventWorker):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._idle: dict[Any, gevent.Timeout] = {}
+
+    def server_class(self, listener: Any, *, spawn: Any, **options: Any) -> Server:  # type: ignore[override]
+        """Return what accepts connections; gunicorn calls this as it would a class."""
+        given = {name: value for name, value in options.items() if name.startswith("ssl")}
+        return Server(listener, handle=partial(self.handle, listener), spawn=spawn, **given)
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:  # type: ignore[override]
