@@ -37,17 +37,21 @@ from tools.results import Message
 from tools.run_states import UNFINISHED
 
 KEPT = 200
+KEPT_CHARACTERS = 10_000_000
+"""A response may repeat megabytes of its request: so much of all of them is kept, and a last one in any case."""
 
 
 class Telling:
     """Tells a segment once, to any number of readers, each from the event that it asks for.
 
-    `on_end` is called before a reader is told the last event.
+    `on_end` is called before a reader is told the last event. `repeats` is how many characters of its request it
+    repeats.
     """
 
-    def __init__(self, teller: ResponseTeller, segment: Segment, on_end: Callable[[], None]) -> None:
+    def __init__(self, teller: ResponseTeller, segment: Segment, on_end: Callable[[], None], repeats: int) -> None:
         self.teller = teller
         self.segment = segment
+        self._repeats = repeats
         self._on_end = on_end
         self._lock = threading.Lock()
         self._position = 0
@@ -57,6 +61,11 @@ class Telling:
     def ended(self) -> bool:
         """Whether the last event is there."""
         return self.teller.status != "in_progress"
+
+    @property
+    def characters(self) -> int:
+        """How long it is, as it stands."""
+        return self._repeats + self.segment.length
 
     def tell(self, events: Iterable[Event | None], after: int = -1) -> Iterator[Body]:
         """Yield the response's events behind the number `after`.
@@ -102,8 +111,11 @@ class Tellings:
         """Keep one more, and let the oldest go."""
         with self._lock:
             self._kept[telling.teller.id] = telling
-            while len(self._kept) > KEPT:
+            while len(self._kept) > KEPT or (len(self._kept) > 1 and self._characters() > KEPT_CHARACTERS):
                 self._kept.popitem(last=False)
+
+    def _characters(self) -> int:
+        return sum(telling.characters for telling in self._kept.values())
 
     def find(self, response_id: str) -> Telling | None:
         """Find the response with this id."""
@@ -147,7 +159,8 @@ class ResponseDesk:
         reading = self._turns.respond(headers, app, replace(ask, follows=follows))
         teller = ResponseTeller(new_response_id(), asked.echo())
         kept = asked.store is not False
-        telling = Telling(teller, reading.segment, lambda: self._keep(teller) if kept else None)
+        repeated = json.dumps(asked.echo(), ensure_ascii=False)
+        telling = Telling(teller, reading.segment, lambda: self._keep(teller) if kept else None, repeats=len(repeated))
         if kept:
             self._tellings.add(telling)
             self._rows.insert(
@@ -157,7 +170,7 @@ class ResponseDesk:
                     model=app.model,
                     run_id=reading.run_id,
                     segment=reading.segment.number,
-                    request=json.dumps(asked.echo(), ensure_ascii=False),
+                    request=repeated,
                     input=stored_items(items),
                     answer=None,
                     created_at=clock.now(),
@@ -190,7 +203,7 @@ class ResponseDesk:
                 )
             segment = segment or _failed(row.segment, UnprocessableRun(OVER))
             teller = self._teller(row)
-            telling = Telling(teller, segment, lambda: self._keep(teller))
+            telling = Telling(teller, segment, lambda: self._keep(teller), repeats=len(row.request))
             self._tellings.add(telling)
         return Opened(telling, Reading(row.run_id, segment or telling.segment))
 

@@ -1,10 +1,14 @@
 """Whatever becomes of a turn, once it is over nothing of its run is left in the bridge."""
 
+import argparse
 import gc
+import os
 import socket
+import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +17,22 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from bridge.api.openai.responses import KEPT
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.runs import runs as runs_module
+from bridge.runs.attempt import Attempt
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
+from bridge.runs.requests import RunRequest
+from bridge.runs.segments import Segment
 from tests.bridge.dify.byte_server import ByteServer, Reply, event_stream, finished, piece, problem, started
 from tests.levels import starts
 from tools.ids import new_tool_call_id, random_name
 from tools.tokens import hash_token
 
 TOKEN = {"Authorization": "Bearer t"}
-TURNS = 10
+TURNS = int(os.environ.get("CLAWBACK_TEST_TURNS", "10"))
 TOOL = {"type": "function", "function": {"name": "read"}}
 ROUTES = ("chat", "text", "responses")
 
@@ -58,6 +66,10 @@ class Bridge:
     def plugin(self, method: str, path: str, body: object = None) -> Any:
         return self.app.test_client().open(f"/plugin/v1/{path}", method=method, json=body, headers=TOKEN).get_json()
 
+    def forget(self) -> None:
+        for live in self.core.live_runs.all():
+            self.core.runs.forget_over(live)
+
     def live(self, known: Collection[LiveRun | None]) -> LiveRun:
         """Return the run that begins now, once Dify runs it: none of those that are known."""
         until = time.monotonic() + 20
@@ -83,7 +95,7 @@ def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
         else:
             problem("404 NOT FOUND", "not_found", "no such thing")(connection)
 
-    dify.replies = [answer] * 2000
+    dify.replies = [answer] * 200 * TURNS
     app = create_app(
         parse(
             {
@@ -205,13 +217,13 @@ OUTCOMES = [
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("turn", OUTCOMES)
 def test_nothing_of_a_run_stays(bridge: Bridge, turn: Callable[..., None], route: str, *, stream: bool) -> None:
+    before = held()
     for _ in range(TURNS):
         turn(bridge, route, stream=stream)
     assert len(bridge.seen) == TURNS
     until = time.monotonic() + 20
     while bridge.core.live_runs.all() and time.monotonic() < until:
-        for live in bridge.core.live_runs.all():
-            bridge.core.runs.forget_over(live)
+        bridge.forget()
         time.sleep(0.01)
     assert not bridge.core.live_runs.all()
     for thread in threading.enumerate():
@@ -219,3 +231,23 @@ def test_nothing_of_a_run_stays(bridge: Bridge, turn: Callable[..., None], route
             thread.join(20)
     gc.collect()
     assert not [live for seen in bridge.seen if (live := seen())]
+    # A response may be read again: the last ones are kept for that.
+    kept = {Segment: min(TURNS, KEPT)} if route == "responses" else {}
+    assert dict(held() - before) == kept
+
+
+def held() -> Counter[type]:
+    gc.collect()
+    return Counter(kind for each in gc.get_objects() if (kind := type(each)) in {LiveRun, Segment, Attempt, RunRequest})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bridge.endpoint.test_nothing_stays", description=__doc__)
+    parser.add_argument("--turns", type=int, default=1000, help="how many of each (default %(default)s)")
+    parser.add_argument("--seed", help="there is no chance in it: taken and not used")
+    os.environ["CLAWBACK_TEST_TURNS"] = str(parser.parse_args().turns)
+    return pytest.main([__file__, "-q", "--timeout", "0"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bridge.api.openai.responses import KEPT, Telling, Tellings
+from bridge.api.openai.responses import KEPT, KEPT_CHARACTERS, Telling, Tellings
 from bridge.api.openai.responses_response import ResponseTeller
 from bridge.runs.segments import End, Event, Segment, Text
 from tools.wire import Usage
@@ -10,7 +10,7 @@ from tools.wire import Usage
 
 def telling(segment: Segment, kept: list[str] | None = None) -> Telling:
     teller = ResponseTeller("resp_x", {"model": "m"})
-    return Telling(teller, segment, lambda: (kept if kept is not None else []).append(teller.status))
+    return Telling(teller, segment, lambda: (kept if kept is not None else []).append(teller.status), 0)
 
 
 def pace(segment: Segment, *more: Event | None) -> Iterator[Event | None]:
@@ -67,8 +67,22 @@ def test_the_oldest_are_let_go() -> None:
     tellings = Tellings()
     for number in range(KEPT + 1):
         teller = ResponseTeller(f"resp_{number}", {})
-        tellings.add(Telling(teller, Segment(0), lambda: None))
+        tellings.add(Telling(teller, Segment(0), lambda: None, 0))
     assert tellings.find("resp_0") is None
     assert tellings.find(f"resp_{KEPT}")
     tellings.forget(f"resp_{KEPT}")
     assert tellings.find(f"resp_{KEPT}") is None
+
+
+def test_responses_that_repeat_or_tell_much_are_kept_no_longer_than_there_is_room() -> None:
+    tellings = Tellings()
+    for number in range(4):
+        segment = Segment(0)
+        segment.add(Text("x" * (KEPT_CHARACTERS // 6)))
+        teller = ResponseTeller(f"resp_{number}", {})
+        tellings.add(Telling(teller, segment, lambda: None, repeats=KEPT_CHARACTERS // 6))
+    assert [bool(tellings.find(f"resp_{number}")) for number in range(4)] == [False, True, True, True]
+    huge = Telling(ResponseTeller("resp_huge", {}), Segment(0), lambda: None, repeats=KEPT_CHARACTERS + 1)
+    tellings.add(huge)
+    assert tellings.find("resp_huge"), "the last one is kept in any case"
+    assert not tellings.find("resp_3")
