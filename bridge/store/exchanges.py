@@ -113,6 +113,10 @@ class PieceStatements:
         kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
         return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
 
+    def begin(self, session_key: str) -> None:
+        """A session has no pieces yet."""
+        self._known.setdefault(session_key, {})
+
     def learn(self, session_key: str, learned: Known) -> None:
         """These pieces of a session are written."""
         self._known.setdefault(session_key, {}).update(learned)

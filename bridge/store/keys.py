@@ -11,7 +11,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import abandoned
 from bridge.store.rows import ClientRow, ExecutorRow, LoginRow
-from bridge.store.statements import Deferred, columns_of, execute, inserting, updating, values_of
+from bridge.store.statements import Deferred, columns_of, execute, inserting, values_of
 from tools.fingerprint import text_digest
 from tools.ticket_states import CallState
 
@@ -169,13 +169,12 @@ class ClientStatements:
         """Note that a client was here."""
         now = clock.now()
         if now - (client.used_at or 0) > USED_SECONDS:
-            self._deferred.add(updating(t.clients, {"name": client.name}, {"used_at": now}))
+            self._deferred.update(t.clients, {"name": client.name}, {"used_at": now})
 
     def spend(self, name: str, tokens: int) -> None:
         """Count tokens that a client has used today."""
-        values = {"client": name, "day": _today(), "tokens": tokens}
         if tokens:
-            self._deferred.add((self._adding, values))
+            self._deferred.count(self._adding, t.spent, {"client": name, "day": _today()}, {"tokens": tokens})
 
     def spent_today(self, name: str) -> int:
         """Return how many tokens a client has used today."""

@@ -87,14 +87,16 @@ class Store:
         self._is_shared = self._lock is None
         self._held = HeldRuns()
         self.executors = ExecutorStatements(self.transaction)
-        self._deferred = Deferred(self.transaction)
+        # Each dialect takes megabytes of memory; the other one's are not needed.
+        self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
+        self._deferred = Deferred(self.transaction, self._insert)
         self._end_users: dict[str, str] = {}
         upsert = self._insert(t.sessions)
         self._upsert_session = upsert.on_conflict_do_update(
             index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
-        )
+        ).returning(t.sessions.c.dify_user, _IS_BUSY, _HAS_PIECES)
         self.nodes = NodeStatements(self.transaction, self._deferred)
-        self.model_calls = ModelCallStatements(self.transaction, self._deferred, self._insert)
+        self.model_calls = ModelCallStatements(self.transaction, self._deferred)
         self.due = DueStatements(self.transaction)
         self.forms = FormStatements(self.transaction)
         self.exchanges = ExchangeStatements(self.transaction)
@@ -197,11 +199,21 @@ class Store:
             self._end_users[uuid] = found
         return found
 
+    def attaching(self, invocation_id: str, uuid: str) -> tuple[str | None, str | None]:
+        """Find the run of an invocation, where it is known, and the Dify user that an EndUser UUID stands for."""
+        held, user = self._held.of_invocation(invocation_id), self._end_users.get(uuid)
+        if held:
+            return held.run.id, user
+        with self.transaction() as connection:
+            run_id, found = connection.execute(_ATTACHING, {"at": invocation_id, "uuid": uuid}).one()
+        if found:
+            self._end_users[uuid] = found
+        return run_id, user or found
+
     def save_end_user(self, uuid: str, dify_user: str) -> None:
         """Remember which Dify user an EndUser UUID stands for, which Dify would say again."""
         self._end_users[uuid] = dify_user
-        values = {"uuid": uuid, "dify_user": dify_user, "updated_at": clock.now()}
-        self._deferred.add((self._insert(t.end_users).on_conflict_do_nothing(), values))
+        self._deferred.insert(t.end_users, {"uuid": uuid}, {"dify_user": dify_user, "updated_at": clock.now()})
 
     # Runs, as they are held and changed
 
@@ -255,7 +267,7 @@ class Store:
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
-        with self._deferred.taken() as deferred, self.transaction() as connection:
+        with self._deferred.ripe() as deferred, self.transaction() as connection:
             change.write(connection)
             for statement in deferred:
                 execute(connection, statement)
@@ -298,12 +310,13 @@ class Store:
 
         Return None where a run of that user is unfinished, or the session has got another user meanwhile.
         """
-        values = values_of(session) | {"updated_at": clock.now()}
+        values = values_of(session) | {"updated_at": clock.now(), "user": session.dify_user, "of": session.key}
 
         def may_begin(connection: Connection) -> bool:
             # The session's row is held until the end: of two runs that begin at the same time, one does.
-            connection.execute(self._upsert_session, values)
-            user, is_busy = connection.execute(_USER_OF_SESSION, {"at": session.key}).one()
+            user, is_busy, has_pieces = connection.execute(self._upsert_session, values).one()
+            if not has_pieces:
+                self.pieces.begin(session.key)
             return not is_busy and user == session.dify_user
 
         return self._written(run, pieces, may_begin)
@@ -326,11 +339,6 @@ class Store:
         self.pieces.learn(run.session_key, learned)
         self._began(kept)
         return kept
-
-    def _insert(self, table: Table) -> Any:
-        """Return a statement that may say what happens where the row is there already."""
-        # Each dialect takes megabytes of memory; the other one's are not needed.
-        return import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert(table)
 
     def _began(self, run: RunRow) -> None:
         """Hold a new run."""
@@ -365,6 +373,8 @@ class Store:
                 change.also(statement)
             return True
 
+        # What is said of the former attempt's nodes is theirs, too.
+        self._deferred.write()
         went_on = self.decide(run.id, decision) or False
         if went_on:
             self.nodes.move(run.id, run.attempt, run.attempt + 1)
@@ -691,6 +701,7 @@ class Store:
 
     def forget_before(self, cutoff: float) -> int:
         """Delete what ended before `cutoff`, and say how many runs that were."""
+        self._deferred.write()
         with self.transaction() as connection:
             old = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
@@ -760,13 +771,14 @@ def _select(table: Table, row: type) -> Select[Any]:
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
-_USER_OF_SESSION = select(
-    t.sessions.c.dify_user,
-    select(t.runs.c.id)
-    .where(t.runs.c.dify_user == t.sessions.c.dify_user, t.runs.c.state.in_(sorted(UNFINISHED)))
-    .correlate(t.sessions)
-    .exists(),
-).where(t.sessions.c.key == bindparam("at"))
+_IS_BUSY = (
+    select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("user"), t.runs.c.state.in_(sorted(UNFINISHED))).exists()
+)
+_HAS_PIECES = select(t.pieces.c.number).where(t.pieces.c.session_key == bindparam("of")).exists()
+_ATTACHING = select(
+    select(t.invocations.c.run_id).where(t.invocations.c.id == bindparam("at")).scalar_subquery(),
+    select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("uuid")).scalar_subquery(),
+)
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))

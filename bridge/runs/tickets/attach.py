@@ -69,7 +69,11 @@ class Invocations:
                 "of both",
                 code="protocol_mismatch",
             )
-        run, reason = self._known(request) or self._find(request, opens)
+        # An invocation that asks again because it did not get the answer is known.
+        known, user = self._store.attaching(request.invocation_id, request.user or "")
+        run, reason = (known and self._store.run(known)) or None, ""
+        if run is None:
+            run, reason = self._find(request, user, opens)
         if run and not opens(run.model, run.direction):
             reason = f"the plugin's token is not for runs of {run.model!r} (`apps` of its entry in `plugins`)"
             run = None
@@ -90,12 +94,6 @@ class Invocations:
             self._take_over(record, request.invocation_id, live)
         log.info("invocation attached", extra={"run": run.id, "invocation": request.invocation_id})
         return self._answer(record, record.invocations[request.invocation_id])
-
-    def _known(self, request: AttachRequest) -> tuple[RunRow | None, str] | None:
-        """Return the run of an invocation that asks again because it did not get the answer."""
-        invocation = self._store.invocation(request.invocation_id)
-        run = self._store.run(invocation.run_id) if invocation else None
-        return (run, "") if run else None
 
     def _attached(self, change: Change, request: AttachRequest) -> RunRecord:
         known = change.was.invocations.get(request.invocation_id)
@@ -129,16 +127,17 @@ class Invocations:
             if live and ticket.is_deliverable and not live.holds(ticket.id):
                 self._live_runs.deliver_soon(live, ticket)
 
-    def _find(self, request: AttachRequest, opens: Opens) -> tuple[RunRow | None, str]:
+    def _find(self, request: AttachRequest, user: str | None, opens: Opens) -> tuple[RunRow | None, str]:
         """Try Dify's end user, then the marker, then the callback key: what others can write least comes first.
 
-        Where Dify says whose node it is, nothing that stands in a text or in a node's parameter says otherwise.
+        `user` is who the end user is, where that is known. Where Dify says whose node it is, nothing that stands in a
+        text or in a node's parameter says otherwise.
         Raises Gone where a run is named that is not under way: its node was started again, or goes on although nobody
         waits for it, and must be given to no one else.
         """
         tried = []
         if request.user:
-            user = self._end_user(request.user, opens)
+            user = user or self._end_user(request.user, opens)
             if user:
                 return self._run_of(user), f"Dify's end user {user!r} stands for no run"
             if run := self._run_of(request.user):
@@ -178,9 +177,9 @@ class Invocations:
                 yield run, marker.attempt
 
     def _end_user(self, uuid: str, opens: Opens) -> str | None:
-        """Return the name of Dify's user, None where it cannot be learned."""
-        user = self._store.end_user(uuid)
-        for app in [] if user else self._services.config.apps:
+        """Ask Dify for the name of its user, None where it cannot be learned."""
+        user = None
+        for app in self._services.config.apps:
             if not opens(app.model, "endpoint"):
                 continue
             try:
@@ -211,7 +210,8 @@ class Invocations:
         run, tickets = record.run, record.tickets_of(invocation.id)
         live = self._live_runs.get(run.id)
         request = self._services.requests.of_invocation(record, invocation, live.latest if live else None)
-        past = self._store.past_queries(run.conversation_id, before=run.id)
+        is_new = live is not None and live.begins_conversation
+        past = [] if is_new else self._store.past_queries(run.conversation_id, before=run.id)
         if run.attempt > 1:
             past.append(run.query_digest)
         return AttachResponse(
