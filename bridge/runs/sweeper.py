@@ -95,6 +95,7 @@ class Sweeper:
 
     def sweep(self, now: float) -> None:
         """Do it once."""
+        clock.look_anew()
         forsaken = now - self._services.config.limits.forsaken_seconds
         # In this order: a call that expires may be what a run has waited for.
         before: dict[Kind, float] = {

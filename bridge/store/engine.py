@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from bridge.store.faults import REPLACED, UNWRITABLE, code_of, unavailable
@@ -23,6 +24,8 @@ CONNECTIONS = 30
 """Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
 _KEPT = 10
 """So many of them stay open when nobody needs them."""
+_TRUSTED_SECONDS = 1.0
+"""One that was used so recently is not asked whether it is still there."""
 
 PATIENCE_SECONDS = 2.0
 """For so long all of the store waits for whoever else keeps it locked; then each statement is tried once."""
@@ -67,7 +70,7 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
         return _sqlite(url, disk)
     engine = create_engine(
         _postgresql(address),
-        pool_pre_ping=True,
+        pool_use_lifo=True,
         pool_size=min(connections, _KEPT),
         max_overflow=max(connections - _KEPT, 0),
         pool_timeout=PATIENCE_SECONDS,
@@ -86,9 +89,11 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
             connection.execute(_limits("SET"))
         connection.commit()
 
+    _look_before_use(engine)
+
     @event.listens_for(engine, "begin")
     def _limit_transaction(connection: Any) -> None:
-        if connection.info["is_pooled"]:
+        if connection.info["is_pooled"] and not connection.connection.dbapi_connection.autocommit:
             connection.exec_driver_sql(_limits("SET LOCAL"))
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
@@ -97,6 +102,23 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
         return text, [_without_nul(each) for each in values] if many else _without_nul(values)
 
     return engine
+
+
+def _look_before_use(engine: Engine) -> None:
+    """Ask a connection that has rested whether it is still there."""
+
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _look(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", 0.0) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError(str(error)) from None
 
 
 def _limits(command: str) -> str:

@@ -8,8 +8,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 
@@ -19,14 +18,14 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.faults import DAMAGED, unavailable
 from bridge.store.rows import ExchangeRow, RunRow
-from bridge.store.statements import Statement, execute, inserting
+from bridge.store.statements import Statement, Transaction, execute, inserting
 
 
 class ExchangeStatements:
     """The part of the store that leads a client without a name of its own back to its conversation."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction) -> None:
+        self._reading = reading
 
     @staticmethod
     def adding(session_key: str, digest: str, whole: str, inputs: str, frame: str) -> Statement:
@@ -49,7 +48,7 @@ class ExchangeStatements:
 
     def _read(self, *conditions: object) -> list[ExchangeRow]:
         columns = [t.exchanges.c[name] for name in ExchangeRow.__slots__]
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(*columns).where(*conditions).order_by(t.exchanges.c.id))  # type: ignore[arg-type]
             return [ExchangeRow(**row._mapping) for row in rows]
 
@@ -84,8 +83,8 @@ _AT_ONCE = 50
 class PieceStatements:
     """The part of the store that keeps what requests hold."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction) -> None:
+        self._reading = reading
         self._known: OrderedDict[str, Known] = OrderedDict()
 
     def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Known]:
@@ -131,7 +130,7 @@ class PieceStatements:
         if kept is None:
             return request
         ranges, tools = _numbers(kept)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             bodies = dict(_read(connection, session_key, [*ranges, (tools, tools)]))
         try:
             messages = [bodies[number] for first, last in ranges for number in range(first, last + 1)]
@@ -144,7 +143,7 @@ class PieceStatements:
         found = {name: kept for name, (_, request) in requests.items() if (kept := _KEPT.search(request))}
         sessions = {requests[name][0] for name in found}
         numbers = {_numbers(kept)[1] for kept in found.values()}
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(_THESE, {"sessions": list(sessions), "numbers": list(numbers)}).all()
         bodies = {(row.session_key, row.number): row.body for row in rows}
         outlines = {name: request for name, (_, request) in requests.items()}

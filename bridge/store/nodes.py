@@ -3,16 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import ModelCallRow, NodeRow
-from bridge.store.statements import Deferred, columns_of, values_of
+from bridge.store.statements import Deferred, Transaction, columns_of, values_of
 from tools.results import Message
 from tools.wire import ModelCall, Usage
 
@@ -25,8 +24,8 @@ class NodeStatements:
     Nobody but who watches reads it, so it is written a moment later, with what else is written.
     """
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]], deferred: Deferred) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction, deferred: Deferred) -> None:
+        self._reading = reading
         self._deferred = deferred
         self._retries: dict[tuple[str, int, str], int] = {}
 
@@ -85,7 +84,7 @@ class NodeStatements:
     def of_run(self, run_id: str) -> list[NodeRow]:
         """List the run's nodes, in the order in which they began."""
         self._deferred.write()
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [NodeRow(*row) for row in connection.execute(_OF_RUN, {"at": run_id})]
 
     def _update(self, execution: tuple[str, int, str], **values: object) -> None:
@@ -95,8 +94,8 @@ class NodeStatements:
 class ModelCallStatements:
     """The part of the store that knows what models were asked. It is written a moment later, as nodes are."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]], deferred: Deferred) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction, deferred: Deferred) -> None:
+        self._reading = reading
         self._deferred = deferred
 
     def add(self, run_id: str, invocation_id: str, calls: Iterable[ModelCall], said: Sequence[Message]) -> None:
@@ -126,7 +125,7 @@ class ModelCallStatements:
     def of_run(self, run_id: str, said: Callable[[], Sequence[Message]] = lambda: ()) -> list[ModelCallRow]:
         """List the run's model calls as they began, each with what the client `said` in its place."""
         self._deferred.write()
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = [ModelCallRow(*row) for row in connection.execute(_CALLS_OF_RUN, {"at": run_id})]
         by_digest = {_digest(message): message for message in said()} if any(row.request for row in rows) else {}
         return [replace(row, request=_whole(row.request, by_digest)) for row in rows]

@@ -23,6 +23,9 @@ from bridge.store.faults import StoreUnavailable
 
 log = logging.getLogger("clawback.store")
 
+Transaction = Callable[[], AbstractContextManager[Connection]]
+"""Begins a transaction, or a connection that only reads."""
+
 Statement = tuple[Executable, Mapping[str, Any]]
 """A statement and the values of its parameters."""
 
@@ -116,9 +119,7 @@ _Waiting = dict[tuple[Table, tuple[Any, ...]], _Row]
 class Deferred:
     """The rows that wait to be written. What is said of one meanwhile is written at once, and new ones together."""
 
-    def __init__(
-        self, transaction: Callable[[], AbstractContextManager[Connection]], insert: Callable[[Table], Any]
-    ) -> None:
+    def __init__(self, transaction: Transaction, insert: Callable[[Table], Any]) -> None:
         self._transaction = transaction
         self._insert = insert
         self._waiting: _Waiting = {}

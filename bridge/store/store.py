@@ -85,8 +85,9 @@ class Store:
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         self._is_shared = self._lock is None
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self._is_shared else None
         self._held = HeldRuns()
-        self.executors = ExecutorStatements(self.transaction)
+        self.executors = ExecutorStatements(self.transaction, self.reading)
         # Each dialect takes megabytes of memory; the other one's are not needed.
         self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
         self._deferred = Deferred(self.transaction, self._insert)
@@ -95,14 +96,14 @@ class Store:
         self._upsert_session = upsert.on_conflict_do_update(
             index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
         ).returning(t.sessions.c.dify_user, _IS_BUSY, _HAS_PIECES)
-        self.nodes = NodeStatements(self.transaction, self._deferred)
-        self.model_calls = ModelCallStatements(self.transaction, self._deferred)
-        self.due = DueStatements(self.transaction)
-        self.forms = FormStatements(self.transaction)
-        self.exchanges = ExchangeStatements(self.transaction)
-        self.pieces = PieceStatements(self.transaction)
-        self.logins = LoginStatements(self.transaction)
-        self.clients = ClientStatements(self.transaction, self._deferred, self._insert)
+        self.nodes = NodeStatements(self.reading, self._deferred)
+        self.model_calls = ModelCallStatements(self.reading, self._deferred)
+        self.due = DueStatements(self.reading)
+        self.forms = FormStatements(self.transaction, self.reading)
+        self.exchanges = ExchangeStatements(self.reading)
+        self.pieces = PieceStatements(self.reading)
+        self.logins = LoginStatements(self.transaction, self.reading)
+        self.clients = ClientStatements(self.transaction, self.reading, self._deferred, self._insert)
         try:
             # Where it is away for now, the bridge begins all the same.
             with suppress(StoreUnavailable), self.transaction():
@@ -122,9 +123,7 @@ class Store:
         """Run one transaction: for statements that live beside this file. Raises StoreUnavailable."""
         try:
             with self._lock or nullcontext(), told():
-                if not self._is_ready:
-                    prepare(self._engine, self._url)
-                    self._is_ready = True
+                self._prepare()
                 with self._engine.begin() as connection:
                     yield connection
             if self._disk:
@@ -156,17 +155,38 @@ class Store:
             log.info("the store can be used again")
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read, with each statement for itself where the database is a server: it is asked once, not three times."""
+        if self._reader is None:
+            with self.transaction() as connection:
+                yield connection
+            return
+        try:
+            with told():
+                self._prepare()
+                with self._reader.connect() as connection:
+                    yield connection
+        except StoreUnavailable as fault:
+            self._note(fault)
+            raise
+
+    def _prepare(self) -> None:
+        if not self._is_ready:
+            prepare(self._engine, self._url)
+            self._is_ready = True
+
+    @contextmanager
     def watching(self) -> Iterator[Connection]:
-        """Run a transaction for who watches: what may be late is written first."""
+        """Read for who watches: what may be late is written first."""
         self._deferred.write()
-        with self.transaction() as connection:
+        with self.reading() as connection:
             yield connection
 
     # Sessions
 
     def session(self, key: str) -> SessionRow | None:
         """Find the session with this key."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(_select(t.sessions, SessionRow).where(t.sessions.c.key == key)).first()
             return SessionRow(**row._mapping) if row else None
 
@@ -193,7 +213,7 @@ class Store:
         """Find the Dify user that an EndUser UUID stands for."""
         if known := self._end_users.get(uuid):
             return known
-        with self.transaction() as connection:
+        with self.reading() as connection:
             found = connection.execute(_END_USER, {"at": uuid}).scalar_one_or_none()
         if found:
             self._end_users[uuid] = found
@@ -204,7 +224,7 @@ class Store:
         held, user = self._held.of_invocation(invocation_id), self._end_users.get(uuid)
         if held:
             return held.run.id, user
-        with self.transaction() as connection:
+        with self.reading() as connection:
             run_id, found = connection.execute(_ATTACHING, {"at": invocation_id, "uuid": uuid}).one()
         if found:
             self._end_users[uuid] = found
@@ -219,19 +239,22 @@ class Store:
 
     def hold(self, run_id: str) -> None:
         """Keep a run in memory from now on: this process drives it."""
+        as_of = time.monotonic()
         if self._held.get(run_id) is None and (state := self._load(run_id)):
-            self._held.put(state)
+            self._held.put(state, as_of)
 
     def catch_up(self) -> None:
         """Read the runs that are held and that another bridge has changed since."""
         if not self._is_shared:
             return
-        held = self._held.versions()
-        with self.transaction() as connection:
+        held, as_of = self._held.all(), time.monotonic()
+        with self.reading() as connection:
             rows = connection.execute(_VERSIONS, {"ids": list(held)}).all() if held else []
         for run_id, version in rows:
-            if version != held[run_id]:
+            if version != held[run_id].run.version:
                 self._reload(run_id)
+            else:
+                self._held.confirm(held[run_id], as_of)
 
     def release(self, run_id: str) -> None:
         """Keep a run in memory no longer."""
@@ -260,40 +283,48 @@ class Store:
             except CallMoved:
                 raise
             except Overtaken:
-                self._reload(run_id)
+                now = self._held.get(run_id)
+                # It may have been this process.
+                if now is None or now.run.version <= state.run.version:
+                    self._reload(run_id)
             else:
                 return result
         raise Overtaken(f"run {run_id} is changed by somebody else all the time")
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
+        as_of = time.monotonic()
         with self._deferred.ripe() as deferred, self.transaction() as connection:
             change.write(connection)
             for statement in deferred:
                 execute(connection, statement)
         change.is_written = True
-        self._held.renew(change.state)
+        self._held.renew(change.state, as_of)
 
     def _load(self, run_id: str) -> RunRecord | None:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return load(connection, run_id)
 
     def _reload(self, run_id: str) -> RunRecord | None:
         """Read a run that is held anew."""
-        state = self._load(run_id)
+        as_of, state = time.monotonic(), self._load(run_id)
         if state is None:
             self._held.drop(run_id)
         elif self._held.get(run_id):
-            self._held.put(state)
+            self._held.put(state, as_of)
         return state
 
     def _of_memory(self, state: RunRecord | None) -> RunRecord | None:
         """Return a run that is held as it is now: another bridge may have changed it."""
-        if state is None or not self._is_shared:
+        if state is None or not self._is_shared or self._held.is_fresh(state.run.id):
             return state
-        with self.transaction() as connection:
+        as_of = time.monotonic()
+        with self.reading() as connection:
             version = version_of(connection, state.run.id)
-        return state if version == state.run.version else self._reload(state.run.id)
+        if version != state.run.version:
+            return self._reload(state.run.id)
+        self._held.confirm(state, as_of)
+        return state
 
     def insert_run(self, run: RunRow, pieces: Pieces | None = None) -> RunRow:
         """Write a new run; this process holds it. Return it as it is kept."""
@@ -342,7 +373,7 @@ class Store:
 
     def _began(self, run: RunRow) -> None:
         """Hold a new run."""
-        self._held.put(RunRecord(run))
+        self._held.put(RunRecord(run), 0.0)
 
     def begun(self, run_id: str, session: SessionRow | None, **values: Any) -> None:
         """Write what Dify calls a run's workflow, and the session where its conversation is another one now."""
@@ -404,7 +435,7 @@ class Store:
 
     def run_ids(self) -> list[str]:
         """List all runs, oldest first."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
 
     def unfinished_run_of_user(self, dify_user: str) -> RunRow | None:
@@ -448,13 +479,13 @@ class Store:
 
     def markers(self, digests: Sequence[str]) -> list[MarkerRow]:
         """List which attempts these markers name; what names none is left out."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(_select(t.markers, MarkerRow).where(t.markers.c.digest.in_(digests)))
             return [MarkerRow(**row._mapping) for row in rows]
 
     def has_marker(self, run_id: str) -> bool:
         """Say whether anything names an attempt of this run in texts."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(t.markers.c.digest).where(t.markers.c.run_id == run_id).limit(1))
             return found.first() is not None
 
@@ -462,7 +493,7 @@ class Store:
         """List the digests of the queries that this Dify conversation has had, the run `before` aside."""
         if not conversation_id:
             return []
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 select(t.runs.c.query_digest)
                 .where(t.runs.c.conversation_id == conversation_id, t.runs.c.id != before)
@@ -490,7 +521,7 @@ class Store:
         """List what the run has told its client so far, in order."""
         if held := self._of_memory(self._held.get(run_id)):
             return [held.segments[number] for number in sorted(held.segments)]
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 _select(t.segments, SegmentRow).where(t.segments.c.run_id == run_id).order_by(t.segments.c.number)
             )
@@ -518,7 +549,7 @@ class Store:
         """Find the invocation with this id."""
         if held := self._of_memory(self._held.of_invocation(invocation_id)):
             return held.invocations.get(invocation_id)
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(_INVOCATION, {"at": invocation_id}).first()
             return InvocationRow(*row) if row else None
 
@@ -535,7 +566,7 @@ class Store:
     def fruitful_attempt(self, run_id: str) -> int:
         """Find the last attempt of a run in which a ticket was opened, or which a form paused; 0 where none was."""
         newest = select(func.max(t.tickets.c.created_at)).where(t.tickets.c.run_id == run_id).scalar_subquery()
-        with self.transaction() as connection:
+        with self.reading() as connection:
             opened = select(func.max(t.invocations.c.attempt)).where(
                 t.invocations.c.run_id == run_id, t.invocations.c.created_at <= newest
             )
@@ -572,7 +603,7 @@ class Store:
         """Return the run's id, empty where there is no such ticket."""
         if held := self._held.of_ticket(ticket_id):
             return held.run.id
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return connection.execute(_RUN_OF_TICKET, {"at": ticket_id}).scalar_one_or_none() or ""
 
     def ticket(self, ticket_id: str) -> TicketRow | None:
@@ -656,7 +687,7 @@ class Store:
     ) -> list[UnclaimedCall]:
         """List calls of these tools, in this state, for one of these places: the oldest, from number `first` on."""
         is_for_any = and_(t.calls.c.place.is_(None), t.runs.c.direction != "endpoint")
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
                 .add_columns(t.tickets.c.run_id, t.runs.c.model, t.runs.c.direction)
@@ -692,7 +723,7 @@ class Store:
         return self._newest_tickets(limit, abandoned(before))
 
     def _newest_tickets(self, limit: int, *conditions: ColumnElement[bool]) -> list[TicketRow]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             fitting = select(t.tickets.c.id).where(*conditions)
             newest = fitting.order_by(t.tickets.c.created_at.desc()).limit(limit)
             return self._tickets_in(connection, t.tickets.c.id.in_(newest))[::-1]
@@ -736,17 +767,17 @@ class Store:
 
     def _runs(self, *conditions: Any, limit: int | None = None) -> list[RunRow]:
         newest = _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(limit)
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(newest)
             return [RunRow(*row) for row in rows]
 
     def _events(self, *conditions: Any) -> list[EventRow]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(_select(t.events, EventRow).where(*conditions).order_by(t.events.c.id))
             return [EventRow(*row) for row in rows]
 
     def _tickets(self, *conditions: Any) -> list[TicketRow]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return self._tickets_in(connection, *conditions)
 
     def _tickets_in(self, connection: Connection, *conditions: Any) -> list[TicketRow]:
