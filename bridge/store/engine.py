@@ -188,15 +188,26 @@ def _postgresql(address: URL) -> URL:
     return address.set(query={**_POSTGRESQL, **address.query})
 
 
-def _opened(path: Path, how: str) -> "_Patient":
+def _opened(path: Path, how: str) -> "Patient":
     address = f"file:{quote(str(path.absolute()))}?{how}"
-    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=_Patient)
+    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=Patient)
 
 
-class _Patient(sqlite3.Connection):
-    """Commits where others are served meanwhile, if that may have to wait for the disk."""
+class Patient(sqlite3.Connection):
+    """Waits for whoever else keeps the file locked, and commits where others are served meanwhile."""
 
     disk: "Disk | None" = None
+    files: "Files | None" = None
+    patience: "Patience"
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where the store's files are others by now: what is written would be lost."""
+        if self.files:
+            self.files.check()
+
+    def run(self, sql: str, values: Any) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self.patience.wait_for(self, lambda: self.execute(sql, values))
 
     def commit(self) -> None:
         if not self.in_transaction:
@@ -312,8 +323,8 @@ def _sqlite(url: str, disk: Disk | None) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # What was there and is gone is never made anew.
-        opened = _opened(path, "mode=rw") if path else _Patient(":memory:", check_same_thread=False)
-        opened.disk = disk
+        opened = _opened(path, "mode=rw") if path else Patient(":memory:", check_same_thread=False)
+        opened.disk, opened.files, opened.patience = disk, files, patience
         patience.configure(opened, alone=disk is None)
         if files:
             files.remember()
@@ -330,12 +341,6 @@ def _sqlite(url: str, disk: Disk | None) -> Engine:
     def _execute_many(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
         patience.wait_for(cursor.connection, lambda: cursor.executemany(statement, parameters))
         return True
-
-    if files:
-
-        @event.listens_for(engine, "begin")
-        def _check(_connection: Any) -> None:
-            files.check()
 
     return engine
 
@@ -359,11 +364,11 @@ class Patience:
         ):
             self.wait_for(connection, partial(connection.execute, statement))
 
-    def wait_for(self, connection: sqlite3.Connection, work: Callable[[], object]) -> None:
+    def wait_for[Done](self, connection: sqlite3.Connection, work: Callable[[], Done]) -> Done:
         """Do the work. The time is counted for the whole store: who comes later does not wait as long once more."""
         while True:
             try:
-                work()
+                done = work()
             except sqlite3.OperationalError as error:
                 if code_of(error) not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or self._is_over():
                     raise
@@ -372,7 +377,7 @@ class Patience:
                 if connection.in_transaction:
                     # It may write. To read, as who waits does before, says little.
                     self._met = 0.0
-                return
+                return done
 
     def _is_over(self) -> bool:
         now = time.monotonic()
@@ -394,7 +399,7 @@ class Files:
         self._opened = [self._identity(path) for path in self._paths]
 
     def check(self) -> None:
-        """Raise StoreUnavailable where they are others by now: what is written would be lost."""
+        """Raise StoreUnavailable where they are others by now."""
         if [self._identity(path) for path in self._paths] != self._opened:
             raise unavailable(REPLACED, f"put {self._paths[0]} back, or start the bridge again")
 

@@ -18,7 +18,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.faults import DAMAGED, unavailable
 from bridge.store.rows import ExchangeRow, RunRow
-from bridge.store.statements import Statement, Transaction, execute, inserting
+from bridge.store.statements import Statement, Transaction, execute, fetch, inserting
 
 
 class ExchangeStatements:
@@ -163,8 +163,8 @@ class PieceStatements:
     def _of_session(self, connection: Connection, session_key: str) -> Known:
         known = self._known.get(session_key)
         if known is None:
-            rows = connection.execute(_OF_SESSION, {"session": session_key})
-            known = self._known[session_key] = {row.digest: (row.number, row.updated_at) for row in rows}
+            rows = fetch(connection, _OF_SESSION, session=session_key)
+            known = self._known[session_key] = {digest: (number, used_at) for digest, number, used_at in rows}
             while len(self._known) > SESSIONS:
                 self._known.popitem(last=False)
         self._known.move_to_end(session_key)

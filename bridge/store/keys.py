@@ -10,7 +10,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import abandoned
 from bridge.store.rows import ClientRow, ExecutorRow, LoginRow
-from bridge.store.statements import Deferred, Transaction, columns_of, execute, inserting, values_of
+from bridge.store.statements import Deferred, Transaction, columns_of, execute, fetch, inserting, values_of
 from tools.fingerprint import text_digest
 from tools.ticket_states import CallState
 
@@ -34,11 +34,12 @@ class ExecutorStatements:
 
     def find(self, executor_id: str) -> ExecutorRow | None:
         """Find the executor with this id."""
-        return next(iter(self._executors(t.executors.c.id == executor_id)), None)
+        return next((executor for executor in self.all() if executor.id == executor_id), None)
 
     def all(self) -> list[ExecutorRow]:
         """List all executors that have registered and not left, by name."""
-        return self._executors()
+        with self._reading() as connection:
+            return [ExecutorRow(*row) for row in fetch(connection, _EXECUTORS)]
 
     def seen(self, executor_id: str, **values: Any) -> bool:
         """Note that an executor is there, and what it changed; say whether it is known at all."""
@@ -84,12 +85,8 @@ class ExecutorStatements:
             )
             return {executor: count for executor, count in rows if executor}
 
-    def _executors(self, *conditions: Any) -> list[ExecutorRow]:
-        columns = [t.executors.c[name] for name in ExecutorRow.__slots__]
-        with self._reading() as connection:
-            rows = connection.execute(select(*columns).where(*conditions).order_by(t.executors.c.name))
-            return [ExecutorRow(**row._mapping) for row in rows]
 
+_EXECUTORS = select(*columns_of(t.executors, ExecutorRow)).order_by(t.executors.c.name)
 
 DAY_SECONDS = 86_400
 USED_SECONDS = 60.0
@@ -161,8 +158,8 @@ class ClientStatements:
     def with_hash(self, token_hash: str) -> ClientRow | None:
         """Find the client with this token, unless it has expired."""
         with self._reading() as connection:
-            row = connection.execute(_CLIENT_WITH_HASH, {"at": token_hash}).first()
-        client = ClientRow(*row) if row else None
+            found = fetch(connection, _CLIENT_WITH_HASH, at=token_hash)
+        client = ClientRow(*found[0]) if found else None
         return client if client and (client.expires_at is None or client.expires_at > clock.now()) else None
 
     def used(self, client: ClientRow) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, bindparam, select
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow
-from bridge.store.statements import Statement, columns_of, execute, inserting, updating, values_of
+from bridge.store.statements import Statement, columns_of, execute, fetch, inserting, updating, values_of
 from tools.run_states import RAISES_ATTEMPT, UNFINISHED, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
 
@@ -301,8 +301,8 @@ def load(connection: Connection, run_id: str) -> RunRecord | None:
 
 def version_of(connection: Connection, run_id: str) -> int | None:
     """Read the version of a run."""
-    version: int | None = connection.execute(_VERSION, {"at": run_id}).scalar_one_or_none()
-    return version
+    found = fetch(connection, _VERSION, at=run_id)
+    return int(found[0][0]) if found else None
 
 
 # Statements, made once: to make one takes longer than to run it.

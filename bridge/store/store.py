@@ -49,7 +49,7 @@ from bridge.store.rows import (
     UnclaimedCall,
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
-from bridge.store.statements import Deferred, execute, inserting, updating, values_of
+from bridge.store.statements import Deferred, Statement, execute, fetch, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState
@@ -79,6 +79,7 @@ class Store:
         path = path_of(url)
         self._disk = Disk(path, durability) if path else None
         self._engine = engine_of(url, connections, self._disk)
+        self._connection: Connection | None = None
         self._is_ready = False
         self._faulty = False
         self._told_at = -math.inf
@@ -116,6 +117,9 @@ class Store:
         """Let go of the connections."""
         self._deferred.close()
         with self._lock or nullcontext():
+            if self._connection:
+                self._connection.close()
+                self._connection = None
             self._engine.dispose()
 
     @contextmanager
@@ -124,7 +128,7 @@ class Store:
         try:
             with self._lock or nullcontext(), told():
                 self._prepare()
-                with self._engine.begin() as connection:
+                with self._opened() as connection:
                     yield connection
             if self._disk:
                 # What was read, too, may be what others have only just committed.
@@ -153,6 +157,28 @@ class Store:
             self._faulty = False
             self._told_at = -math.inf
             log.info("the store can be used again")
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        """Begin a transaction, and end it: in SQLite always on the same connection, since to take one takes longer."""
+        if self._lock is None:
+            with self._engine.begin() as connection:
+                yield connection
+            return
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        connection = self._connection
+        driver: Any = connection.connection.dbapi_connection
+        driver.check()
+        try:
+            yield connection
+            # What went past SQLAlchemy began what it knows nothing of.
+            connection.commit()
+            driver.commit()
+        except BaseException:
+            connection.rollback()
+            driver.rollback()
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -187,8 +213,8 @@ class Store:
     def session(self, key: str) -> SessionRow | None:
         """Find the session with this key."""
         with self.reading() as connection:
-            row = connection.execute(_select(t.sessions, SessionRow).where(t.sessions.c.key == key)).first()
-            return SessionRow(**row._mapping) if row else None
+            found = fetch(connection, _SESSION, at=key)
+            return SessionRow(*found[0]) if found else None
 
     def take_session_of_transcript(self, model: str, digest: str) -> SessionRow | None:
         """Find the model's session that a version before 0.2 knew by its transcript; it is found so once."""
@@ -225,7 +251,7 @@ class Store:
         if held:
             return held.run.id, user
         with self.reading() as connection:
-            run_id, found = connection.execute(_ATTACHING, {"at": invocation_id, "uuid": uuid}).one()
+            [(run_id, found)] = fetch(connection, _ATTACHING, at=invocation_id, uuid=uuid)
         if found:
             self._end_users[uuid] = found
         return run_id, user or found
@@ -345,7 +371,7 @@ class Store:
 
         def may_begin(connection: Connection) -> bool:
             # The session's row is held until the end: of two runs that begin at the same time, one does.
-            user, is_busy, has_pieces = connection.execute(self._upsert_session, values).one()
+            [(user, is_busy, has_pieces)] = fetch(connection, self._upsert_session, **values)
             if not has_pieces:
                 self.pieces.begin(session.key)
             return not is_busy and user == session.dify_user
@@ -424,14 +450,14 @@ class Store:
     def run(self, run_id: str) -> RunRow | None:
         """Find the run with this id."""
         held = self._of_memory(self._held.get(run_id))
-        return held.run if held else self._one_run(t.runs.c.id == run_id)
+        return held.run if held else self._newest_run(_RUN, run_id)
 
     def active_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the run that this Dify user is being driven for."""
         for state in self._held.of_user(dify_user):
             if (now := self._of_memory(state)) and now.run.state == "running":
                 return now.run
-        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
+        return self._newest_run(_RUNNING_OF_USER, dify_user)
 
     def run_ids(self) -> list[str]:
         """List all runs, oldest first."""
@@ -444,11 +470,11 @@ class Store:
 
     def latest_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user was driven for, whatever became of it."""
-        return self._one_run(t.runs.c.dify_user == dify_user)
+        return self._newest_run(_RUN_OF_USER, dify_user)
 
     def latest_run_of_turn(self, turn_key: str) -> RunRow | None:
         """Find the newest run that answers the same request."""
-        return self._one_run(t.runs.c.turn_key == turn_key)
+        return self._newest_run(_RUN_OF_TURN, turn_key)
 
     def runs_of_turn(self, turn_key: str) -> list[RunRow]:
         """List the runs that answer the same request, newest first."""
@@ -468,14 +494,18 @@ class Store:
 
     def unfinished_runs_of_session(self, session_key: str) -> list[RunRow]:
         """List the session's runs that still run or are suspended, newest first."""
-        return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(UNFINISHED))
+        with self.reading() as connection:
+            return [RunRow(*row) for row in fetch(connection, _UNFINISHED_OF_SESSION, at=session_key)]
 
     def add_marker(self, marker: MarkerRow) -> None:
         """Write what names an attempt in texts."""
         with self.transaction() as connection:
-            connection.execute(
-                insert(t.markers).values(digest=marker.digest, run_id=marker.run_id, attempt=marker.attempt)
-            )
+            execute(connection, self.naming(marker))
+
+    @staticmethod
+    def naming(marker: MarkerRow) -> Statement:
+        """Return the statement that writes it, to go with another change of its run."""
+        return inserting(t.markers, values_of(marker))
 
     def markers(self, digests: Sequence[str]) -> list[MarkerRow]:
         """List which attempts these markers name; what names none is left out."""
@@ -494,12 +524,7 @@ class Store:
         if not conversation_id:
             return []
         with self.reading() as connection:
-            rows = connection.execute(
-                select(t.runs.c.query_digest)
-                .where(t.runs.c.conversation_id == conversation_id, t.runs.c.id != before)
-                .distinct()
-            )
-            return [row.query_digest for row in rows]
+            return [digest for (digest,) in fetch(connection, _PAST_QUERIES, at=conversation_id, before=before)]
 
     # Segments
 
@@ -762,6 +787,11 @@ class Store:
             with self.transaction() as connection:
                 connection.execute(change)
 
+    def _newest_run(self, query: Select[Any], at: str) -> RunRow | None:
+        with self.reading() as connection:
+            found = fetch(connection, query, at=at)
+        return RunRow(*found[0]) if found else None
+
     def _one_run(self, *conditions: Any) -> RunRow | None:
         return next(iter(self._runs(*conditions, limit=1)), None)
 
@@ -802,9 +832,25 @@ def _select(table: Table, row: type) -> Select[Any]:
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
-_IS_BUSY = (
-    select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("user"), t.runs.c.state.in_(sorted(UNFINISHED))).exists()
+def _newest(*conditions: Any) -> Select[Any]:
+    return _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc())
+
+
+# A list of states becomes SQL each time anew.
+_IS_UNFINISHED = or_(*(t.runs.c.state == state for state in sorted(UNFINISHED)))
+_OF_USER = t.runs.c.dify_user == bindparam("at")
+_RUN = _newest(t.runs.c.id == bindparam("at"))
+_RUN_OF_TURN = _newest(t.runs.c.turn_key == bindparam("at")).limit(1)
+_RUN_OF_USER = _newest(_OF_USER).limit(1)
+_RUNNING_OF_USER = _newest(_OF_USER, t.runs.c.state == "running").limit(1)
+_UNFINISHED_OF_SESSION = _newest(t.runs.c.session_key == bindparam("at"), _IS_UNFINISHED)
+_PAST_QUERIES = (
+    select(t.runs.c.query_digest)
+    .where(t.runs.c.conversation_id == bindparam("at"), t.runs.c.id != bindparam("before"))
+    .distinct()
 )
+_SESSION = _select(t.sessions, SessionRow).where(t.sessions.c.key == bindparam("at"))
+_IS_BUSY = select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("user"), _IS_UNFINISHED).exists()
 _HAS_PIECES = select(t.pieces.c.number).where(t.pieces.c.session_key == bindparam("of")).exists()
 _ATTACHING = select(
     select(t.invocations.c.run_id).where(t.invocations.c.id == bindparam("at")).scalar_subquery(),
