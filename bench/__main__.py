@@ -268,21 +268,21 @@ async def light_turns(stack: Stack, count: int) -> float:
 
     async def turn(number: int) -> None:
         async with gate:
-            await light_turn(stack, number)
+            await light_turn(stack.base_url, stack.client_token, number)
 
     began = time.monotonic()
     await asyncio.gather(*(turn(number) for number in range(count)))
     return count / (time.monotonic() - began)
 
 
-async def light_turn(stack: Stack, number: int) -> None:
+async def light_turn(base_url: str, client_token: str, number: int) -> None:
     """Take a turn over one connection, and run no tool."""
-    address = urlsplit(stack.base_url)
+    address = urlsplit(base_url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     said: list[dict[str, Any]] = [{"role": "user", "content": prompt(number)}]
     headers = {
         "Host": address.netloc,
-        "Authorization": f"Bearer {stack.client_token}",
+        "Authorization": f"Bearer {client_token}",
         "Content-Type": "application/json",
         **session_headers(f"light-{number}"),
     }

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from bridge.store.statements import LATEST_SECONDS
 from demo.client import Client
 from demo.local_tools import LocalTools
 from demo.service import children
@@ -51,7 +52,7 @@ def measured(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
         turn(stack, options, WARM_UP + number)
     wall = time.monotonic() - began
     # What follows a turn still runs.
-    time.sleep(0.7)
+    time.sleep(LATEST_SECONDS + 0.2)
     taken = len(lines(options.trace))
     result: dict[str, Any] = {
         "turns": options.turns,

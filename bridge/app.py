@@ -30,6 +30,7 @@ from bridge.runs.tickets.policy import Policy
 from bridge.server import tracing
 from bridge.server.metrics import Metrics, measure, metrics_blueprint
 from bridge.server.notify import Notifier
+from bridge.store import clock
 from bridge.store.wakeups import SharedWakeups, Wakeups
 from bridge.store.watching import Watching
 
@@ -107,6 +108,11 @@ def _identify_requests(app: Flask) -> None:
     @app.before_request
     def _take_id() -> None:
         request_id.take(request.headers.get(request_id.HEADER, ""))
+        clock.look_anew()
+
+    @app.teardown_request
+    def _end(_: BaseException | None) -> None:
+        clock.look_always()
 
     @app.after_request
     def _show_id(response: Response) -> Response:

@@ -186,7 +186,7 @@ class Witness:
         asked, answered = g.get("json_body") or {}, response.get_json(silent=True) or {}
         try:
             run = self._store.run(str(answered.get("run_id") or ""))
-            found_by = self._found_by(asked, run) if run else None
+            found_by = self._found_by(asked, run) if run and run.direction == "endpoint" else None
         except StoreUnavailable:
             # The answer goes out all the same.
             return seen
@@ -208,7 +208,8 @@ class Witness:
         user = str(asked.get("user") or "")
         if run.dify_user in {user, self._store.end_user(user)}:
             return "end_user"
-        markers = self._store.markers(list(map(marker_digest, asked.get("markers") or ())))
+        named = list(map(marker_digest, asked.get("markers") or ()))
+        markers = self._store.markers(named) if named else ()
         return "marker" if any(marker.run_id == run.id for marker in markers) else "callback_key"
 
 

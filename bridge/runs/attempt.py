@@ -40,6 +40,7 @@ from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Citation
 from bridge.runs.services import Breath, Services
+from bridge.store import clock
 from bridge.store.rows import FormRow, MarkerRow, RunRow, SessionRow
 from tools.marker import marker_digest, marker_for, new_secret
 
@@ -166,6 +167,7 @@ class Attempt:
         breath = Breath()
         for event in self._events:
             breath.take()
+            clock.look_anew()
             self._live.nodes.note(event, self._ended_invocations)
             if self._is_dropped():
                 if isinstance(event, events.WorkflowStarted):
@@ -415,13 +417,15 @@ class Attempt:
         session = self._session
         moved = session and conversation_id and session.conversation_id != conversation_id
         try:
-            self._store.begun(
-                self._run.id,
-                replace(session, conversation_id=conversation_id) if session and moved else None,
-                task_id=event.task_id,
-                workflow_run_id=event.workflow_run_id,
-                conversation_id=conversation_id,
-            )
+            # A node may attach at the same time.
+            with self._services.locks.of(self._run.id):
+                self._store.begun(
+                    self._run.id,
+                    replace(session, conversation_id=conversation_id) if session and moved else None,
+                    task_id=event.task_id,
+                    workflow_run_id=event.workflow_run_id,
+                    conversation_id=conversation_id,
+                )
         except BridgeError:
             # Whoever goes on with the run would not know its task.
             self._stop_task(event.task_id)

@@ -150,6 +150,8 @@ class LiveRun:
         self.nodes = Nodes()
         self.request_id = ""
         """The id of the request that began this attempt."""
+        self.begins_conversation = False
+        """Whether Dify had no conversation when the run began."""
         self._on_segment = on_segment
         self._make_view = view
         self._estimate = estimate

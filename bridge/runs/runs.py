@@ -120,6 +120,7 @@ class Runs:
             return None
         self._services.requests.remember(kept, request)
         live = self._make_live(kept, request)
+        live.begins_conversation = not kept.conversation_id
         self._drive(kept, app, request, live, None if apart or app.conversation == "new" else session)
         log.info("run started", extra={"run": run.id, "model": run.model, "apart": apart})
         return live
@@ -410,6 +411,8 @@ class Runs:
 
     def _remember(self, change: Change, run: RunRow, request: RunRequest) -> None:
         """Let what was said last lead a client back to its conversation whose name for it may be shared."""
+        if not request.frame:
+            return
         said = self._recorded.past_of(request, change.state)
         if said.latest:
             change.also(

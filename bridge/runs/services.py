@@ -13,7 +13,7 @@ from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
 from bridge.runs.requests import Places, RunRequests
 from bridge.store import Store
-from bridge.store.clock import Presence
+from bridge.store.clock import Presence, look_anew
 from bridge.store.keys import spender
 from bridge.store.rows import RunRow
 from bridge.store.wakeups import Wakeups
@@ -69,8 +69,13 @@ class Locks:
             lock, users = self._locks.setdefault(name, (threading.RLock(), []))
             users.append(None)
         try:
-            with lock:
+            if not lock.acquire(blocking=False):
+                lock.acquire()
+                look_anew()
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             with self._guard:
                 users.pop()
@@ -132,6 +137,7 @@ class Services:
 def in_background(work: Callable[..., None], *arguments: object) -> None:
     """Do this in a thread. What it logs belongs to the request at hand, and so does its trace."""
     context = copy_context()
+    context.run(look_anew)
     name = f"clawback-{work.__name__.strip('_')}"
     threading.Thread(target=context.run, args=(work, *arguments), daemon=True, name=name).start()
 

@@ -105,6 +105,7 @@ class Sweeper:
 
         Raises StoreUnavailable.
         """
+        clock.look_anew()
         forsaken = now - self._services.config.limits.forsaken_seconds
         # In this order: a call that expires may be what a run has waited for.
         before: dict[Kind, float] = {

@@ -5,8 +5,10 @@ After a jump this one goes at twice or at half the speed until it is right again
 as long as it should, and bridges that share a store agree in the end.
 """
 
+import math
 import threading
 import time
+from contextvars import ContextVar
 
 _FASTEST = 2.0
 _SLOWEST = 0.5
@@ -32,6 +34,24 @@ class Clock:
 
 
 now = Clock().now
+
+_looking_since: ContextVar[float] = ContextVar("looking_since", default=math.inf)
+
+
+def look_anew() -> None:
+    """Something begins, or has waited: what it reads from now on is what the store holds now, or later."""
+    _looking_since.set(time.monotonic())
+
+
+def look_always() -> None:
+    """The work is done: what is read from now on is asked of the store each time."""
+    _looking_since.set(math.inf)
+
+
+def looking_since() -> float:
+    """Return when that was, by `time.monotonic`; infinity where each read is to ask the store."""
+    return _looking_since.get()
+
 
 AWAY_SECONDS = 2.0
 

@@ -4,13 +4,13 @@ A bridge at rest asks one question every few seconds, `kinds`, and the others wh
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, or_, select
 
 from bridge.store import schema as t
 from bridge.store.forms import WAITING
+from bridge.store.statements import Transaction
 from tools.run_states import UNFINISHED
 from tools.ticket_states import CallState
 
@@ -140,16 +140,16 @@ _EACH = {kind: question(bindparam("before")) for kind, question in _QUESTIONS.it
 class DueStatements:
     """The part of the store that knows what is due."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction) -> None:
+        self._reading = reading
 
     def kinds(self, before: Mapping[Kind, float]) -> set[Kind]:
         """Return of which kinds anything is due: `before` says for each which time has to be past."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(_ANY, {str(kind): time for kind, time in before.items()}).one()
         return {kind for kind, is_due in zip(_QUESTIONS, row, strict=True) if is_due}
 
     def of(self, kind: Kind, before: float) -> list[str]:
         """List the ids of what is due."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return list(connection.execute(_EACH[kind], {"before": before}).scalars())

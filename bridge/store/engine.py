@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from bridge.store.faults import REPLACED, UNWRITABLE, code_of, unavailable
@@ -23,6 +24,8 @@ CONNECTIONS = 30
 """Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
 _KEPT = 10
 """So many of them stay open when nobody needs them."""
+_TRUSTED_SECONDS = 1.0
+"""One that was used so recently is not asked whether it is still there."""
 
 PATIENCE_SECONDS = 2.0
 """For so long all of the store waits for whoever else keeps it locked; then each statement is tried once."""
@@ -67,7 +70,7 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
         return _sqlite(url, disk)
     engine = create_engine(
         _postgresql(address),
-        pool_pre_ping=True,
+        pool_use_lifo=True,
         pool_size=min(connections, _KEPT),
         max_overflow=max(connections - _KEPT, 0),
         pool_timeout=PATIENCE_SECONDS,
@@ -86,9 +89,11 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
             connection.execute(_limits("SET"))
         connection.commit()
 
+    _look_before_use(engine)
+
     @event.listens_for(engine, "begin")
     def _limit_transaction(connection: Any) -> None:
-        if connection.info["is_pooled"]:
+        if connection.info["is_pooled"] and not connection.connection.dbapi_connection.autocommit:
             connection.exec_driver_sql(_limits("SET LOCAL"))
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
@@ -97,6 +102,23 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
         return text, [_without_nul(each) for each in values] if many else _without_nul(values)
 
     return engine
+
+
+def _look_before_use(engine: Engine) -> None:
+    """Ask a connection that has rested whether it is still there."""
+
+    @event.listens_for(engine, "checkin")
+    def _note(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _look(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", 0.0) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError(str(error)) from None
 
 
 def _limits(command: str) -> str:
@@ -166,15 +188,26 @@ def _postgresql(address: URL) -> URL:
     return address.set(query={**_POSTGRESQL, **address.query})
 
 
-def _opened(path: Path, how: str) -> "_Patient":
+def _opened(path: Path, how: str) -> "Patient":
     address = f"file:{quote(str(path.absolute()))}?{how}"
-    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=_Patient)
+    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=0, factory=Patient)
 
 
-class _Patient(sqlite3.Connection):
-    """Commits where others are served meanwhile, if that may have to wait for the disk."""
+class Patient(sqlite3.Connection):
+    """Waits for whoever else keeps the file locked, and commits where others are served meanwhile."""
 
     disk: "Disk | None" = None
+    files: "Files | None" = None
+    patience: "Patience"
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where the store's files are others by now: what is written would be lost."""
+        if self.files:
+            self.files.check()
+
+    def run(self, sql: str, values: Any) -> sqlite3.Cursor:
+        """Run one statement."""
+        return self.patience.wait_for(self, lambda: self.execute(sql, values))
 
     def commit(self) -> None:
         if not self.in_transaction:
@@ -290,8 +323,8 @@ def _sqlite(url: str, disk: Disk | None) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # What was there and is gone is never made anew.
-        opened = _opened(path, "mode=rw") if path else _Patient(":memory:", check_same_thread=False)
-        opened.disk = disk
+        opened = _opened(path, "mode=rw") if path else Patient(":memory:", check_same_thread=False)
+        opened.disk, opened.files, opened.patience = disk, files, patience
         patience.configure(opened, alone=disk is None)
         if files:
             files.remember()
@@ -308,12 +341,6 @@ def _sqlite(url: str, disk: Disk | None) -> Engine:
     def _execute_many(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
         patience.wait_for(cursor.connection, lambda: cursor.executemany(statement, parameters))
         return True
-
-    if files:
-
-        @event.listens_for(engine, "begin")
-        def _check(_connection: Any) -> None:
-            files.check()
 
     return engine
 
@@ -337,11 +364,11 @@ class Patience:
         ):
             self.wait_for(connection, partial(connection.execute, statement))
 
-    def wait_for(self, connection: sqlite3.Connection, work: Callable[[], object]) -> None:
+    def wait_for[Done](self, connection: sqlite3.Connection, work: Callable[[], Done]) -> Done:
         """Do the work. The time is counted for the whole store: who comes later does not wait as long once more."""
         while True:
             try:
-                work()
+                done = work()
             except sqlite3.OperationalError as error:
                 if code_of(error) not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or self._is_over():
                     raise
@@ -350,7 +377,7 @@ class Patience:
                 if connection.in_transaction:
                     # It may write. To read, as who waits does before, says little.
                     self._met = 0.0
-                return
+                return done
 
     def _is_over(self) -> bool:
         now = time.monotonic()
@@ -372,7 +399,7 @@ class Files:
         self._opened = [self._identity(path) for path in self._paths]
 
     def check(self) -> None:
-        """Raise StoreUnavailable where they are others by now: what is written would be lost."""
+        """Raise StoreUnavailable where they are others by now."""
         if [self._identity(path) for path in self._paths] != self._opened:
             raise unavailable(REPLACED, f"put {self._paths[0]} back, or start the bridge again")
 

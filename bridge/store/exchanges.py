@@ -8,8 +8,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 
@@ -19,14 +18,14 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.faults import DAMAGED, unavailable
 from bridge.store.rows import ExchangeRow, RunRow
-from bridge.store.statements import Statement, execute, inserting
+from bridge.store.statements import Statement, Transaction, execute, fetch, inserting
 
 
 class ExchangeStatements:
     """The part of the store that leads a client without a name of its own back to its conversation."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction) -> None:
+        self._reading = reading
 
     @staticmethod
     def adding(session_key: str, digest: str, whole: str, inputs: str, frame: str) -> Statement:
@@ -49,7 +48,7 @@ class ExchangeStatements:
 
     def _read(self, *conditions: object) -> list[ExchangeRow]:
         columns = [t.exchanges.c[name] for name in ExchangeRow.__slots__]
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(*columns).where(*conditions).order_by(t.exchanges.c.id))  # type: ignore[arg-type]
             return [ExchangeRow(**row._mapping) for row in rows]
 
@@ -84,8 +83,8 @@ _AT_ONCE = 50
 class PieceStatements:
     """The part of the store that keeps what requests hold."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction) -> None:
+        self._reading = reading
         self._known: OrderedDict[str, Known] = OrderedDict()
 
     def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Known]:
@@ -113,6 +112,10 @@ class PieceStatements:
         kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
         return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
 
+    def begin(self, session_key: str) -> None:
+        """A session has no pieces yet."""
+        self._known.setdefault(session_key, {})
+
     def learn(self, session_key: str, learned: Known) -> None:
         """These pieces of a session are written."""
         self._known.setdefault(session_key, {}).update(learned)
@@ -127,7 +130,7 @@ class PieceStatements:
         if kept is None:
             return request
         ranges, tools = _numbers(kept)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             bodies = dict(_read(connection, session_key, [*ranges, (tools, tools)]))
         try:
             messages = [bodies[number] for first, last in ranges for number in range(first, last + 1)]
@@ -140,7 +143,7 @@ class PieceStatements:
         found = {name: kept for name, (_, request) in requests.items() if (kept := _KEPT.search(request))}
         sessions = {requests[name][0] for name in found}
         numbers = {_numbers(kept)[1] for kept in found.values()}
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(_THESE, {"sessions": list(sessions), "numbers": list(numbers)}).all()
         bodies = {(row.session_key, row.number): row.body for row in rows}
         outlines = {name: request for name, (_, request) in requests.items()}
@@ -160,8 +163,8 @@ class PieceStatements:
     def _of_session(self, connection: Connection, session_key: str) -> Known:
         known = self._known.get(session_key)
         if known is None:
-            rows = connection.execute(_OF_SESSION, {"session": session_key})
-            known = self._known[session_key] = {row.digest: (row.number, row.updated_at) for row in rows}
+            rows = fetch(connection, _OF_SESSION, session=session_key)
+            known = self._known[session_key] = {digest: (number, used_at) for digest, number, used_at in rows}
             while len(self._known) > SESSIONS:
                 self._known.popitem(last=False)
         self._known.move_to_end(session_key)

@@ -9,16 +9,15 @@ open ──somebody answers──> answered ──Dify has the answer──> sub
 Each step is made from the state that was read, so that of two answers one counts.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import FormRow, RunRow
-from bridge.store.statements import Statement, columns_of, inserting, values_of
+from bridge.store.statements import Statement, Transaction, columns_of, inserting, values_of
 from tools.run_states import UNFINISHED, RunState
 
 WAITING = ("open", "answered")
@@ -35,8 +34,8 @@ _OPEN = _FORMS.join(t.runs).where(
 class FormStatements:
     """The part of the store that knows which forms wait for a person."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, reading: Transaction) -> None:
+        self._transaction, self._reading = transaction, reading
 
     def adding(self, form: FormRow) -> Statement:
         """Return the statement that writes a new form, to go with the change that suspends its run."""
@@ -124,7 +123,7 @@ class FormStatements:
         return any(form.is_owed for form in self.of_run(run_id))
 
     def _found(self, statement: Any, **values: object) -> list[FormRow]:
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [FormRow(**row._mapping) for row in connection.execute(statement, values)]
 
     def _moved(self, form_id: str, before: Sequence[str], values: dict[str, Any], event: str, actor: str) -> bool:

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import abandoned
 from bridge.store.rows import ClientRow, ExecutorRow, LoginRow
-from bridge.store.statements import Deferred, columns_of, execute, inserting, updating, values_of
+from bridge.store.statements import Deferred, Transaction, columns_of, execute, fetch, inserting, values_of
 from tools.fingerprint import text_digest
 from tools.ticket_states import CallState
 
@@ -19,8 +18,8 @@ from tools.ticket_states import CallState
 class ExecutorStatements:
     """The part of the store that knows the executors."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, reading: Transaction) -> None:
+        self._transaction, self._reading = transaction, reading
 
     def register(self, executor: ExecutorRow) -> str | None:
         """Write an executor; one that had its name before is forgotten, and its id returned."""
@@ -35,11 +34,12 @@ class ExecutorStatements:
 
     def find(self, executor_id: str) -> ExecutorRow | None:
         """Find the executor with this id."""
-        return next(iter(self._executors(t.executors.c.id == executor_id)), None)
+        return next((executor for executor in self.all() if executor.id == executor_id), None)
 
     def all(self) -> list[ExecutorRow]:
         """List all executors that have registered and not left, by name."""
-        return self._executors()
+        with self._reading() as connection:
+            return [ExecutorRow(*row) for row in fetch(connection, _EXECUTORS)]
 
     def seen(self, executor_id: str, **values: Any) -> bool:
         """Note that an executor is there, and what it changed; say whether it is known at all."""
@@ -61,7 +61,7 @@ class ExecutorStatements:
 
     def schemas(self, executor: str) -> dict[str, str]:
         """Return what is known of the tools of a `[[dify_tools]]`, by what each is called in Dify."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 select(t.dify_schemas.c.tool, t.dify_schemas.c.function).where(t.dify_schemas.c.executor == executor)
             )
@@ -77,7 +77,7 @@ class ExecutorStatements:
 
     def loads(self) -> dict[str, int]:
         """Count the calls that each executor holds under a lease, by the executor's id."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 select(t.calls.c.executor, func.count())
                 .where(t.calls.c.state == CallState.LEASED.value)
@@ -85,12 +85,8 @@ class ExecutorStatements:
             )
             return {executor: count for executor, count in rows if executor}
 
-    def _executors(self, *conditions: Any) -> list[ExecutorRow]:
-        columns = [t.executors.c[name] for name in ExecutorRow.__slots__]
-        with self._transaction() as connection:
-            rows = connection.execute(select(*columns).where(*conditions).order_by(t.executors.c.name))
-            return [ExecutorRow(**row._mapping) for row in rows]
 
+_EXECUTORS = select(*columns_of(t.executors, ExecutorRow)).order_by(t.executors.c.name)
 
 DAY_SECONDS = 86_400
 USED_SECONDS = 60.0
@@ -100,8 +96,8 @@ USED_SECONDS = 60.0
 class LoginStatements:
     """The part of the store that knows who is logged in."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, reading: Transaction) -> None:
+        self._transaction, self._reading = transaction, reading
 
     def add(self, login: LoginRow) -> None:
         """Write a login, and forget those that are over."""
@@ -112,7 +108,7 @@ class LoginStatements:
     def find(self, digest: str) -> LoginRow | None:
         """Find a login that is not over."""
         columns = [t.logins.c[name] for name in LoginRow.__slots__]
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(
                 select(*columns).where(t.logins.c.digest == digest, t.logins.c.expires_at > time.time())
             ).first()
@@ -129,11 +125,12 @@ class ClientStatements:
 
     def __init__(
         self,
-        transaction: Callable[[], AbstractContextManager[Connection]],
+        transaction: Transaction,
+        reading: Transaction,
         deferred: Deferred,
         upsert: Callable[[Any], Any],
     ) -> None:
-        self._transaction = transaction
+        self._transaction, self._reading = transaction, reading
         self._deferred = deferred
         adding = upsert(t.spent)
         self._adding = adding.on_conflict_do_update(
@@ -168,43 +165,42 @@ class ClientStatements:
 
     def all(self) -> list[ClientRow]:
         """List the clients, by name."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [ClientRow(*row) for row in connection.execute(_CLIENTS)]
 
     def with_hash(self, token_hash: str) -> ClientRow | None:
         """Find the client with this token, unless it has expired."""
-        with self._transaction() as connection:
-            row = connection.execute(_CLIENT_WITH_HASH, {"at": token_hash}).first()
-        client = ClientRow(*row) if row else None
+        with self._reading() as connection:
+            found = fetch(connection, _CLIENT_WITH_HASH, at=token_hash)
+        client = ClientRow(*found[0]) if found else None
         return client if client and (client.expires_at is None or client.expires_at > clock.now()) else None
 
     def used(self, client: ClientRow) -> None:
         """Note that a client was here."""
         now = clock.now()
         if now - (client.used_at or 0) > USED_SECONDS:
-            self._deferred.add(updating(t.clients, {"name": client.name}, {"used_at": now}))
+            self._deferred.update(t.clients, {"name": client.name}, {"used_at": now})
 
     def spend(self, name: str, tokens: int) -> None:
         """Count tokens that a client has used today."""
-        values = {"client": name, "day": _today(), "tokens": tokens}
         if tokens:
-            self._deferred.add((self._adding, values))
+            self._deferred.count(self._adding, t.spent, {"client": name, "day": _today()}, {"tokens": tokens})
 
     def spent_today(self, name: str) -> int:
         """Return how many tokens a client has used today."""
         self._deferred.write()
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found: int | None = connection.execute(_SPENT, {"client": name, "day": _today()}).scalar_one_or_none()
         return found or 0
 
     def open_tickets_of_model(self, model: str, left_before: float) -> int:
         """Count the open tickets of all clients' runs of an app, without those left unanswered since a time."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return int(connection.execute(_OPEN_TICKETS_OF_MODEL, {"at": model, "before": left_before}).scalar_one())
 
     def open_tickets(self, name: str, left_before: float) -> int:
         """Count the open tickets of a client's runs, without those that it has left unanswered since a time."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return int(connection.execute(_OPEN_TICKETS, {"at": name, "before": left_before}).scalar_one())
 
 

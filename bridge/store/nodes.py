@@ -3,16 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy import bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import ModelCallRow, NodeRow
-from bridge.store.statements import Deferred, columns_of, inserting, updating, values_of
+from bridge.store.statements import Deferred, Transaction, columns_of, values_of
 from tools.results import Message
 from tools.wire import ModelCall, Usage
 
@@ -25,8 +24,8 @@ class NodeStatements:
     Nobody but who watches reads it, so it is written a moment later, with what else is written.
     """
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]], deferred: Deferred) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction, deferred: Deferred) -> None:
+        self._reading = reading
         self._deferred = deferred
         self._retries: dict[tuple[str, int, str], int] = {}
 
@@ -42,7 +41,7 @@ class NodeStatements:
         values = {"title": title, "node_type": node_type[:64], "status": "running", "started_at": clock.now()}
         values |= {"node_id": node_id and node_id[:64]}
         nothing = {"error": None, "retries": 0, "total_tokens": 0, "price": "", "currency": "", "ended_at": None}
-        self._deferred.add(inserting(t.nodes, _named(execution) | values | nothing))
+        self._deferred.insert(t.nodes, _named(execution), values | nothing)
 
     def retried(self, run_id: str, attempt: int, execution_id: str, error: str | None) -> None:
         """Write that a node failed and is tried again."""
@@ -85,25 +84,19 @@ class NodeStatements:
     def of_run(self, run_id: str) -> list[NodeRow]:
         """List the run's nodes, in the order in which they began."""
         self._deferred.write()
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return [NodeRow(*row) for row in connection.execute(_OF_RUN, {"at": run_id})]
 
     def _update(self, execution: tuple[str, int, str], **values: object) -> None:
-        self._deferred.add(updating(t.nodes, _named(execution), values))
+        self._deferred.update(t.nodes, _named(execution), values)
 
 
 class ModelCallStatements:
     """The part of the store that knows what models were asked. It is written a moment later, as nodes are."""
 
-    def __init__(
-        self,
-        transaction: Callable[[], AbstractContextManager[Connection]],
-        deferred: Deferred,
-        insert: Callable[[Table], Any],
-    ) -> None:
-        self._transaction = transaction
+    def __init__(self, reading: Transaction, deferred: Deferred) -> None:
+        self._reading = reading
         self._deferred = deferred
-        self._add = insert(t.model_calls).on_conflict_do_nothing()
 
     def add(self, run_id: str, invocation_id: str, calls: Iterable[ModelCall], said: Sequence[Message]) -> None:
         """Write calls of an invocation; one that is known stays as it is. What the client `said` is not kept twice."""
@@ -126,12 +119,13 @@ class ModelCallStatements:
                 request=_kept(call.request, known),
                 before=call.before,
             )
-            self._deferred.add((self._add, values_of(row)))
+            at = {"invocation_id": row.invocation_id, "number": row.number}
+            self._deferred.insert(t.model_calls, at, values_of(row, but=list(at)))
 
     def of_run(self, run_id: str, said: Callable[[], Sequence[Message]] = lambda: ()) -> list[ModelCallRow]:
         """List the run's model calls as they began, each with what the client `said` in its place."""
         self._deferred.write()
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = [ModelCallRow(*row) for row in connection.execute(_CALLS_OF_RUN, {"at": run_id})]
         by_digest = {_digest(message): message for message in said()} if any(row.request for row in rows) else {}
         return [replace(row, request=_whole(row.request, by_digest)) for row in rows]

@@ -46,7 +46,7 @@ class Responses:
     def find(self, response_id: str, client: str) -> ResponseRow | None:
         """Find the response with this id, if it is this client's."""
         own = (t.responses.c.id == response_id, t.responses.c.client == client)
-        with self._store.transaction() as connection:
+        with self._store.reading() as connection:
             row = connection.execute(select(*_COLUMNS).where(*own)).first()
             return ResponseRow(**row._mapping) if row else None
 

@@ -5,6 +5,7 @@ change only where the run is still as it was read: its `version` rises with each
 again, in this process or in another.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Table, bindparam, select
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow
-from bridge.store.statements import Statement, columns_of, execute, inserting, updating, values_of
+from bridge.store.statements import Statement, columns_of, execute, fetch, inserting, updating, values_of
 from tools.run_states import RAISES_ATTEMPT, UNFINISHED, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
 
@@ -300,8 +301,8 @@ def load(connection: Connection, run_id: str) -> RunRecord | None:
 
 def version_of(connection: Connection, run_id: str) -> int | None:
     """Read the version of a run."""
-    version: int | None = connection.execute(_VERSION, {"at": run_id}).scalar_one_or_none()
-    return version
+    found = fetch(connection, _VERSION, at=run_id)
+    return int(found[0][0]) if found else None
 
 
 # Statements, made once: to make one takes longer than to run it.
@@ -332,11 +333,16 @@ _SEGMENTS = (
 )
 
 
+FRESH_SECONDS = 0.05
+"""For so long whoever began before does not ask the store again what it holds of a run."""
+
+
 class HeldRuns:
-    """Each run as it was last read or written here."""
+    """Each run as it was last read or written here. `as_of` are times of `time.monotonic` when it was so."""
 
     def __init__(self) -> None:
         self._states: dict[str, RunRecord] = {}
+        self._as_of: dict[str, float] = {}
         self._run_of: dict[str, str] = {}
 
     def get(self, run_id: str) -> RunRecord | None:
@@ -363,26 +369,38 @@ class HeldRuns:
     def _found(self, kind: str, name: str) -> RunRecord | None:
         return self._states.get(self._run_of.get(f"{kind} {name}", ""))
 
-    def versions(self) -> dict[str, int]:
-        """Return the version in which each run is held."""
-        return {run_id: record.run.version for run_id, record in self._states.items()}
+    def all(self) -> dict[str, RunRecord]:
+        """Return all that are held."""
+        return dict(self._states)
 
-    def put(self, state: RunRecord) -> None:
+    def is_fresh(self, run_id: str) -> bool:
+        """Whether a run is known as it was after the work at hand began."""
+        as_of = self._as_of.get(run_id, 0.0)
+        return clock.looking_since() <= as_of and time.monotonic() - as_of < FRESH_SECONDS
+
+    def confirm(self, state: RunRecord, as_of: float) -> None:
+        """The store held a run like this."""
+        if self._states.get(state.run.id) is state:
+            self._as_of[state.run.id] = as_of
+
+    def put(self, state: RunRecord, as_of: float) -> None:
         """Hold a run from now on, or what has become of it."""
         self._states[state.run.id] = state
+        self._as_of[state.run.id] = as_of
         self._run_of |= dict.fromkeys(_names(state), state.run.id)
 
-    def renew(self, state: RunRecord) -> None:
+    def renew(self, state: RunRecord, as_of: float) -> None:
         """Take what has become of a run, if it is held and nothing newer is known. One that is over may be long."""
         known = self._states.get(state.run.id)
         if known and known.run.version < state.run.version:
             if state.run.state in UNFINISHED:
-                self.put(state)
+                self.put(state, as_of)
             else:
                 self.drop(state.run.id)
 
     def drop(self, run_id: str) -> None:
         """Hold a run no longer."""
+        self._as_of.pop(run_id, None)
         if state := self._states.pop(run_id, None):
             for name in _names(state):
                 if self._run_of.get(name) == run_id:

@@ -5,27 +5,39 @@ watches, or are learned again where they are lost: a process that is killed take
 """
 
 import logging
+import math
+import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import batched
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, insert, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, update
+from sqlalchemy import insert as plain_insert
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from bridge.store.faults import StoreUnavailable
 
 log = logging.getLogger("clawback.store")
 
+Transaction = Callable[[], AbstractContextManager[Connection]]
+"""Begins a transaction, or a connection that only reads."""
+
 Statement = tuple[Executable, Mapping[str, Any]]
 """A statement and the values of its parameters."""
 
 
-def inserting(table: Table, *rows: Mapping[str, Any]) -> Statement:
-    """Return the statement that writes these rows, each with a value for every column that does not count itself."""
+def inserting(table: Table, *rows: Mapping[str, Any], insert: Callable[[Table], Any] | None = None) -> Statement:
+    """Return the statement that writes these rows, each with a value for every column that does not count itself.
+
+    With the `insert` of the database's dialect, those that are there already stay as they are.
+    """
     values = {f"{name}_{number}": value for number, row in enumerate(rows) for name, value in row.items()}
-    return _insert(table, len(rows)), values
+    return _insert(table, len(rows), insert), values
 
 
 def updating(table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> Statement:
@@ -35,18 +47,36 @@ def updating(table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> 
 
 
 def execute(connection: Connection, statement: Statement) -> int:
-    """Run a statement; return how many rows it changed. It becomes SQL once: SQLAlchemy makes that of rows anew."""
-    executable, values = statement
-    sql, order = _sql(executable, connection.dialect)
-    parameters = values if order is None else tuple(values[name] for name in order)
-    return connection.exec_driver_sql(sql, parameters).rowcount
+    """Run a statement; return how many rows it changed."""
+    changed: int = _run(connection, *statement).rowcount
+    return changed
+
+
+def fetch(connection: Connection, query: Executable, **values: Any) -> list[Sequence[Any]]:
+    """Run a query that was made once; return its rows as the driver has them: of SQLite, a Boolean is a number."""
+    rows: list[Sequence[Any]] = _run(connection, query, values).fetchall()
+    return rows
+
+
+def _run(connection: Connection, executable: Executable, values: Mapping[str, Any]) -> Any:
+    """Run what becomes SQL once. SQLite is asked past SQLAlchemy, which takes ten times as long as it does."""
+    sql, order, given = _sql(executable, connection.dialect)
+    named = {**given, **values} if given else values
+    if order is None:
+        return connection.exec_driver_sql(sql, named)
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        return driver.run(sql, tuple(named[name] for name in order))
+    except sqlite3.IntegrityError as error:
+        raise IntegrityError(sql, None, error) from None
 
 
 @lru_cache(maxsize=1000)
-def _sql(statement: Executable, dialect: Dialect) -> tuple[str, list[str] | None]:
-    """Return the SQL, and the order of its parameters where they have no names."""
+def _sql(statement: Executable, dialect: Dialect) -> tuple[str, list[str] | None, dict[str, Any]]:
+    """Return the SQL, the order of its parameters where they have no names, and the values that it brings itself."""
     compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
-    return str(compiled), compiled.positiontup
+    given = {name: value for name, value in compiled.params.items() if value is not None}
+    return str(compiled), compiled.positiontup, given
 
 
 @cache
@@ -56,9 +86,13 @@ def _update(table: Table, at: tuple[str, ...], columns: tuple[str, ...]) -> Exec
 
 
 @cache
-def _insert(table: Table, rows: int) -> Executable:
+def _insert(table: Table, rows: int, insert: Callable[[Table], Any] | None) -> Executable:
     names = [column.name for column in table.columns if column.autoincrement is not True]
-    return insert(table).values([{name: bindparam(f"{name}_{row}") for name in names} for row in range(rows)])
+    values: list[dict[str, Any]] = [{name: bindparam(f"{name}_{row}") for name in names} for row in range(rows)]
+    if insert is None:
+        return plain_insert(table).values(values)
+    adding: Executable = insert(table).values(values).on_conflict_do_nothing()
+    return adding
 
 
 def values_of(row: Any, but: Sequence[str] = ()) -> dict[str, Any]:
@@ -71,44 +105,103 @@ def columns_of(table: Table, row: type) -> list[Any]:
     return [table.c[name] for name in row.__slots__ if name in table.c]  # type: ignore[attr-defined]
 
 
-LATEST_SECONDS = 0.5
+RIPE_SECONDS = 1.0
+"""What has waited for so long goes with the next commit: until then more is said of the same rows."""
+LATEST_SECONDS = 3.0
+"""After so long it is written by itself."""
 MOST = 10_000
-"""Beyond so many, which a store that cannot be written leads to, the oldest are lost."""
+"""Beyond so many rows, which a store that cannot be written leads to, the oldest are lost."""
+_AT_ONCE = 20
+
+
+@dataclass(slots=True)
+class _Row:
+    """What is said of a row: all of it where it is new. `adding` writes a row of numbers, or adds them to it."""
+
+    table: Table
+    at: Mapping[str, Any]
+    values: dict[str, Any]
+    is_new: bool = False
+    adding: Executable | None = None
+
+    def merge(self, other: "_Row") -> None:
+        """Take in what is said of the same row later."""
+        if self.adding is not None:
+            self.values = {name: value + other.values[name] for name, value in self.values.items()}
+        elif not other.is_new:
+            self.values |= other.values
+
+
+_Waiting = dict[tuple[Table, tuple[Any, ...]], _Row]
 
 
 class Deferred:
-    """The writes that wait."""
+    """The rows that wait to be written. What is said of one meanwhile is written at once, and new ones together."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[Connection]]) -> None:
+    def __init__(self, transaction: Transaction, insert: Callable[[Table], Any]) -> None:
         self._transaction = transaction
-        self._waiting: list[Statement] = []
+        self._insert = insert
+        self._waiting: _Waiting = {}
+        self._since = math.inf
         self._timer: threading.Timer | None = None
         self._is_closed = False
 
-    def add(self, statement: Statement) -> None:
-        """Write this soon."""
-        self._waiting = [*self._waiting[-MOST:], statement]
+    def insert(self, table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Write a new row soon; one that is there already stays as it is. `at` are the columns that name it."""
+        self._add(_Row(table, at, dict(values), is_new=True))
+
+    def update(self, table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Change a row soon."""
+        self._add(_Row(table, at, dict(values)))
+
+    def count(self, adding: Executable, table: Table, at: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Add numbers to a row soon, by this statement."""
+        self._add(_Row(table, at, dict(values), adding=adding))
+
+    def _add(self, row: _Row) -> None:
+        known = self._waiting.setdefault((row.table, tuple(row.at.values())), row)
+        if known is not row:
+            known.merge(row)
+        while len(self._waiting) > MOST:
+            del self._waiting[next(iter(self._waiting))]
+        self._wait()
+
+    def _wait(self) -> None:
+        self._since = min(self._since, time.monotonic())
         if self._timer is None and not self._is_closed:
             self._timer = threading.Timer(LATEST_SECONDS, self._on_time)
             self._timer.daemon = True
             self._timer.start()
 
     @contextmanager
-    def taken(self) -> Iterator[Sequence[Statement]]:
-        """Take what waits, for who writes it; nobody else does meanwhile. It comes back where that fails."""
-        statements, self._waiting = self._waiting, []
-        try:
+    def ripe(self) -> Iterator[Sequence[Statement]]:
+        """Take what has waited for long, for who commits something else."""
+        if time.monotonic() - self._since < RIPE_SECONDS:
+            yield ()
+            return
+        with self._taken() as statements:
             yield statements
-        except BaseException:
-            self._waiting = [*statements, *self._waiting]
-            raise
 
     def write(self) -> None:
         """Write what waits now."""
         if self._waiting:
-            with self.taken() as statements, self._transaction() as connection:
+            with self._taken() as statements, self._transaction() as connection:
                 for statement in statements:
                     execute(connection, statement)
+
+    @contextmanager
+    def _taken(self) -> Iterator[Sequence[Statement]]:
+        """Take what waits; nobody else does meanwhile. It comes back where that fails, but for what is refused."""
+        taken, self._waiting, self._since = self._waiting, {}, math.inf
+        try:
+            yield [*_statements(taken.values(), self._insert)]
+        except SQLAlchemyError:
+            raise
+        except BaseException:
+            later, self._waiting = self._waiting, taken
+            for row in later.values():
+                self._add(row)
+            raise
 
     def close(self) -> None:
         """Write what waits, and nothing from then on."""
@@ -125,3 +218,17 @@ class Deferred:
             log.warning("what those who watch would see is not written yet: %s", error.reason)
         except SQLAlchemyError as error:
             log.warning("what those who watch would see could not be written: %s", type(error).__name__)
+
+
+def _statements(rows: Iterable[_Row], insert: Callable[[Table], Any]) -> Iterator[Statement]:
+    new: dict[Table, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.adding is not None:
+            yield row.adding, {**row.at, **row.values}
+        elif row.is_new:
+            new.setdefault(row.table, []).append({**row.at, **row.values})
+        else:
+            yield updating(row.table, row.at, row.values)
+    for table, found in new.items():
+        for some in batched(found, _AT_ONCE):
+            yield inserting(table, *some, insert=insert)

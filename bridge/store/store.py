@@ -49,7 +49,7 @@ from bridge.store.rows import (
     UnclaimedCall,
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
-from bridge.store.statements import Deferred, execute, inserting, updating, values_of
+from bridge.store.statements import Deferred, Statement, execute, fetch, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.run_states import UNFINISHED, RunEvent
 from tools.ticket_states import CallState
@@ -79,28 +79,32 @@ class Store:
         path = path_of(url)
         self._disk = Disk(path, durability) if path else None
         self._engine = engine_of(url, connections, self._disk)
+        self._connection: Connection | None = None
         self._is_ready = False
         self._faulty = False
         self._told_at = -math.inf
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         self._is_shared = self._lock is None
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self._is_shared else None
         self._held = HeldRuns()
-        self.executors = ExecutorStatements(self.transaction)
-        self._deferred = Deferred(self.transaction)
+        self.executors = ExecutorStatements(self.transaction, self.reading)
+        # Each dialect takes megabytes of memory; the other one's are not needed.
+        self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
+        self._deferred = Deferred(self.transaction, self._insert)
         self._end_users: dict[str, str] = {}
         upsert = self._insert(t.sessions)
         self._upsert_session = upsert.on_conflict_do_update(
             index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
-        )
-        self.nodes = NodeStatements(self.transaction, self._deferred)
-        self.model_calls = ModelCallStatements(self.transaction, self._deferred, self._insert)
-        self.due = DueStatements(self.transaction)
-        self.forms = FormStatements(self.transaction)
-        self.exchanges = ExchangeStatements(self.transaction)
-        self.pieces = PieceStatements(self.transaction)
-        self.logins = LoginStatements(self.transaction)
-        self.clients = ClientStatements(self.transaction, self._deferred, self._insert)
+        ).returning(t.sessions.c.dify_user, _IS_BUSY, _HAS_PIECES)
+        self.nodes = NodeStatements(self.reading, self._deferred)
+        self.model_calls = ModelCallStatements(self.reading, self._deferred)
+        self.due = DueStatements(self.reading)
+        self.forms = FormStatements(self.transaction, self.reading)
+        self.exchanges = ExchangeStatements(self.reading)
+        self.pieces = PieceStatements(self.reading)
+        self.logins = LoginStatements(self.transaction, self.reading)
+        self.clients = ClientStatements(self.transaction, self.reading, self._deferred, self._insert)
         try:
             # Where it is away for now, the bridge begins all the same.
             with suppress(StoreUnavailable), self.transaction():
@@ -113,6 +117,9 @@ class Store:
         """Let go of the connections."""
         self._deferred.close()
         with self._lock or nullcontext():
+            if self._connection:
+                self._connection.close()
+                self._connection = None
             self._engine.dispose()
 
     @contextmanager
@@ -120,10 +127,8 @@ class Store:
         """Run one transaction: for statements that live beside this file. Raises StoreUnavailable."""
         try:
             with self._lock or nullcontext(), told():
-                if not self._is_ready:
-                    prepare(self._engine, self._url)
-                    self._is_ready = True
-                with self._engine.begin() as connection:
+                self._prepare()
+                with self._opened() as connection:
                     yield connection
             if self._disk:
                 # What was read, too, may be what others have only just committed.
@@ -154,19 +159,62 @@ class Store:
             log.info("the store can be used again")
 
     @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        """Begin a transaction, and end it: in SQLite always on the same connection, since to take one takes longer."""
+        if self._lock is None:
+            with self._engine.begin() as connection:
+                yield connection
+            return
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        connection = self._connection
+        driver: Any = connection.connection.dbapi_connection
+        driver.check()
+        try:
+            yield connection
+            # What went past SQLAlchemy began what it knows nothing of.
+            connection.commit()
+            driver.commit()
+        except BaseException:
+            connection.rollback()
+            driver.rollback()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Read, with each statement for itself where the database is a server: it is asked once, not three times."""
+        if self._reader is None:
+            with self.transaction() as connection:
+                yield connection
+            return
+        try:
+            with told():
+                self._prepare()
+                with self._reader.connect() as connection:
+                    yield connection
+        except StoreUnavailable as fault:
+            self._note(fault)
+            raise
+
+    def _prepare(self) -> None:
+        if not self._is_ready:
+            prepare(self._engine, self._url)
+            self._is_ready = True
+
+    @contextmanager
     def watching(self) -> Iterator[Connection]:
-        """Run a transaction for who watches: what may be late is written first."""
+        """Read for who watches: what may be late is written first."""
         self._deferred.write()
-        with self.transaction() as connection:
+        with self.reading() as connection:
             yield connection
 
     # Sessions
 
     def session(self, key: str) -> SessionRow | None:
         """Find the session with this key."""
-        with self.transaction() as connection:
-            row = connection.execute(_select(t.sessions, SessionRow).where(t.sessions.c.key == key)).first()
-            return SessionRow(**row._mapping) if row else None
+        with self.reading() as connection:
+            found = fetch(connection, _SESSION, at=key)
+            return SessionRow(*found[0]) if found else None
 
     def take_session_of_transcript(self, model: str, digest: str) -> SessionRow | None:
         """Find the model's session that a version before 0.2 knew by its transcript; it is found so once."""
@@ -191,35 +239,48 @@ class Store:
         """Find the Dify user that an EndUser UUID stands for."""
         if known := self._end_users.get(uuid):
             return known
-        with self.transaction() as connection:
+        with self.reading() as connection:
             found = connection.execute(_END_USER, {"at": uuid}).scalar_one_or_none()
         if found:
             self._end_users[uuid] = found
         return found
 
+    def attaching(self, invocation_id: str, uuid: str) -> tuple[str | None, str | None]:
+        """Find the run of an invocation, where it is known, and the Dify user that an EndUser UUID stands for."""
+        held, user = self._held.of_invocation(invocation_id), self._end_users.get(uuid)
+        if held:
+            return held.run.id, user
+        with self.reading() as connection:
+            [(run_id, found)] = fetch(connection, _ATTACHING, at=invocation_id, uuid=uuid)
+        if found:
+            self._end_users[uuid] = found
+        return run_id, user or found
+
     def save_end_user(self, uuid: str, dify_user: str) -> None:
         """Remember which Dify user an EndUser UUID stands for, which Dify would say again."""
         self._end_users[uuid] = dify_user
-        values = {"uuid": uuid, "dify_user": dify_user, "updated_at": clock.now()}
-        self._deferred.add((self._insert(t.end_users).on_conflict_do_nothing(), values))
+        self._deferred.insert(t.end_users, {"uuid": uuid}, {"dify_user": dify_user, "updated_at": clock.now()})
 
     # Runs, as they are held and changed
 
     def hold(self, run_id: str) -> None:
         """Keep a run in memory from now on: this process drives it."""
+        as_of = time.monotonic()
         if self._held.get(run_id) is None and (state := self._load(run_id)):
-            self._held.put(state)
+            self._held.put(state, as_of)
 
     def catch_up(self) -> None:
         """Read the runs that are held and that another bridge has changed since."""
         if not self._is_shared:
             return
-        held = self._held.versions()
-        with self.transaction() as connection:
+        held, as_of = self._held.all(), time.monotonic()
+        with self.reading() as connection:
             rows = connection.execute(_VERSIONS, {"ids": list(held)}).all() if held else []
         for run_id, version in rows:
-            if version != held[run_id]:
+            if version != held[run_id].run.version:
                 self._reload(run_id)
+            else:
+                self._held.confirm(held[run_id], as_of)
 
     def release(self, run_id: str) -> None:
         """Keep a run in memory no longer."""
@@ -248,40 +309,48 @@ class Store:
             except CallMoved:
                 raise
             except Overtaken:
-                self._reload(run_id)
+                now = self._held.get(run_id)
+                # It may have been this process.
+                if now is None or now.run.version <= state.run.version:
+                    self._reload(run_id)
             else:
                 return result
         raise Overtaken(f"run {run_id} is changed by somebody else all the time")
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
-        with self._deferred.taken() as deferred, self.transaction() as connection:
+        as_of = time.monotonic()
+        with self._deferred.ripe() as deferred, self.transaction() as connection:
             change.write(connection)
             for statement in deferred:
                 execute(connection, statement)
         change.is_written = True
-        self._held.renew(change.state)
+        self._held.renew(change.state, as_of)
 
     def _load(self, run_id: str) -> RunRecord | None:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return load(connection, run_id)
 
     def _reload(self, run_id: str) -> RunRecord | None:
         """Read a run that is held anew."""
-        state = self._load(run_id)
+        as_of, state = time.monotonic(), self._load(run_id)
         if state is None:
             self._held.drop(run_id)
         elif self._held.get(run_id):
-            self._held.put(state)
+            self._held.put(state, as_of)
         return state
 
     def _of_memory(self, state: RunRecord | None) -> RunRecord | None:
         """Return a run that is held as it is now: another bridge may have changed it."""
-        if state is None or not self._is_shared:
+        if state is None or not self._is_shared or self._held.is_fresh(state.run.id):
             return state
-        with self.transaction() as connection:
+        as_of = time.monotonic()
+        with self.reading() as connection:
             version = version_of(connection, state.run.id)
-        return state if version == state.run.version else self._reload(state.run.id)
+        if version != state.run.version:
+            return self._reload(state.run.id)
+        self._held.confirm(state, as_of)
+        return state
 
     def insert_run(self, run: RunRow, pieces: Pieces | None = None) -> RunRow:
         """Write a new run; this process holds it. Return it as it is kept."""
@@ -298,12 +367,13 @@ class Store:
 
         Return None where a run of that user is unfinished, or the session has got another user meanwhile.
         """
-        values = values_of(session) | {"updated_at": clock.now()}
+        values = values_of(session) | {"updated_at": clock.now(), "user": session.dify_user, "of": session.key}
 
         def may_begin(connection: Connection) -> bool:
             # The session's row is held until the end: of two runs that begin at the same time, one does.
-            connection.execute(self._upsert_session, values)
-            user, is_busy = connection.execute(_USER_OF_SESSION, {"at": session.key}).one()
+            [(user, is_busy, has_pieces)] = fetch(connection, self._upsert_session, **values)
+            if not has_pieces:
+                self.pieces.begin(session.key)
             return not is_busy and user == session.dify_user
 
         return self._written(run, pieces, may_begin)
@@ -327,14 +397,9 @@ class Store:
         self._began(kept)
         return kept
 
-    def _insert(self, table: Table) -> Any:
-        """Return a statement that may say what happens where the row is there already."""
-        # Each dialect takes megabytes of memory; the other one's are not needed.
-        return import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert(table)
-
     def _began(self, run: RunRow) -> None:
         """Hold a new run."""
-        self._held.put(RunRecord(run))
+        self._held.put(RunRecord(run), 0.0)
 
     def begun(self, run_id: str, session: SessionRow | None, **values: Any) -> None:
         """Write what Dify calls a run's workflow, and the session where its conversation is another one now."""
@@ -365,6 +430,8 @@ class Store:
                 change.also(statement)
             return True
 
+        # What is said of the former attempt's nodes is theirs, too.
+        self._deferred.write()
         went_on = self.decide(run.id, decision) or False
         if went_on:
             self.nodes.move(run.id, run.attempt, run.attempt + 1)
@@ -383,18 +450,18 @@ class Store:
     def run(self, run_id: str) -> RunRow | None:
         """Find the run with this id."""
         held = self._of_memory(self._held.get(run_id))
-        return held.run if held else self._one_run(t.runs.c.id == run_id)
+        return held.run if held else self._newest_run(_RUN, run_id)
 
     def active_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the run that this Dify user is being driven for."""
         for state in self._held.of_user(dify_user):
             if (now := self._of_memory(state)) and now.run.state == "running":
                 return now.run
-        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state == "running")
+        return self._newest_run(_RUNNING_OF_USER, dify_user)
 
     def run_ids(self) -> list[str]:
         """List all runs, oldest first."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
 
     def unfinished_run_of_user(self, dify_user: str) -> RunRow | None:
@@ -403,11 +470,11 @@ class Store:
 
     def latest_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user was driven for, whatever became of it."""
-        return self._one_run(t.runs.c.dify_user == dify_user)
+        return self._newest_run(_RUN_OF_USER, dify_user)
 
     def latest_run_of_turn(self, turn_key: str) -> RunRow | None:
         """Find the newest run that answers the same request."""
-        return self._one_run(t.runs.c.turn_key == turn_key)
+        return self._newest_run(_RUN_OF_TURN, turn_key)
 
     def runs_of_turn(self, turn_key: str) -> list[RunRow]:
         """List the runs that answer the same request, newest first."""
@@ -427,24 +494,28 @@ class Store:
 
     def unfinished_runs_of_session(self, session_key: str) -> list[RunRow]:
         """List the session's runs that still run or are suspended, newest first."""
-        return self._runs(t.runs.c.session_key == session_key, t.runs.c.state.in_(UNFINISHED))
+        with self.reading() as connection:
+            return [RunRow(*row) for row in fetch(connection, _UNFINISHED_OF_SESSION, at=session_key)]
 
     def add_marker(self, marker: MarkerRow) -> None:
         """Write what names an attempt in texts."""
         with self.transaction() as connection:
-            connection.execute(
-                insert(t.markers).values(digest=marker.digest, run_id=marker.run_id, attempt=marker.attempt)
-            )
+            execute(connection, self.naming(marker))
+
+    @staticmethod
+    def naming(marker: MarkerRow) -> Statement:
+        """Return the statement that writes it, to go with another change of its run."""
+        return inserting(t.markers, values_of(marker))
 
     def markers(self, digests: Sequence[str]) -> list[MarkerRow]:
         """List which attempts these markers name; what names none is left out."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(_select(t.markers, MarkerRow).where(t.markers.c.digest.in_(digests)))
             return [MarkerRow(**row._mapping) for row in rows]
 
     def has_marker(self, run_id: str) -> bool:
         """Say whether anything names an attempt of this run in texts."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(t.markers.c.digest).where(t.markers.c.run_id == run_id).limit(1))
             return found.first() is not None
 
@@ -452,13 +523,8 @@ class Store:
         """List the digests of the queries that this Dify conversation has had, the run `before` aside."""
         if not conversation_id:
             return []
-        with self.transaction() as connection:
-            rows = connection.execute(
-                select(t.runs.c.query_digest)
-                .where(t.runs.c.conversation_id == conversation_id, t.runs.c.id != before)
-                .distinct()
-            )
-            return [row.query_digest for row in rows]
+        with self.reading() as connection:
+            return [digest for (digest,) in fetch(connection, _PAST_QUERIES, at=conversation_id, before=before)]
 
     # Segments
 
@@ -480,7 +546,7 @@ class Store:
         """List what the run has told its client so far, in order."""
         if held := self._of_memory(self._held.get(run_id)):
             return [held.segments[number] for number in sorted(held.segments)]
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 _select(t.segments, SegmentRow).where(t.segments.c.run_id == run_id).order_by(t.segments.c.number)
             )
@@ -508,7 +574,7 @@ class Store:
         """Find the invocation with this id."""
         if held := self._of_memory(self._held.of_invocation(invocation_id)):
             return held.invocations.get(invocation_id)
-        with self.transaction() as connection:
+        with self.reading() as connection:
             row = connection.execute(_INVOCATION, {"at": invocation_id}).first()
             return InvocationRow(*row) if row else None
 
@@ -525,7 +591,7 @@ class Store:
     def fruitful_attempt(self, run_id: str) -> int:
         """Find the last attempt of a run in which a ticket was opened, or which a form paused; 0 where none was."""
         newest = select(func.max(t.tickets.c.created_at)).where(t.tickets.c.run_id == run_id).scalar_subquery()
-        with self.transaction() as connection:
+        with self.reading() as connection:
             opened = select(func.max(t.invocations.c.attempt)).where(
                 t.invocations.c.run_id == run_id, t.invocations.c.created_at <= newest
             )
@@ -562,7 +628,7 @@ class Store:
         """Return the run's id, empty where there is no such ticket."""
         if held := self._held.of_ticket(ticket_id):
             return held.run.id
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return connection.execute(_RUN_OF_TICKET, {"at": ticket_id}).scalar_one_or_none() or ""
 
     def ticket(self, ticket_id: str) -> TicketRow | None:
@@ -646,7 +712,7 @@ class Store:
     ) -> list[UnclaimedCall]:
         """List calls of these tools, in this state, for one of these places: the oldest, from number `first` on."""
         is_for_any = and_(t.calls.c.place.is_(None), t.runs.c.direction != "endpoint")
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 _select(t.calls, CallRow)
                 .add_columns(t.tickets.c.run_id, t.runs.c.model, t.runs.c.direction)
@@ -682,7 +748,7 @@ class Store:
         return self._newest_tickets(limit, abandoned(before))
 
     def _newest_tickets(self, limit: int, *conditions: ColumnElement[bool]) -> list[TicketRow]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             fitting = select(t.tickets.c.id).where(*conditions)
             newest = fitting.order_by(t.tickets.c.created_at.desc()).limit(limit)
             return self._tickets_in(connection, t.tickets.c.id.in_(newest))[::-1]
@@ -691,6 +757,7 @@ class Store:
 
     def forget_before(self, cutoff: float) -> int:
         """Delete what ended before `cutoff`, and say how many runs that were."""
+        self._deferred.write()
         with self.transaction() as connection:
             old = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
@@ -720,22 +787,27 @@ class Store:
             with self.transaction() as connection:
                 connection.execute(change)
 
+    def _newest_run(self, query: Select[Any], at: str) -> RunRow | None:
+        with self.reading() as connection:
+            found = fetch(connection, query, at=at)
+        return RunRow(*found[0]) if found else None
+
     def _one_run(self, *conditions: Any) -> RunRow | None:
         return next(iter(self._runs(*conditions, limit=1)), None)
 
     def _runs(self, *conditions: Any, limit: int | None = None) -> list[RunRow]:
         newest = _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc()).limit(limit)
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(newest)
             return [RunRow(*row) for row in rows]
 
     def _events(self, *conditions: Any) -> list[EventRow]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             rows = connection.execute(_select(t.events, EventRow).where(*conditions).order_by(t.events.c.id))
             return [EventRow(*row) for row in rows]
 
     def _tickets(self, *conditions: Any) -> list[TicketRow]:
-        with self.transaction() as connection:
+        with self.reading() as connection:
             return self._tickets_in(connection, *conditions)
 
     def _tickets_in(self, connection: Connection, *conditions: Any) -> list[TicketRow]:
@@ -760,13 +832,30 @@ def _select(table: Table, row: type) -> Select[Any]:
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
-_USER_OF_SESSION = select(
-    t.sessions.c.dify_user,
-    select(t.runs.c.id)
-    .where(t.runs.c.dify_user == t.sessions.c.dify_user, t.runs.c.state.in_(sorted(UNFINISHED)))
-    .correlate(t.sessions)
-    .exists(),
-).where(t.sessions.c.key == bindparam("at"))
+def _newest(*conditions: Any) -> Select[Any]:
+    return _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc())
+
+
+# A list of states becomes SQL each time anew.
+_IS_UNFINISHED = or_(*(t.runs.c.state == state for state in sorted(UNFINISHED)))
+_OF_USER = t.runs.c.dify_user == bindparam("at")
+_RUN = _newest(t.runs.c.id == bindparam("at"))
+_RUN_OF_TURN = _newest(t.runs.c.turn_key == bindparam("at")).limit(1)
+_RUN_OF_USER = _newest(_OF_USER).limit(1)
+_RUNNING_OF_USER = _newest(_OF_USER, t.runs.c.state == "running").limit(1)
+_UNFINISHED_OF_SESSION = _newest(t.runs.c.session_key == bindparam("at"), _IS_UNFINISHED)
+_PAST_QUERIES = (
+    select(t.runs.c.query_digest)
+    .where(t.runs.c.conversation_id == bindparam("at"), t.runs.c.id != bindparam("before"))
+    .distinct()
+)
+_SESSION = _select(t.sessions, SessionRow).where(t.sessions.c.key == bindparam("at"))
+_IS_BUSY = select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("user"), _IS_UNFINISHED).exists()
+_HAS_PIECES = select(t.pieces.c.number).where(t.pieces.c.session_key == bindparam("of")).exists()
+_ATTACHING = select(
+    select(t.invocations.c.run_id).where(t.invocations.c.id == bindparam("at")).scalar_subquery(),
+    select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("uuid")).scalar_subquery(),
+)
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))

@@ -116,7 +116,7 @@ class Timeline:
     """What a store holds, as the web page shows it."""
 
     def __init__(self, store: Store, limits: Limits) -> None:
-        self._transaction = store.watching
+        self._reading = store.watching
         self._limits = limits
         self._outlines = store.pieces.outlines
 
@@ -124,7 +124,7 @@ class Timeline:
         """List the runs that fit, newest first."""
         columns = [t.runs.c[name] for name in Glance.__slots__ if name in t.runs.c]
         fitting = select(*columns).where(*self._fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id.desc())
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(fitting.limit(limit).offset(offset)).all()
             ids = [row.id for row in rows]
             calls = connection.execute(
@@ -149,7 +149,7 @@ class Timeline:
     def _fitting(self, asked: Filter) -> list[ColumnElement[bool]]:
         conditions = _fitting(asked, _has_ticket(abandoned(self._left_before())))
         if asked.tokens:
-            with self._transaction() as connection:
+            with self._reading() as connection:
                 used = select(func.sum(_tokens(connection))).where(t.segments.c.run_id == t.runs.c.id)
             conditions = [*_newest(conditions), used.correlate(t.runs).scalar_subquery() >= asked.tokens]
         if asked.text:
@@ -168,7 +168,7 @@ class Timeline:
         is_over, has_failed = t.runs.c.state.not_in(sorted(UNFINISHED)), t.runs.c.state == "failed"
         seconds = func.avg(case((is_over, t.runs.c.updated_at - t.runs.c.created_at)))
         counted = select(*of, func.count(), func.sum(case((has_failed, 1), else_=0)), func.coalesce(seconds, 0.0))
-        with self._transaction() as connection:
+        with self._reading() as connection:
             runs = connection.execute(counted.where(*fitting).group_by(*by)).all()
             used = select(*of, func.sum(_tokens(connection))).join_from(t.runs, t.segments).where(*fitting)
             tokens = {tuple(row[:3]): int(row[3]) for row in connection.execute(used.group_by(*by))}
@@ -177,7 +177,7 @@ class Timeline:
 
     def newest(self) -> tuple[object, ...]:
         """Return what differs whenever a run began, changed, went or was abandoned, or a step of one was made."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(
                 select(
                     select(func.max(t.runs.c.updated_at)).scalar_subquery(),
@@ -190,20 +190,20 @@ class Timeline:
 
     def parties(self) -> tuple[list[str], list[str]]:
         """List the apps that have had runs, and the clients."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             found = connection.execute(select(t.runs.c.model, t.runs.c.client).distinct()).all()
         return sorted({row.model for row in found} - {""}), sorted({row.client for row in found} - {""})
 
     def requests(self, run_ids: Sequence[str]) -> dict[str, str]:
         """Return what started these runs, as JSON, by the run's id; its messages are counted, and empty."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             columns = (t.runs.c.id, t.runs.c.session_key, t.runs.c.request)
             rows = connection.execute(select(*columns).where(t.runs.c.id.in_(run_ids))).all()
         return self._outlines({row.id: (row.session_key, row.request) for row in rows})
 
     def mark(self, run_id: str) -> tuple[object, ...] | None:
         """Return what differs whenever anything of a run has changed; None where there is no such run."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             row = connection.execute(
                 select(
                     t.runs.c.updated_at,
@@ -232,7 +232,7 @@ class Timeline:
         self, table: Table, kind: type[Row], run_id: str, order: ColumnElement[Any]
     ) -> list[Dated[Row]]:
         columns = [table.c[name] for name in kind.__slots__]
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 select(*columns, table.c.created_at).where(table.c.run_id == run_id).order_by(order)
             )
@@ -240,7 +240,7 @@ class Timeline:
 
     def goes_on(self, run_id: str) -> bool:
         """Whether a run is not over."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             state = connection.execute(select(t.runs.c.state).where(t.runs.c.id == run_id)).scalar()
             return state in UNFINISHED
 
@@ -250,13 +250,13 @@ class Timeline:
         forms = select(func.count()).select_from(t.forms).where(_OPEN_FORM)
         if run_id:
             calls, forms = calls.where(t.tickets.c.run_id == run_id), forms.where(t.forms.c.run_id == run_id)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             both = connection.execute(select(calls.scalar_subquery(), forms.scalar_subquery())).one()
         return sum(both)
 
     def undecided_ids(self, limit: int) -> list[str]:
         """List the calls that have waited longest for a person, by their ids."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             oldest = (t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
             asked = select(t.calls.c.id).join(t.tickets).where(_WAITS).order_by(*oldest).limit(limit)
             return list(connection.execute(asked).scalars())
@@ -266,7 +266,7 @@ class Timeline:
         call_columns = [t.calls.c[name] for name in CallRow.__slots__]
         run_columns = [t.runs.c[name] for name in RunRow.__slots__]
         width = len(call_columns)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 select(*call_columns, *run_columns, t.tickets.c.created_at)
                 .join_from(t.calls, t.tickets)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from bridge.store.clock import look_anew
 from bridge.store.engine import connection_of, is_pooled
 
 log = logging.getLogger("clawback.wakeups")
@@ -32,6 +33,7 @@ class Wakeups:
         event = threading.Event()
         with self._lock:
             self._waiting[key].append(event)
+        look_anew()
         return Listening(self, key, event)
 
     def wake(self, key: str) -> None:
@@ -71,11 +73,14 @@ class Listening:
 
     def wait(self, seconds: float) -> bool:
         """Wait for a hint and say whether one came."""
-        return self._event.wait(seconds)
+        came = self._event.wait(seconds)
+        look_anew()
+        return came
 
     def clear(self) -> None:
         """Listen anew, to be called before the store is read again."""
         self._event.clear()
+        look_anew()
 
 
 CHANNEL = "clawback:wakeups"

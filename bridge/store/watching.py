@@ -54,18 +54,18 @@ class Watching:
     """What a store holds, as those see it who only watch."""
 
     def __init__(self, store: Store) -> None:
-        self._transaction = store.transaction
+        self._reading = store.reading
         self.clients = store.clients.all
 
     def run_states(self) -> dict[str, int]:
         """Count the runs that are kept, by state."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(t.runs.c.state, func.count()).group_by(t.runs.c.state))
             return dict(rows.all())
 
     def waiting(self, left_before: float) -> Waiting:
         """Count what waits, and say since when, without what clients have left unanswered since a time."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             tickets, oldest = connection.execute(
                 select(func.count(), func.min(t.tickets.c.created_at)).where(
                     t.tickets.c.state == TicketState.OPEN.value, ~abandoned(left_before)
@@ -83,14 +83,14 @@ class Watching:
 
     def runs(self, states: Collection[str] = (), limit: int = 50) -> list[RunSummary]:
         """List the newest runs in one of these states, or in any, newest first."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             asked = select(*_SUMMARY).order_by(t.runs.c.created_at.desc()).limit(limit)
             rows = connection.execute(asked.where(t.runs.c.state.in_(states)) if states else asked).all()
         return self._counted(rows)
 
     def changed_runs(self, since: float, limit: int = 200) -> list[RunSummary]:
         """List the runs that changed after a time, the one that changed first at the beginning."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             changed = select(*_SUMMARY).where(t.runs.c.updated_at > since)
             rows = connection.execute(changed.order_by(t.runs.c.updated_at).limit(limit)).all()
         return self._counted(rows)
@@ -98,7 +98,7 @@ class Watching:
     def events_after(self, event_id: int, limit: int = 200) -> list[Seen]:
         """List the steps after this one, oldest first."""
         columns = [t.events.c[name] for name in EventRow.__slots__]
-        with self._transaction() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 select(*columns, t.calls.c.name)
                 .join(t.calls, t.calls.c.id == t.events.c.call_id, isouter=True)
@@ -110,17 +110,17 @@ class Watching:
 
     def newest_event(self) -> int:
         """Return the id of the last step; 0 where there is none."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return connection.execute(select(func.max(t.events.c.id))).scalar_one() or 0
 
     def newest_change(self) -> float:
         """Return when a run changed last; 0 where there is none."""
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return connection.execute(select(func.max(t.runs.c.updated_at))).scalar_one() or 0.0
 
     def _counted(self, rows: Iterable[object]) -> list[RunSummary]:
         found = [dict(row._mapping) for row in rows]  # type: ignore[attr-defined]
-        with self._transaction() as connection:
+        with self._reading() as connection:
             counts = connection.execute(
                 select(t.tickets.c.run_id, func.count(t.tickets.c.id.distinct()), func.count(t.calls.c.id))
                 .join(t.calls, isouter=True)

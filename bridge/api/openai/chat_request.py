@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
-from bridge.api.bodies import Item, checked
+from bridge.api.bodies import Item, breathe_if_long, checked
 from bridge.api.openai.chat_messages import ChatMessage, Part
 from bridge.api.openai.legacy import (
     FunctionCallChoice,
@@ -21,7 +21,6 @@ from bridge.api.openai.legacy import (
 from bridge.api.openai.tool_choice import ChatToolChoice, note_of, offer
 from bridge.api.openai.turns import Ask
 from bridge.errors import InvalidRequest
-from bridge.runs.services import breathe
 from bridge.runs.sessions.openclaw import is_openclaw
 from tools.definitions import Function, ToolDefinition
 from tools.openclaw_text.plain_turns import with_calls
@@ -229,7 +228,7 @@ def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
             item.made = message
     if form := chat.response_format:
         check_schema(form.type, form.json_schema, "response_format.json_schema.schema")
-    breathe()
+    breathe_if_long()
     if not chat.messages and not chat.tool_results:
         raise InvalidRequest("messages: there must be at least one message", param="messages")
     return chat

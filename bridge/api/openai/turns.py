@@ -225,7 +225,8 @@ class Turns:
         self._quotas.check(serving)
         facts = self._services.apps.catalogue.of(serving)
         given = given_inputs(facts, body, asked.inputs)
-        asked.given, asked.frame = digest(given), frame_of(headers, asked.messages)
+        # What a name of its own leads to needs nothing else to be known again.
+        asked.given, asked.frame = digest(given), "" if session.alone else frame_of(headers, asked.messages)
         asked.inputs = without_markers(start_inputs(serving, facts, asked.messages, asked.query, body, given))
         if serving.tools == "client+executors" and kind is None:
             asked = self._with_executors(asked)
@@ -246,7 +247,10 @@ class Turns:
 
     def _joined(self, app: App, session: Session, keys: RequestKeys) -> Reading | None:
         """Return what the same request gets already."""
-        return self._repeated(keys) or self._join(session, keys) or self._take_up(app, session, keys)
+        if repeated := self._repeated(keys):
+            return repeated
+        latest = self._store.latest_run_of_turn(keys.turn) if session.alone else None
+        return self._join(latest, session, keys) or self._take_up(latest or self._unheard(session, keys), app)
 
     def _keys(self, app: App, session: Session, asked: RunRequest, headers: Mapping[str, str]) -> RequestKeys:
         whole = request_key(session, app.model, asked)
@@ -275,13 +279,12 @@ class Turns:
             return self._resumed(run) if run.state in UNFINISHED else None
         return None if segment.failed else Reading(run.id, segment)
 
-    def _take_up(self, app: App, session: Session, keys: RequestKeys) -> Reading | None:
+    def _take_up(self, found: RunRow | None, app: App) -> Reading | None:
         """Return what the same request gets already from a run that let go of its workflow, or whose bridge was killed.
 
         Its calls are told once more; where they never were, the run goes on from what is in the store. A client whose
         name may be another's as well gets only what nobody can have been told yet.
         """
-        found = self._store.latest_run_of_turn(keys.turn) if session.alone else self._unheard(keys)
         run = self._runs.once_begun(found) if found else None
         if run and run.state == "finished":
             return self._owed(run)
@@ -300,10 +303,10 @@ class Turns:
         segment.is_owed = True
         return Reading(run.id, segment)
 
-    def _unheard(self, keys: RequestKeys) -> RunRow | None:
+    def _unheard(self, session: Session, keys: RequestKeys) -> RunRow | None:
         """Find a run whose bridge was killed before anything of it was told whole, and its connection with it."""
-        if self._services.config.is_shared:
-            # Another bridge may drive it, whose client is still there.
+        if session.alone or self._services.config.is_shared:
+            # Its name finds it, or another bridge may drive it, whose client is still there.
             return None
         begun = self._begun_by(keys)
         owed = next((run for run in begun if run.state == "finished" and self._store.forms.is_owed(run.id)), None)
@@ -315,14 +318,13 @@ class Turns:
         app = self._services.apps.get(run.model)
         return Reading(run.id, self._runs.resume(run, app).current) if app else None
 
-    def _join(self, session: Session, keys: RequestKeys) -> Reading | None:
+    def _join(self, run: RunRow | None, session: Session, keys: RequestKeys) -> Reading | None:
         """Return what the same request gets already, where whoever sends it was not told all of it.
 
         A name that counts alone leads to one client, whose retries may be rewritten. Of all others the whole request
         is the same, and the connection that began the run has ended before its answer was told whole.
         """
         if session.alone:
-            run = self._store.latest_run_of_turn(keys.turn)
             segment = self._first_segment(run) if run else None
             waits = segment and (segment.readers or self._may_return(segment)) and not segment.delivered
             return Reading(run.id, segment) if run and segment and (run.state == "running" or waits) else None

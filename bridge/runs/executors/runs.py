@@ -47,8 +47,11 @@ class ExecutorRuns:
         self._trials = trials
         self._born = clock.now()
 
-    def begin(self, request: AttachRequest) -> RunRow | None:
-        """Return the run of an invocation that belongs to no client's run, or None where no executor is there."""
+    def begin(self, request: AttachRequest, user: str | None) -> RunRow | None:
+        """Return the run of an invocation that belongs to no client's run, or None where no executor is there.
+
+        `user` is the name of Dify's user, where it is known.
+        """
         catalogue = self._registry.catalogue()
         if not catalogue.tools:
             return None
@@ -80,21 +83,17 @@ class ExecutorRuns:
                     self._store.hold(former.id)
                     log.info("an executors' run goes on", extra={"run": former.id})
                     return self._store.run(former.id)
-            run = self._new(request, asked.model_dump_json(), session, turn)
+            run = self._new(request, kind_of(user), asked.model_dump_json(), session, turn)
             self._store.insert_run(run)
-        self._trials.note(self._user(request), run.id)
+        self._trials.note(user, run.id)
         log.info("an executors' run started", extra={"run": run.id, "tools": len(catalogue.tools)})
         return run
-
-    def _user(self, request: AttachRequest) -> str | None:
-        """Return the name of Dify's user, where it is known."""
-        return self._store.end_user(request.user) if request.user else None
 
     def _is_left_over(self, run: RunRow) -> bool:
         """Whether the bridge was killed between the run and its invocation, which asks again now."""
         return run.created_at < self._born and not self._store.has_invocations(run.id)
 
-    def _new(self, request: AttachRequest, asked: str, session: str, turn: str) -> RunRow:
+    def _new(self, request: AttachRequest, kind: str | None, asked: str, session: str, turn: str) -> RunRow:
         now = clock.now()
         run_id = random_name()
         return RunRow(
@@ -105,7 +104,7 @@ class ExecutorRuns:
             dify_user=f"executors-{run_id}",
             conversation_id="",
             query_digest="",
-            auxiliary=kind_of(self._user(request)),
+            auxiliary=kind,
             state="running",
             attempt=1,
             task_id="",

@@ -69,12 +69,17 @@ class Invocations:
                 "of both",
                 code="protocol_mismatch",
             )
-        run, reason = self._known(request) or self._find(request, opens)
+        # An invocation that asks again because it did not get the answer is known.
+        known, user = self._store.attaching(request.invocation_id, request.user or "")
+        run, reason = (known and self._store.run(known)) or None, ""
+        if run is None:
+            user = user or self._end_user(request, opens)
+            run, reason = self._find(request, user)
         if run and not opens(run.model, run.direction):
             reason = f"the plugin's token is not for runs of {run.model!r} (`apps` of its entry in `plugins`)"
             run = None
         elif run is None and opens("", "executor"):
-            run = self._executor_runs.begin(request)
+            run = self._executor_runs.begin(request, user)
         if run is None:
             self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
@@ -84,20 +89,18 @@ class Invocations:
         live = self._live_runs.get(run.id)
         if live and live.request_id:
             request_id.go_on_with(live.request_id)
+        # What an executors' run is called in Dify's history, where its question is looked for to resume it.
+        secret = new_secret() if run.direction == "executor" else None
         with self._services.locks.of(run.id):
-            record = self._store.decide(run.id, lambda change: self._attached(change, request))
+            record = self._store.decide(run.id, lambda change: self._attached(change, request, secret))
             assert record is not None  # noqa: S101 - it was found
             self._take_over(record, request.invocation_id, live)
         log.info("invocation attached", extra={"run": run.id, "invocation": request.invocation_id})
-        return self._answer(record, record.invocations[request.invocation_id])
+        return self._answer(record, record.invocations[request.invocation_id], secret)
 
-    def _known(self, request: AttachRequest) -> tuple[RunRow | None, str] | None:
-        """Return the run of an invocation that asks again because it did not get the answer."""
-        invocation = self._store.invocation(request.invocation_id)
-        run = self._store.run(invocation.run_id) if invocation else None
-        return (run, "") if run else None
-
-    def _attached(self, change: Change, request: AttachRequest) -> RunRecord:
+    def _attached(self, change: Change, request: AttachRequest, secret: str | None) -> RunRecord:
+        if secret:
+            change.also(self._store.naming(MarkerRow(marker_digest(secret), change.run_id, change.was.run.attempt)))
         known = change.was.invocations.get(request.invocation_id)
         if known is None:
             self._check_age(change.was.run, request)
@@ -129,16 +132,16 @@ class Invocations:
             if live and ticket.is_deliverable and not live.holds(ticket.id):
                 self._live_runs.deliver_soon(live, ticket)
 
-    def _find(self, request: AttachRequest, opens: Opens) -> tuple[RunRow | None, str]:
+    def _find(self, request: AttachRequest, user: str | None) -> tuple[RunRow | None, str]:
         """Try Dify's end user, then the marker, then the callback key: what others can write least comes first.
 
-        Where Dify says whose node it is, nothing that stands in a text or in a node's parameter says otherwise.
+        `user` is who the end user is, where that is known. Where Dify says whose node it is, nothing that stands in a
+        text or in a node's parameter says otherwise.
         Raises Gone where a run is named that is not under way: its node was started again, or goes on although nobody
         waits for it, and must be given to no one else.
         """
         tried = []
         if request.user:
-            user = self._end_user(request.user, opens)
             if user:
                 return self._run_of(user), f"Dify's end user {user!r} stands for no run"
             if run := self._run_of(request.user):
@@ -177,19 +180,19 @@ class Invocations:
             if run and run.direction == "endpoint":
                 yield run, marker.attempt
 
-    def _end_user(self, uuid: str, opens: Opens) -> str | None:
-        """Return the name of Dify's user, None where it cannot be learned."""
-        user = self._store.end_user(uuid)
-        for app in [] if user else self._services.config.apps:
+    def _end_user(self, request: AttachRequest, opens: Opens) -> str | None:
+        """Ask Dify for the name of its user, None where it cannot be learned."""
+        user, uuid = None, request.user
+        for app in self._services.config.apps if uuid else ():
             if not opens(app.model, "endpoint"):
                 continue
             try:
-                user = self._services.apps.client(app.model).end_user(uuid)
+                user = self._services.apps.client(app.model).end_user(uuid or "")
             except DifyError as error:
                 log.warning("Dify did not say who a user is", extra={"model": app.model, "error": str(error)})
                 continue
             if user:
-                self._store.save_end_user(uuid, user)
+                self._store.save_end_user(uuid or "", user)
                 break
         return user
 
@@ -207,16 +210,17 @@ class Invocations:
         """Whether a suspended run goes on: somebody may have answered its form in Dify itself."""
         return run.state == "suspended" and self._runs.goes_on_in_dify(run)
 
-    def _answer(self, record: RunRecord, invocation: InvocationRow) -> AttachResponse:
+    def _answer(self, record: RunRecord, invocation: InvocationRow, secret: str | None) -> AttachResponse:
         run, tickets = record.run, record.tickets_of(invocation.id)
         live = self._live_runs.get(run.id)
         request = self._services.requests.of_invocation(record, invocation, live.latest if live else None)
-        past = self._store.past_queries(run.conversation_id, before=run.id)
+        is_new = live is not None and live.begins_conversation
+        past = [] if is_new else self._store.past_queries(run.conversation_id, before=run.id)
         if run.attempt > 1:
             past.append(run.query_digest)
         return AttachResponse(
             run_id=run.id,
-            secret=self._secret_of(run),
+            secret=secret,
             messages=self._with_carried(run, request.messages),
             turn=request.turn,
             query=request.query,
@@ -251,14 +255,6 @@ class Invocations:
             return with_extras(message, known) if known else message
 
         return [carried(message) for message in messages] if of_call else list(messages)
-
-    def _secret_of(self, run: RunRow) -> str | None:
-        """Return what an executors' run is called in Dify's history, where its question is looked for to resume it."""
-        if run.direction != "executor":
-            return None
-        secret = new_secret()
-        self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
-        return secret
 
     def draft(self, invocation_id: str, request: DraftRequest) -> None:
         """Let the client watch calls grow. What belongs to no attempt under way is left out.

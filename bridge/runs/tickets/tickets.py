@@ -222,8 +222,9 @@ class Tickets:
     def catch_up_with(self, live: LiveRun) -> None:
         """Learn what other bridges have done to a run that this one drives: the wake-up may have been lost."""
         with self._services.locks.of(live.run_id):
-            record = self._store.record(live.run_id)
-            if record is None or live.over or self._live_runs.get(live.run_id) is not live:
+            is_current = self._live_runs.get(live.run_id) is live and not live.over
+            record = self._store.record(live.run_id) if is_current else None
+            if record is None:
                 return
             if record.run.attempt > live.attempt:
                 self._runs.hand_over(live)
