@@ -11,7 +11,7 @@ from bridge.errors import BridgeError, Unavailable
 from bridge.runs.answers.guards import Withheld
 from bridge.runs.answers.view import AnswerView, Drafts
 from bridge.runs.requests import RunRequest
-from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text
+from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text, write_citations
 from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
@@ -442,6 +442,7 @@ class LiveRun:
     ) -> None:
         text = "".join(self._told.text)
         usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
+        citations = () if ticket else self._citations
         segment = SegmentRow(
             run_id=self.run_id,
             number=self._current.number,
@@ -450,6 +451,7 @@ class LiveRun:
             ticket_id=ticket.id if ticket else None,
             finish_reason=finish_reason,
             usage=usage.model_dump_json(),
+            citations=write_citations(citations),
         )
         if write:
             write(segment)
@@ -458,7 +460,6 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        citations = () if ticket else self._citations
         self._current.add(*rest, *calls, End(finish_reason, usage, self.note, citations))
 
     @property
