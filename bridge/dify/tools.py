@@ -33,7 +33,12 @@ Key = tuple[str, str, str]
 
 
 class ToolsProblem(Exception):
-    """The endpoint cannot be used, and nothing was run. The text says what to change."""
+    """The endpoint cannot be used, and nothing was run. `advice` says what to change."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"{problem}: {advice}")
+        self.problem = problem
+        self.advice = advice
 
 
 class Unanswered(Exception):
@@ -88,9 +93,9 @@ class ToolsEndpoint:
         try:
             status, body = self._ask("GET", "/tools", _LIST_SECONDS)
         except httpx.HTTPError as error:
-            raise ToolsProblem(f"{self._url} cannot be reached: {type(error).__name__}") from error
+            raise self._unreachable(error) from error
         if status != 200 or not isinstance(body.get("tools"), list):
-            raise ToolsProblem(self._refused(status, body))
+            raise self._refused(status, body)
         return picked((entry for entry in body["tools"] if isinstance(entry, dict)), schemas or {})
 
     def call(self, tool: PickedTool, arguments: str, key: str) -> Outcome:
@@ -102,8 +107,8 @@ class ToolsEndpoint:
             return _not_run("a number in the arguments is larger than a number can be")
         try:
             status, body = self._ask("POST", "/call", ANSWER_SECONDS, content)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            return _not_run(f"{self._url} cannot be reached")
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return _not_run(self._unreachable(error))
         except httpx.HTTPError as error:
             raise Unanswered(type(error).__name__) from error
         if status == 200 and isinstance(body.get("output"), str):
@@ -137,15 +142,35 @@ class ToolsEndpoint:
             answer = None
         return status, answer if isinstance(answer, dict) else {}
 
-    def _refused(self, status: int, body: Mapping[str, Any]) -> str:
+    def _unreachable(self, error: Exception) -> ToolsProblem:
+        return ToolsProblem(
+            f"{self._url} cannot be reached ({type(error).__name__})",
+            "start Dify, or write the endpoint's address into [[dify_tools]]",
+        )
+
+    def _refused(self, status: int, body: Mapping[str, Any]) -> ToolsProblem:
         error = body.get("error")
         said = str(error.get("message", "")) if isinstance(error, dict) else ""
-        match status:
-            case 401:
-                return f"{self._url} refused the token: write that of the endpoint's settings into [[dify_tools]]"
-            case 404 | 405:
-                return f"there is no endpoint of Clawback Tools at {self._url}: see its page in Dify's Plugins"
-        return f"{self._url} answered {status}{': ' if said else ''}{said}"
+        if status == 401:
+            advice = "write the token of the endpoint's settings in Dify into [[dify_tools]]"
+            return ToolsProblem(f"{self._url} refused the token", advice)
+        if status in {404, 405}:
+            return self._absent(str(body.get("message")))
+        problem = f"{self._url} answered {status}{f' ({said})' if said else ''}"
+        return ToolsProblem(problem, "look at the log of Dify's plugin_daemon")
+
+    def _absent(self, said: str) -> ToolsProblem:
+        """Return what the plugin daemon means by 404. Source: its internal/server/endpoint.go and service/endpoint.go."""
+        if "PluginDaemonNotFoundError" in said:
+            problem = f"the endpoint of Clawback Tools at {self._url} is switched off"
+            return ToolsProblem(problem, "switch it on in Dify, under Plugins, Clawback Tools")
+        if "plugin not found" in said or "plugin installation not found" in said:
+            problem = f"Clawback Tools, whose endpoint was {self._url}, is not installed"
+            return ToolsProblem(problem, "install it in Dify, and see that its endpoint is still there")
+        return ToolsProblem(
+            f"there is no endpoint of Clawback Tools at {self._url}",
+            "write the address that Dify shows under Plugins, Clawback Tools into [[dify_tools]]",
+        )
 
 
 def picked(entries: Iterable[Mapping[str, Any]], schemas: Mapping[Key, Function] | None = None) -> list[PickedTool]:
@@ -208,7 +233,7 @@ def _typed(entry: Mapping[str, Any], schema: Mapping[str, Any] | None) -> dict[s
     return left | ({"required": required} if required else {})
 
 
-def _not_run(problem: str) -> Outcome:
+def _not_run(problem: str | ToolsProblem) -> Outcome:
     return Outcome(f"Error: {problem}. Nothing was run.", is_error=True)
 
 

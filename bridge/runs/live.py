@@ -11,7 +11,7 @@ from bridge.errors import BridgeError, Unavailable
 from bridge.runs.answers.guards import Withheld
 from bridge.runs.answers.view import AnswerView, Drafts
 from bridge.runs.requests import RunRequest
-from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text
+from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text, write_citations
 from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
@@ -24,6 +24,12 @@ KEPT_SEGMENTS = 2
 LLM_NODE = "llm"
 _MODEL_NODES = {LLM_NODE, "agent", "question-classifier", "parameter-extractor"}
 _CONTAINERS = {"iteration", "loop"}
+# A tool is not among them: it may be a workflow with LLM nodes. Source: `BuiltinNodeTypes` of graphon.
+_WITHOUT_MODELS = {
+    *("start", "end", "answer", "if-else", "code", "template-transform", "http-request", "knowledge-retrieval"),
+    *("variable-aggregator", "variable-assigner", "assigner", "list-operator", "document-extractor", "human-input"),
+    *("iteration", "iteration-start", "loop", "loop-start", "loop-end"),
+}
 
 
 @dataclass(slots=True)
@@ -60,6 +66,8 @@ class Nodes:
     busy_at: float = float("-inf")
     """When an invocation of theirs was last seen under way."""
     open: dict[str, _OpenNode] = field(default_factory=dict)
+    types: set[str] = field(default_factory=set)
+    """Those of all nodes that have begun."""
     _began: int = 0
     _doubtful: bool = False
     _lost: bool = False
@@ -90,12 +98,18 @@ class Nodes:
             self._lost = True
 
     def _start(self, event: events.NodeStarted, ended: Callable[[], frozenset[str]]) -> None:
+        self.types.add(event.node_type)
         before, calls_models = self._began, event.node_type in _MODEL_NODES
         self._began += calls_models
         rivals = sum(node.node_type in _MODEL_NODES for node in self.open.values())
         self.open[_execution(event)] = _OpenNode(
             event.node_type, event.title or event.node_id, rivals + calls_models, before + calls_models, ended()
         )
+
+    @property
+    def without_models(self) -> bool:
+        """Whether it is certain that no node called a model."""
+        return bool(self.types) and self.types <= _WITHOUT_MODELS and not self._doubtful
 
     @property
     def at_work(self) -> list[_OpenNode]:
@@ -444,6 +458,7 @@ class LiveRun:
     ) -> None:
         text = "".join(self._told.text)
         usage = self._told.usage or (self._total if ticket is None else None) or self._estimate(text)
+        citations = () if ticket else self._citations
         segment = SegmentRow(
             run_id=self.run_id,
             number=self._current.number,
@@ -452,6 +467,7 @@ class LiveRun:
             ticket_id=ticket.id if ticket else None,
             finish_reason=finish_reason,
             usage=usage.model_dump_json(),
+            citations=write_citations(citations),
         )
         if write:
             write(segment)
@@ -460,7 +476,6 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        citations = () if ticket else self._citations
         self._current.add(*rest, *calls, End(finish_reason, usage, self.note, citations))
 
     @property

@@ -2,7 +2,7 @@
 
 from bridge.runs.answers.view import AnswerView, form_of, view_of
 from bridge.runs.requests import Reply, RunRequest
-from bridge.runs.segments import Calls, End, Event, Reasoning, Segment, Text
+from bridge.runs.segments import Calls, End, Event, Reasoning, Segment, Text, read_citations
 from bridge.runs.services import Services
 from bridge.runs.sessions.sessions import Past, exchange_after
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
@@ -50,4 +50,5 @@ def _events_of(row: SegmentRow, ticket: TicketRow | None, view: AnswerView) -> l
     told += [*view.feed(row.text), *view.close()]
     if ticket:
         told.append(Calls(tuple(ticket.handed_out()), ticket.reasoning_details()))
-    return [*told, End(row.finish_reason, Usage.model_validate_json(row.usage))]
+    usage = Usage.model_validate_json(row.usage)
+    return [*told, End(row.finish_reason, usage, citations=read_citations(row.citations))]

@@ -14,7 +14,7 @@ from bridge.runs.answers.view import estimate, form_of, view_of
 from bridge.runs.attempt import Answered, Attempt, Failed, Outcome, Paused, Stopped
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.forms import FORMS, Forms, out_of_time
-from bridge.runs.live import LiveRun, LiveRuns
+from bridge.runs.live import LiveRun, LiveRuns, Nodes
 from bridge.runs.recorded import Recorded
 from bridge.runs.requests import RequestKeys, RunRequest
 from bridge.runs.segments import Segment
@@ -50,6 +50,9 @@ MOVED_SECONDS = 60.0
 
 BEGINNING_SECONDS = 10.0
 """How long another process's workflow may take until a node of it attaches."""
+
+NO_MODEL_NODE = "no LLM node ran"
+"""How the diagnosis of such a run begins."""
 
 _UNWRITTEN = "its end could not be written when it came"
 
@@ -372,7 +375,7 @@ class Runs:
 
     def _finish(self, run: RunRow, request: RunRequest, live: LiveRun) -> None:
         expired = self._forms.expired(run)
-        problem = self.diagnose(run, request) or expired
+        problem = self.diagnose(run, request, live.nodes) or expired
         if expired and live.silent:
             raise out_of_time(expired)
         if live.silent and not live.current.number:
@@ -419,7 +422,7 @@ class Runs:
                 self._store.exchanges.adding(run.session_key, said.latest, said.whole, request.given, request.frame)
             )
 
-    def diagnose(self, run: RunRow, request: RunRequest) -> str | None:
+    def diagnose(self, run: RunRow, request: RunRequest, nodes: Nodes) -> str | None:
         """Say why no node of a run whose client brought tools asked the bridge for them; None where one did."""
         if not request.tools or self._store.has_invocations(run.id):
             return None
@@ -432,6 +435,8 @@ class Runs:
             )
         if missed:
             return f"an LLM node asked the bridge for tools, but its run was not found: {missed[-1]}"
+        if nodes.without_models:
+            return f"{NO_MODEL_NODE}, so nothing could use the client's tools"
         return (
             "no LLM node of the app asked the bridge for tools. In the app, choose the Clawback provider in the LLM "
             "node, switch external_tool_callback_enabled on, publish the app, and see that the provider's bridge URL "

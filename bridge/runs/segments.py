@@ -4,6 +4,7 @@ A run is a row of segments. Several readers may read one segment, each from its 
 joins the segment in progress and receives all of it.
 """
 
+import json
 import socket
 import threading
 from bisect import bisect_right
@@ -57,6 +58,16 @@ class Citation:
 
     title: str
     url: str
+
+
+def write_citations(citations: tuple[Citation, ...]) -> str | None:
+    """Return citations as a segment's row keeps them: JSON, None for none."""
+    return json.dumps([[each.title, each.url] for each in citations], ensure_ascii=False) if citations else None
+
+
+def read_citations(kept: str | None) -> tuple[Citation, ...]:
+    """Return the citations that a segment's row keeps."""
+    return tuple(Citation(title, url) for title, url in json.loads(kept or "[]"))
 
 
 @dataclass(frozen=True, slots=True)

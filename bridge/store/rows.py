@@ -82,7 +82,10 @@ class MarkerRow:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRow:
-    """What one HTTP response told the client: text, then the calls of a ticket or the end."""
+    """What one HTTP response told the client: text, then the calls of a ticket or the end.
+
+    `citations` is a JSON list of titles and addresses; None for a segment without any.
+    """
 
     run_id: str
     number: int
@@ -91,6 +94,7 @@ class SegmentRow:
     ticket_id: str | None
     finish_reason: str
     usage: str
+    citations: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

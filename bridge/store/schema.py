@@ -133,6 +133,7 @@ segments = Table(
     Column("finish_reason", String(32), nullable=False),
     Column("usage", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("citations", Text, nullable=True, doc="JSON: titles and addresses of what the answer rests on"),
 )
 
 invocations = Table(

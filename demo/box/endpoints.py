@@ -57,8 +57,9 @@ def create_blueprint(plugin: EndpointPlugin | None) -> Blueprint:
     @blueprint.route("/e/<hook>/<path:path>", methods=_METHODS)
     def endpoint(hook: str, path: str) -> Response:
         if plugin is None or hook != HOOK:
-            said = '{"message":"endpoint not found","error_type":"PluginDaemonBadRequestError","args":null}'
-            return _json({"code": -400, "message": said}, 404)
+            return _not_found(-400, "PluginDaemonBadRequestError")
+        if not plugin.workspace.is_enabled:
+            return _not_found(-404, "PluginDaemonNotFoundError")
         try:
             return _response(_until_lost(plugin.answers(_raw(path, hook))))
         except DaemonError as error:
@@ -99,6 +100,11 @@ def _response(packets: Iterator[Packet]) -> Response:
     rest = (binascii.unhexlify(packet.get("result") or "") for packet in packets)
     headers = {name: value for name, value in head["headers"].items() if name.lower() != "content-length"}
     return Response((piece for piece in (first, *rest) if piece), status=head["status"], headers=headers)
+
+
+def _not_found(code: int, kind: str) -> Response:
+    said = f'{{"message":"endpoint not found","error_type":"{kind}","args":null}}'
+    return _json({"code": code, "message": said}, 404)
 
 
 def _json(body: dict[str, Any], status: int) -> Response:

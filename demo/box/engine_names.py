@@ -32,6 +32,9 @@ if TYPE_CHECKING or not IS_NEW:
         NodeRunSucceededEvent,
     )
     from graphon.runtime.graph_runtime_state import GraphRuntimeState
+    from graphon.runtime.variable_pool import VariablePool
+
+    convert_template = VariablePool.convert_template
 else:
     from graphon.engine import Engine as GraphEngine
     from graphon.engine.command import InMemoryChannel
@@ -68,6 +71,7 @@ else:
     )
     from graphon.runtime.init_params import InitParams as GraphInitParams
     from graphon.runtime.runtime_state import RuntimeState as GraphRuntimeState
+    from graphon.variables.template_resolution import convert_template
 
 __all__ = [
     "IS_NEW",
@@ -93,6 +97,7 @@ __all__ = [
     "NodeRunStreamChunkEvent",
     "NodeRunSucceededEvent",
     "ResponseStreamFilter",
+    "convert_template",
     "filter_graph_events",
     "for_nodes",
 ]

@@ -17,6 +17,7 @@ from graphon.variables.segments import StringSegment
 from pydantic import BaseModel, ConfigDict, Field
 
 from demo.box.config import Limits
+from demo.box.engine_names import convert_template
 from demo.box.http_errors import ApiError
 from demo.box.store import new_id
 
@@ -228,7 +229,7 @@ class Forms:
             run_id=context.workflow_execution_id,
             node_id=node_id,
             node=node,
-            content=pool.convert_template(node.form_content).markdown,
+            content=convert_template(pool, node.form_content).markdown,
             inputs=[_resolved(each, pool) for each in node.inputs],
             defaults=defaults,
             expires_at=time.time() + seconds,

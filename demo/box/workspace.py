@@ -1,12 +1,12 @@
 """The workspace's tools, and plugins that call them: what Dify's inner API does for a plugin that asks it for a tool.
 
-    {"settings": {"token": "...", "tools": [...]},
+    {"settings": {"token": "...", "tools": [...]}, "enabled": true,
      "tools": [{"type": "builtin", "provider": "time", "tool": "current_time",
                 "parameters": [{"name": "zone", "type": "string", "required": false, "form": "llm"}],
                 "messages": [{"type": "text", "message": {"text": "noon in {zone}"}}],
                 "seconds": 0, "error": ""}]}
 
-`settings` are those of the endpoint, as Dify's page saves them. The file is read anew for each call. `{zone}` in a
+`settings` are those of the endpoint, as Dify's page saves them; `enabled` is its switch there. The file is read anew for each call. `{zone}` in a
 message stands for the parameter. `error` is what the tool fails with, `seconds` how long it is silent before that.
 Sources: Dify's core/plugin/backwards_invocation/tool.py, the daemon's internal/core/dify_invocation.
 Differs from Dify: tools are played, and run in no process of their own.
@@ -43,6 +43,11 @@ class Workspace:
     def settings(self) -> dict[str, Any]:
         """The endpoint's settings, exactly as they were saved."""
         return dict(self._read().get("settings") or {})
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the endpoint is switched on."""
+        return bool(self._read().get("enabled", True))
 
     @property
     def login(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from bridge.api.access import ROUTES
 from bridge.app import create_app
 from bridge.cli import main
-from bridge.commands.package.contents import package_contents
+from bridge.commands.package.contents import package_contents, tools_contents
 from bridge.config import Config, Limits, parse
 from bridge.server.metrics import Gauges, Metrics
 
@@ -46,8 +46,9 @@ def test_the_image_is_built_from_what_it_needs_and_nothing_else() -> None:
     hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
     needed = {"pyproject.toml", "uv.lock", project["project"]["readme"], *project["project"]["license-files"]}
     made_by = {Path(hook["path"]).parent.as_posix(), "examples"}
-    plugin = {path.relative_to(ROOT).parts[0] for path in package_contents(ROOT).values()}
-    assert let_in == {*hook["rooms"], *needed, *made_by, *plugin}
+    files = [*package_contents(ROOT).values(), *tools_contents(ROOT).values()]
+    plugins = {path.relative_to(ROOT).parts[0] for path in files}
+    assert let_in == {*hook["rooms"], *needed, *made_by, *plugins}
     assert all((ROOT / name).exists() for name in let_in)
     secrets = [".env", ".git", ".venv", ".cache", "clawback.toml", "credentials.json"]
     assert not [name for name in secrets if any(fnmatch.fnmatch(name, pattern) for pattern in let_in)]
@@ -55,10 +56,10 @@ def test_the_image_is_built_from_what_it_needs_and_nothing_else() -> None:
 
 def test_the_dockerfile_starts_what_there_is() -> None:
     given = dict(instructions())
-    extras = re.search(r"/src\[([\w,]+)\]", given["RUN"])
+    extras = re.findall(r"--extra (\w+)", given["RUN"])
     assert extras
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(extras.group(1).split(",")) <= set(known)
+    assert set(extras) <= set(known)
     command, *arguments = yaml.safe_load(given["CMD"])
     options = {name for each in main.get_command(click.Context(main), command).params for name in each.opts}
     assert {argument for argument in arguments if argument.startswith("--")} <= options

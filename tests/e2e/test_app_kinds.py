@@ -527,6 +527,32 @@ def test_an_app_s_files_end_its_answer_and_its_sources_are_annotations(make_stac
         assert told["output"][0]["content"][0]["annotations"] == [{"type": "url_citation", **place, **source}]
 
 
+def test_an_answer_s_sources_outlive_the_bridge_that_told_them(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    httpx.post(f"{stack.box_url}/box/apps/Clawback minimal", json={"brings": BROUGHT}).raise_for_status()
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    with httpx.Client(base_url=stack.base_url, headers=headers, timeout=60) as http:
+        body = {"model": "minimal", "messages": [{"role": "user", "content": "!say kept"}]}
+        key = {"Idempotency-Key": "sources"}
+        told = http.post("/chat/completions", json=body, headers=key).json()["choices"]
+        asked = {"model": "minimal", "input": "!sleep 1\n!say slowly", "stream": True}
+        with http.stream("POST", "/responses", json=asked) as response:
+            created = next(line for line in response.iter_lines() if line.startswith("data: "))
+            run_id = response.headers["x-clawback-run"]
+        response_id = json.loads(created.removeprefix("data: "))["response"]["id"]
+        with closing(stack.store()) as store:
+            until = time.monotonic() + 60
+            while (run := store.run(run_id)) and run.state != "finished" and time.monotonic() < until:
+                time.sleep(0.05)
+        stack.bridge.kill()
+        stack.bridge.start()
+        assert told[0]["message"]["annotations"]
+        assert http.post("/chat/completions", json=body, headers=key).json()["choices"] == told
+        content = http.get(f"/responses/{response_id}").json()["output"][0]["content"][0]
+        assert content["text"].startswith("slowly\n\n![a b .png]")
+        assert [each["title"] for each in content["annotations"]] == ["Manual"]
+
+
 def test_the_list_of_models_says_how_an_app_greets(make_stack: MakeStack, tmp_path: Path) -> None:
     export = yaml.safe_load((ROOT / "examples" / "minimal.yml").read_text())
     export["workflow"]["features"] |= {"opening_statement": "Hello!", "suggested_questions": ["Who?", "Why?"]}

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ import pytest
 from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
 from demo.service import Service
-from demo.stack import Stack, free_port
+from demo.stack import ROOT, Stack, free_port
 from tests.e2e.conftest import call, export_with, upstream_log
 from tests.e2e.executors import wait_for
 from tests.e2e.test_survives import results, text, tool_calls
@@ -66,16 +67,15 @@ def two_bridges(folder: Path, keys: dict[str, Any]) -> Iterator[Pair]:
             second.stop()
 
 
-def start_second(folder: Path, stack: Stack, checkout: str = "") -> Service:
+def start_second(folder: Path, stack: Stack, environ: dict[str, str] | None = None) -> Service:
     config = (folder / "clawback.toml").read_text()
     config = re.sub(r"^port = .*$", f"port = {free_port()}", config, flags=re.MULTILINE)
     config = re.sub(r"^data_dir = .*$", f'data_dir = "{folder / "second"}"', config, flags=re.MULTILINE)
     path = folder / "second.toml"
     path.touch(mode=0o600)
     path.write_text(config)
-    clawback = [f"{checkout}/.venv/bin/clawback"] if checkout else [sys.executable, "-m", "bridge.cli"]
-    command = [*clawback, "serve", "--json", "--config", str(path)]
-    return Service("second", command, folder / "second.log")
+    command = [sys.executable, "-m", "bridge.cli", "serve", "--json", "--config", str(path)]
+    return Service("second", command, folder / "second.log", environ)
 
 
 def ask(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], session: str) -> Any:
@@ -186,6 +186,23 @@ def calls_of(pair: Pair, where: str, messages: list[dict[str, Any]], session: st
 
 
 TURNS = 50
+BEFORE = "d67920b2"
+"""A commit of the same minor version, whose tables lack what came since."""
+
+
+@pytest.fixture(scope="module")
+def version_before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment in which Python runs the bridge of BEFORE."""
+    folder = tmp_path_factory.mktemp("before")
+    archive = subprocess.run(["git", "-C", ROOT, "archive", BEFORE, "bridge", "tools"], capture_output=True, check=False)
+    if archive.returncode:
+        pytest.skip(f"the history does not reach back to {BEFORE}")
+    subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+    environ = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
+    show = [sys.executable, "-c", "import bridge.store; print(bridge.store.__file__)"]
+    found = subprocess.run(show, env={**os.environ, **environ}, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(folder))
+    return environ
 
 
 @dataclass
@@ -231,20 +248,27 @@ class Roller:
         raise AssertionError
 
 
-def test_a_bridge_is_replaced_while_turns_run_and_none_is_asked_twice(tmp_path: Path) -> None:
-    """The checkout in CLAWBACK_BEFORE is the version before, where there is one: bridge b runs it."""
-    before = os.environ.get("CLAWBACK_BEFORE", "")
+@pytest.mark.timeout(300)
+def test_a_bridge_of_the_version_before_is_replaced_while_turns_run_and_none_is_asked_twice(
+    version_before: dict[str, str], tmp_path: Path
+) -> None:
+    """Bridge b made the store. Bridge a joins it with what this version adds, and takes b's place for a while."""
     with Servers() as servers:
         keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
+        make = "import sys; from bridge.store import Store; from bridge.config import Config; "
+        make += "Store(Config(database_url=sys.argv[1]).store_url).close()"
+        environ = {**os.environ, **version_before}
+        subprocess.run([sys.executable, "-c", make, keys["database_url"]], env=environ, check=True)
         exports = {"holds": export_with(tmp_path, "minimal")}
         with Stack(tmp_path, apps=[], exports=exports, bridge_keys=keys) as stack:
-            second = start_second(tmp_path, stack, before)
+            second = start_second(tmp_path, stack, version_before)
             pair = Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
             try:
                 with ThreadPoolExecutor(10) as pool:
                     turns = [pool.submit(Roller(pair).turn, number) for number in range(TURNS)]
                     wait_for(lambda: sum(turn.done() for turn in turns) >= 5)
                     second.stop()
+                    second.environ = dict(os.environ)
                     second.start()
                     wait_for(lambda: sum(turn.done() for turn in turns) >= 20)
                     stack.bridge.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify, look_at_waits
+from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify, look_at_tools, look_at_waits
 from bridge.commands.doctor.lines import Line, skipped
 from bridge.commands.doctor.openclaw_hop import look_at_openclaw
 from bridge.commands.doctor.own_parts import look_at_bridge, look_at_config, look_at_store, mend
@@ -29,6 +29,8 @@ def examine(path: Path, *, with_probe: bool = True) -> Iterator[Line]:
     yield line
     for app in config.apps:
         yield from _app(config, app, bridge, with_probe=with_probe)
+    for tools in config.dify_tools:
+        yield look_at_tools(tools)
     if config.apps and (clock := look_at_clock(config.apps[0])):
         yield clock
     if bridge and store.state == "ok":

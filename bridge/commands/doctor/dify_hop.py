@@ -1,4 +1,4 @@
-"""Dify as the bridge reaches it: address, key, app, Start node, clock, and waits that it cut short."""
+"""Dify as the bridge reaches it: address, key, app, Start node, its tools, clock, and waits that it cut short."""
 
 import time
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.commands.doctor.lines import RESTART, Line, failed, ok
-from bridge.config import App, Config, is_loopback
+from bridge.config import App, Config, DifyTools, is_loopback
 from bridge.dify import DifyClient, Timeouts
 from bridge.dify.apps import kind_of
 from bridge.dify.errors import AppUnavailable, BadKey, DifyError, KilledByTimeout, NotDify, RanTooLong, Unreachable
+from bridge.dify.tools import ToolsEndpoint, ToolsProblem
 from bridge.store import schema as t
 from bridge.store.engine import reading_engine_of
 from bridge.store.upgrade import refused
@@ -62,6 +63,23 @@ def _published(client: DifyClient, app: App) -> Iterator[Line]:
         values = ", ".join(f'{name} = "..."' for name in missing)
         advice = f"Add to this app in the configuration: inputs = {{ {values} }}. Then {RESTART}"
         yield failed("inputs", f"The Start node requires {', '.join(missing)}", advice, app.model)
+
+
+def look_at_tools(settings: DifyTools) -> Line:
+    """Ask an endpoint of Clawback Tools which tools are picked there."""
+    name = f"Dify tools {settings.name}" if settings.name != _USUAL_NAME else "Dify tools"
+    try:
+        with closing(ToolsEndpoint(settings)) as endpoint:
+            tools = [tool.definition.name for tool in endpoint.tools()]
+    except ToolsProblem as problem:
+        advice = problem.advice[0].upper() + problem.advice[1:]
+        return failed(name, problem.problem, f"{advice}. Then {RESTART}" if _CONFIGURED in advice else advice)
+    picked = ", ".join(tools) if tools else "no tool is picked in the endpoint's settings in Dify"
+    return ok(name, f"{settings.url}: {picked}")
+
+
+_USUAL_NAME = DifyTools.model_fields["name"].default
+_CONFIGURED = "[[dify_tools]]"
 
 
 def look_at_clock(app: App) -> Line | None:

@@ -20,7 +20,8 @@ from tests.levels import starts
 def dify(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A Dify with two chatflows that are right, and others that are not. Whoever changes it puts it right again."""
     folder = tmp_path_factory.mktemp("dify")
-    with Stack(folder, apps=["minimal", "router"], exports=exports.write(folder)) as running:
+    workspace = {"tools": [exports.TOOL], "picked": [exports.PICKED]}
+    with Stack(folder, apps=["minimal", "router"], exports=exports.write(folder), workspace=workspace) as running:
         yield running
 
 

@@ -11,6 +11,9 @@ from demo.stack import ROOT
 
 Node = dict[str, Any]
 
+TOOL = {"type": "builtin", "provider": "time", "tool": "now", "messages": [{"type": "text", "message": {"text": "noon"}}]}
+PICKED = {"type": "builtin", "provider_name": "time", "tool_name": "now", "enabled": True}
+
 
 def _without_callbacks(export: dict[str, Any]) -> None:
     _llm(export)["model"]["completion_params"]["external_tool_callback_enabled"] = False
@@ -18,6 +21,14 @@ def _without_callbacks(export: dict[str, Any]) -> None:
 
 def _of_another_provider(export: dict[str, Any]) -> None:
     _llm(export)["model"] |= {"provider": "langgenius/openai/openai", "name": "gpt-4o"}
+
+
+def _without_an_llm_node(export: dict[str, Any]) -> None:
+    graph = export["workflow"]["graph"]
+    start, answer = (next(node for node in graph["nodes"] if node["data"]["type"] == kind) for kind in ("start", "answer"))
+    graph["nodes"] = [start, answer]
+    graph["edges"] = [{**graph["edges"][0], "source": start["id"], "target": answer["id"]}]
+    answer["data"]["answer"] = "hello"
 
 
 def _without_callback_key(export: dict[str, Any]) -> None:
@@ -79,6 +90,7 @@ def _with_a_form_by_mail(export: dict[str, Any]) -> None:
 DIFFERENCES: dict[str, Callable[[dict[str, Any]], None]] = {
     "without-callbacks": _without_callbacks,
     "of-another-provider": _of_another_provider,
+    "without-an-llm-node": _without_an_llm_node,
     "without-callback-key": _without_callback_key,
     "with-a-code-node": _with_a_code_node,
     "with-a-form": _with_a_form,

@@ -209,6 +209,14 @@ def test_the_llm_node(app: str, name: str, words: str, patient_of: PatientOf, di
     patient.all_green()
 
 
+def test_an_app_without_an_llm_node_has_nothing_to_check(patient_of: PatientOf) -> None:
+    patient = patient_of("without-an-llm-node").heal()
+    patient.all_green()
+    lines = patient.doctor()
+    assert (lines["callbacks"]["state"], lines["answer"]["state"]) == ("skipped", "ok")
+    assert "upstream" not in lines
+
+
 def test_a_dify_that_does_not_say_whose_run_it_is(patient_of: PatientOf, dify: Stack) -> None:
     with another_dify(dify, "--no-end-users"):
         patient = patient_of("without-callback-key").heal()
@@ -294,6 +302,35 @@ def test_a_worker_that_does_not_run(patient: Patient, dify: Stack, monkeypatch: 
     finally:
         httpx.post(f"{dify.box_url}/box/worker/start")
     patient.all_green()
+
+
+def test_the_endpoint_of_clawback_tools(patient: Patient, dify: Stack) -> None:
+    url, token = f"{dify.box_url}/e/tools", dify.tools_token
+    patient.init("--dify-tools", url, "--dify-tools-token", token)
+    patient.reload()
+    patient.all_green("--no-probe")
+    assert patient.doctor("--no-probe")["Dify tools"]["text"] == f"{url}: now"
+
+    path = dify.folder / "workspace.json"
+    saved = path.read_text()
+    path.write_text(json.dumps(json.loads(saved) | {"enabled": False}))
+    try:
+        assert patient.red("Dify tools", "--no-probe") == "Switch it on in Dify, under Plugins, Clawback Tools"
+        assert "is switched off" in patient.doctor("--no-probe")["Dify tools"]["text"]
+    finally:
+        path.write_text(saved)
+    patient.all_green("--no-probe")
+
+    sound = patient.config.read_text()
+    for wrong, text, advice in (
+        (sound.replace(url, f"{url}-of-old"), "there is no endpoint", "Write the address that Dify shows"),
+        (sound.replace(token, "another"), "refused the token", "Write the token of the endpoint's settings"),
+        (sound.replace(url, f"http://127.0.0.1:{free_port()}/e/tools"), "cannot be reached", "Start Dify, or write"),
+    ):
+        patient.config.write_text(wrong)
+        patient.reload()
+        assert advice in patient.red("Dify tools", "--no-probe")
+        assert text in patient.doctor("--no-probe")["Dify tools"]["text"]
 
 
 def test_a_clock_that_is_wrong(patient: Patient) -> None:
