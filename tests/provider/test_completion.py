@@ -176,8 +176,12 @@ def test_the_wait_that_a_refusal_asks_for_is_read() -> None:
 
 
 TOO_LONG_AS_SAID = {
-    "OpenAI, DeepSeek": "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens.",
-    "OpenAI (Responses), LiteLLM": "Your input exceeds the context window of this model. Please adjust your input and try again.",
+    "OpenAI, DeepSeek": (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens."
+    ),
+    "OpenAI (Responses), LiteLLM": (
+        "Your input exceeds the context window of this model. Please adjust your input and try again."
+    ),
     "vLLM": "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
     "SGLang": "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
     "SGLang's router": "total tokens exceeds the model's max of 4096",

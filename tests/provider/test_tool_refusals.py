@@ -13,7 +13,6 @@ from provider.upstream.failures import from_response
 from provider.upstream.wordings import NO_TOOLS, Wording, tells_no_tools
 from tests.provider.play import Play, attached
 
-
 AS_SAID = {
     "Ollama, DeepSeek, Together": "registry.ollama.ai/library/gemma:2b does not support tools",
     "SiliconFlow, Groq, Perplexity": "Function call is not supported for this model.",
