@@ -2,9 +2,9 @@
 
 The plugin's process is started as Dify's daemon starts it, with a compiled environment; start is the time from its
 launch to its first heartbeat, the best and the median of several, and the processor's time of the best, which a busy
-machine does not lengthen. Then so many invocations open a ticket each and wait,
-against a scripted upstream and a small bridge that holds every poll. Memory is the process's resident set. Prints a
-JSON line.
+machine does not lengthen. Then so many invocations open a ticket each and wait, all begun at the same time, against a
+scripted upstream and a small bridge that holds every poll. Memory is the process's resident set, and what one of them
+weighs what it grew by since a first one was done, which loads what a process loads once. Prints a JSON line.
 """
 
 import argparse
@@ -70,18 +70,24 @@ def waiting(count: int) -> dict[str, Any]:
             url = json.loads(upstream.stdout.readline())["base_url"]
             plugin.start()
             idle = resident(plugin)
-            threads = [start(plugin, bridge, url, number) for number in range(count)]
-            tickets = list(bridge.wait_for("tickets", count, PATIENCE_SECONDS).values())
+            first = start(plugin, bridge, url, 0)
+            bridge.settle(bridge.wait_ticket(), outputs=["A"])
+            first.join(PATIENCE_SECONDS)
+            loaded = resident(plugin)
+            threads = [start(plugin, bridge, url, number) for number in range(1, count + 1)]
+            tickets = list(bridge.wait_for("tickets", count + 1, PATIENCE_SECONDS).values())[1:]
             held = resident(plugin)
             for ticket in tickets:
                 bridge.settle(ticket, outputs=["A"])
             for thread in threads:
                 thread.join(PATIENCE_SECONDS)
-            done = len(bridge.wait_for("records", count, PATIENCE_SECONDS))
+            done = len(bridge.wait_for("records", count + 1, PATIENCE_SECONDS)) - 1
         finally:
             plugin.stop()
             upstream.terminate()
-    return {"invocations": count, "idle_mb": idle, "waiting_mb": held, "finished": done}
+    each = round(1000 * (held - loaded) / count, 1)
+    memory = {"idle_mb": idle, "loaded_mb": loaded, "waiting_mb": held, "kilobytes_each": each}
+    return {"invocations": count, **memory, "finished": done}
 
 
 def start(plugin: PluginProcess, bridge: Bridge, url: str, number: int) -> threading.Thread:

@@ -237,8 +237,9 @@ class ModelCall(_Wire):
     """One request to the upstream, which took so many `seconds` and was over `ago` seconds before it is told of.
 
     `number` counts an invocation's. `lesson` names what a refusal taught, so that the next request is written
-    otherwise. `request` is what was sent, where the bridge wants to know it: without the `before` first messages, which
-    are those of the call before (or are too long), and without `tools` where these are the same.
+    otherwise; `left_out` what a client asked for and an answered request did not say, or with less. `request` is what
+    was sent, where the bridge wants to know it: without the `before` first messages, which are those of the call before
+    (or are too long), and without `tools` where these are the same.
     """
 
     number: int = Field(ge=0)
@@ -250,6 +251,7 @@ class ModelCall(_Wire):
     error: str | None = None
     status: int | None = None
     lesson: str | None = None
+    left_out: list[str] = Field(default_factory=list)
     request: dict[str, Any] | None = None
     before: int = Field(default=0, ge=0)
 

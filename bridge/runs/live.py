@@ -15,7 +15,7 @@ from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning
 from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
-from tools.wire import DraftDelta, Usage
+from tools.wire import DraftDelta, ModelCall, Usage
 
 log = logging.getLogger("clawback.runs")
 
@@ -184,6 +184,7 @@ class LiveRun:
         self._citations: tuple[Citation, ...] = ()
         self._links: dict[str, str] = {}
         self.note: str | None = None
+        self._left_out: set[str] = set()
         self._open_segment(told[-1].number + 1 if told else 0)
 
     def _open_segment(self, number: int) -> None:
@@ -476,7 +477,16 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        self._current.add(*rest, *calls, End(finish_reason, usage, self.note, citations))
+        self._current.add(*rest, *calls, End(finish_reason, usage, self._noted(), citations))
+
+    def sent_without(self, calls: Sequence[ModelCall]) -> None:
+        """The plugin left out of calls of a model what the client asked for."""
+        with self._lock:
+            self._left_out |= {name for call in calls for name in call.left_out}
+
+    def _noted(self) -> str | None:
+        left_out = f"not sent as asked: {', '.join(sorted(self._left_out))}" if self._left_out else ""
+        return "; ".join(filter(None, (self.note, left_out))) or None
 
     @property
     def silent(self) -> bool:

@@ -115,7 +115,7 @@ class ModelCallStatements:
                 finish_reason=call.finish_reason[:32],
                 error=call.error,
                 status=call.status,
-                lesson=call.lesson and call.lesson[:128],
+                lesson=(call.lesson or ", ".join(call.left_out))[:128] or None,
                 request=_kept(call.request, known),
                 before=call.before,
             )

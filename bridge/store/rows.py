@@ -332,6 +332,7 @@ class ModelCallRow:
     error: str | None
     status: int | None
     lesson: str | None
+    """What a refusal taught; of an answered call, what it left out of what the client asked for."""
     request: str | None
     before: int
 

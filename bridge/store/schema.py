@@ -311,7 +311,9 @@ model_calls = Table(
     Column("finish_reason", String(32), nullable=False, doc="empty: it failed"),
     Column("error", Text, nullable=True),
     Column("status", Integer, nullable=True, doc="of HTTP, where it was refused"),
-    Column("lesson", String(128), nullable=True, doc="what a refusal taught the plugin"),
+    Column(
+        "lesson", String(128), nullable=True, doc="what a refusal taught the plugin, or what an answered call left out"
+    ),
     Column("request", Text, nullable=True, doc="JSON: what was sent; messages of the run's own request by digest"),
     Column("before", Integer, nullable=False, doc="so many messages before those of `request`"),
     Index("model_calls_by_run", "run_id", "at"),

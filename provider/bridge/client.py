@@ -32,6 +32,7 @@ _REQUEST_ID = "X-Request-Id"
 _GRACE_SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
 _PARTING_SECONDS = 5.0
+_TURN_SECONDS = 10.0
 
 
 class BridgeClient:
@@ -164,6 +165,9 @@ class BridgeClient:
         seconds: float = _GRACE_SECONDS,
     ) -> httpx.Response | BridgeFailed:
         headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        # Hundreds of requests under way at once leave far more memory behind than those that wait for a result.
+        turn = connections.turns(self._url)
+        has_turn = body is not None and turn.acquire(timeout=_TURN_SECONDS)
         try:
             response = connections.bridges().request(
                 method,
@@ -177,6 +181,9 @@ class BridgeClient:
             return BridgeFailed(self._unreachable(error), transient=True)
         except (httpx.InvalidURL, ValueError) as error:
             return BridgeFailed(Refused(f"The bridge cannot be asked: {clean(str(error), self._secrets)}"))
+        finally:
+            if has_turn:
+                turn.release()
         self._request_id = response.headers.get(_REQUEST_ID, "")
         return response if response.is_success else self._failed(response)
 

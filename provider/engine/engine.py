@@ -481,6 +481,7 @@ class Engine:
         self._phase = Phase.OPENING
         self._be_patient(self._given.hold_until)
         self._hold()
+        self._response.prompt = Prompt(())
         request = TicketRequest(
             run_id=self._run_id,
             invocation_id=self._given.invocation_id,
@@ -716,6 +717,7 @@ class _Response:
         self.tail = self._show("", reply.text)
         self.tail += self.add(self._think.close())
         self._arguments = sum(estimate_text(call.name + call.arguments) for call in reply.calls)
+        del self._decoder  # it weighs, and the response may be held for as long as its calls' results take
         return reply
 
     def add(self, text: str) -> str:

@@ -43,13 +43,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was sent to the upstream, for so long, and what came of it where that was no answer."""
+    """A request that was sent to the upstream, for so long, and what came of it where that was no answer.
+
+    `left_out` are the fields that a client asked for and that an answered request did not say, or with less.
+    """
 
     body: dict[str, Any] = field(repr=False)
     seconds: float
     error: str | None = None
     status: int | None = None
     lesson: str | None = None
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class ModelCalls:
                 error=each.error,
                 status=each.status,
                 lesson=each.lesson,
+                left_out=list(each.left_out),
             )
             self._waiting.append((now, self._with_request(told, each.body) if self.whole else told))
             self._number += 1

@@ -65,7 +65,7 @@ class Upstream:
                     if isinstance(event, UpstreamFailed):
                         refused = self._dialect.learn(body, event)
                     if isinstance(event, Completed | UpstreamFailed):
-                        asked.append(_asked(body, time.monotonic() - began, event, refused))
+                        asked.append(_asked(body, time.monotonic() - began, event, refused, self._dialect.left_out))
                         if refused and refused not in left_out:
                             break
                         event = replace(event, asked=asked)
@@ -141,9 +141,11 @@ def _headers(form: Credentials) -> dict[str, str]:
     return {"Accept": "text/event-stream, application/json"} | authorization | form.headers
 
 
-def _asked(body: dict[str, Any], seconds: float, event: Completed | UpstreamFailed, lesson: str | None) -> Asked:
+def _asked(
+    body: dict[str, Any], seconds: float, event: Completed | UpstreamFailed, lesson: str | None, left_out: list[str]
+) -> Asked:
     if isinstance(event, Completed):
-        return Asked(body, seconds)
+        return Asked(body, seconds, left_out=left_out)
     return Asked(body, seconds, str(event.error), event.status, lesson)
 
 

@@ -11,6 +11,7 @@ import httpx
 
 CONNECT_SECONDS = 10.0
 _KEPT = 100
+_AT_ONCE = 16
 
 _opening = threading.Lock()
 
@@ -29,20 +30,31 @@ def upstreams(proxy: str = "", ca_certificate: str = "") -> httpx.Client:
 
 @lru_cache(maxsize=32)
 def _upstreams(proxy: str, ca_certificate: str) -> httpx.Client:
-    verify: ssl.SSLContext | bool = True
-    if ca_certificate:
-        verify = httpx.create_ssl_context()
-        verify.load_verify_locations(cadata=ca_certificate)
-    return _client(proxy, verify)
+    return _client(proxy, _trusting(ca_certificate))
 
 
 @cache
 def bridges() -> httpx.Client:
     """The client for the bridge: apart, since its connections wait most of the time."""
-    return _client()
+    return _client("", _trusting(""))
 
 
-def _client(proxy: str = "", verify: ssl.SSLContext | bool = True) -> httpx.Client:
+@lru_cache(maxsize=32)
+def turns(url: str) -> threading.BoundedSemaphore:
+    """What a request to a bridge takes before it is sent, for a moment: so many are under way at once."""
+    return threading.BoundedSemaphore(_AT_ONCE)
+
+
+@lru_cache(maxsize=32)
+def _trusting(ca_certificate: str) -> ssl.SSLContext:
+    """Each holds a list of authorities: it takes long to read, and nearly a megabyte."""
+    context = httpx.create_ssl_context()
+    if ca_certificate:
+        context.load_verify_locations(cadata=ca_certificate)
+    return context
+
+
+def _client(proxy: str, verify: ssl.SSLContext) -> httpx.Client:
     return httpx.Client(
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT),
         timeout=httpx.Timeout(30, connect=CONNECT_SECONDS),

@@ -54,6 +54,10 @@ def thinking_fields(dialect: ThinkingDialect, thinking: bool | None, effort: str
     return fields | {"reasoning_effort": effort}
 
 
+_THINKING = {"thinking", "reasoning_effort"}
+_LIMIT = "max_tokens"
+
+
 class Dialect:
     """One upstream's."""
 
@@ -63,6 +67,8 @@ class Dialect:
         self._can = can
         self._optional: frozenset[str] = frozenset()
         self._passing: list[lessons.Lesson] = []
+        self.left_out: list[str] = []
+        """What a client asked for and the last body says not or with less, and nobody here does instead."""
 
     def write(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the body to send."""
@@ -71,7 +77,8 @@ class Dialect:
         asked = set(body.pop(FROM_CLIENT, ()))
         thinking = self._thinking(body)
         # Each vendor's fields say the same as the two of ours.
-        asked |= thinking.keys() if asked & {"thinking", "reasoning_effort"} else set()
+        if thinking and asked & _THINKING:
+            asked = (asked - _THINKING) | thinking.keys()
         body |= thinking
         messages = shapes.plain(body.get("messages") or (), sees=self._can.vision)
         body["messages"] = [self._media(message) for message in messages]
@@ -86,7 +93,14 @@ class Dialect:
         for lesson in (*lessons.lessons_of(self._upstream(body), self._vendor.lessons), *self._passing):
             if not lesson.optional or lesson.name in self._optional:
                 body = lesson.write(body)
-        return as_completion(body) if self._form.completion_mode == "completion" else body
+        if self._form.completion_mode == "completion":
+            body = as_completion(body)
+        limit = next((body[name] for name in lessons.LIMITS if name in body), 0)
+        done = {*lessons.LIMITS, "stop", *(["response_format"] if "messages" in body else ())}
+        self.left_out = sorted(asked - body.keys() - done)
+        if _LIMIT in asked and limit < request[_LIMIT]:
+            self.left_out.append(_LIMIT)
+        return body
 
     def stand_in(
         self, events: Iterator[standing_in.StreamEvent], request: dict[str, Any], body: dict[str, Any]
@@ -127,7 +141,7 @@ class Dialect:
         return message
 
     def _rename_limit(self, body: dict[str, Any]) -> None:
-        limit = next((body.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in body), None)
+        limit = next((body.pop(name) for name in lessons.LIMITS if name in body), None)
         if limit is not None:
             body[token_field(str(body.get("model")), self._form)] = min(limit, self._form.max_output_tokens)
 

@@ -222,7 +222,7 @@ def _names(said: str, name: str) -> bool:
 
 # The limit of the answer
 
-_LIMITS = ("max_tokens", "max_completion_tokens")
+LIMITS = ("max_tokens", "max_completion_tokens")
 _OF_LIMIT = re.compile(r"max_?(completion_|output_|new_)?tokens|(completion|output) tokens", re.IGNORECASE)
 _LEFT = re.compile(r"> (\d+) - (\d+)")
 
@@ -232,7 +232,7 @@ def _of_limit(said: str, body: Body) -> Iterator[Lesson]:
 
     What is left of the context is another number for each prompt.
     """
-    field = next((name for name in _LIMITS if body.get(name)), None)
+    field = next((name for name in LIMITS if body.get(name)), None)
     if field is None or not _OF_LIMIT.search(said):
         return
     left = _LEFT.search(said)
@@ -243,7 +243,7 @@ def _of_limit(said: str, body: Body) -> Iterator[Lesson]:
 
 
 def _capped(cap: int, body: Body) -> Body:
-    return body | {name: min(cap, body[name]) for name in _LIMITS if body.get(name)}
+    return body | {name: min(cap, body[name]) for name in LIMITS if body.get(name)}
 
 
 # Words of schemas

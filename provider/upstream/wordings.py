@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What one kind of server says, as a pattern, and an example as it came from one."""
+    """What one kind of server says, as a pattern; the tests have an example of each as it came from one."""
 
     server: str
     pattern: str
-    example: str
 
 
 def any_of(wordings: Iterable[Wording]) -> re.Pattern[str]:
@@ -27,106 +26,86 @@ TOO_LONG = (
     Wording(
         "OpenAI, DeepSeek",
         r"maximum context length",
-        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens.",
     ),
     Wording(
         "OpenAI (Responses), LiteLLM",
         r"exceeds the context window|ContextWindowExceeded",
-        "Your input exceeds the context window of this model. Please adjust your input and try again.",
     ),
     Wording(
         "vLLM",
         r"(prompt|input).{0,40}longer than the (maximum )?model length|decoder prompt .{0,40}longer than",
-        "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
     ),
     Wording(
         "SGLang",
         r"input length .{0,60}exceeds the (maximum allowed|model's context)|longer than the model's context length",
-        "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
     ),
     Wording(
         "SGLang's router",
         r"total tokens exceeds? the model",
-        "total tokens exceeds the model's max of 4096",
     ),
     Wording(
         "llama.cpp, LM Studio",
         r"exceeds? the available context size|context size (has been )?exceeded|greater than the context length|"
         r"context the overflows|loaded with context length",
-        "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
     ),
     Wording(
         "Ollama",
         r"exceeds? (the )?(maximum |max )?context (length|window)|exceeded max context length|input length exceeds",
-        "the input length exceeds the context length",
     ),
-    Wording("Anthropic, OpenRouter", r"prompt (is )?too long", "prompt is too long: 210000 tokens > 200000 maximum"),
+    Wording("Anthropic, OpenRouter", r"prompt (is )?too long"),
     Wording(
         "Anthropic's newer models",
         r"exceeds? (the )?context limit",
-        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
     ),
     Wording(
         "GitHub Copilot",
         r"(prompt|input) token count .{0,40}exceeds the limit",
-        "prompt token count of 9000 exceeds the limit of 8192",
     ),
     Wording(
         "GitHub Models",
         r"request body too large for .{1,60}model",
-        "Request body too large for gpt-4o model. Max size: 8000 tokens.",
     ),
     Wording(
         "Gemini",
         r"input token count .{0,40}exceeds the maximum",
-        "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
     ),
     Wording(
         "DashScope (Qwen)",
         r"range of input length should be",
-        "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]",
     ),
     Wording(
         "Zhipu (GLM)",
         r"prompt exceeds max length|\b1261\b.{0,40}prompt|输入.{0,12}(超长|过长|长度超)",
-        "Prompt exceeds max length",
     ),
     Wording(
         "Moonshot (Kimi)",
         r"exceed(ed|s)? (the )?model('s)? (token )?limit|exceeded model token limit",
-        "Invalid request: Your request exceeded model token limit: 8192",
     ),
     Wording(
         "SiliconFlow",
         r"max_total_tokens|max_seq_len|length of prompt_tokens .{0,40}must be less than",
-        "length of prompt_tokens (40000) must be less than max_seq_len (32768).",
     ),
     Wording(
         "Mistral",
         r"too large for model with \d+ maximum context",
-        "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
     ),
     Wording(
         "Groq, Together",
         r"reduce the length of (the )?(messages|prompt|input)",
-        "Please reduce the length of the messages or completion.",
     ),
     Wording(
         "TGI",
         r"`?inputs`? (tokens \+ `?max_new_tokens`? )?must (be|have) (<=|less than)",
-        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
     ),
     Wording(
         "Bedrock, gateways",
         r"(input|prompt|request) is too long|too many (input )?tokens|exceeds the max(imum)? input token limit",
-        "Input is too long for requested model.",
     ),
     Wording(
         "MiniMax, Baichuan, gateways",
         r"model max length exceeded|exceeds? (the )?max(imum)? (prompt|input) length",
-        "model max length exceeded, max length:8192",
     ),
-    Wording("others", r"context.?length.{0,12}exceeded|context.?window", "context length exceeded"),
+    Wording("others", r"context.?length.{0,12}exceeded|context.?window"),
 )
 
 _ANY_TOO_LONG = any_of(TOO_LONG)
@@ -175,37 +154,31 @@ NO_TOOLS = (
     Wording(
         "Ollama, DeepSeek, Together",
         rf"(does not|doesn't|do not|cannot|not) (currently )?support (the )?['\"`\[]*{_TOOLS}\b",
-        "registry.ollama.ai/library/gemma:2b does not support tools",
     ),
     Wording(
         "SiliconFlow, Groq, Perplexity",
         rf"\b{_TOOLS}['\"`]* (is|are) (not|un)[ -]?(currently )?(supported|available|enabled|allowed)",
-        "Function call is not supported for this model.",
     ),
-    Wording("OpenRouter", r"no endpoints found that support tool use", "No endpoints found that support tool use."),
+    Wording("OpenRouter", r"no endpoints found that support tool use"),
     Wording(
         "vLLM",
         r"requires --enable-auto-tool-choice|--tool-call-parser",
-        '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
     ),
-    Wording("llama.cpp", r"(tools|tool_choice) param requires --jinja", "tools param requires --jinja flag"),
+    Wording("llama.cpp", r"(tools|tool_choice) param requires --jinja"),
     Wording(
         "LiteLLM",
         r"does not support parameters: \[[^\]]*['\"]tools['\"]",
-        "litellm.UnsupportedParamsError: ollama does not support parameters: ['tools', 'tool_choice']",
     ),
     Wording(
         "OpenAI's older models, gateways",
         r"(unrecognized|unknown|unsupported|unexpected|invalid) (request )?(argument|parameter|field|property)"
         r"[^.]{0,20}?:? ['\"`\[]*(tools|functions)\b",
-        "Unrecognized request argument supplied: tools",
     ),
     Wording(
         "servers that check their fields",
         r"\b(tools|functions)\b['\"`\]\)]*[:,]? ['\"]?(extra (fields|inputs) (are )?not permitted|is not permitted)",
-        "body -> tools: Extra inputs are not permitted",
     ),
-    Wording("others", r"\bno tools\b|不支持.{0,8}(工具|函数|tool|function)", "该模型不支持工具调用"),
+    Wording("others", r"\bno tools\b|不支持.{0,8}(工具|函数|tool|function)"),
 )
 
 _ANY_NO_TOOLS = any_of(NO_TOOLS)

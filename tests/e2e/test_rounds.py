@@ -38,6 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     exports = {
         "minimal": _export(folder),
         "ollama": _export(folder, "scripted-like-ollama"),
+        "choosy": _export(folder, "scripted-like-openai-reasoning"),
         "reasoning": _export(folder, "scripted-reasoning", callback_wait_seconds=0),
         **{vendor: _export(folder, f"scripted-like-{vendor}") for vendor in DEMANDING},
         **{
@@ -123,6 +124,28 @@ def test_a_demanding_vendor_goes_through_three_rounds_and_a_second_turn(stack: S
     assert talk.answer("contents of d")[0].endswith("read again")
     refused = [entry["answer"]["error"]["message"] for entry in upstream_log(stack, begun) if entry["status"] != 200]
     assert len(refused) == len(set(refused)), "what was refused once is not asked for again"
+
+
+TURNS: dict[str, Any] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "Hello."}]},
+    "responses": {"input": "Hello."},
+    "messages": {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 100},
+}
+
+
+@pytest.mark.parametrize("path", TURNS)
+def test_a_client_is_told_what_the_upstream_did_not_take(stack: Stack, path: str) -> None:
+    """Each time: also where the refusal was learned from long ago, and no call of the model shows it any more."""
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    body = {"model": "choosy", "temperature": 0.2, "top_p": 0.5} | TURNS[path]
+    for _ in range(2):
+        answer = httpx.post(f"{stack.base_url}/{path}", json=body, headers=headers, timeout=60)
+        assert answer.json()["clawback"] == {"note": "not sent as asked: temperature"}
+        operator = {"Authorization": f"Bearer {stack.operator_token}"}
+        run = f"{stack.bridge_url}/operator/v1/runs/{answer.headers['x-clawback-run']}"
+        assert httpx.get(run, headers=operator).json()["model_calls"][-1]["lesson"] == "temperature"
+    quiet = httpx.post(f"{stack.base_url}/{path}", json=body | {"temperature": None}, headers=headers, timeout=60)
+    assert "clawback" not in quiet.json()
 
 
 def test_arguments_that_do_not_fit_never_reach_the_client(stack: Stack) -> None:

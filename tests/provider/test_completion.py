@@ -175,11 +175,42 @@ def test_the_wait_that_a_refusal_asks_for_is_read() -> None:
     assert from_response(429, b"{}", {"retry-after": "7"}).retry_after == 7
 
 
+TOO_LONG_AS_SAID = {
+    "OpenAI, DeepSeek": (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130000 tokens."
+    ),
+    "OpenAI (Responses), LiteLLM": (
+        "Your input exceeds the context window of this model. Please adjust your input and try again."
+    ),
+    "vLLM": "The decoder prompt (length 5000) is longer than the maximum model length of 4096.",
+    "SGLang": "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+    "SGLang's router": "total tokens exceeds the model's max of 4096",
+    "llama.cpp, LM Studio": "request (9000 tokens) exceeds the available context size (8192 tokens), try increasing it",
+    "Ollama": "the input length exceeds the context length",
+    "Anthropic, OpenRouter": "prompt is too long: 210000 tokens > 200000 maximum",
+    "Anthropic's newer models": "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+    "GitHub Copilot": "prompt token count of 9000 exceeds the limit of 8192",
+    "GitHub Models": "Request body too large for gpt-4o model. Max size: 8000 tokens.",
+    "Gemini": "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+    "DashScope (Qwen)": "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]",
+    "Zhipu (GLM)": "Prompt exceeds max length",
+    "Moonshot (Kimi)": "Invalid request: Your request exceeded model token limit: 8192",
+    "SiliconFlow": "length of prompt_tokens (40000) must be less than max_seq_len (32768).",
+    "Mistral": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+    "Groq, Together": "Please reduce the length of the messages or completion.",
+    "TGI": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "Bedrock, gateways": "Input is too long for requested model.",
+    "MiniMax, Baichuan, gateways": "model max length exceeded, max length:8192",
+    "others": "context length exceeded",
+}
+
+
 @pytest.mark.parametrize("wording", TOO_LONG, ids=lambda wording: wording.server)
 @pytest.mark.parametrize("status", [400, 413, 500])
 def test_every_server_s_way_to_say_that_a_prompt_is_too_long(wording: Wording, status: int) -> None:
-    assert re.search(wording.pattern, wording.example, re.IGNORECASE), "the row recognises its own example"
-    failed = from_response(status, json.dumps({"error": {"message": wording.example}}).encode(), {})
+    example = TOO_LONG_AS_SAID[wording.server]
+    assert re.search(wording.pattern, example, re.IGNORECASE), "the row recognises its own example"
+    failed = from_response(status, json.dumps({"error": {"message": example}}).encode(), {})
     assert type(failed.error) is ContextTooLong
     assert not failed.transient
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
@@ -134,6 +136,23 @@ def test_the_bridge_is_asked_with_its_token(bridge: Bridge) -> None:
     assert client(bridge.url).ping() is None
     assert isinstance(client(bridge.url).attach(ATTACH), Attached)
     assert isinstance(client(bridge.url, "wrong").ping(), Refused)
+
+
+def test_few_requests_to_a_bridge_are_under_way_at_once(monkeypatch: pytest.MonkeyPatch, bridge: Bridge) -> None:
+    attach, under_way, most = bridge.post_attach, [], []
+
+    def slowly(body: bytes) -> BaseModel:
+        under_way.append(body)
+        most.append(len(under_way))
+        bridge.changed.wait(0.05)  # lets others in
+        under_way.pop()
+        return attach(body)
+
+    monkeypatch.setattr(bridge, "post_attach", slowly)
+    with ThreadPoolExecutor(60) as pool:
+        outcomes = list(pool.map(lambda _: client(bridge.url).attach(ATTACH), range(60)))
+    assert [type(outcome) for outcome in outcomes] == [Attached] * 60
+    assert 1 < max(most) <= 16
 
 
 @pytest.mark.parametrize(

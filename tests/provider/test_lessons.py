@@ -229,6 +229,21 @@ def test_what_only_the_client_asked_is_left_out_and_what_the_node_set_is_told() 
     assert len(bodies) == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "form", "left_out"),
+    [
+        ({"max_tokens": 500}, {"max_output_tokens": "100"}, ["max_tokens"]),
+        ({"max_tokens": 50, "seed": 1}, {"max_output_tokens": "100", "token_field": "max_completion_tokens"}, []),
+        ({"reasoning_effort": "low"}, {"reasoning_support": "none"}, ["reasoning_effort"]),
+        ({"reasoning_effort": "low"}, {"reasoning_support": "reasoning"}, []),
+        ({"response_format": {"type": "json_object"}}, {"completion_mode": "completion"}, ["response_format"]),
+    ],
+)
+def test_a_client_s_fields_that_are_not_sent_are_told(asked: Body, form: dict[str, str], left_out: list[str]) -> None:
+    events, _ = asked_of(asked | {"from_client": sorted(asked)}, says("done"), **form)
+    assert events[-1].asked[-1].left_out == left_out
+
+
 # What is done here instead
 
 FORMAT = {

@@ -289,6 +289,7 @@ class Invocations:
             live.stop_writing(invocation_id, request.error)
         if live and request.error is None:
             live.used(request.usage)
+            live.sent_without(request.model_calls)
             if request.finish_reason in {"length", "content_filter"}:
                 live.finish_reason = request.finish_reason
         if request.error is not None:

@@ -109,6 +109,7 @@ class Tickets:
         self._services.note_model_calls(request.run_id, request.invocation_id, request.model_calls)
         if live and live.attempt == record.run.attempt:
             live.used(request.usage)
+            live.sent_without(request.model_calls)
 
     def _open(self, change: Change, ticket_id: str, request: TicketRequest) -> TicketStatus:
         record = change.was
