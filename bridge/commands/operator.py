@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json, whole_id
 from bridge.commands.terminal import Terminal, plain, say, wide_option
+from bridge.words.figures import duration
 from tools.calls import arguments_problem
 
 SHOWN_CHARACTERS = 200
@@ -42,7 +43,7 @@ def _show_calls(calls: list[dict[str, Any]], *, wide: bool) -> None:
     table = Table("call", "state", "tool", "arguments", "decide within", box=None)
     for call in sorted(calls, key=lambda call: call["state"] != "awaiting_approval"):
         waits = call["state"] == "awaiting_approval"
-        left = f"{max(0, call['decide_until'] - time.time()):.0f} s" if waits else ""
+        left = duration(call["decide_until"] - time.time()) if waits else ""
         table.add_row(plain(call["id"]), call["state"], plain(call["name"]), plain(_short(call["arguments"])), left)
     Terminal(wide=wide).print(table)
 
@@ -55,7 +56,7 @@ def _show_forms(forms: list[dict[str, Any]], *, wide: bool) -> None:
         )
         actions = ", ".join(f"{each['id']} ({each['title']})" for each in form["actions"])
         told = [form["id"], form["title"], _short(" ".join(form["content"].split())), fields, actions]
-        table.add_row(*map(plain, told), f"{max(0, form['expires_at'] - time.time()):.0f} s")
+        table.add_row(*map(plain, told), duration(form["expires_at"] - time.time()))
     Terminal(wide=wide).print(table)
 
 
@@ -130,8 +131,8 @@ def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
     )
     table = Table("began", "what", "state", "took", box=None)
     for at, what, state, until in sorted(_steps(answer), key=lambda step: step[0]):
-        took = f"{until - at:.2f} s" if until else ""
-        table.add_row(f"+{at - run['created_at']:.2f} s", plain(what), state, took)
+        took = duration(until - at) if until else ""
+        table.add_row(f"+{duration(at - run['created_at'])}", plain(what), state, took)
     Terminal().print(table)
 
 
