@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -92,6 +93,9 @@ class NodeStatements:
         self._deferred.add(updating(t.nodes, _named(execution), values))
 
 
+_PRICE = re.compile(r"\d{1,18}(\.\d{1,16})? [A-Z]{3}")
+
+
 class ModelCallStatements:
     """The part of the store that knows what models were asked. It is written a moment later, as nodes are."""
 
@@ -125,6 +129,7 @@ class ModelCallStatements:
                 lesson=call.lesson and call.lesson[:128],
                 request=_kept(call.request, known),
                 before=call.before,
+                price=call.price if _PRICE.fullmatch(call.price) else "",
             )
             self._deferred.add((self._add, values_of(row)))
 
