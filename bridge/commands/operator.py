@@ -152,29 +152,45 @@ def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | No
         yield segment["created_at"], f"response {segment['number'] + 1}", segment["finish_reason"], None
 
 
+_run_ids = click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+
+
 @click.command()
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@_run_ids
 @bridge_options(decides=True)
 @as_json_option
 def cancel(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel the runs RUN_ID with their open calls, and stop their workflow runs in Dify."""
-    for run_id in [_whole_run(bridge, each) for each in run_ids]:
-        answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/cancel", {"by": getpass.getuser()})
+    for run_id, answer in _of_each(bridge, run_ids, "cancel"):
         print_json(answer) if as_json else say(f"{run_id} is cancelled.")
 
 
 @click.command()
-@click.argument("run_id")
+@_run_ids
 @bridge_options(decides=True)
 @as_json_option
-def again(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
-    """Ask once more what the run RUN_ID was asked.
+def again(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
+    """Ask once more what the runs RUN_ID were asked.
 
-    It is a new conversation with the app. Executors run its calls, which go through the policy anew.
+    Each is a new conversation with its app. Executors run its calls, which go through the policy anew.
     """
-    run_id = _whole_run(bridge, run_id)
-    answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/again", {"by": getpass.getuser()})
-    print_json(answer) if as_json else say(f"{run_id} is done again: {bridge.url}{answer['path']}")
+    for run_id, answer in _of_each(bridge, run_ids, "again"):
+        print_json(answer) if as_json else say(f"{run_id} is done again: {bridge.url}{answer['path']}")
+
+
+def _of_each(bridge: OperatorClient, run_ids: tuple[str, ...], do: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Do it to each run, and yield the answers. What is refused is said at once, and keeps no other from its turn."""
+    refused = 0
+    for run_id in [_whole_run(bridge, each) for each in run_ids]:
+        try:
+            yield run_id, bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/{do}", {"by": getpass.getuser()})
+        except click.ClickException as error:
+            if len(run_ids) == 1:
+                raise
+            say(f"Error: {error.message}", err=True)
+            refused += 1
+    if refused:
+        raise click.ClickException(f"{refused} of {len(run_ids)} were refused")
 
 
 def _whole(bridge: OperatorClient, call_id: str) -> str:
