@@ -308,6 +308,9 @@ def totals(happened: Happened) -> Totals:
     usage = Usage()
     for each in usages:
         usage = together(usage, each)
+    # Of a response that is not there yet, only the plugin tells.
+    by_plugin = sum((used_by(call) or Usage() for call in happened.model_calls), Usage())
+    usage = max(usage, by_plugin, key=lambda each: each.total_tokens)
     by_dify = _summed((node.price, node.currency) for node in happened.nodes if node.price)
     told = _summed(call.price.split() for call in happened.model_calls if call.price)
     # Neither may know of all: Dify counts other models, too, and the plugin what led to a node's failure.
