@@ -2,15 +2,16 @@
 
 app       the application factory: everything is put together here
 cli       the command line; what it runs is in commands/
-config    the configuration        errors   all errors, and what to change        clock   the time by which it waits
+config    the configuration        errors   all errors, and what to change
 
 api       HTTP in: openai/ (clients), plugin, executor, operator, watch, health; access says which token opens what
 runs      the core: runs and their attempts, tickets, sessions, executors, what a client is told
 dify      HTTP out: Dify's service API
 store     the tables and every statement
 page      the web page         commands   init, doctor, package, ...         server   gunicorn, reload, logs, metrics
+words     how durations, times and numbers are written, and what is said in other languages
 
-Imports go one way: app > page, commands, cli > server > api > runs > dify > store > config, errors, clock.
+Imports go one way: app > page, commands, cli > server > api > runs > dify > store > config, errors, words.
 """
 
 import sys

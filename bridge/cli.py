@@ -3,6 +3,7 @@
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -40,6 +41,10 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. What an error quotes of others is shown visibly."""
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that is not UTF-8 shows what it can.
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")
         try:
             if sys.platform == "win32":
                 raise click.ClickException(_WINDOWS)

@@ -84,4 +84,5 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
         app_id=call.app_id,
         markers=markers,
         sees_images=capabilities(form, call.model).vision,
+        prices=(form.input_price, form.output_price, form.price_currency),
     )

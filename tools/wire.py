@@ -236,10 +236,10 @@ class CancelRequest(_Wire):
 class ModelCall(_Wire):
     """One request to the upstream, which took so many `seconds` and was over `ago` seconds before it is told of.
 
-    `number` counts an invocation's. `lesson` names what a refusal taught, so that the next request is written
-    otherwise; `left_out` what a client asked for and an answered request did not say, or with less. `request` is what
-    was sent, where the bridge wants to know it: without the `before` first messages, which are those of the call before
-    (or are too long), and without `tools` where these are the same.
+    `number` counts an invocation's. `price` is as `0.05 USD`, or empty. `lesson` names what a refusal taught, so that
+    the next request is written otherwise; `left_out` what a client asked for and an answered request did not say, or
+    with less. `request` is what was sent, where the bridge wants to know it: without the `before` first messages, which
+    are those of the call before (or are too long), and without `tools` where these are the same.
     """
 
     number: int = Field(ge=0)
@@ -247,6 +247,7 @@ class ModelCall(_Wire):
     seconds: float = Field(ge=0, allow_inf_nan=False)
     ago: float = Field(default=0, ge=0, allow_inf_nan=False)
     usage: Usage | None = None
+    price: str = ""
     finish_reason: str = ""
     error: str | None = None
     status: int | None = None

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json, whole_id
 from bridge.commands.terminal import Terminal, plain, say, wide_option
+from bridge.words.figures import duration
 from tools.calls import arguments_problem
 
 SHOWN_CHARACTERS = 200
@@ -42,7 +43,7 @@ def _show_calls(calls: list[dict[str, Any]], *, wide: bool) -> None:
     table = Table("call", "state", "tool", "arguments", "decide within", box=None)
     for call in sorted(calls, key=lambda call: call["state"] != "awaiting_approval"):
         waits = call["state"] == "awaiting_approval"
-        left = f"{max(0, call['decide_until'] - time.time()):.0f} s" if waits else ""
+        left = duration(call["decide_until"] - time.time()) if waits else ""
         table.add_row(plain(call["id"]), call["state"], plain(call["name"]), plain(_short(call["arguments"])), left)
     Terminal(wide=wide).print(table)
 
@@ -55,7 +56,7 @@ def _show_forms(forms: list[dict[str, Any]], *, wide: bool) -> None:
         )
         actions = ", ".join(f"{each['id']} ({each['title']})" for each in form["actions"])
         told = [form["id"], form["title"], _short(" ".join(form["content"].split())), fields, actions]
-        table.add_row(*map(plain, told), f"{max(0, form['expires_at'] - time.time()):.0f} s")
+        table.add_row(*map(plain, told), duration(form["expires_at"] - time.time()))
     Terminal(wide=wide).print(table)
 
 
@@ -130,8 +131,8 @@ def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
     )
     table = Table("began", "what", "state", "took", box=None)
     for at, what, state, until in sorted(_steps(answer), key=lambda step: step[0]):
-        took = f"{until - at:.2f} s" if until else ""
-        table.add_row(f"+{at - run['created_at']:.2f} s", plain(what), state, took)
+        took = duration(until - at) if until else ""
+        table.add_row(f"+{duration(at - run['created_at'])}", plain(what), state, took)
     Terminal().print(table)
 
 
@@ -151,29 +152,45 @@ def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | No
         yield segment["created_at"], f"response {segment['number'] + 1}", segment["finish_reason"], None
 
 
+_run_ids = click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+
+
 @click.command()
-@click.argument("run_ids", nargs=-1, required=True, metavar="RUN_ID...")
+@_run_ids
 @bridge_options(decides=True)
 @as_json_option
 def cancel(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel the runs RUN_ID with their open calls, and stop their workflow runs in Dify."""
-    for run_id in [_whole_run(bridge, each) for each in run_ids]:
-        answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/cancel", {"by": getpass.getuser()})
+    for run_id, answer in _of_each(bridge, run_ids, "cancel"):
         print_json(answer) if as_json else say(f"{run_id} is cancelled.")
 
 
 @click.command()
-@click.argument("run_id")
+@_run_ids
 @bridge_options(decides=True)
 @as_json_option
-def again(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
-    """Ask once more what the run RUN_ID was asked.
+def again(bridge: OperatorClient, run_ids: tuple[str, ...], as_json: bool) -> None:
+    """Ask once more what the runs RUN_ID were asked.
 
-    It is a new conversation with the app. Executors run its calls, which go through the policy anew.
+    Each is a new conversation with its app. Executors run its calls, which go through the policy anew.
     """
-    run_id = _whole_run(bridge, run_id)
-    answer = bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/again", {"by": getpass.getuser()})
-    print_json(answer) if as_json else say(f"{run_id} is done again: {bridge.url}{answer['path']}")
+    for run_id, answer in _of_each(bridge, run_ids, "again"):
+        print_json(answer) if as_json else say(f"{run_id} is done again: {bridge.url}{answer['path']}")
+
+
+def _of_each(bridge: OperatorClient, run_ids: tuple[str, ...], do: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Do it to each run, and yield the answers. What is refused is said at once, and keeps no other from its turn."""
+    refused = 0
+    for run_id in [_whole_run(bridge, each) for each in run_ids]:
+        try:
+            yield run_id, bridge.ask("POST", f"/runs/{quote(run_id, safe='')}/{do}", {"by": getpass.getuser()})
+        except click.ClickException as error:
+            if len(run_ids) == 1:
+                raise
+            say(f"Error: {error.message}", err=True)
+            refused += 1
+    if refused:
+        raise click.ClickException(f"{refused} of {len(run_ids)} were refused")
 
 
 def _whole(bridge: OperatorClient, call_id: str) -> str:

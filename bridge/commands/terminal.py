@@ -1,5 +1,7 @@
 """What commands print: nothing that others named or said reaches the terminal other than visibly."""
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,30 @@ _UNCUT = 10_000
 def wide_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--wide`."""
     return click.option("--wide", is_flag=True, help="Do not shorten anything, however long the lines become.")(command)
+
+
+def lang_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--lang`."""
+    return click.option(
+        "--lang",
+        type=click.Choice(("en", "zh-Hans")),
+        default=_spoken,
+        help="The language of the findings. Default: the terminal's (LC_ALL, LC_MESSAGES, LANG), else English.",
+    )(command)
+
+
+def _spoken() -> str:
+    named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return "zh-Hans" if next(filter(None, named), "").startswith("zh") else "en"
+
+
+def showable(character: str, instead: str) -> str:
+    """Return a character, or what stands for it where the terminal's encoding does not have it."""
+    try:
+        character.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return instead
+    return character
 
 
 def say(text: str, *, err: bool = False, **style: Any) -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -16,6 +15,7 @@ from bridge.config import Config, ConfigError, default_path, load
 from bridge.store import Store
 from bridge.store.faults import StoreError, StoreUnavailable
 from bridge.store.rows import ClientRow
+from bridge.words.figures import clock
 from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")
@@ -217,4 +217,4 @@ def _shown(client: ClientRow) -> dict[str, object]:
 
 
 def _moment(at: float | None, never: str) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M") if at else never
+    return clock(at) if at else never

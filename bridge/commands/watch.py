@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
 from bridge.commands.terminal import Terminal, plain, wide_option
+from bridge.words.figures import clock, duration
 
 RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
 _WAIT_SECONDS = 20
@@ -43,13 +43,13 @@ def status(bridge: OperatorClient, as_json: bool) -> None:
 
 def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     tickets, runs = answer["tickets"], answer["runs"]
-    yield "bridge", f"{url}/v1, version {answer['version']}, up for {_duration(answer['up_seconds'])}"
+    yield "bridge", f"{url}/v1, version {answer['version']}, up for {duration(answer['up_seconds'])}"
     yield "models", plain(", ".join(answer["models"]) or "none: `clawback init` adds apps")
     yield (
         "runs",
         ", ".join(f"{runs[state]} {_coloured(state)}" for state in RUN_STATES if runs.get(state)) or "none yet",
     )
-    waits = f", the oldest for {_duration(tickets['oldest_seconds'])}" if tickets["open"] else ""
+    waits = f", the oldest for {duration(tickets['oldest_seconds'])}" if tickets["open"] else ""
     yield "tickets", f"{tickets['open']} open{waits}"
     if tickets["awaiting_approval"]:
         yield "", f"[yellow]{tickets['awaiting_approval']} calls wait for you[/yellow]: clawback tickets"
@@ -59,8 +59,8 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for each in answer["executors"]:
         yield "executor", f"{plain(each['name'])}: {each['calls']} of {each['concurrency']} calls at once"
     for each in answer["clients"]:
-        seen = f"last seen {_moment(each['used_at'])}" if each["used_at"] else "not seen yet"
-        ends = f", until {_moment(each['expires_at'])}" if each["expires_at"] else ""
+        seen = f"last seen {clock(each['used_at'])}" if each["used_at"] else "not seen yet"
+        ends = f", until {clock(each['expires_at'])}" if each["expires_at"] else ""
         yield "client", f"{plain(each['name'])}: {seen}{ends}"
 
 
@@ -87,11 +87,11 @@ def runs(bridge: OperatorClient, state: str, limit: int, wide: bool, as_json: bo
 
 def _run_cells(run: dict[str, Any]) -> Iterator[str]:
     ended = run["state"] not in {"running", "suspended"}
-    yield _moment(run["created_at"])
+    yield clock(run["created_at"])
     yield run["id"]
     yield plain(run["model"] or "(executors)")
     yield _coloured(run["state"]) + (f" (try {run['attempt']})" if run["attempt"] > 1 else "")
-    yield _duration((run["updated_at"] if ended else time.time()) - run["created_at"])
+    yield duration((run["updated_at"] if ended else time.time()) - run["created_at"])
     yield str(run["tickets"])
     yield str(run["calls"])
     yield plain(run["error"] or run["auxiliary"] or "")
@@ -140,7 +140,7 @@ def _run_line(run: dict[str, Any]) -> str:
     tried = f" (try {run['attempt']})" if run["attempt"] > 1 else ""
     why = f": {plain(run['error'])}" if run["error"] else ""
     who = plain(run["model"] or "executors")
-    return f"{_moment(run['updated_at'])} run    {run['id']} {who} is {_coloured(run['state'])}{tried}{why}"
+    return f"{clock(run['updated_at'])} run    {run['id']} {who} is {_coloured(run['state'])}{tried}{why}"
 
 
 def _event_line(event: dict[str, Any]) -> str:
@@ -149,27 +149,10 @@ def _event_line(event: dict[str, Any]) -> str:
         if event["call_id"]
         else f"ticket {event['ticket_id']}"
     )
-    return (
-        f"{_moment(event['at'])} {what}: {event['event']} by {plain(event['actor'])}, now {_coloured(event['after'])}"
-    )
+    return f"{clock(event['at'])} {what}: {event['event']} by {plain(event['actor'])}, now {_coloured(event['after'])}"
 
 
 def _coloured(state: str) -> str:
     colour = _COLOURS.get(state)
     text = state.replace("_", " ")
     return f"[{colour}]{text}[/{colour}]" if colour else text
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at).strftime("%H:%M:%S")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    shown = [f"{number} {unit}" for number, unit in parts if number]
-    return " ".join(shown[:2])

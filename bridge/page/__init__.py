@@ -10,7 +10,7 @@ attempts      how often somebody may try
 links         login links, for a browser on this machine
 headers       what every answer says to the browser
 static, templates, texts   what it is written with
-rendering     the texts and templates, and how they write times, figures and foreign text
+rendering     the texts and templates, and how they write foreign text
 """
 
 from bridge.page.blueprint import page_blueprint

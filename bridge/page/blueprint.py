@@ -3,7 +3,7 @@
 GET  /                       the runs
 GET  /runs/{id}              one run
 GET  /runs/{id}/json         all that is known of it
-POST /runs                   run=ID (any number), do=cancel; of one, do=again
+POST /runs                   run=ID (any number), do=cancel|again
 GET  /try                    begin a chat with an app
 GET  /try/{id}               one chat
 POST /try                    app or trial, text
@@ -331,16 +331,19 @@ def _add_actions(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.post("/runs")
     def act() -> AnyResponse:
-        run_ids = request.form.getlist("run")[:MOST_AT_ONCE]
-        if request.form.get("do") == "again" and len(run_ids) == 1:
-            return _to_trial(parts.core.trials.run_again(known_run(parts.core.store, run_ids[0])))
-        if request.form.get("do") != "cancel":
-            raise InvalidRequest("do must be cancel, or again for one run", param="do")
+        core, run_ids, trial = parts.core, request.form.getlist("run")[:MOST_AT_ONCE], None
+        do = request.form.get("do")
+        if do not in {"cancel", "again"}:
+            raise InvalidRequest("do must be cancel or again", param="do")
         for run_id in run_ids:
-            # Of several, some may have ended meanwhile, as was wanted.
-            with nullcontext() if len(run_ids) == 1 else suppress(Conflict, NotFound):
-                cancel_run(parts.core.runs, parts.core.store, run_id, f"operator {_login().name}")
-        return redirect(_own_path(request.form.get("back", "")), 303)
+            # Of several, some may have ended meanwhile, or have no words to be asked again.
+            with nullcontext() if len(run_ids) == 1 else suppress(Conflict, InvalidRequest, NotFound):
+                if do == "cancel":
+                    cancel_run(core.runs, core.store, run_id, f"operator {_login().name}")
+                else:
+                    trial = core.trials.run_again(known_run(core.store, run_id))
+        alone = trial if len(run_ids) == 1 else None
+        return _to_trial(alone) if alone else redirect(_own_path(request.form.get("back", "")), 303)
 
 
 def _add_trials(blueprint: Blueprint, trials: Trials) -> None:

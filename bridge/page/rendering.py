@@ -1,4 +1,4 @@
-"""The page's texts, each language in a file of its own, the templates, and how they write times and foreign text."""
+"""The page's texts, each language in a file of its own, the templates, and how they write foreign text."""
 
 import base64
 import hashlib
@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
@@ -18,6 +17,8 @@ from markupsafe import Markup
 
 from bridge.store.clock import now
 from bridge.store.rows import CallRow
+from bridge.words.figures import clock, day, duration, figure, moment, short
+from bridge.words.said import Said, named_in, said
 from tools.calls import arguments_of
 
 LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}
@@ -50,32 +51,17 @@ class Texts:
         number = verdict.removeprefix("rule ")
         return self("verdict.rule", n=number) if number.isdecimal() else self.texts.get(f"verdict.{verdict}", verdict)
 
-    def said(self, text: str) -> "Said":
-        """Return why something went as it did: in this language where the bridge gives that reason, else as it is."""
-        if self.code != "en":
-            for name, pattern in _reasons():
-                if found := pattern.fullmatch(text):
-                    return Said(self.code, self(name, **found.groupdict()))
-        return Said("en", text)
+    def said(self, text: str) -> Said:
+        """Return what the bridge says in this language, as far as its catalogue has it."""
+        return said(self.code, text)
 
+    def hop(self, name: str) -> str:
+        """Return what one of doctor's hops is called."""
+        return named_in(self.code, "hops", name)
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A text, and the language that it is in."""
-
-    lang: str
-    text: str
-
-
-@cache
-def _reasons() -> list[tuple[str, re.Pattern[str]]]:
-    """Return the reasons that the bridge gives, as they are stored: in English."""
-    english = texts("en").texts
-    reasons = [(name, re.split(r"\{(\w+)\}", text)) for name, text in english.items() if name.startswith("said.")]
-    return [
-        (name, re.compile("".join(f"(?P<{part}>.+)" if n % 2 else re.escape(part) for n, part in enumerate(parts))))
-        for name, parts in reasons
-    ]
+    def actor(self, actor: str) -> str:
+        """Return who did something: the client, say, or the operator of some name."""
+        return named_in(self.code, "actors", actor)
 
 
 @cache
@@ -165,7 +151,8 @@ def _environment() -> Environment:
     environment.filters |= {
         "clock": clock,
         "moment": moment,
-        "seconds": seconds,
+        "seconds": duration,
+        "short": short,
         "day": day,
         "figure": figure,
         "percent": percent,
@@ -191,44 +178,9 @@ def static(name: str) -> bytes:
     return files(__package__).joinpath("static", name).read_bytes()
 
 
-def clock(at: float) -> str:
-    """Write a time of day."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
-
-
-def day(at: float) -> str:
-    """Write the day on which something was."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d")
-
-
-def moment(at: float) -> str:
-    """Write a time as machines read it."""
-    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
-
-
-def seconds(duration: float) -> str:
-    """Write a duration as short as it can be read."""
-    duration = max(0.0, duration)
-    if duration < 9.95:
-        return f"{duration:.2f} s" if duration < 0.995 else f"{duration:.1f} s"
-    whole = round(duration)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
-
-
 def percent(part: float, whole: float, least: float = 0.0) -> str:
     """Write where something stands on an axis, or how long it is there."""
     return f"{min(max(part / whole * 100 if whole > 0 else 0.0, least), 100.0):.3f}%"
-
-
-def figure(number: int) -> str:
-    """Write a large number in groups of three, as both languages read it."""
-    return f"{number:,}".replace(",", "\u202f")
 
 
 def visible(text: str, longest: int = LONGEST_SHOWN) -> Markup:

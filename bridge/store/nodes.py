@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -91,6 +92,9 @@ class NodeStatements:
         self._deferred.update(t.nodes, _named(execution), values)
 
 
+_PRICE = re.compile(r"\d{1,18}(\.\d{1,16})? [A-Z]{3}")
+
+
 class ModelCallStatements:
     """The part of the store that knows what models were asked. It is written a moment later, as nodes are."""
 
@@ -118,6 +122,7 @@ class ModelCallStatements:
                 lesson=(call.lesson or ", ".join(call.left_out))[:128] or None,
                 request=_kept(call.request, known),
                 before=call.before,
+                price=call.price if _PRICE.fullmatch(call.price) else "",
             )
             at = {"invocation_id": row.invocation_id, "number": row.number}
             self._deferred.insert(t.model_calls, at, values_of(row, but=list(at)))

@@ -318,7 +318,10 @@ class ExecutorRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelCallRow:
-    """One request to the upstream. `request` is JSON, without the first `before` messages; None: it is not shown."""
+    """One request to the upstream. `request` is JSON, without the first `before` messages; None: it is not shown.
+
+    `price` is as `0.05 USD`, empty where the plugin's form has no prices.
+    """
 
     invocation_id: str
     number: int
@@ -335,6 +338,7 @@ class ModelCallRow:
     """What a refusal taught; of an answered call, what it left out of what the client asked for."""
     request: str | None
     before: int
+    price: str = ""
 
 
 @dataclass(frozen=True, slots=True)

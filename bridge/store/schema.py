@@ -316,6 +316,7 @@ model_calls = Table(
     ),
     Column("request", Text, nullable=True, doc="JSON: what was sent; messages of the run's own request by digest"),
     Column("before", Integer, nullable=False, doc="so many messages before those of `request`"),
+    Column("price", String(40), nullable=False, server_default="", doc="as 0.05 USD; empty: none is known"),
     Index("model_calls_by_run", "run_id", "at"),
 )
 

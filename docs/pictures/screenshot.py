@@ -24,12 +24,21 @@ from demo.local_tools import LocalTools  # noqa: E402
 from demo.stack import Stack  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-WIDTH, HEIGHT, MOST_BYTES = 1120, 1060, 150_000
+MOST_BYTES = 150_000
+WINDOW, PHONE = (1120, 1060), (390, 844)
+PICTURES = (
+    ("page-light", "en", "light", WINDOW),
+    ("page-dark", "en", "dark", WINDOW),
+    ("page-zh", "zh-CN", "light", WINDOW),
+    ("page-phone", "en", "dark", PHONE),
+)
+"""Each one's name, language, colours and size."""
+PRICES = {"input_price": "2", "output_price": "8"}
 POLICY = '[[rules]]\ntool = "exec"\naction = "ask"\nreason = "commands are looked at"\n'
 
 
 def main() -> None:
-    """Take both pictures."""
+    """Take all pictures."""
     with tempfile.TemporaryDirectory() as name, _stack(Path(name)) as stack, ThreadPoolExecutor(1) as pool:
         workspace = stack.folder / "workspace"
         task.prepare(workspace)
@@ -38,8 +47,8 @@ def main() -> None:
         try:
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-                for scheme in ("light", "dark"):
-                    _take(browser, stack, scheme, last=scheme == "dark")
+                for picture in PICTURES:
+                    _take(browser, stack, *picture, last=picture is PICTURES[-1])
             answer.result(60)
         finally:
             client.close()
@@ -57,12 +66,15 @@ def _stack(folder: Path) -> Iterator[Stack]:
     app.write_text(yaml.safe_dump(export, allow_unicode=True))
     policy.write_text(POLICY)
     keys = {"log_content": True, "policy": str(policy)}
-    with Stack(folder, apps=[], exports={"notes": app}, bridge_keys=keys) as stack:
+    with Stack(folder, apps=[], exports={"notes": app}, bridge_keys=keys, credentials=PRICES) as stack:
         yield stack
 
 
-def _take(browser: Browser, stack: Stack, scheme: str, *, last: bool) -> None:
-    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, locale="en", color_scheme=scheme)  # type: ignore[arg-type]
+def _take(
+    browser: Browser, stack: Stack, name: str, locale: str, scheme: str, size: tuple[int, int], *, last: bool
+) -> None:
+    window = {"width": size[0], "height": size[1]}
+    context = browser.new_context(viewport=window, locale=locale, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(stack.bridge_url)
     page.fill("[name=token]", stack.operator_token)
@@ -70,12 +82,12 @@ def _take(browser: Browser, stack: Stack, scheme: str, *, last: bool) -> None:
     page.click(".runs .undecided")
     expect(page.locator(".decision")).to_be_visible()
     expect(page.locator("[data-link=on]")).to_be_visible()
-    picture = HERE / f"page-{scheme}.png"
+    picture = HERE / f"{name}.png"
     page.screenshot(path=picture, animations="disabled")
     _shrink(picture)
     sys.stdout.write(json.dumps({"picture": picture.name, "bytes": picture.stat().st_size}) + "\n")
     if last:
-        page.click("text=Approve >> nth=-1")
+        page.click("button[value=approve]")
         expect(page.locator(".step.end")).to_be_visible()
     context.close()
 

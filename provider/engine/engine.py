@@ -14,6 +14,7 @@ is the table `_HANDLERS`; anything else is a fault of the caller.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import Enum, auto
 from typing import Any
 
@@ -178,6 +179,7 @@ class Invocation:
     app_id: str | None = None
     markers: Sequence[str] = ()
     sees_images: bool = True
+    prices: tuple[Decimal, Decimal, str] = (Decimal(0), Decimal(0), "")
 
 
 class Engine:
@@ -215,7 +217,7 @@ class Engine:
         self._round = OpenRound("", ())
         self._aside: Sequence[ToolCall] = ()
         self._drafting = Drafting()
-        self._model_calls = ModelCalls()
+        self._model_calls = ModelCalls(invocation.prices)
         self._ticket_id = ""
         self._wait_until = 0.0
         self._patient_until = 0.0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from provider.engine.events import Asked
@@ -13,10 +14,14 @@ MOST_CHARACTERS = 1_000_000
 
 
 class ModelCalls:
-    """The calls that the bridge has not been told of. `whole` says whether it wants to know what they held."""
+    """The calls that the bridge has not been told of. `whole` says whether it wants to know what they held.
 
-    def __init__(self) -> None:
+    `prices` are of a million tokens, of a prompt and of an answer, and their currency.
+    """
+
+    def __init__(self, prices: tuple[Decimal, Decimal, str]) -> None:
         self.whole = False
+        self._prices = prices
         self._waiting: list[tuple[float, ModelCall]] = []
         self._number = 0
         self._messages: Sequence[Message] = ()
@@ -33,6 +38,7 @@ class ModelCalls:
                 round=round_,
                 seconds=each.seconds,
                 usage=usage if last else None,
+                price=self._price(usage) if last and usage else "",
                 finish_reason=finish_reason if last else "",
                 error=each.error,
                 status=each.status,
@@ -41,6 +47,11 @@ class ModelCalls:
             )
             self._waiting.append((now, self._with_request(told, each.body) if self.whole else told))
             self._number += 1
+
+    def _price(self, usage: Usage) -> str:
+        prompt, answer, currency = self._prices
+        price = (usage.prompt_tokens * prompt + usage.completion_tokens * answer) / 1_000_000
+        return f"{price.normalize():f} {currency}" if price else ""
 
     def take(self, now: float) -> list[ModelCall]:
         """Return what has not been told."""

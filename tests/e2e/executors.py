@@ -14,6 +14,8 @@ from demo.service import Service
 from demo.stack import ROOT, Stack
 
 SECONDS = 60
+PERSON_SECONDS = 280
+"""So long may somebody look at the page, while a call waits for them."""
 
 
 class Chat:
@@ -34,7 +36,7 @@ class Chat:
                 "conversation_id": self._conversation,
                 "response_mode": "blocking",
             },
-            timeout=SECONDS,
+            timeout=PERSON_SECONDS,
         )
         assert response.status_code == 200, response.text
         self._conversation = response.json()["conversation_id"]

@@ -17,7 +17,7 @@ from tests.e2e.executors import SECONDS, Chat
 from tests.levels import starts
 from tests.page.chromium import Parts, parts_in
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.timeout(300)]
 
 SCRIPT = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 VIEWS = ["/", "/statistics", "/try", "/runs/{run}", "/approvals", "/executors", "/health"]
@@ -35,6 +35,11 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 def run(parts: Parts) -> str:
     """A run whose tool result holds a script."""
     return parts.ask("script", "Print it.", call("exec", command=f"echo {json.dumps(SCRIPT)}"))
+
+
+def until(path: Path) -> str:
+    """A command that ends as soon as this file is there."""
+    return f"for _ in $(seq 600); do [ -e {path} ] && break; sleep 0.1; done"
 
 
 @contextmanager
@@ -190,25 +195,29 @@ def test_the_waterfall_draws_a_clients_tools_on_one_axis(parts: Parts) -> None:
         assert asked.result(SECONDS) in page.url
 
 
-def test_the_chatflow_is_lit_as_it_runs(parts: Parts) -> None:
+def test_the_chatflow_is_lit_as_it_runs(parts: Parts, tmp_path: Path) -> None:
     with parts.page("zh-CN", "dark") as page:
-        asked = parts.pool.submit(parts.ask, "lit", "Light it.", call("exec", command="sleep 3"))
+        seen = tmp_path / "seen"
+        asked = parts.pool.submit(parts.ask, "lit", "Light it.", call("exec", command=until(seen)))
         page.click("text=Light it.")
         # The export names all nodes: the one that has not been reached yet is there, too.
         expect(page.locator(".flow-node")).to_have_count(3)
         expect(page.locator(".flow-node.busy")).to_contain_text("Assistant")
         expect(page.locator(".flow-node.ahead")).to_contain_text("Answer")
         expect(page.locator(".edge.taken")).to_have_count(1)
+        seen.touch()
         expect(page.locator(".flow-node.good")).to_have_count(3)
         expect(page.locator(".edge.taken")).to_have_count(2)
         expect(page.locator(".flow-node", has_text="Assistant")).to_contain_text("1 次调用")
         asked.result(SECONDS)
 
 
-def test_runs_are_cancelled_one_by_one_and_together(parts: Parts) -> None:
+def test_runs_are_cancelled_one_by_one_and_together(parts: Parts, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+
     def ask(name: str) -> None:
         with suppress(Exception):
-            parts.ask(name, f"Cancel {name}.", call("exec", command="sleep 5"))
+            parts.ask(name, f"Cancel {name}.", call("exec", command=until(seen)))
 
     with parts.page() as page:
         for name in ("first", "second", "third"):
@@ -222,10 +231,11 @@ def test_runs_are_cancelled_one_by_one_and_together(parts: Parts) -> None:
         for name in ("first", "second"):
             line = page.locator(".runs li", has_text=f"Cancel {name}.")
             expect(line.locator(".state.cancelled")).to_be_visible()
-            expect(line.locator("input")).to_have_count(0)
+            expect(line.locator("input")).not_to_be_checked()
         page.click("text=Cancel third.")
         page.click("text=Cancel this run")
         expect(page.locator(".title .state.cancelled")).to_be_visible()
+        seen.touch()
         colour = page.locator(".title .state").evaluate("each => getComputedStyle(each).color")
         assert colour == page.locator(".legend").evaluate("each => getComputedStyle(each).color")
         with page.expect_download() as download:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -22,7 +23,8 @@ ASK = "What did Ada find?"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("calls")
-    with Stack(folder, apps=["minimal"], bridge_keys={"log_content": True}) as running:
+    prices = {"input_price": "1000", "output_price": "2000", "price_currency": "EUR"}
+    with Stack(folder, apps=["minimal"], bridge_keys={"log_content": True}, credentials=prices) as running:
         yield running
 
 
@@ -54,6 +56,10 @@ def test_each_try_is_told_with_its_tokens_and_its_end(stack: Stack, run: str) ->
     assert refused["prompt_tokens"] is None
     assert first["prompt_tokens"] > 0
     assert last["completion_tokens"] > 0
+    assert refused["price"] == ""
+    for each in (first, last):
+        price = Decimal(each["prompt_tokens"] + 2 * each["completion_tokens"]) / 1000
+        assert each["price"] == f"{price.normalize():f} EUR"
     ends = [each["at"] + each["seconds"] for each in (first, refused)]
     assert ends[0] <= refused["at"] + 0.05
     assert ends[1] <= last["at"] + 0.05
@@ -90,6 +96,11 @@ def test_the_page_shows_it(stack: Stack, run: str) -> None:
     assert page.count('class="step model bad') == 1
     assert page.count('class="lane model') == 3
     assert "2 messages before these" in said
+    prices = [call["price"] for call in document(stack, run)["model_calls"] if call["price"]]
+    # Beside its call in the timeline, and among the steps.
+    assert [page.count(f" · {price}") for price in prices] == [2, 2]
+    whole = sum(Decimal(price.split()[0]) for price in prices)
+    assert f"Costs {whole.normalize():f} EUR" in said
     assert page.count(ASK) >= 2
 
 
@@ -99,13 +110,17 @@ def test_without_log_content_nothing_of_it_is_kept(make_bridge: MakeBridge, visi
     attached = bridge.attach()
     assert attached["shown"] is False
     told = {"number": 0, "round": 0, "seconds": 1.5, "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
-    told |= {"finish_reason": "stop", "request": {"model": "up", "messages": [{"role": "user", "content": "secret"}]}}
+    told |= {
+        "price": "cheap",
+        "finish_reason": "stop",
+        "request": {"model": "up", "messages": [{"role": "user", "content": "secret"}]},
+    }
     path = f"/invocations/{attached['invocation_id']}/record"
     request = {"run_id": attached["run_id"], "text": "Done.", "model_calls": [told]}
     for _ in range(2):
         assert bridge.ask("plugin", "POST", path, request).status == 204
     [kept] = bridge.store.model_calls.of_run(attached["run_id"])
-    assert (kept.request, kept.prompt_tokens, kept.seconds) == (None, 7, 1.5)
+    assert (kept.request, kept.prompt_tokens, kept.seconds, kept.price) == (None, 7, 1.5, "")
     page = visit(bridge).get(f"/runs/{attached['run_id']}").text
     assert "secret" not in page
     assert 'class="step model good' in page

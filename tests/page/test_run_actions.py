@@ -3,7 +3,7 @@
 import pytest
 
 from tests.bridge.executor.conftest import READ, Bridge, MakeBridge
-from tests.page.conftest import ORIGIN, MakePerson, Person, form_token
+from tests.page.conftest import ORIGIN, MakePerson, Person, form_token, words
 from tools.run_states import RunEvent
 
 ALLOW = '[[rules]]\naction = "allow"\n'
@@ -37,6 +37,17 @@ def test_several_runs_are_cancelled_at_once_whatever_became_of_some(ann: Person)
     form = {"form_token": form_token(ann.get("/").text, "/runs"), "run": [*runs, "none"], "do": "cancel"}
     assert ann.client.post("/runs", data=form, headers={"Origin": ORIGIN}).status_code == 303
     assert [state(ann.bridge, run)[0] for run in runs] == ["finished", "cancelled", "cancelled"]
+
+
+def test_runs_that_began_in_dify_are_not_offered_to_be_run_again(ann: Person) -> None:
+    run = begun(ann.bridge)
+    assert 'class="pick"' in ann.get("/").text
+    ann.bridge.store.end_run(run, RunEvent.FINISH)
+    assert 'class="pick"' not in ann.get("/").text
+    page = ann.get(f"/runs/{run}").text
+    assert 'value="again"' not in page
+    assert "This run began in Dify, which keeps its question. To run it again, ask there again." in words(page)
+    assert ann.send("/", "/runs", run=run, do="again").status_code == 400
 
 
 @pytest.mark.parametrize(("form", "status"), [({"do": "erase"}, 400), ({"do": "cancel", "run": "none"}, 404)])

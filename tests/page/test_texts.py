@@ -2,12 +2,10 @@
 
 import re
 import string
-from pathlib import Path
 
 import pytest
 
-import bridge as room
-from bridge.page.rendering import LANGUAGES, Said, _environment, texts
+from bridge.page.rendering import LANGUAGES, _environment, texts
 from bridge.page.views.views import STATES
 from bridge.runs.tickets.moves import UNCERTAIN
 from bridge.runs.tickets.policy import Policy, Question
@@ -103,20 +101,3 @@ def test_what_cannot_be_chosen_changes_nothing(ann: Person) -> None:
     answer = ann.post("/preferences", {"theme": '"><script>', "language": "xx", "back": "//evil.example"})
     assert "Set-Cookie" not in answer.headers
     assert answer.location == "/"
-
-
-def test_reasons_are_told_in_the_reader_s_language() -> None:
-    said = texts("zh-Hans").said
-    assert said("cancelled by operator ann") == Said("zh-Hans", "由 operator ann 取消")
-    assert said("something else") == Said("en", "something else")
-    assert texts("en").said("cancelled by operator ann").text == "cancelled by operator ann"
-
-
-def test_each_reason_with_a_translation_is_one_that_the_bridge_gives() -> None:
-    source = "".join(path.read_text() for path in Path(str(room.__file__)).parent.rglob("*.py"))
-    source = re.sub(r'"\s*\n\s*f?"', "", source)
-    reasons = {name: text for name, text in texts("en").texts.items() if name.startswith("said.")}
-    assert len(reasons) > 20
-    for name, text in reasons.items():
-        for piece in re.split(r"\{\w+\}", text):
-            assert piece in source, name

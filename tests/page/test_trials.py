@@ -39,7 +39,7 @@ def browser(stack: Stack) -> Iterator[httpx.Client]:
         yield browser
 
 
-def send(browser: httpx.Client, page: str, action: str, **form: str) -> str:
+def send(browser: httpx.Client, page: str, action: str, **form: str | list[str]) -> str:
     """Fill in a form, and return where that leads."""
     answer = browser.post(action, data={"form_token": form_token(browser.get(page).text, action), **form})
     assert answer.status_code == 303, answer.text
@@ -98,6 +98,14 @@ def test_a_clients_run_is_run_again_and_its_calls_ask_anew(
     assert f"{run} is done again: {stack.bridge_url}/try/" in done.stdout
     machine.clawback("deny", machine.waiting_call()["id"])
     assert answers(browser, done.stdout.split()[-1].removeprefix(stack.bridge_url)) == ["Written."]
+    # So does the list, with several. What has no words to be asked again is left out.
+    assert send(browser, "/", "/runs", run=[run, waiting["run_id"]], do="again", back="/?page=1") == "/?page=1"
+    machine.clawback("deny", machine.waiting_call()["id"])
+    assert browser.get("/").text.count("rerun of") == 3
+    done = machine.clawback("cancel", run, "none")
+    assert done.returncode == 1
+    assert "is finished already: there is nothing to cancel" in done.stderr
+    assert "2 of 2 were refused" in done.stderr
 
 
 def test_what_cannot_be_done_is_said(make_bridge: MakeBridge, visit: MakePerson) -> None:

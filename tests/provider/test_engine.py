@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -711,13 +712,16 @@ def interleaved(data: st.DataObject, streams: list[list[Delta]]) -> list[Delta]:
 # What the bridge is told of model calls
 
 
+NO_PRICES = (Decimal(0), Decimal(0), "")
+
+
 def asked(*messages: Message, tools: Sequence[str] = (), error: str | None = None) -> Asked:
     body: dict[str, Any] = {"model": "up", "messages": list(messages)}
     return Asked(body | ({"tools": list(tools)} if tools else {}), 1.0, error)
 
 
 def test_a_message_and_a_tool_are_told_once() -> None:
-    calls = ModelCalls()
+    calls = ModelCalls(NO_PRICES)
     calls.whole = True
     one, two, three = ({"role": "user", "content": text} for text in ("one", "two", "three"))
     calls.add([asked(one, two, tools=["read"], error="busy"), asked(one, two, tools=["read"])], 0, 5.0)
@@ -735,8 +739,18 @@ def test_a_message_and_a_tool_are_told_once() -> None:
     assert calls.take(10.0) == []
 
 
+def test_a_call_is_told_with_its_price() -> None:
+    calls = ModelCalls((Decimal("0.25"), Decimal(2), "CNY"))
+    calls.add([asked(error="busy"), asked()], 0, 0.0, Usage(prompt_tokens=1_000, completion_tokens=10), "stop")
+    calls.add([asked(error="busy")], 1, 0.0)
+    assert [call.price for call in calls.take(0.0)] == ["", "0.00027 CNY", ""]
+    free = ModelCalls(NO_PRICES)
+    free.add([asked()], 0, 0.0, Usage(prompt_tokens=1_000), "stop")
+    assert [call.price for call in free.take(0.0)] == [""]
+
+
 def test_what_a_call_held_is_told_where_it_is_wanted_and_is_not_endless() -> None:
-    quiet, calls = ModelCalls(), ModelCalls()
+    quiet, calls = ModelCalls(NO_PRICES), ModelCalls(NO_PRICES)
     calls.whole = True
     long = {"role": "user", "content": "x" * MOST_CHARACTERS}
     short = {"role": "user", "content": "short"}

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from rich.cells import cell_len
 
 from bridge.commands.doctor.dify_hop import look_at_clock, look_at_dify, look_at_tools, look_at_waits
 from bridge.commands.doctor.lines import Line, skipped
@@ -12,9 +13,10 @@ from bridge.commands.doctor.openclaw_hop import look_at_openclaw
 from bridge.commands.doctor.own_parts import look_at_bridge, look_at_config, look_at_store, mend
 from bridge.commands.doctor.probe import probe, tell
 from bridge.commands.operator_client import print_json
-from bridge.commands.terminal import say
+from bridge.commands.terminal import lang_option, say, showable
 from bridge.config import App, Config, default_path
 from bridge.server.serving import Serving
+from bridge.words.said import named_in, said
 
 
 def examine(path: Path, *, with_probe: bool = True) -> Iterator[Line]:
@@ -52,7 +54,7 @@ def _app(config: Config, app: App, bridge: Serving | None, *, with_probe: bool) 
 
 
 _WIDTH = 30
-_MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", None)}
+_MARKS = {"ok": ("✓", "+", "green"), "failed": ("✗", "x", "red"), "skipped": ("–", "-", None)}
 
 
 @click.command()
@@ -60,28 +62,29 @@ _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("–", N
 @click.option("--no-probe", is_flag=True, help="Skip the test run through each app, which costs a short model call.")
 @click.option("--fix", is_flag=True, help="First repair what can be repaired on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def doctor(path: Path, no_probe: bool, fix: bool, as_json: bool) -> None:
+@lang_option
+def doctor(path: Path, no_probe: bool, fix: bool, as_json: bool, lang: str) -> None:
     """Check every connection, and say how to fix each one that fails. Exits with 1 if one fails."""
     if fix:
         for done in mend(path):
-            say(done, err=True)
+            say(said(lang, done).text, err=True)
     lines: list[Line] = []
     for line in examine(path, with_probe=not no_probe):
         lines.append(line)
         if not as_json:
-            _tell(line)
+            _tell(line, lang)
     failures = [line for line in lines if line.state == "failed"]
     if as_json:
         print_json({"ok": not failures, "lines": [asdict(line) for line in lines]})
     elif not failures:
-        click.secho("Everything works.", bold=True)
+        say(said(lang, "Everything works.").text, bold=True)
     raise SystemExit(1 if failures else 0)
 
 
-def _tell(line: Line) -> None:
-    mark, colour = _MARKS[line.state]
-    name = f"{line.model}: {line.name}" if line.model else line.name
-    click.secho(mark, fg=colour, nl=False)
-    say(f" {name:<{_WIDTH}} {line.text}")
+def _tell(line: Line, lang: str) -> None:
+    mark, instead, colour = _MARKS[line.state]
+    name = f"{line.model}: " * bool(line.model) + named_in(lang, "hops", line.name)
+    click.secho(showable(mark, instead), fg=colour, nl=False)
+    say(f" {name}{' ' * (_WIDTH - cell_len(name))} {said(lang, line.text).text}")
     if line.advice:
-        say(f"  → {line.advice}")
+        say(f"  {showable('→', '>')} {said(lang, line.advice).text}")

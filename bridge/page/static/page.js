@@ -227,7 +227,7 @@ function offerCopies(place) {
 }
 
 function lasted(seconds) {
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 9.95) return `${seconds.toFixed(seconds < 0.995 ? 2 : 1)} s`;
   const whole = Math.round(seconds);
   const two = (number) => String(number).padStart(2, "0");
   if (whole < 60) return `${whole} s`;

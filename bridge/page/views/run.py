@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
@@ -291,7 +291,7 @@ def shown_state(state: str, direction: str, places: Collection[str | None], unde
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run took so far. `costs` are sums by currency, as Dify counted them."""
+    """What a run took so far. `costs` are sums by currency, as Dify counted them or the plugin did."""
 
     rounds: int
     calls: int
@@ -308,13 +308,23 @@ def totals(happened: Happened) -> Totals:
     usage = Usage()
     for each in usages:
         usage = together(usage, each)
-    costs: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for node in happened.nodes:
-        if node.price:
-            costs[node.currency] += Decimal(node.price)
+    # Of a response that is not there yet, only the plugin tells.
+    by_plugin = sum((used_by(call) or Usage() for call in happened.model_calls), Usage())
+    usage = max(usage, by_plugin, key=lambda each: each.total_tokens)
+    by_dify = _summed((node.price, node.currency) for node in happened.nodes if node.price)
+    told = _summed(call.price.split() for call in happened.model_calls if call.price)
+    # Neither may know of all: Dify counts other models, too, and the plugin what led to a node's failure.
+    costs = {currency: max(by_dify[currency], told[currency]) for currency in {**by_dify, **told}}
     return Totals(
         rounds=len(happened.tickets),
         calls=sum(len(ticket.calls) for ticket in happened.tickets),
         usage=usage,
         costs={currency: f"{cost.normalize():f}" for currency, cost in costs.items()},
     )
+
+
+def _summed(prices: Iterable[Sequence[str]]) -> defaultdict[str, Decimal]:
+    sums: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for price, currency in prices:
+        sums[currency] += Decimal(price)
+    return sums

@@ -37,6 +37,7 @@ from bridge.runs.segments import Text
 from bridge.store.clock import now
 from bridge.store.rows import CallRow, FormRow, ModelCallRow, RunRow
 from bridge.store.timeline import DAY_SECONDS, Day, Filter, Glance, Timeline, Undecided
+from bridge.words.figures import short
 from tools.ticket_states import CallState
 
 log = logging.getLogger("clawback.page")
@@ -432,7 +433,7 @@ def run_view(parts: Parts, visitor: Visitor, run_id: str) -> View:
 
     known = _Known(parts, visitor)
     refreshes = parts.timeline.goes_on(run_id) and not parts.timeline.count_undecided(run_id)
-    return View("run", f"{visitor.t('run.title')} {run_id[:8]}", mark, pieces, {"run_id": run_id}, refreshes)
+    return View("run", f"{visitor.t('run.title')} {short(run_id)}", mark, pieces, {"run_id": run_id}, refreshes)
 
 
 def _waits(step: Step) -> bool:

@@ -43,6 +43,7 @@ class Lane:
     node: NodeRow | None = None
     call: CallRow | None = None
     usage: Usage | None = None
+    price: str = ""
     error: str | None = None
 
     @property
@@ -235,6 +236,7 @@ def _model(call: ModelCallRow) -> Lane:
         model_key(call),
         number=call.round + 1,
         usage=used_by(call),
+        price=call.price,
         error=call.error,
     )
 

@@ -87,7 +87,7 @@ class Trials:
         """Return a chat. Raises NotFound."""
         trial = self._trials.get(trial_id)
         if trial is None:
-            raise NotFound("there is no such chat: the bridge keeps the last ones until it is started again")
+            raise NotFound("there is no such chat here: each bridge keeps its own last ones until it is started again")
         return trial
 
     def begin(self, model: str, text: str) -> Trial:
