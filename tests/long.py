@@ -3,7 +3,7 @@
 conversations   interleaved conversations that have much in common, by the thousand
 abandoned       runs whose client has gone, a thousand of them, and what they hold
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
-schedules       kills and astray requests of one bridge, by the thousand
+schedules       kills and astray requests of one bridge, 2,000 schedules, twelve at once
 engines         the main job, kinds of apps and suspension on the engines that scripts/setup engines installs
 shared          the same with two bridges on one PostgreSQL
 """
@@ -19,13 +19,14 @@ tell = partial(print, flush=True)
 SEED = int(time.strftime("%Y%m%d"))
 ENGINES = Path(__file__).resolve().parent.parent / ".cache" / "engines"
 PLAYED = [f"tests/e2e/test_{name}.py" for name in ("main_job", "app_kinds", "resuming", "stop_after_tool_calls")]
+SCHEDULES = ["--schedules", "2000", "--at-once", "12", "--keep-going"]
 RUNS = {
     "engines": [],
     "conversations": ["tests.conversations", "--sets", "200"],
     "abandoned": ["tests.e2e.test_abandoned", "--runs", "1000"],
     "guarded": ["tests.guarded_texts", "--texts", "200000"],
-    "schedules": ["tests.schedules", "--schedules", "1000", "--keep-going"],
-    "shared": ["tests.schedules", "--schedules", "1000", "--keep-going", "--shared"],
+    "schedules": ["tests.schedules", *SCHEDULES],
+    "shared": ["tests.schedules", *SCHEDULES, "--shared"],
 }
 
 
