@@ -5,7 +5,7 @@ abandoned       runs whose client has gone, a thousand of them, and what they ho
 turns           a thousand turns of each outcome, and what is left of them in the bridge
 rest            what many do to a bridge at once, and what is left of it
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
-schedules       kills and astray requests of one bridge, by the thousand
+schedules       kills and astray requests of one bridge, 2,000 schedules, twelve at once
 engines         the main job, kinds of apps and suspension on the engines that scripts/setup engines installs
 shared          the same with two bridges on one PostgreSQL
 """
@@ -21,6 +21,7 @@ tell = partial(print, flush=True)
 SEED = int(time.strftime("%Y%m%d"))
 ENGINES = Path(__file__).resolve().parent.parent / ".cache" / "engines"
 PLAYED = [f"tests/e2e/test_{name}.py" for name in ("main_job", "app_kinds", "resuming", "stop_after_tool_calls")]
+SCHEDULES = ["--schedules", "2000", "--at-once", "12", "--keep-going"]
 RUNS = {
     "engines": [],
     "conversations": ["tests.conversations", "--sets", "200"],
@@ -28,8 +29,8 @@ RUNS = {
     "turns": ["tests.bridge.endpoint.test_nothing_stays", "--turns", "1000"],
     "rest": ["tests.e2e.test_at_rest"],
     "guarded": ["tests.guarded_texts", "--texts", "200000"],
-    "schedules": ["tests.schedules", "--schedules", "1000", "--keep-going"],
-    "shared": ["tests.schedules", "--schedules", "1000", "--keep-going", "--shared"],
+    "schedules": ["tests.schedules", *SCHEDULES],
+    "shared": ["tests.schedules", *SCHEDULES, "--shared"],
 }
 
 

@@ -61,9 +61,9 @@ class Log:
         """Keeps an entry."""
         self._entries.append(entry)
 
-    def shown(self) -> list[dict[str, Any]]:
-        """All entries as JSON."""
-        return [entry.shown() for entry in self._entries]
+    def shown(self, containing: str = "") -> list[dict[str, Any]]:
+        """All entries as JSON, or those whose request contains a text, byte for byte."""
+        return [entry.shown() for entry in self._entries if containing.encode() in entry.raw]
 
     def clear(self) -> None:
         """Drops all entries; the numbers go on."""

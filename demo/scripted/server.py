@@ -2,7 +2,7 @@
 
 POST   /v1/chat/completions   needs the key, where one is configured
 GET    /v1/models             needs the key
-GET    /log                   every request in full with its answer, oldest first
+GET    /log                   every request in full with its answer, oldest first; ?containing=TEXT: those with it
 DELETE /log                   empties the log, and makes the server forget which failures it has played
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from socket import IPPROTO_TCP, MSG_PEEK, TCP_NODELAY
 from typing import Any
+from urllib.parse import parse_qs
 
 import gevent
 from gevent.pywsgi import WSGIHandler, WSGIServer
@@ -53,12 +54,12 @@ class App:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         """One request."""
         if environ["PATH_INFO"] == "/log":
-            return _reply(start_response, self._manage_log(environ["REQUEST_METHOD"]))
+            return _reply(start_response, self._manage_log(environ["REQUEST_METHOD"], environ["QUERY_STRING"]))
         return self._answer(environ, start_response)
 
-    def _manage_log(self, method: str) -> Plan:
+    def _manage_log(self, method: str, query: str) -> Plan:
         if method == "GET":
-            return _json_plan(self._log.shown())
+            return _json_plan(self._log.shown(*parse_qs(query).get("containing", ())))
         if method == "DELETE":
             self._log.clear()
             self._memory.forget()

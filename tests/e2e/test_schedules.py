@@ -1,4 +1,4 @@
-"""Random schedules of kills and astray requests keep the promises; `python -m tests.schedules` plays hundreds."""
+"""Random schedules of kills and astray requests keep the promises; `python -m tests.schedules` plays thousands."""
 
 import os
 import random

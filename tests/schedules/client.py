@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from bridge.store.rows import TicketRow
+from bridge.store.rows import RunRow, TicketRow
 from demo.client import session_headers
 from tests.schedules.parts import Parts
 from tests.schedules.plan import Behaviour, Party, Turn
@@ -91,6 +91,8 @@ class Client:
             played.said.append(said.text)
             self._messages.append({"role": "assistant", "content": said.text or None, "tool_calls": said.calls})
             said = self._answer(turn, number, played)
+        if said.calls:
+            self._record.breach(f"{played.name} was given calls after its last round: {said.calls}")
         played.said.append(said.text)
         played.answered = not said.calls and said.finish_reason == "stop"
         self._messages.append({"role": "assistant", "content": said.text})
@@ -140,7 +142,7 @@ class Client:
             said = self._try(played)
         if behaviour == "asks_again":
             again = self._try(played)
-            if again and again.identity != said.identity and not self._parts.kills:
+            if again and again.identity != said.identity and not self._parts.faults_since(self._record.began):
                 self._record.breach(f"{played.name} asked the same again and was told {again}, not {said}")
         return said
 
@@ -203,8 +205,13 @@ class Client:
     def _check(self, response: httpx.Response) -> None:
         if response.status_code == 200:
             return
-        response.read()
-        message = self._clear(response.json())
+        try:
+            body = json.loads(response.read())
+        except ValueError:
+            what = f"answered {response.status_code} and no JSON: {response.text[:300]!r}"
+            self._record.breach(f"{self._name} was {what}")
+            raise Broken(what) from None
+        message = self._clear(body)
         if response.status_code in NEVER:
             self._record.breach(f"{self._name}'s request was answered {response.status_code}: {message}")
         raise Broken(f"HTTP {response.status_code}: {message}")
@@ -230,7 +237,12 @@ class Client:
     # Other ways in
 
     def _ticket(self, call_id: str) -> TicketRow | None:
-        return next(iter(self._parts.store.tickets_of_calls([call_id])), None)
+        with self._parts.reading() as store:
+            return next(iter(store.tickets_of_calls([call_id])), None)
+
+    def _run(self, run_id: str) -> RunRow | None:
+        with self._parts.reading() as store:
+            return store.run(run_id)
 
     def _post(self, messages: list[dict[str, Any]]) -> httpx.Response | None:
         body = {"model": self._party.app, "messages": messages, "tools": TOOLS}
@@ -243,13 +255,13 @@ class Client:
         """Give a call that is resolved another result: it is refused, and nothing changes."""
         result = results[0]
         before = self._ticket(result["tool_call_id"])
-        run = self._parts.store.run(before.run_id) if before else None
+        run = self._run(before.run_id) if before else None
         # A run that is cancelled takes no results: its client's transcript is the truth for another one.
         if before is None or before.state != "resolved" or run is None or run.state == "cancelled":
             return
         asked = self._messages[: -len(results)]
         response = self._post([*asked, {**result, "content": "something else"}, *results[1:]])
-        if response is None:
+        if response is None or response.status_code >= 500:
             return
         self._record.count("contradictions")
         if response.status_code != 409:

@@ -1,13 +1,17 @@
 """The real parts that all schedules share, and what can be done to them."""
 
 import contextlib
+import json
+import math
 import os
+import re
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +32,7 @@ BRIDGE = {
     "keepalive_seconds": 0.5,
     "grace_seconds": 1.5,
     "lease_seconds": 1,
+    "dify_streams": 100,
     "handouts": 50,
     "identical_calls": 1000,
     "sweep_seconds": 0.5,
@@ -35,13 +40,29 @@ BRIDGE = {
 }
 BOX = ["--plugin-idle-seconds", "12", "--plugin-restart-seconds", "0.2"]
 EXECUTORS = 2
+CALLS_AT_ONCE = 16
 SLEEP_SECONDS = 2.5
 SERVER_SLEEP_SECONDS = 10
-GONE_SECONDS = 30
+GONE_SECONDS = 60
+NAME = re.compile(r"s\d+n\d+p")
+"""What the names of a schedule's parties begin with; all that they say contains it."""
+NOBODY = "nobody"
+
+
+@dataclass
+class Kill:
+    """A fault, from when it began until it is over, in time.monotonic()."""
+
+    what: Fault
+    began: float
+    ended: float = math.inf
 
 
 class Parts:
-    """Scripted upstream, bridge, Dify in a box with the plugin's process, executors. A context manager."""
+    """Scripted upstream, bridge, Dify in a box with the plugin's process, executors. A context manager.
+
+    Many schedules may be played on them at once.
+    """
 
     def __init__(self, *, shared: bool = False, fenced: bool = True) -> None:
         self.shared = shared
@@ -61,11 +82,12 @@ class Parts:
             bridge.stop()
             bridge.command = [unfenced.__name__ if part == cli.__name__ else part for part in bridge.command]
             bridge.start()
-        self.kills: dict[Fault, int] = {}
-        self._lock = threading.Lock()
+        self.kills: list[Kill] = []
+        self._killing, self._reading = threading.Lock(), threading.RLock()
+        self._whose: dict[str, str] = {}
         self._made = 0
         try:
-            self.store = Store(str(keys.get("database_url", self.stack.store_url)))
+            self._store = Store(str(keys.get("database_url", self.stack.store_url)))
             self._executors = [self._start_executor() for _ in range(0 if shared else EXECUTORS)]
         except BaseException:
             self.stack.stop()
@@ -77,7 +99,7 @@ class Parts:
     def __exit__(self, *_: object) -> None:
         for executor in self._executors:
             executor.kill()
-        self.store.close()
+        self._store.close()
         if self.second:
             self.second.stop()
         self.stack.stop()
@@ -100,15 +122,27 @@ class Parts:
         }
         command = [sys.executable, "-m", "bridge.cli", "executor", "python", "tests.schedules.tools"]
         log = self.stack.folder / f"{name}.log"
-        return Service(name, [*command, "--json", "--name", name], log, environ)
+        options = ["--json", "--name", name, "--concurrency", str(CALLS_AT_ONCE)]
+        return Service(name, [*command, *options], log, environ)
 
     # What goes wrong
 
     def kill(self, what: Fault, pause: float) -> None:
-        """Kill with SIGKILL, and start again after a pause."""
-        with self._lock:
-            self.kills[what] = self.kills.get(what, 0) + 1
+        """Kill with SIGKILL, and start again after a pause. One thing is killed at a time."""
+        away = self._reading if what.startswith("postgres") else contextlib.nullcontext()
+        with self._killing, away:
+            kill = Kill(what, time.monotonic())
+            self.kills.append(kill)
             self._acts(pause)[what]()
+            kill.ended = time.monotonic()
+
+    def faults_since(self, moment: float) -> set[Fault]:
+        """Return what was being killed then, or was killed later."""
+        return {kill.what for kill in self.kills if kill.ended >= moment}
+
+    def quiet_since(self) -> float:
+        """Return when the last fault was over: infinity if one is under way."""
+        return max((kill.ended for kill in self.kills), default=0)
 
     def _acts(self, pause: float) -> dict[Fault, Callable[[], None]]:
         bridge, box = self.stack.bridge, self.stack.box
@@ -166,10 +200,48 @@ class Parts:
             return httpx.get(f"{self.stack.bridge_url}/healthz").status_code == 200
         return False
 
-    @property
-    def plugin_was_killed(self) -> bool:
-        """Whether invocations ended without a word."""
-        return bool(self.kills.keys() & {"plugin", "everything", "plugin_sleeps", "dify_sleeps"})
+    def plugin_was_killed(self, since: float) -> bool:
+        """Return whether invocations ended without a word."""
+        return bool(self.faults_since(since) & {"plugin", "everything", "plugin_sleeps", "dify_sleeps"})
+
+    # What can be seen
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Store]:
+        """Give the bridges' store, which stays there meanwhile."""
+        with self._reading:
+            yield self._store
+
+    def runs_of(self, name: str) -> list[str]:
+        """Return the runs that a schedule's requests, or the calls that it made executors run, belong to."""
+        with self.reading() as store:
+            for run_id in store.run_ids():
+                words = "" if run_id in self._whose else _words(store, run_id) or self._person(run_id)
+                if words:
+                    self._whose[run_id] = whose.group() if (whose := NAME.search(words)) else NOBODY
+        return [run_id for run_id, whose in self._whose.items() if whose == name]
+
+    def _person(self, run_id: str) -> str:
+        """Return who chats in an executors' run that made no call yet, as Dify knows it; nothing while it is away."""
+        run = self._store.run(run_id)
+        end_user = json.loads(run.request)["end_user"] if run else ""
+        try:
+            for app in self.stack.apps:
+                headers = {"Authorization": f"Bearer {self.stack.app_key(app)}"}
+                response = httpx.get(f"{self.stack.dify_url}/end-users/{end_user}", headers=headers)
+                if response.status_code == 200:
+                    return str(response.json()["session_id"])
+        except httpx.HTTPError:
+            return ""
+        return NOBODY
+
+    def nobodys_runs(self) -> list[str]:
+        """Return the runs that belong to no schedule. Who chatted with a Dify that was killed since, nobody knows."""
+        with self.reading() as store:
+            self.runs_of(NOBODY)
+            runs = filter(None, map(store.run, store.run_ids()))
+            known = {"executor"} if "everything" in self.faults_since(0) else set()
+            return [run.id for run in runs if self._whose.get(run.id, NOBODY) == NOBODY and run.direction not in known]
 
     def unfinished(self, run_ids: list[str], *, given_up: bool) -> list[str]:
         """Say which of these runs and their tickets are open.
@@ -178,29 +250,32 @@ class Parts:
         known to be over then only when it could not live any longer, or waits for someone to ask again.
         """
         found = []
-        for run in filter(None, map(self.store.run, run_ids)):
-            for ticket in self.store.tickets_of_run(run.id, "open"):
-                found.append(f"ticket {ticket.id} of run {run.id} ({run.direction}) was left open")
-            silent = run.direction == "executor" and given_up
-            if run.state in {"running", "suspended"} and not silent:
-                found.append(f"run {run.id} ({run.direction}) was left {run.state}, in attempt {run.attempt}")
+        with self.reading() as store:
+            for run in filter(None, map(store.run, run_ids)):
+                for ticket in store.tickets_of_run(run.id, "open"):
+                    found.append(f"ticket {ticket.id} of run {run.id} ({run.direction}) was left open")
+                silent = run.direction == "executor" and given_up
+                if run.state in {"running", "suspended"} and not silent:
+                    found.append(f"run {run.id} ({run.direction}) was left {run.state}, in attempt {run.attempt}")
         return found
-
-    # What can be seen
 
     def state(self) -> dict[str, Any]:
         """Return the box's state."""
         found: dict[str, Any] = httpx.get(f"{self.stack.box_url}/box/state", timeout=GONE_SECONDS).json()
         return found
 
-    def upstream_log(self) -> list[dict[str, Any]]:
-        """Return what the upstream was asked since the log was emptied."""
-        found: list[dict[str, Any]] = httpx.get(self.stack.log_url, timeout=GONE_SECONDS).json()
+    def upstream_log(self, containing: str = "") -> list[dict[str, Any]]:
+        """Return what the upstream was asked with this text in it; it remembers 2,000 requests."""
+        response = httpx.get(self.stack.log_url, params={"containing": containing}, timeout=GONE_SECONDS)
+        found: list[dict[str, Any]] = response.json()
         return found
 
-    def forget_log(self) -> None:
-        """Empty the upstream's log."""
-        httpx.delete(self.stack.log_url, timeout=GONE_SECONDS)
+
+def _words(store: Store, run_id: str) -> str:
+    """Return what a client asked in a run, or what executors were asked."""
+    run = store.run(run_id)
+    calls = [call.arguments for ticket in store.tickets_of_run(run_id) for call in ticket.calls]
+    return " ".join([*([run.request] if run and run.direction == "endpoint" else []), *calls])
 
 
 def _sleep(seconds: float, *pids: int) -> None:

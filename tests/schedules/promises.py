@@ -1,12 +1,12 @@
 """The promises, checked in what is left of a schedule: the store, the upstream's log, the diary, and what was seen."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from bridge.store.rows import EventRow, TicketRow
-from tests.schedules.parts import Parts
+from tests.schedules.parts import NAME, Parts
 from tests.schedules.record import Played, Record
 from tests.schedules.trail import breaks_in_trail
 from tools.ticket_states import CallEvent, CallState
@@ -15,13 +15,15 @@ SLACK = 0.05
 """Seconds between an upstream's and the bridge's look at the clock."""
 
 
-def breaches(parts: Parts, record: Record, runs: list[str]) -> Iterator[str]:
-    """Yield every promise that was not kept. `runs` are the runs that the schedule made."""
+def breaches(parts: Parts, record: Record) -> Iterator[str]:
+    """Yield every promise that was not kept."""
     yield from record.broken
-    log = parts.upstream_log()
-    given_up = parts.plugin_was_killed or record.given_up
-    tickets = [ticket for run in runs for ticket in parts.store.tickets_of_run(run)]
-    events = [event for run in runs for event in parts.store.events_of_run(run)]
+    log = parts.upstream_log(record.name)
+    given_up = parts.plugin_was_killed(record.began) or record.given_up
+    runs = parts.runs_of(record.name)
+    with parts.reading() as store:
+        tickets = [ticket for run in runs for ticket in store.tickets_of_run(run)]
+        events = [event for run in runs for event in store.events_of_run(run)]
     for played in record.turns:
         yield from _executed_once(played)
         yield from _not_asked_after_it_was_run(played, log)
@@ -36,6 +38,34 @@ def breaches(parts: Parts, record: Record, runs: list[str]) -> Iterator[str]:
     yield from _one_at_a_time(parts, tickets, events)
 
 
+def breaches_of_nobody(parts: Parts) -> Iterator[str]:
+    """Yield what is there and belongs to no schedule."""
+    yield from (f"run {run} belongs to no schedule" for run in parts.nobodys_runs())
+    yield from _in_order([entry for entry in parts.upstream_log() if not NAME.search(json.dumps(entry["request"]))])
+
+
+def counts(parts: Parts, record: Record) -> Counter[str]:
+    """Count calls and how often they were executed, rounds (a turn's answer is one, too) and how often each was asked.
+
+    Clients tell of their own executions, and executors' diaries of theirs; the upstream's log tells of requests.
+    """
+    found: Counter[str] = Counter()
+    log = parts.upstream_log(record.name)
+    begun = Counter(note["key"] for note in _diary(parts) if note["what"] == "begin")
+    for played in record.turns:
+        keys = [key for number in range(len(played.turn.rounds)) for key in played.turn.keys(played.name, number)]
+        whose = "executors" if played.chats else "clients"
+        found[f"calls of {whose}"] += len(keys)
+        found[f"executions by {whose}"] += sum(
+            begun[key] if played.chats else len(played.executed.get(key, ())) for key in keys
+        )
+        asked = Counter(_number(played, entry) for entry in _requests(played, log) if entry["status"] == 200)
+        found["rounds"] += len(played.turn.rounds) + 1
+        found["upstream requests"] += asked.total()
+        found += Counter(f"rounds asked {times} times" for times in asked.values())
+    return found
+
+
 def _executed_once(played: Played) -> Iterator[str]:
     """A client ran no call twice, by its own record."""
     for key, ids in played.executed.items():
@@ -46,7 +76,7 @@ def _executed_once(played: Played) -> Iterator[str]:
 def _not_asked_after_it_was_run(played: Played, log: list[dict[str, Any]]) -> Iterator[str]:
     """The upstream was not asked, by its own log, for a round whose calls the client had run by then."""
     for entry in _requests(played, log):
-        number = sum(bool(m.get("tool_calls")) for m in _after(played, entry["request"]["messages"]))
+        number = _number(played, entry)
         run_at = played.run_at.get(number)
         if entry["status"] == 200 and run_at is not None and run_at + SLACK < entry["at"]:
             yield f"round {number} of {played.name} was asked for {entry['at'] - run_at:.2f} s after its calls were run"
@@ -75,7 +105,9 @@ def _told_the_model(played: Played, log: list[dict[str, Any]], tickets: list[Tic
         yield f"{played.name} was answered, and the upstream was never asked"
         return
     known = {call.id: call.output for ticket in tickets for call in ticket.calls}
-    given = _after(played, asked[-1]["request"]["messages"])
+    # A person who was told of an error asks again, and may be answered by the run that was begun first.
+    whole = [entry for entry in asked if played.chats and _number(played, entry) == len(played.turn.rounds)]
+    given = _after(played, (whole or asked)[-1]["request"]["messages"])
     results = {m["tool_call_id"]: m["content"] for m in given if m["role"] == "tool"}
     made = [json.loads(c["function"]["arguments"])["key"] for m in given for c in m.get("tool_calls") or ()]
     expected = [key for number in range(len(played.turn.rounds)) for key in played.turn.keys(played.name, number)]
@@ -98,15 +130,15 @@ def _not_asked_twice(played: Played, log: list[dict[str, Any]], tickets: list[Ti
     for entry in _requests(played, log):
         if entry["status"] != 200:
             continue
-        number = sum(bool(m.get("tool_calls")) for m in _after(played, entry["request"]["messages"]))
-        for ticket in stored[number]:
+        for ticket in stored[_number(played, entry)]:
             # A round that nobody has answered when its workflow fails, or its client is gone, is over: whoever asks
             # then begins anew.
             over = ("the workflow run failed", "the client went away")
             failed = ticket.state == "cancelled" and (ticket.reason or "").startswith(over)
             if ticket.created_at + SLACK < entry["at"] and not failed:
                 yield (
-                    f"round {number} of {played.name} was asked for {entry['at'] - ticket.created_at:.2f} s after "
+                    f"round {_number(played, entry)} of {played.name} was asked for "
+                    f"{entry['at'] - ticket.created_at:.2f} s after "
                     f"its ticket {ticket.id} was stored (now {ticket.state}: {ticket.reason})"
                 )
 
@@ -118,6 +150,11 @@ def _requests(played: Played, log: list[dict[str, Any]]) -> list[dict[str, Any]]
         for entry in log
         if isinstance(entry["request"], dict) and _last_question(entry["request"]).startswith(f"Turn {played.name}.")
     ]
+
+
+def _number(played: Played, entry: dict[str, Any]) -> int:
+    """Return which of the turn's rounds a request asks for, from 0."""
+    return sum(bool(m.get("tool_calls")) for m in _after(played, entry["request"]["messages"]))
 
 
 def _last_question(request: dict[str, Any]) -> str:
@@ -152,8 +189,7 @@ def _one_at_a_time(parts: Parts, tickets: list[TicketRow], events: list[EventRow
             claims[event.call_id] += 1
     begun: dict[str, int] = defaultdict(int)
     ended: dict[str, set[str]] = defaultdict(set)
-    for line in parts.diary.read_text().splitlines():
-        note = json.loads(line)
+    for note in _diary(parts):
         begun[note["key"]] += note["what"] == "begin"
         if note["what"] == "end":
             ended[note["key"]].add(note["output"])
@@ -167,3 +203,7 @@ def _one_at_a_time(parts: Parts, tickets: list[TicketRow], events: list[EventRow
     for key, count in handed_out.items():
         if begun[key] > count:
             yield f"{key} was begun {begun[key]} times, and handed out {count} times"
+
+
+def _diary(parts: Parts) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in parts.diary.read_text().splitlines()]

@@ -1,6 +1,7 @@
 """What the parties saw: the ground on which the promises are checked."""
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -27,9 +28,14 @@ class Played:
 
 
 class Record:
-    """What all parties of one schedule saw; `broken` are promises that were seen not to hold."""
+    """What all parties of one schedule saw; `broken` are promises that were seen not to hold.
 
-    def __init__(self) -> None:
+    What the schedule asks for, and all that comes of it, contains its `name`. It began at `began`, in time.monotonic().
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.began = time.monotonic()
         self.turns: list[Played] = []
         self.broken: list[str] = []
         self.seen: Counter[str] = Counter()

@@ -45,6 +45,15 @@ def test_the_log_shows_no_key(http: httpx.Client, log: Any) -> None:
     assert KEY not in json.dumps(log())
 
 
+def test_the_log_can_be_asked_for_the_requests_that_contain_a_text(
+    http: httpx.Client, any_http: httpx.Client, ready: dict[str, Any]
+) -> None:
+    for words in ("say a", "say b & c", "say a"):
+        http.post("/chat/completions", json={"model": "scripted", "messages": [user(words)]})
+    found = any_http.get(ready["log_url"], params={"containing": "b & c"}).json()
+    assert [entry["request"]["messages"][0]["content"] for entry in found] == ["say b & c"]
+
+
 def test_the_log_can_be_emptied(http: httpx.Client, log: Any, ready: dict[str, Any]) -> None:
     http.get("/models")
     assert len(log()) == 1
