@@ -6,7 +6,7 @@ turns           a thousand turns of each outcome, and what is left of them in th
 rest            what many do to a bridge at once, and what is left of it
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
 schedules       kills and astray requests of one bridge, 2,000 schedules, twelve at once
-engines         the main job, kinds of apps and suspension on the engines that scripts/setup engines installs
+engines         the main job, kinds of apps, suspension and forms on the engines that scripts/setup engines installs
 shared          the same with two bridges on one PostgreSQL
 """
 
@@ -20,7 +20,9 @@ from pathlib import Path
 tell = partial(print, flush=True)
 SEED = int(time.strftime("%Y%m%d"))
 ENGINES = Path(__file__).resolve().parent.parent / ".cache" / "engines"
-PLAYED = [f"tests/e2e/test_{name}.py" for name in ("main_job", "app_kinds", "resuming", "stop_after_tool_calls")]
+PLAYED = [
+    f"tests/e2e/test_{name}.py" for name in ("main_job", "app_kinds", "resuming", "stop_after_tool_calls", "forms")
+]
 SCHEDULES = ["--schedules", "2000", "--at-once", "12", "--keep-going"]
 RUNS = {
     "engines": [],

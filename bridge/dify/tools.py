@@ -160,7 +160,7 @@ class ToolsEndpoint:
         return ToolsProblem(problem, "look at the log of Dify's plugin_daemon")
 
     def _absent(self, said: str) -> ToolsProblem:
-        """Return what the plugin daemon means by 404. Source: its internal/server/endpoint.go and service/endpoint.go."""
+        """Return what a 404 means. Source: the plugin daemon's internal/server/endpoint.go and service/endpoint.go."""
         if "PluginDaemonNotFoundError" in said:
             problem = f"the endpoint of Clawback Tools at {self._url} is switched off"
             return ToolsProblem(problem, "switch it on in Dify, under Plugins, Clawback Tools")

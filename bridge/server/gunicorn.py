@@ -141,6 +141,8 @@ class Server(BaseApplication):
         # A worker that never came to make the application has none.
         if getattr(worker, "wsgi", None):
             _application().close(worker.wsgi)
+        # Python forgets handlers as the process ends, and for that would take a lock that gevent no longer has then.
+        logging._handlerList.clear()  # type: ignore[attr-defined]
 
     def _gone(self, _arbiter: Any) -> None:
         serving.withdraw(self._config, self._local_token)

@@ -6,8 +6,9 @@
                 "messages": [{"type": "text", "message": {"text": "noon in {zone}"}}],
                 "seconds": 0, "error": ""}]}
 
-`settings` are those of the endpoint, as Dify's page saves them; `enabled` is its switch there. The file is read anew for each call. `{zone}` in a
-message stands for the parameter. `error` is what the tool fails with, `seconds` how long it is silent before that.
+`settings` are those of the endpoint, as Dify's page saves them; `enabled` is its switch there. The file is read anew
+for each call. `{zone}` in a message stands for the parameter. `error` is what the tool fails with, `seconds` how long
+it is silent before that.
 Sources: Dify's core/plugin/backwards_invocation/tool.py, the daemon's internal/core/dify_invocation.
 Differs from Dify: tools are played, and run in no process of their own.
 """

@@ -194,7 +194,9 @@ BEFORE = "d67920b2"
 def version_before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment in which Python runs the bridge of BEFORE."""
     folder = tmp_path_factory.mktemp("before")
-    archive = subprocess.run(["git", "-C", ROOT, "archive", BEFORE, "bridge", "tools"], capture_output=True, check=False)
+    archive = subprocess.run(
+        ["git", "-C", ROOT, "archive", BEFORE, "bridge", "tools"], capture_output=True, check=False
+    )
     if archive.returncode:
         pytest.skip(f"the history does not reach back to {BEFORE}")
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)

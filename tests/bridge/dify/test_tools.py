@@ -126,8 +126,8 @@ def test_a_tool_s_failure_is_told_in_its_words(server: Server) -> None:
 def test_a_list_that_is_none_is_a_problem(server: Server) -> None:
     with pytest.raises(ToolsProblem, match="refused the token"):
         server.answers(401, {"error": {"type": "unauthorized", "message": "no"}}).tools()
+    message = '{"message":"plugin installation not found","error_type":"PluginDaemonBadRequestError","args":null}'
     with pytest.raises(ToolsProblem, match="is not installed"):
-        message = '{"message":"plugin installation not found","error_type":"PluginDaemonBadRequestError","args":null}'
         server.answers(404, {"code": -400, "message": message}).tools()
     with pytest.raises(ToolsProblem, match="200"):
         server.answers(200, b"hello").tools()

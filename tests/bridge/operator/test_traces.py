@@ -13,12 +13,19 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes, http_attributes
 
 from demo.stack import Stack
 from tests.bridge.operator.conftest import Clawback
 from tests.e2e.conftest import call, stream
 from tests.e2e.test_survives import ask, results, text, tool_calls
 from tests.levels import starts
+
+CONVENTIONS = {
+    *(value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI_")),
+    *(value for name, value in vars(http_attributes).items() if name.startswith("HTTP_")),
+} - {"gen_ai.completion", "gen_ai.prompt", "gen_ai.system"}
+"""What OpenTelemetry calls attributes, without what it has given up."""
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -136,6 +143,10 @@ def test_a_run_is_traced_under_the_client_s_span(stack: Stack, collector: Collec
         tokens = [attributes(chat)[f"gen_ai.usage.{kind}_tokens"] for chat in chats]
         assert all(isinstance(count, int) and count > 0 for count in tokens)
         assert told[f"gen_ai.usage.{kind}_tokens"] == sum(count for count in tokens if isinstance(count, int))
+    named = {name for span in own for name in attributes(span) if not name.startswith("clawback.")}
+    assert named <= CONVENTIONS
+    operations = {attributes(span).get("gen_ai.operation.name") for span in own} - {None}
+    assert operations <= {each.value for each in gen_ai_attributes.GenAiOperationNameValues}
     everything = b"".join(span.SerializeToString() for span in collector.spans)
     for content in (b"hidden", b"seen", b"the output", b"Begin", stack.client_token.encode()):
         assert content not in everything

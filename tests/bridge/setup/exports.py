@@ -11,7 +11,12 @@ from demo.stack import ROOT
 
 Node = dict[str, Any]
 
-TOOL = {"type": "builtin", "provider": "time", "tool": "now", "messages": [{"type": "text", "message": {"text": "noon"}}]}
+TOOL = {
+    "type": "builtin",
+    "provider": "time",
+    "tool": "now",
+    "messages": [{"type": "text", "message": {"text": "noon"}}],
+}
 PICKED = {"type": "builtin", "provider_name": "time", "tool_name": "now", "enabled": True}
 
 
@@ -25,7 +30,9 @@ def _of_another_provider(export: dict[str, Any]) -> None:
 
 def _without_an_llm_node(export: dict[str, Any]) -> None:
     graph = export["workflow"]["graph"]
-    start, answer = (next(node for node in graph["nodes"] if node["data"]["type"] == kind) for kind in ("start", "answer"))
+    start, answer = (
+        next(node for node in graph["nodes"] if node["data"]["type"] == kind) for kind in ("start", "answer")
+    )
     graph["nodes"] = [start, answer]
     graph["edges"] = [{**graph["edges"][0], "source": start["id"], "target": answer["id"]}]
     answer["data"]["answer"] = "hello"
