@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +15,11 @@ import pytest
 
 from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
-from demo.stack import ROOT, Stack
+from demo.service import Service
+from demo.stack import PROVIDER, ROOT, Stack, free_port
 from tests.e2e.conftest import MakeStack, call
 from tests.e2e.executors import wait_for
+from tools.tokens import hash_token, new_token
 
 RESPONSES_TOOLS = [{"type": "function", **tool["function"]} for tool in DEFINITIONS]
 
@@ -280,3 +283,42 @@ def test_each_app_has_its_quota_for_all_clients_together(make_stack: MakeStack) 
             assert (refused.status_code, refused.json()["error"]["code"]) == (429, code), model
             assert int(refused.headers["retry-after"]) > 0
     assert all(ada.chat({"role": "user", "content": "!say free"}, model="free").is_success for _ in range(3))
+
+
+# Several Dify servers
+
+
+def test_two_difys_share_a_bridge_and_the_plugin_of_one_gets_nothing_of_the_other_s_runs(
+    make_stack: MakeStack, tmp_path: Path
+) -> None:
+    exports = dict.fromkeys(["ours", "theirs"], ROOT / "examples" / "minimal.yml")
+    port, token = free_port(), new_token("plugin")
+    stack = make_stack(apps=[], exports=exports, each_app={"theirs": {"base_url": f"http://127.0.0.1:{port}/v1"}})
+    stack.bridge.stop()
+    with (stack.folder / "clawback.toml").open("a") as config:
+        config.write(f'[[plugins]]\nname = "theirs"\ntoken = "{hash_token(token)}"\napps = ["theirs"]\n')
+    stack.bridge.start()
+    kept = stack.folder / "credentials.json"
+    theirs = json.dumps({PROVIDER: json.loads(kept.read_text())[PROVIDER] | {"bridge_token": token}})
+    credentials = tmp_path / "credentials.json"
+    credentials.touch(mode=0o600)
+    credentials.write_text(theirs)
+    changed = {str(stack._box_port): str(port), str(kept): str(credentials)}
+    box = Service("other-box", [changed.get(word, word) for word in stack.box.command], tmp_path / "other-box.log")
+    try:
+        asker = Asking(stack, stack.client_token)
+        for model in exports:
+            said = asker.chat(WORDS, model=model).json()["choices"][0]["message"]
+            result = {"role": "tool", "tool_call_id": said["tool_calls"][0]["id"], "content": "ok"}
+            answer = asker.chat(WORDS, said, result, model=model).json()["choices"][0]["message"]
+            assert answer["content"] == "done"
+        for url in (stack.box_url, f"http://127.0.0.1:{port}"):
+            assert len(httpx.get(f"{url}/box/state").json()["runs"]) == 1
+        # A plugin whose token is for the other's apps alone.
+        kept.write_text(theirs)
+        words = {"role": "user", "content": WORDS["content"].replace("Ours.", "Again.")}
+        refused = asker.chat(words, model="ours").json()
+        assert not refused["choices"][0]["message"].get("tool_calls")
+        assert "'ours'" in refused["clawback"]["note"]
+    finally:
+        box.stop()
