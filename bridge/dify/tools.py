@@ -36,7 +36,7 @@ class ToolsProblem(Exception):
     """The endpoint cannot be used, and nothing was run. `advice` says what to change."""
 
     def __init__(self, problem: str, advice: str) -> None:
-        super().__init__(f"{problem}: {advice}")
+        super().__init__(f"{problem}: {advice[0].lower()}{advice[1:]}")
         self.problem = problem
         self.advice = advice
 
@@ -145,31 +145,31 @@ class ToolsEndpoint:
     def _unreachable(self, error: Exception) -> ToolsProblem:
         return ToolsProblem(
             f"{self._url} cannot be reached ({type(error).__name__})",
-            "start Dify, or write the endpoint's address into [[dify_tools]]",
+            "Start Dify, or write the endpoint's address into [[dify_tools]]",
         )
 
     def _refused(self, status: int, body: Mapping[str, Any]) -> ToolsProblem:
         error = body.get("error")
         said = str(error.get("message", "")) if isinstance(error, dict) else ""
         if status == 401:
-            advice = "write the token of the endpoint's settings in Dify into [[dify_tools]]"
+            advice = "Write the token of the endpoint's settings in Dify into [[dify_tools]]"
             return ToolsProblem(f"{self._url} refused the token", advice)
         if status in {404, 405}:
             return self._absent(str(body.get("message")))
         problem = f"{self._url} answered {status}{f' ({said})' if said else ''}"
-        return ToolsProblem(problem, "look at the log of Dify's plugin_daemon")
+        return ToolsProblem(problem, "Look at the log of Dify's plugin_daemon")
 
     def _absent(self, said: str) -> ToolsProblem:
         """Return what a 404 means. Source: the plugin daemon's internal/server/endpoint.go and service/endpoint.go."""
         if "PluginDaemonNotFoundError" in said:
             problem = f"the endpoint of Clawback Tools at {self._url} is switched off"
-            return ToolsProblem(problem, "switch it on in Dify, under Plugins, Clawback Tools")
+            return ToolsProblem(problem, "Switch it on in Dify, under Plugins, Clawback Tools")
         if "plugin not found" in said or "plugin installation not found" in said:
             problem = f"Clawback Tools, whose endpoint was {self._url}, is not installed"
-            return ToolsProblem(problem, "install it in Dify, and see that its endpoint is still there")
+            return ToolsProblem(problem, "Install it in Dify, and see that its endpoint is still there")
         return ToolsProblem(
             f"there is no endpoint of Clawback Tools at {self._url}",
-            "write the address that Dify shows under Plugins, Clawback Tools into [[dify_tools]]",
+            "Write the address that Dify shows under Plugins, Clawback Tools into [[dify_tools]]",
         )
 
 

@@ -72,8 +72,8 @@ def look_at_tools(settings: DifyTools) -> Line:
         with closing(ToolsEndpoint(settings)) as endpoint:
             tools = [tool.definition.name for tool in endpoint.tools()]
     except ToolsProblem as problem:
-        advice = problem.advice[0].upper() + problem.advice[1:]
-        return failed(name, problem.problem, f"{advice}. Then {RESTART}" if _CONFIGURED in advice else advice)
+        then = f". Then {RESTART}" if _CONFIGURED in problem.advice else ""
+        return failed(name, problem.problem, problem.advice + then)
     picked = ", ".join(tools) if tools else "no tool is picked in the endpoint's settings in Dify"
     return ok(name, f"{settings.url}: {picked}")
 
