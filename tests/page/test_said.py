@@ -16,6 +16,7 @@ from bridge.errors import BridgeError
 from bridge.store.faults import StoreError
 from bridge.words.said import GAP, WORDS, Said, catalogue, said
 from provider.errors import ProviderError
+from tests.page.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCTOR = ROOT / "bridge" / "commands" / "doctor"
@@ -97,6 +98,11 @@ def test_doctor_speaks_the_terminals_language(
     told = CliRunner().invoke(main, ["doctor", "--config", str(path), *arguments]).output
     assert re.search(f"✗ 配置 +{re.escape(str(path))} 处没有配置。请运行 `clawback init`", told)
     assert "→ 运行：clawback init\n" in told
+
+
+def test_an_error_page_is_in_the_readers_language(ann: Person) -> None:
+    page = ann.get("/runs/none", **{"Accept-Language": "zh"}).text
+    assert '<p class="notice bad" lang="zh-Hans">没有运行 none；已结束的运行只保留 limits.keep_days 天</p>' in page
 
 
 def _sources() -> Iterator[Path]:
