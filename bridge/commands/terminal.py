@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from bridge.words.figures import short
+from bridge.words.figures import app, short
 from tools.visible import visible
 
 _UNCUT = 10_000
@@ -87,8 +87,8 @@ def shown_state(name: str) -> str:
 
 
 def shown_app(run: dict[str, Any]) -> str:
-    """Name a run's app. Of one in which a run began in Dify, only the id is known."""
-    return plain(f"Dify app {short(run['model'])}".strip() if run["direction"] == "executor" else run["model"])
+    """Name the app of a run, as the bridge tells of it."""
+    return plain(app(run["direction"], run["model"]))
 
 
 class Terminal(Console):

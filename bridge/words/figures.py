@@ -48,6 +48,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+def app(direction: str, model: str) -> str:
+    """Name a run's app. Of one in which a run began in Dify, only the id is known."""
+    return f"Dify app {short(model)}".strip() if direction == "executor" else model
+
+
 def short(id_: str) -> str:
     """Write an id where there is little room."""
     return id_[:SHORT_ID]
