@@ -14,6 +14,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
+from bridge.words.figures import counted
 from demo.stack import Stack
 from tools.visible import visible
 
@@ -125,10 +126,11 @@ class Story:
     def _upstream(self, entry: dict[str, Any]) -> None:
         if entry["path"].endswith("/chat/completions"):
             asked = entry["request"]
+            held = counted(len(asked["messages"]), "message"), counted(len(asked.get("tools", [])), "tool")
             self.say(
                 "plugin",
                 "upstream",
-                f"{asked['model']}: {len(asked['messages'])} messages, {len(asked.get('tools', []))} tools",
+                f"{asked['model']}: {', '.join(held)}",
                 at=entry["at"],
             )
 

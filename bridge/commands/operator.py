@@ -8,10 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json, whole_id
-from bridge.commands.terminal import Terminal, plain, say, wide_option
+from bridge.commands.terminal import Terminal, plain, say, shown_app, shown_state, table, wide_option
 from bridge.words.figures import duration
 from tools.calls import arguments_problem
 
@@ -40,24 +39,30 @@ def tickets(bridge: OperatorClient, everything: bool, wide: bool, as_json: bool)
 
 
 def _show_calls(calls: list[dict[str, Any]], *, wide: bool) -> None:
-    table = Table("call", "state", "tool", "arguments", "decide within", box=None)
+    console, rows = Terminal(wide=wide), table("call", "state", "tool", "arguments", "decide within")
     for call in sorted(calls, key=lambda call: call["state"] != "awaiting_approval"):
         waits = call["state"] == "awaiting_approval"
         left = duration(call["decide_until"] - time.time()) if waits else ""
-        table.add_row(plain(call["id"]), call["state"], plain(call["name"]), plain(_short(call["arguments"])), left)
-    Terminal(wide=wide).print(table)
+        rows.add_row(
+            console.id(call["id"]),
+            shown_state(call["state"]),
+            plain(call["name"]),
+            plain(_short(call["arguments"])),
+            left,
+        )
+    console.print(rows)
 
 
 def _show_forms(forms: list[dict[str, Any]], *, wide: bool) -> None:
-    table = Table("form", "title", "asks", "fields", "actions", "answer within", box=None)
+    console, rows = Terminal(wide=wide), table("form", "title", "asks", "fields", "actions", "answer within")
     for form in forms:
         fields = ", ".join(
             each["name"] + (f" ({' | '.join(each['options'])})" if each["options"] else "") for each in form["fields"]
         )
         actions = ", ".join(f"{each['id']} ({each['title']})" for each in form["actions"])
-        told = [form["id"], form["title"], _short(" ".join(form["content"].split())), fields, actions]
-        table.add_row(*map(plain, told), duration(form["expires_at"] - time.time()))
-    Terminal(wide=wide).print(table)
+        told = [form["title"], _short(" ".join(form["content"].split())), fields, actions]
+        rows.add_row(console.id(form["id"]), *map(plain, told), duration(form["expires_at"] - time.time()))
+    console.print(rows)
 
 
 @click.command()
@@ -125,15 +130,12 @@ def show(bridge: OperatorClient, run_id: str, as_json: bool) -> None:
         print_json(answer)
         return
     run = answer["run"]
-    say(
-        f"{run['id']} of {run['model'] or 'executors'} is {run['state']}"
-        + (f": {run['error']}" if run["error"] else "")
-    )
-    table = Table("began", "what", "state", "took", box=None)
-    for at, what, state, until in sorted(_steps(answer), key=lambda step: step[0]):
+    say(f"{run['id']} of {shown_app(run)} is {run['state']}" + (f": {run['error']}" if run["error"] else ""))
+    rows = table("began", "what", "state", "took")
+    for at, what, ended, until in sorted(_steps(answer), key=lambda step: step[0]):
         took = duration(until - at) if until else ""
-        table.add_row(f"+{duration(at - run['created_at'])}", plain(what), state, took)
-    Terminal().print(table)
+        rows.add_row(f"+{duration(at - run['created_at'])}", plain(what), shown_state(ended), took)
+    Terminal().print(rows)
 
 
 def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | None]]:
@@ -141,7 +143,7 @@ def _steps(answer: dict[str, Any]) -> Iterator[tuple[float, str, str, float | No
         yield node["started_at"], f"node {node['title']} ({node['node_type']})", node["status"], node["ended_at"]
     for each in answer["model_calls"]:
         ended = each["finish_reason"] or f"failed: {each['error']}"
-        yield each["at"], f"model call {each['round'] + 1}", plain(ended), each["at"] + each["seconds"]
+        yield each["at"], f"model call {each['round'] + 1}", ended, each["at"] + each["seconds"]
     told = {each["invocation_id"] for each in answer["model_calls"]}
     for each in (each for each in answer["invocations"] if each["id"] not in told):
         yield each["created_at"], "the model is called", each["state"], each["ended_at"]

@@ -8,11 +8,14 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Column, Table
 from rich.text import Text
 
+from bridge.words.figures import app, short
 from tools.visible import visible
 
 _UNCUT = 10_000
+_ROOM = 100
 
 
 def wide_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -54,6 +57,40 @@ def plain(text: str) -> str:
     return escape(visible(text))
 
 
+_WHOLE = {"began", "run", "call", "form", "took", "decide within", "answer within"}
+"""Columns of one word or figure, which is not broken into lines."""
+
+
+def table(*columns: str) -> Table:
+    """Return a table without lines."""
+    return Table(*(Column(name, no_wrap=name in _WHOLE) for name in columns), box=None)
+
+
+_COLOURS = {
+    "running": "cyan",
+    "suspended": "yellow",
+    "finished": "green",
+    "succeeded": "green",
+    "resolved": "green",
+    "failed": "red",
+    "denied": "red",
+    "expired": "red",
+    "cancelled": "magenta",
+    "awaiting_approval": "yellow",
+}
+
+
+def shown_state(name: str) -> str:
+    """Return a state in its colour, in words."""
+    colour, text = _COLOURS.get(name), plain(name.replace("_", " "))
+    return f"[{colour}]{text}[/{colour}]" if colour else text
+
+
+def shown_app(run: dict[str, Any]) -> str:
+    """Name the app of a run, as the bridge tells of it."""
+    return plain(app(run["direction"], run["model"]))
+
+
 class Terminal(Console):
     """A console whose texts are all made visible, also those of a table's cells.
 
@@ -65,6 +102,10 @@ class Terminal(Console):
         if wide or not self.is_terminal:
             self.width = _UNCUT
             self.soft_wrap = True
+
+    def id(self, id_: str) -> str:
+        """Return an id whole, or as much of it as commands take where there is little room."""
+        return plain(id_ if self.width >= _ROOM else short(id_))
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Read the markup of a text."""

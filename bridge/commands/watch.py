@@ -8,22 +8,11 @@ import click
 from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
-from bridge.commands.terminal import Terminal, plain, wide_option
-from bridge.words.figures import clock, duration
+from bridge.commands.terminal import Terminal, plain, shown_app, shown_state, table, wide_option
+from bridge.words.figures import clock, counted, duration
 
 RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
 _WAIT_SECONDS = 20
-_COLOURS = {
-    "running": "cyan",
-    "suspended": "yellow",
-    "finished": "green",
-    "resolved": "green",
-    "failed": "red",
-    "denied": "red",
-    "expired": "red",
-    "cancelled": "magenta",
-    "awaiting_approval": "yellow",
-}
 
 
 @click.command()
@@ -35,10 +24,10 @@ def status(bridge: OperatorClient, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    table = Table(box=None, show_header=False)
+    rows = Table(box=None, show_header=False)
     for name, value in _status_rows(bridge.url, answer):
-        table.add_row(f"[bold]{name}[/bold]", value)
-    Terminal().print(table)
+        rows.add_row(f"[bold]{name}[/bold]", value)
+    Terminal().print(rows)
 
 
 def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -47,12 +36,12 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "models", plain(", ".join(answer["models"]) or "none: `clawback init` adds apps")
     yield (
         "runs",
-        ", ".join(f"{runs[state]} {_coloured(state)}" for state in RUN_STATES if runs.get(state)) or "none yet",
+        ", ".join(f"{runs[state]} {shown_state(state)}" for state in RUN_STATES if runs.get(state)) or "none yet",
     )
     waits = f", the oldest for {duration(tickets['oldest_seconds'])}" if tickets["open"] else ""
     yield "tickets", f"{tickets['open']} open{waits}"
     if tickets["awaiting_approval"]:
-        yield "", f"[yellow]{tickets['awaiting_approval']} calls wait for you[/yellow]: clawback tickets"
+        yield "", f"[yellow]{_waiting(tickets['awaiting_approval'])} for you[/yellow]: clawback tickets"
     for each in answer["dify_streams"]:
         waiting = f", {each['waiting']} wait for a place" if each["waiting"] else ""
         yield "Dify", f"{plain(each['dify'])}: {each['used']} of {each['limit']} places taken{waiting}"
@@ -62,6 +51,10 @@ def _status_rows(url: str, answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
         seen = f"last seen {clock(each['used_at'])}" if each["used_at"] else "not seen yet"
         ends = f", until {clock(each['expires_at'])}" if each["expires_at"] else ""
         yield "client", f"{plain(each['name'])}: {seen}{ends}"
+
+
+def _waiting(number: int) -> str:
+    return f"{counted(number, 'call')} {'waits' if number == 1 else 'wait'}"
 
 
 @click.command()
@@ -79,18 +72,19 @@ def runs(bridge: OperatorClient, state: str, limit: int, wide: bool, as_json: bo
     if not answer["runs"]:
         click.echo("There are no runs." if state == "all" else f"No run is {state}.")
         return
-    table = Table("began", "run", "app", "state", "took", "rounds", "calls", "why", box=None)
+    console = Terminal(wide=wide)
+    rows = table("began", "run", "app", "state", "took", "rounds", "calls", "why")
     for run in answer["runs"]:
-        table.add_row(*_run_cells(run))
-    Terminal(wide=wide).print(table)
+        rows.add_row(*_run_cells(console, run))
+    console.print(rows)
 
 
-def _run_cells(run: dict[str, Any]) -> Iterator[str]:
+def _run_cells(console: Terminal, run: dict[str, Any]) -> Iterator[str]:
     ended = run["state"] not in {"running", "suspended"}
     yield clock(run["created_at"])
-    yield run["id"]
-    yield plain(run["model"] or "(executors)")
-    yield _coloured(run["state"]) + (f" (try {run['attempt']})" if run["attempt"] > 1 else "")
+    yield console.id(run["id"])
+    yield shown_app(run)
+    yield shown_state(run["state"]) + (f" (try {run['attempt']})" if run["attempt"] > 1 else "")
     yield duration((run["updated_at"] if ended else time.time()) - run["created_at"])
     yield str(run["tickets"])
     yield str(run["calls"])
@@ -139,8 +133,9 @@ def _changes(bridge: OperatorClient, seconds: float | None) -> Iterator[tuple[st
 def _run_line(run: dict[str, Any]) -> str:
     tried = f" (try {run['attempt']})" if run["attempt"] > 1 else ""
     why = f": {plain(run['error'])}" if run["error"] else ""
-    who = plain(run["model"] or "executors")
-    return f"{clock(run['updated_at'])} run    {run['id']} {who} is {_coloured(run['state'])}{tried}{why}"
+    return (
+        f"{clock(run['updated_at'])} run    {run['id']} of {shown_app(run)} is {shown_state(run['state'])}{tried}{why}"
+    )
 
 
 def _event_line(event: dict[str, Any]) -> str:
@@ -149,10 +144,6 @@ def _event_line(event: dict[str, Any]) -> str:
         if event["call_id"]
         else f"ticket {event['ticket_id']}"
     )
-    return f"{clock(event['at'])} {what}: {event['event']} by {plain(event['actor'])}, now {_coloured(event['after'])}"
-
-
-def _coloured(state: str) -> str:
-    colour = _COLOURS.get(state)
-    text = state.replace("_", " ")
-    return f"[{colour}]{text}[/{colour}]" if colour else text
+    return (
+        f"{clock(event['at'])} {what}: {event['event']} by {plain(event['actor'])}, now {shown_state(event['after'])}"
+    )

@@ -22,6 +22,7 @@ from bridge.config import Config, Notify
 from bridge.dify.forms import Form
 from bridge.runs.observing.observers import Observer
 from bridge.store.rows import FormRow, Move, RunRow, TicketRow
+from bridge.words.figures import app
 from tools.ticket_states import CallEvent
 
 log = logging.getLogger("clawback.notify")
@@ -82,7 +83,7 @@ class Notifier(Observer):
     def form_opened(self, run: RunRow, form: FormRow, title: str) -> None:
         """Tell of a form that waits for a person from now on."""
         if self._config.notify:
-            text = f"The form {title!r} of {run.model} waits for your answer."
+            text = f"The form {title!r} of {app(run.direction, run.model)} waits for your answer."
             url = self._url(f"/approvals#form-{form.id}")
             content = self._content(Form.model_validate_json(form.definition).content)
             self._put(Notice("form", text, run.id, form_id=form.id, content=content, url=url))
@@ -90,7 +91,7 @@ class Notifier(Observer):
     def run_failed(self, run: RunRow, code: str) -> None:
         """Tell of a run that failed."""
         if self._config.notify:
-            text = f"A run of {run.model or 'executors'} failed ({code})."
+            text = f"A run of {app(run.direction, run.model)} failed ({code})."
             url = self._url(f"/runs/{run.id}")
             self._put(Notice("failed", text, run.id, code=code, content=self._content(run.error or ""), url=url))
 

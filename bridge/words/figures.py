@@ -43,6 +43,16 @@ def figure(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+def counted(number: int, thing: str) -> str:
+    """Write so many of something that has a plain plural: 1 call, 3 calls."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def app(direction: str, model: str) -> str:
+    """Name a run's app. Of one in which a run began in Dify, only the id is known."""
+    return f"Dify app {short(model)}".strip() if direction == "executor" else model
+
+
 def short(id_: str) -> str:
     """Write an id where there is little room."""
     return id_[:SHORT_ID]

@@ -123,8 +123,9 @@ def _sentence(code: str, sentence: str, depth: int) -> str | None:
 
 def _told(code: str, sentence: str, depth: int) -> str | None:
     texts, patterns = _known(code)
-    if sentence in texts:
-        return texts[sentence]
+    for known in (sentence, sentence[:1].lower() + sentence[1:]):
+        if known in texts:
+            return texts[known]
     for pattern in patterns:
         if fills := pattern.fills(sentence):
             told = {gap: _sentences(code, text, depth + 1) for gap, text in fills.items()}

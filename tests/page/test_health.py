@@ -49,6 +49,10 @@ def test_doctor_looks_when_it_is_asked_and_says_what_to_do(ann: Person) -> None:
     assert "bridge : does not work The bridge is not running" in page
     assert "→ Run in another terminal, and leave it running: clawback serve" in page
     assert "assistant Dify : does not work" in page
+    page = words(ann.get("/health", **{"Accept-Language": "zh"}).text)
+    assert "配置 : 正常" in page
+    assert "Bridge : 不正常 Bridge 没有运行 → 在另一个终端中运行并保持运行：clawback serve" in page
+    assert "assistant Dify : 不正常 无法连接 http://127.0.0.1:9" in page
 
 
 @pytest.mark.parts

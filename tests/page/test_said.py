@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from bridge.cli import main
 from bridge.config import ConfigError
 from bridge.dify.errors import DifyError
+from bridge.dify.tools import ToolsProblem
 from bridge.errors import BridgeError
 from bridge.store.faults import StoreError
 from bridge.words.said import GAP, WORDS, Said, catalogue, said
 from provider.errors import ProviderError
+from tests.page.conftest import Person
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCTOR = ROOT / "bridge" / "commands" / "doctor"
@@ -36,7 +38,7 @@ def test_every_sentence_of_doctor_is_in_the_catalogue() -> None:
 
 def test_every_error_is_in_the_catalogue() -> None:
     kinds = {kind.__name__ for base in (BridgeError, DifyError, ProviderError) for kind in (base, *_below(base))}
-    kinds |= {StoreError.__name__, ConfigError.__name__, "unavailable", "with_advice"}
+    kinds |= {StoreError.__name__, ConfigError.__name__, "unavailable", "with_advice", ToolsProblem.__name__}
     sentences = {sentence for path in _sources() for sentence in _of_errors(path, kinds)}
     assert len(sentences) > 150
     assert sorted(sentences - KNOWN) == []
@@ -73,6 +75,7 @@ def test_what_is_filled_in_is_in_both() -> None:
             "/c.toml: unknown key prot, did you mean port (line 3)",
             "/c.toml：未知的配置项 prot，是否应为 port（第 3 行）",
         ),
+        ("Switch it on in Dify, under Plugins, Clawback Tools", "在 Dify 的“插件 → Clawback Tools”中启用它"),
         ("Dify is odd today. Start a new conversation.", "Dify is odd today. 请开始新的对话。"),
     ],
 )
@@ -95,6 +98,11 @@ def test_doctor_speaks_the_terminals_language(
     told = CliRunner().invoke(main, ["doctor", "--config", str(path), *arguments]).output
     assert re.search(f"✗ 配置 +{re.escape(str(path))} 处没有配置。请运行 `clawback init`", told)
     assert "→ 运行：clawback init\n" in told
+
+
+def test_an_error_page_is_in_the_readers_language(ann: Person) -> None:
+    page = ann.get("/runs/none", **{"Accept-Language": "zh"}).text
+    assert '<p class="notice bad" lang="zh-Hans">没有运行 none；已结束的运行只保留 limits.keep_days 天</p>' in page
 
 
 def _sources() -> Iterator[Path]:
@@ -147,7 +155,7 @@ def _of_errors(path: Path, kinds: set[str]) -> Iterator[str]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds:
-            for argument in node.args[: 2 if node.func.id == "with_advice" else 1]:
+            for argument in node.args[: 2 if node.func.id in {"with_advice", "ToolsProblem"} else 1]:
                 named = constants.get(argument.id) if isinstance(argument, ast.Name) else None
                 yield from _sentences(named or _text(argument) or "")
         elif isinstance(node, ast.ClassDef) and node.name in kinds:

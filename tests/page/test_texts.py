@@ -2,6 +2,7 @@
 
 import re
 import string
+import time
 
 import pytest
 
@@ -9,6 +10,7 @@ from bridge.page.rendering import LANGUAGES, _environment, texts
 from bridge.page.views.views import STATES
 from bridge.runs.tickets.moves import UNCERTAIN
 from bridge.runs.tickets.policy import Policy, Question
+from bridge.words.figures import clock, day, duration
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person
 from tools.ticket_states import CallEvent, CallState, TicketState
@@ -101,3 +103,27 @@ def test_what_cannot_be_chosen_changes_nothing(ann: Person) -> None:
     answer = ann.post("/preferences", {"theme": '"><script>', "language": "xx", "back": "//evil.example"})
     assert "Set-Cookie" not in answer.headers
     assert answer.location == "/"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (-1, "0.00 s"),
+        (0.994, "0.99 s"),
+        (0.996, "1.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (3_599, "59 min 59 s"),
+        (3_600, "1 h 00 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_a_duration_is_as_short_as_it_can_be_read(seconds: float, written: str) -> None:
+    assert duration(seconds) == written
+
+
+def test_a_time_has_its_day_where_that_is_another() -> None:
+    now = time.time()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock(now))
+    assert clock(now - 100_000).startswith(f"{day(now - 100_000)} ")

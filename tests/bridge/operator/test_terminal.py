@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.commands.terminal import Terminal
 from demo.client import Client
 from demo.stack import Stack
 from tests.bridge.operator.conftest import Clawback, read
@@ -99,3 +100,14 @@ def test_doctor_mends_what_is_ours(stack: Stack, clawback: Clawback) -> None:
     path.chmod(0o644)
     assert "readable only by you" in clawback("doctor", "--no-probe", "--fix").stderr
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_ids_are_whole_but_where_there_is_little_room() -> None:
+    shown = {
+        (width, terminal, wide): Terminal(width=width, force_terminal=terminal, wide=wide).id("0123456789ab")
+        for width in (80, 100)
+        for terminal in (True, False)
+        for wide in (True, False)
+    }
+    assert {key for key, text in shown.items() if text != "0123456789ab"} == {(80, True, False)}
+    assert shown[80, True, False] == "01234567"
