@@ -141,6 +141,10 @@ class Server(BaseApplication):
         # A worker that never came to make the application has none.
         if getattr(worker, "wsgi", None):
             _application().close(worker.wsgi)
+        # Nothing is logged from here on. Handlers that go with the interpreter would ask gevent for a lock, which has
+        # gone before them, and leave a traceback.
+        logging.shutdown()
+        logging._handlerList.clear()  # type: ignore[attr-defined]
 
     def _gone(self, _arbiter: Any) -> None:
         serving.withdraw(self._config, self._local_token)

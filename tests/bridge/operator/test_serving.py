@@ -146,6 +146,7 @@ def test_a_stop_lets_streams_end_and_keeps_tickets(stack: Stack) -> None:
     assert not stopper.is_alive()
     # It came to its end by itself, although the plugin asked for its ticket again and again.
     assert stack.bridge._process.returncode == 0
+    assert "Traceback" not in stack.bridge.log.read_text()
 
     stack.bridge.start()
     assert httpx.get(f"{stack.bridge_url}/healthz").json() == {"status": "ok"}
