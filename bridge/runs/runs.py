@@ -472,8 +472,10 @@ class Runs:
         """
         try:
             self._fail(run, live, error, cut_off=cut_off)
-        except Exception:
-            log.exception("how a run failed could not be kept", extra={"run": run.id})
+        except Exception as problem:
+            # The store says itself what is the matter with it.
+            is_fault = not isinstance(problem, StoreUnavailable)
+            log.error("how a run failed could not be kept", extra={"run": run.id}, exc_info=is_fault)
             # The client learns of it all the same, and the sweeper of the store later.
             if not live.suspended and self._live_runs.is_current(run, live):
                 live.fail(error)

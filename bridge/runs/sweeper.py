@@ -82,14 +82,18 @@ class Sweeper:
         self._stop.set()
 
     def _loop(self) -> None:
+        failure = ""
         while not self._stopped():
             try:
                 self.sweep(clock.now())
+                failure = ""
             except StoreUnavailable:
                 # The store has said so in the log, and says when it is back.
                 continue
-            except Exception:
-                log.exception("a sweep failed; the next one tries again")
+            except Exception as error:
+                if str(error) != failure:
+                    log.exception("a sweep failed; each further one tries again")
+                failure = str(error)
 
     def _stopped(self) -> bool:
         """Wait until the next sweep; return whether there is none."""

@@ -142,6 +142,7 @@ class Server(BaseApplication):
         if getattr(worker, "wsgi", None):
             _application().close(worker.wsgi)
         # Python forgets handlers as the process ends, and for that would take a lock that gevent no longer has then.
+        logging.shutdown()
         logging._handlerList.clear()  # type: ignore[attr-defined]
 
     def _gone(self, _arbiter: Any) -> None:

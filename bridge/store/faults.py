@@ -61,6 +61,8 @@ _SQLITE = {
     sqlite3.SQLITE_AUTH: UNWRITABLE,
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
+_WITHOUT = ("no such table", "no such column")
+"""What SQLite says where others have a code."""
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: a whole code, or the class that it begins with.
 _POSTGRESQL = {
     "08": UNREACHABLE,
@@ -108,7 +110,7 @@ def fault_of(error: Exception) -> StoreUnavailable | None:
 
 def _reason(error: Exception, cause: BaseException) -> str | None:
     if isinstance(cause, sqlite3.Error):
-        return _SQLITE.get(code_of(cause))
+        return WITHOUT_TABLES if str(cause).startswith(_WITHOUT) else _SQLITE.get(code_of(cause))
     state = getattr(cause, "sqlstate", None)
     if state:
         return _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])

@@ -222,14 +222,20 @@ def _keep_copy(path: Path, version: int) -> None:
     kept, new = Path(f"{path}.version-{version}"), Path(f"{path}.copy")
     new.unlink(missing_ok=True)
     new.touch(0o600, exist_ok=False)
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(new)) as copy:
-        source.backup(copy)
-    descriptor = os.open(new, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    new.replace(kept)
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(new)) as copy:
+            source.backup(copy)
+        descriptor = os.open(new, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.replace(kept)
+    except BaseException:
+        # On a full disk half a copy would be in the way, too.
+        for left in (new, Path(f"{new}-journal")):
+            left.unlink(missing_ok=True)
+        raise
     log.warning("a copy of the store was kept: %s", kept)
 
 

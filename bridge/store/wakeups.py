@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bridge.store.clock import look_anew
 from bridge.store.engine import connection_of, is_pooled
+from bridge.store.faults import StoreUnavailable
 
 log = logging.getLogger("clawback.wakeups")
 
@@ -188,6 +189,8 @@ class SharedWakeups(Wakeups):
             if key.startswith(prefix):
                 try:
                     act(key.removeprefix(prefix))
+                except StoreUnavailable as error:
+                    log.warning("a wake-up of another bridge came to nothing: %s", error.reason)
                 except Exception:
                     log.exception("a wake-up of another bridge came to nothing")
 

@@ -94,6 +94,15 @@ def test_a_copy_in_the_place_of_the_file_is_told(store: Store, path: Path) -> No
         store.probe()
 
 
+def test_tables_that_are_gone_are_told_until_they_are_back(store: Store, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE runs RENAME TO gone")
+        with pytest.raises(StoreUnavailable, match="its tables are gone"):
+            store.run("r")
+        other.execute("ALTER TABLE gone RENAME TO runs")
+    assert store.run("r") is None
+
+
 def test_only_the_owner_reads_the_files_whatever_the_folder_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     mask = os.umask(0)

@@ -5,8 +5,11 @@ Each released version has left a store in `stores`, as a real bridge of it wrote
 
 import json
 import os
+import resource
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,11 +18,13 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateColumn
 
+from bridge import cli
 from bridge.runs.requests import RunRequest
 from bridge.store import Store
 from bridge.store import schema as t
 from bridge.store.faults import StoreError
 from bridge.store.upgrade import VERSION, check, open_first
+from demo.stack import free_port
 from tests.servers import Servers
 from tools.run_states import RunEvent
 
@@ -86,6 +91,34 @@ def test_a_copy_is_kept_as_the_store_was_which_only_its_owner_reads(tmp_path: Pa
     kept.replace(path)
     Store(url).close()
     assert kept.exists()
+
+
+@pytest.mark.parts
+def test_an_upgrade_that_has_no_room_for_its_copy_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path, _ = old_store(tmp_path)
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("CREATE TABLE much (text)")
+        store.executemany("INSERT INTO much VALUES (?)", [("x" * 4000,)] * 500)
+        store.commit()
+        was = list(store.iterdump())
+    config = tmp_path / "clawback.toml"
+    config.touch(mode=0o600)
+    config.write_text(f'port = {free_port()}\ndata_dir = "{tmp_path}"\n')
+    room = path.stat().st_size // 2
+    served = subprocess.run(
+        [sys.executable, "-m", cli.__name__, "serve", "--config", str(config)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert served.returncode == 1
+    assert str(path) in served.stderr
+    assert "Traceback" not in served.stderr
+    assert sorted(each.name for each in tmp_path.glob("bridge.sqlite3*copy*")) == []
+    with closing(sqlite3.connect(path)) as store:
+        assert list(store.iterdump()) == was
 
 
 def test_an_upgrade_that_fails_leaves_the_store_as_it_was(tmp_path: Path) -> None:

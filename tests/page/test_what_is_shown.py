@@ -1,11 +1,14 @@
 """What the page shows of a run: everything that happened, and of its content only what the configuration allows."""
 
 import html
+import time
 
 import pytest
 
+from bridge.store.rows import ClientRow
 from tests.bridge.executor.conftest import READ, Bridge, MakeBridge
 from tests.page.conftest import MakePerson, Person, words
+from tools.tokens import hash_token, new_token
 
 ALLOW = '[[rules]]\naction = "allow"\n'
 SCRIPT = "<script>alert('run')</script><img src=x onerror=alert(1)>"
@@ -104,6 +107,19 @@ def test_executors_and_their_tools(ann: Person) -> None:
     with ann.bridge.store.transaction() as connection:
         connection.exec_driver_sql("UPDATE executors SET seen_at = seen_at - 1000")
     assert "laptop disconnected" in words(ann.get("/executors").text)
+
+
+def test_the_page_of_executors_lists_the_tokens_and_when_each_was_last_seen(bridge: Bridge, ann: Person) -> None:
+    token = new_token("executor")
+    laptop = ClientRow("laptop", hash_token(token), "[]", time.time(), kind="executor", expires_at=4e9)
+    bridge.store.clients.add(laptop)
+    assert "laptop an executor never" in words(ann.get("/executors").text)
+    bridge.tokens["executor"] = token
+    bridge.register("laptop")
+    ann.bridge.core.store.clients.spent_today("laptop")  # what was noted is written
+    page = words(ann.get("/executors").text)
+    assert "laptop an executor" in page
+    assert "laptop an executor never" not in page
 
 
 def test_nothing_that_anybody_writes_becomes_markup(make_bridge: MakeBridge) -> None:
