@@ -5,16 +5,15 @@ that is being started can do without.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
 from provider.engine import invocation
-from provider.engine import pending_rounds as carried
 from provider.engine.engine import Engine, Invocation
-from provider.engine.events import Finish, Output
+from provider.engine.events import Output
+from provider.engine.pending_rounds import with_carried
 from provider.engine.prompt import take_markers, to_definitions, to_openai
 from provider.errors import Refused
 from provider.modes.choice import mode_for
@@ -50,15 +49,7 @@ def outputs_of(call: NodeCall, form: Credentials) -> Generator[Output]:
     settings = NodeSettings.read(call.parameters)
     engine = Engine(_invocation(call, form, settings), Normalised(mode_for(settings, form, call.model)))
     upstream = Upstream(form, call.model, node_headers(settings))
-    return _run(engine, upstream, BridgeClient(form))
-
-
-def _run(engine: Engine, upstream: Upstream, bridge: BridgeClient) -> Generator[Output]:
-    with closing(invocation.run(engine, upstream, bridge)) as outputs:
-        for output in outputs:
-            if isinstance(output, Finish) and output.calls:
-                carried.keep(engine.carried, output.calls, dict(output.carried))
-            yield output
+    return invocation.run(engine, upstream, BridgeClient(form))
 
 
 def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> Invocation:
@@ -70,7 +61,7 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
     return Invocation(
         invocation_id=random_name(),
         model=call.model,
-        messages=carried.with_carried(messages),
+        messages=with_carried(messages),
         settings=settings,
         request=base_request(form.upstream_name(call.model), settings, call.stop, call.user),
         hold_until=invocation.hold_until(started, limit),

@@ -18,6 +18,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any
 
+from provider.engine import pending_rounds
 from provider.engine.drafts import Drafting
 from provider.engine.events import (
     Action,
@@ -200,6 +201,9 @@ class Engine:
         self._watched = False
         self._messages: list[Message] = list(invocation.messages)
         self._begun_with = len(self._messages)
+        self._before: Sequence[Message] = ()
+        self._as_text = "Observation" in (invocation.request.get("stop") or ())
+        self._asked, self._own_rounds = split_rounds(invocation.messages, self._as_text)
         self._offered: Sequence[ToolDefinition] = invocation.tools
         self._choice = self._chosen(None)
         self._parallel = self._settings.parallel_tool_calls
@@ -283,9 +287,10 @@ class Engine:
         self._secret = response.secret
         self._watched = response.watched
         self._model_calls.whole = response.shown
-        prompt, own_rounds = split_rounds(self._given.messages)
-        merged = merge(prompt, response.messages, response.turn, response.query, response.past_queries)
-        self._messages = repair([*merged, *own_rounds])
+        if self._own_rounds:
+            self._before = pending_rounds.kept_as(self._kept_as)
+        merged = merge(self._asked, response.messages, response.turn, response.query, response.past_queries)
+        self._messages = repair([*merged, *self._before, *self._own_rounds])
         self._begun_with = len(self._messages)
         self._offered = self._with_node_s(response.tools, response.also)
         self._choice = self._chosen(response.tool_choice)
@@ -297,8 +302,11 @@ class Engine:
     def _chosen(self, client: ToolChoice | None) -> ToolChoice:
         """Return the choice for the first response; a call that is forced is so no more once Dify has run it."""
         choice = resolve(self._settings.tool_choice, client, names_of(self._offered))
-        _, own_rounds = split_rounds(self._given.messages)
-        return after_round(choice) if own_rounds else choice
+        return after_round(choice) if self._own_rounds else choice
+
+    @property
+    def _kept_as(self) -> str:
+        return f"{self._run_id} {invocation_fingerprint(self._given.model, self._asked, self._settings.identity())}"
 
     def _replay(self, response: AttachResponse) -> list[Action]:
         """Go through what an earlier try of this invocation has done already, and show Dify what it showed then."""
@@ -436,6 +444,8 @@ class Engine:
     def _answer(self, finish_reason: str) -> list[Action]:
         if finish_reason in {"tool_calls", "function_call"}:
             finish_reason = "stop"
+        if self._run_id and self._as_text:
+            pending_rounds.keep_as(self._kept_as, [*self._before, *self.carried])
         return self._record(Finish(finish_reason, self._total), finish_reason)
 
     # Tools of the node's own, which Dify runs
@@ -455,8 +465,8 @@ class Engine:
         return [*self._given.tools, *(tool for tool in allowed if tool.name not in self._node_s_names)]
 
     def _hand_over(self, calls: Sequence[ToolCall]) -> list[Action]:
-        carried = carried_with(self._response.reasoning, calls)
-        return self._end(Finish("tool_calls", self._total, repaired(calls, self._given.tools), carried))
+        pending_rounds.keep(self.carried, calls, carried_with(self._response.reasoning, calls))
+        return self._end(Finish("tool_calls", self._total, repaired(calls, self._given.tools)))
 
     # A round
 

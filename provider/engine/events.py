@@ -210,12 +210,11 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end. `calls` are for Dify itself, which passed the tools; `carried` is what goes back with them."""
+    """The end. `calls` are for Dify itself, which passed the tools."""
 
     finish_reason: str
     usage: Usage
     calls: Sequence[ToolCall] = ()
-    carried: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

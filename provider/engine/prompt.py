@@ -76,13 +76,21 @@ def to_definitions(tools: Iterable[Mapping[str, Any]]) -> list[ToolDefinition]:
     ]
 
 
-def split_rounds(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
-    """Return the prompt up to its last user message, and the rounds of tools that Dify itself ran since then."""
+def split_rounds(messages: Sequence[Message], as_text: bool = False) -> tuple[list[Message], list[Message]]:
+    """Return the prompt up to its last user message, and the rounds of tools that Dify itself ran since then.
+
+    A ReAct strategy tells of them `as_text`, and bids the model to continue.
+    """
     last = max((index for index, message in enumerate(messages) if message.get("role") == "user"), default=-1)
-    since = messages[last + 1 :]
-    if last < 0 or not any(message.get("role") == "tool" for message in since):
+    if as_text and last > 1 and _is_scratchpad(*messages[last - 1 : last + 1]):
+        last -= 2
+    elif last < 0 or not any(message.get("role") == "tool" for message in messages[last + 1 :]):
         return list(messages), []
-    return list(messages[: last + 1]), list(since)
+    return list(messages[: last + 1]), list(messages[last + 1 :])
+
+
+def _is_scratchpad(text: Message, bid: Message) -> bool:
+    return bid["content"] == "continue" and "Observation: " in text_of(text.get("content"))
 
 
 def take_markers(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:

@@ -74,6 +74,7 @@ class Play:
     callbacks: bool = True
     stream: bool = True
     tools: Sequence[ToolDefinition] = ()
+    stop: Sequence[str] = ()
     messages: Sequence[Message] = field(default_factory=lambda: NODE)
     mode: Mode = field(default_factory=Structured)
     limit: float = 600
@@ -88,7 +89,7 @@ class Play:
                 model="main",
                 messages=self.messages,
                 settings=NodeSettings.read(self.settings),
-                request={"model": "up", "stream": True},
+                request={"model": "up", "stream": True} | ({"stop": self.stop} if self.stop else {}),
                 hold_until=START + self.limit - 30,
                 deadline=START + self.limit - 3,
                 time_limit=self.limit,

@@ -1,6 +1,7 @@
 """Tools that Dify itself runs, beside the client's: merged, and each call goes where it belongs."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -121,6 +122,38 @@ def test_what_the_client_s_tools_answered_is_there_when_the_node_comes_back() ->
     back = [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call.to_openai()]}]
     assert carried.with_carried(back) == [back[0], *between, back[1]]
     assert carried.with_carried(back[:1]) == back[:1]
+
+
+SCRATCHPAD: list[Any] = [
+    {"role": "assistant", "content": 'Thought: so.\n\nAction: {"action": "lookup"}\n\nObservation: it\n\n'},
+    {"role": "user", "content": "continue"},
+]
+"""What Dify's ReAct strategy adds to its prompt when it comes back."""
+
+
+def react(run: str, *more: Any, earlier: Sequence[Any] = ()) -> Play:
+    turns = [*earlier, {"role": "user", "content": "Do it."}]
+    play = Play(stop=["Observation"], messages=[*NODE, *more])
+    return play.start(attached(run_id=run, messages=turns, turn=len(turns) - 1))
+
+
+def said(play: Play) -> list[str]:
+    return [f"{message['role']}: {message.get('content') or 'calls'}" for message in play.body["messages"]]
+
+
+def test_a_strategy_that_works_in_texts_comes_back_to_all_that_the_client_s_tools_answered() -> None:
+    own, bid = (f"{message['role']}: {message['content']}" for message in SCRATCHPAD)
+    asked = ["system: Be brief.", "user: Earlier.", "assistant: Yes.", "user: Do it."]
+    told = ["assistant: calls", "tool: A", "assistant: calls", "tool: B"]
+    history: list[Any] = [{"role": "user", "content": "Earlier."}, {"role": "assistant", "content": "Yes."}]
+    for result, more in (("A", []), ("B", SCRATCHPAD)):
+        play = react("react1", *more, earlier=history)
+        play.feed(*asks(("read", "{}")))
+        play.feed(play.status("resolved", [result]), *says('Action: {"action": "lookup"}'))
+        play.finish()
+    assert said(react("react1", *SCRATCHPAD, earlier=history)) == [*asked, *told, own, bid]
+    assert said(react("react1", earlier=history)) == asked
+    assert said(react("react2", *SCRATCHPAD, earlier=history)) == [*asked, own, bid]
 
 
 OWN = {"name": "lookup", "description": "Looks up.", "parameters": {"type": "object", "properties": {}}}

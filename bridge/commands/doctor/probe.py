@@ -126,7 +126,7 @@ def tell(config: Config, app: App, probed: Probed) -> Iterator[Line]:
         yield reached
         return
     if probed.error and not probed.visits:
-        yield failed("answer", probed.error, "Look at the failed node in Dify's run history of the app", app.model)
+        yield _answer(app, probed)
         return
     yield reached
     if probed.note.startswith(NO_MODEL_NODE):
@@ -223,17 +223,24 @@ def _end_users(app: App, attached: Visit) -> Line:
     return ok(name, f"this Dify does not tell them, but the {_words(attached)} finds the run", app.model)
 
 
+_WAIT = "Wait, or raise the quota at the upstream"
+_UPSTREAM = {
+    "credentials_refused": f"{_FORM} correct the upstream's API key",
+    "upstream_unavailable": f"Start the upstream. If it is running: {_FORM} correct the upstream's base URL",
+    "rate_limited": _WAIT,
+    "quota_used_up": _WAIT,
+    "request_refused": f"{_FORM} correct the upstream's base URL and model",
+}
+"""What helps where the upstream failed, by the run's error code. Any other error is that of some node of the app."""
+
+
 def _upstream(app: App, probed: Probed) -> Line:
-    if probed.error:
-        return failed("upstream", probed.error, _upstream_advice(probed.code), app.model)
-    return ok("upstream", f"answered after {probed.seconds:.1f} s", app.model)
+    if not probed.error:
+        return ok("upstream", f"answered after {probed.seconds:.1f} s", app.model)
+    if advice := _UPSTREAM.get(probed.code):
+        return failed("upstream", probed.error, advice, app.model)
+    return _answer(app, probed)
 
 
-def _upstream_advice(code: str) -> str:
-    if code == "credentials_refused":
-        return f"{_FORM} correct the upstream's API key"
-    if code == "upstream_unavailable":
-        return f"Start the upstream. If it is running: {_FORM} correct the upstream's base URL"
-    if code in {"rate_limited", "quota_used_up"}:
-        return "Wait, or raise the quota at the upstream"
-    return f"{_FORM} correct the upstream's base URL and model"
+def _answer(app: App, probed: Probed) -> Line:
+    return failed("answer", probed.error, "Look at the failed node in Dify's run history of the app", app.model)

@@ -67,7 +67,7 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
         match output:
             case Fail(error):
                 raise error
-            case Finish(finish_reason, usage, calls, _):
+            case Finish(finish_reason, usage, calls):
                 message = AssistantPromptMessage(content="", tool_calls=[_tool_call(call) for call in calls])
                 counted = self._calc_response_usage(model, credentials, usage.prompt_tokens, usage.completion_tokens)
                 return _chunk(model, index, message, counted, finish_reason)

@@ -66,6 +66,18 @@ def _with_a_code_node(export: dict[str, Any]) -> None:
     graph["edges"].append({**graph["edges"][0], "id": "to-code", "source": start["id"], "target": "1770000000009"})
 
 
+def _with_a_broken_template(export: dict[str, Any]) -> None:
+    """Put a Template node that fails before the answer."""
+    graph = export["workflow"]["graph"]
+    template = {"type": "template-transform", "title": "Template", "template": "{{ 1 // 0 }}", "variables": []}
+    answer = next(node for node in graph["nodes"] if node["data"]["type"] == "answer")
+    graph["nodes"].append({**answer, "id": "template", "data": template})
+    for edge in graph["edges"]:
+        if edge["target"] == answer["id"]:
+            edge["target"] = "template"
+    graph["edges"].append({**graph["edges"][0], "id": "told", "source": "template", "target": answer["id"]})
+
+
 def _with_a_form(export: dict[str, Any]) -> None:
     """Put a Human Input node before the answer."""
     graph = export["workflow"]["graph"]
@@ -100,6 +112,7 @@ DIFFERENCES: dict[str, Callable[[dict[str, Any]], None]] = {
     "without-an-llm-node": _without_an_llm_node,
     "without-callback-key": _without_callback_key,
     "with-a-code-node": _with_a_code_node,
+    "with-a-broken-template": _with_a_broken_template,
     "with-a-form": _with_a_form,
     "with-a-form-by-mail": _with_a_form_by_mail,
     "with-a-required-input": _with_a_required_input,

@@ -276,6 +276,16 @@ def test_a_sandbox_that_is_down(patient_of: PatientOf, dify: Stack) -> None:
     patient.all_green()
 
 
+def test_a_node_that_fails_after_the_model_has_answered(patient_of: PatientOf, dify: Stack) -> None:
+    if exports.spoil(dify.folder / "with-a-broken-template.yml"):
+        restart(dify)
+    patient = patient_of("with-a-broken-template").heal()
+    assert "the failed node" in patient.red("answer")
+    exports.mend(dify.folder / "with-a-broken-template.yml")
+    restart(dify)
+    patient.all_green()
+
+
 def test_an_app_with_a_form(patient_of: PatientOf, dify: Stack) -> None:
     patient = patient_of("with-a-form").heal()
     patient.all_green()
