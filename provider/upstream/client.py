@@ -4,7 +4,7 @@ import codecs
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,9 @@ SILENT = (
 NO_COMPLETION = (
     "The upstream does not answer as an OpenAI-compatible server. Check upstream_base_url; it usually ends in /v1"
 )
+
+
+_END_SECONDS = 0.01
 
 
 class Upstream:
@@ -107,13 +110,18 @@ class Upstream:
         if kind.startswith("text/html"):
             yield UpstreamFailed(Refused(f"{NO_COMPLETION} (it sent a web page)"))
             return
-        for data in _data(response):
+        said = _data(response)
+        for data in said:
             patience.heard()
             for event in reader.feed(data):
                 yield event
                 if isinstance(event, UpstreamFailed):
                     return
             if reader.is_done:
+                # A connection whose answer is read to its end serves the next request, but the end is not waited for.
+                patience.end(_END_SECONDS)
+                with suppress(httpx.HTTPError):
+                    next(said, None)
                 break
         yield from reader.rest()
         end = reader.close()

@@ -56,7 +56,8 @@ def _trusting(ca_certificate: str) -> ssl.SSLContext:
 
 def _client(proxy: str, verify: ssl.SSLContext) -> httpx.Client:
     return httpx.Client(
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT),
+        # Many servers (uvicorn) close an idle connection after 5 s, perhaps just when a request is on its way.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT, keepalive_expiry=4),
         timeout=httpx.Timeout(30, connect=CONNECT_SECONDS),
         follow_redirects=False,
         proxy=proxy or None,
