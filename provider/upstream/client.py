@@ -184,7 +184,7 @@ def _data(response: httpx.Response) -> Iterator[str]:
         whole = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
         said = json.loads(whole)
         is_answer = not isinstance(said, dict) or "choices" in said or error_in(said, []) is not None
-        yield whole if is_answer else json.dumps({"error": {"message": NO_COMPLETION, "code": 404}})
+        yield whole if is_answer else json.dumps({"error": {"message": NO_COMPLETION, "code": 400}})
         yield DONE
     elif response.headers.get("content-type", "").startswith("application/json"):
         yield json.dumps({"error": {"message": CUT_OFF, "code": 502}})
