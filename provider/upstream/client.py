@@ -125,7 +125,8 @@ class Upstream:
                 break
         yield from reader.rest()
         end = reader.close()
-        yield UpstreamFailed(Unreachable(SILENT), transient=True) if patience.lost and _is_cut(end) else end
+        is_cut = patience.lost and isinstance(end, UpstreamFailed)
+        yield UpstreamFailed(Unreachable(SILENT), transient=True) if is_cut else end
 
     def _unreachable(self, error: httpx.HTTPError) -> ProviderError:
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
@@ -155,10 +156,6 @@ def _asked(
     if isinstance(event, Completed):
         return Asked(body, seconds, left_out=left_out)
     return Asked(body, seconds, str(event.error), event.status, lesson)
-
-
-def _is_cut(end: StreamEvent) -> bool:
-    return isinstance(end, UpstreamFailed)
 
 
 def _data(response: httpx.Response) -> Iterator[str]:

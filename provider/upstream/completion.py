@@ -39,7 +39,7 @@ class CompletionReader:
         self._usage: Usage | None = None
         self._done = False
         self._may_be_empty = may_be_empty
-        self._is_begun = self._has_said = False
+        self._is_begun = self._has_said = self._has_thought = False
         self._speaker: object = None
         self._told: list[str] = []
         self._thought: list[str] = []
@@ -100,6 +100,7 @@ class CompletionReader:
         elif delta.text:
             self._speaker = number
         self._has_said = self._has_said or bool(delta.text.strip() or delta.tool_calls)
+        self._has_thought = self._has_thought or bool(delta.reasoning)
         if not is_whole:
             self._is_begun = self._is_begun or bool(delta.text or delta.reasoning or delta.tool_calls)
             self._told.append(delta.text)
@@ -144,7 +145,8 @@ class CompletionReader:
         counted = self._usage is not None and self._usage.completion_tokens > 0
         is_meant = self._may_be_empty and counted and reason == "stop"
         if not (self._has_said or is_meant) and reason in {"stop", "tool_calls"}:
-            return UpstreamFailed(SaidNothing(NOTHING), transient=True)
+            failed = UpstreamFailed(SaidNothing(NOTHING), transient=True)
+            return Completed(str(reason), self._usage, failed=failed) if self._has_thought else failed
         return Completed(str(reason), self._usage)
 
 

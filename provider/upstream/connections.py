@@ -4,7 +4,6 @@ import logging
 import random
 import ssl
 import threading
-import time
 from functools import cache, lru_cache
 
 import httpx
@@ -63,11 +62,6 @@ def _client(proxy: str, verify: ssl.SSLContext) -> httpx.Client:
         proxy=proxy or None,
         verify=verify,
     )
-
-
-def pause(seconds: float) -> None:
-    """Do nothing for a moment; greenlets let each other run meanwhile."""
-    time.sleep(seconds)
 
 
 def spread(seconds: float) -> float:

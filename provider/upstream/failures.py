@@ -45,7 +45,7 @@ def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str
     code = str(fields.get("code") or fields.get("type") or "")
     message, param = _cause(fields) or message, fields.get("param")
     if param and isinstance(message, str) and str(param) not in message:
-        message = f"{message} ({param})"  # OpenAI's words about a value may not say whose it is
+        message = f"{message} ({param})"
     if status is None:
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 500
     said = clean(message if isinstance(message, str) else json.dumps(message, ensure_ascii=False), secrets)

@@ -129,6 +129,15 @@ def test_an_index_is_a_number_however_it_is_written(index: object) -> None:
     assert [each["index"] for each in delta.tool_calls] == [0]
 
 
+@pytest.mark.parametrize("thought", [{}, {"reasoning_content": "Hm."}])
+def test_a_thought_alone_is_no_answer_unless_it_holds_a_call(thought: dict[str, str]) -> None:
+    _, end = read(chunk("stop", **thought))
+    failed = end.failed if thought else end
+    assert isinstance(failed, UpstreamFailed)
+    assert failed.transient
+    assert "answered nothing" in str(failed.error)
+
+
 def test_a_stream_without_an_end_was_cut() -> None:
     _, end = read(chunk(content="x"))
     assert isinstance(end, UpstreamFailed)
