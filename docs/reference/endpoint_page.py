@@ -135,6 +135,7 @@ headers, query strings and fields that are not listed here.
 | where | field | what it holds |
 |---|---|---|
 | message, delta | `reasoning_content` | the model's reasoning |
+| message, delta | `reasoning_details` | what the upstream wants back with calls; the bridge keeps it too |
 | completion, last chunk, response | `clawback` | `note`: what was unusual, and what was not sent as asked |
 | model | `type`, `display_name`, `created_at`, `lifecycle`, `max_input_tokens`, `max_tokens` | Anthropic's format |
 | model | `kind`, `inputs`, `input_modalities` | what Dify reports about the app |

@@ -1,11 +1,11 @@
 """Tells the bridge of calls that are being written, beside the stream that brings them."""
 
 import threading
+import time
 from collections.abc import Iterable
 
 from provider.bridge.client import BridgeClient
 from provider.engine.events import TellDrafts
-from provider.upstream import connections
 from tools.wire import DraftDelta
 
 _PAUSE = 0.03
@@ -41,7 +41,7 @@ class DraftSender:
             if not self._bridge.draft(batch):
                 with self._lock:
                     self._failed = True
-            connections.pause(_PAUSE)
+            time.sleep(_PAUSE)
 
     def _next(self) -> TellDrafts | None:
         with self._lock:

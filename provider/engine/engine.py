@@ -405,6 +405,8 @@ class Engine:
     def _completed(self, event: Completed) -> list[Action]:
         response = self._response
         reply = response.close()
+        if event.failed and not reply.calls:
+            return self._upstream_failed(replace(event.failed, asked=event.asked))
         said = _said(response.tail if self._given.stream else response.shown)
         self._usage = event.usage or response.estimate()
         self._total += self._usage
@@ -729,7 +731,7 @@ class _Response:
         self.tail = self._show("", reply.text)
         self.tail += self.add(self._think.close())
         self._arguments = sum(estimate_text(call.name + call.arguments) for call in reply.calls)
-        del self._decoder  # it weighs, and the response may be held for as long as its calls' results take
+        del self._decoder  # it weighs, and results may take long
         return reply
 
     def add(self, text: str) -> str:

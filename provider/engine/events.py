@@ -57,15 +57,6 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
-    """The upstream's answer is whole. `usage` is None where the upstream does not count."""
-
-    finish_reason: str = "stop"
-    usage: Usage | None = None
-    asked: Sequence[Asked] = field(default=(), compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class UpstreamFailed:
     """The upstream did not answer, or broke off. `retry_after` is what it asked for, in seconds."""
 
@@ -74,6 +65,19 @@ class UpstreamFailed:
     retry_after: float | None = None
     status: int | None = None
     asked: Sequence[Asked] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The upstream's answer is whole. `usage` is None where the upstream does not count.
+
+    Of one that is a thought alone, `failed` says what it is unless the thought holds a call.
+    """
+
+    finish_reason: str = "stop"
+    usage: Usage | None = None
+    asked: Sequence[Asked] = field(default=(), compare=False, repr=False)
+    failed: UpstreamFailed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import codecs
 import json
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,9 @@ SILENT = (
 NO_COMPLETION = (
     "The upstream does not answer as an OpenAI-compatible server. Check upstream_base_url; it usually ends in /v1"
 )
+
+
+_END_SECONDS = 0.01
 
 
 class Upstream:
@@ -107,17 +110,23 @@ class Upstream:
         if kind.startswith("text/html"):
             yield UpstreamFailed(Refused(f"{NO_COMPLETION} (it sent a web page)"))
             return
-        for data in _data(response):
+        said = _data(response)
+        for data in said:
             patience.heard()
             for event in reader.feed(data):
                 yield event
                 if isinstance(event, UpstreamFailed):
                     return
             if reader.is_done:
+                # A connection whose answer is read to its end serves the next request, but the end is not waited for.
+                patience.end(_END_SECONDS)
+                with suppress(httpx.HTTPError):
+                    next(said, None)
                 break
         yield from reader.rest()
         end = reader.close()
-        yield UpstreamFailed(Unreachable(SILENT), transient=True) if patience.lost and _is_cut(end) else end
+        is_cut = patience.lost and isinstance(end, UpstreamFailed)
+        yield UpstreamFailed(Unreachable(SILENT), transient=True) if is_cut else end
 
     def _unreachable(self, error: httpx.HTTPError) -> ProviderError:
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
@@ -149,10 +158,6 @@ def _asked(
     return Asked(body, seconds, str(event.error), event.status, lesson)
 
 
-def _is_cut(end: StreamEvent) -> bool:
-    return isinstance(end, UpstreamFailed)
-
-
 def _data(response: httpx.Response) -> Iterator[str]:
     """Yield the data of a body's events, or a body that is one JSON text. What it is shows in it, not in its header."""
     pieces, head = response.iter_bytes(), b""
@@ -176,7 +181,7 @@ def _data(response: httpx.Response) -> Iterator[str]:
         whole = body.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
         said = json.loads(whole)
         is_answer = not isinstance(said, dict) or "choices" in said or error_in(said, []) is not None
-        yield whole if is_answer else json.dumps({"error": {"message": NO_COMPLETION, "code": 404}})
+        yield whole if is_answer else json.dumps({"error": {"message": NO_COMPLETION, "code": 400}})
         yield DONE
     elif response.headers.get("content-type", "").startswith("application/json"):
         yield json.dumps({"error": {"message": CUT_OFF, "code": 502}})

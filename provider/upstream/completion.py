@@ -39,7 +39,7 @@ class CompletionReader:
         self._usage: Usage | None = None
         self._done = False
         self._may_be_empty = may_be_empty
-        self._is_begun = self._has_said = False
+        self._is_begun = self._has_said = self._has_thought = False
         self._speaker: object = None
         self._told: list[str] = []
         self._thought: list[str] = []
@@ -100,6 +100,7 @@ class CompletionReader:
         elif delta.text:
             self._speaker = number
         self._has_said = self._has_said or bool(delta.text.strip() or delta.tool_calls)
+        self._has_thought = self._has_thought or bool(delta.reasoning)
         if not is_whole:
             self._is_begun = self._is_begun or bool(delta.text or delta.reasoning or delta.tool_calls)
             self._told.append(delta.text)
@@ -144,36 +145,25 @@ class CompletionReader:
         counted = self._usage is not None and self._usage.completion_tokens > 0
         is_meant = self._may_be_empty and counted and reason == "stop"
         if not (self._has_said or is_meant) and reason in {"stop", "tool_calls"}:
-            return UpstreamFailed(SaidNothing(NOTHING), transient=True)
+            failed = UpstreamFailed(SaidNothing(NOTHING), transient=True)
+            return Completed(str(reason), self._usage, failed=failed) if self._has_thought else failed
         return Completed(str(reason), self._usage)
 
 
 FAULT = "fault"
-_REASONS = {
-    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"),
-    **dict.fromkeys(("tool_use", "tool_call", "function_call", "tool_calls"), "tool_calls"),
-    **dict.fromkeys(
-        ("max_tokens", "max_output_tokens", "model_length", "token_limit", "model_context_window_exceeded"), "length"
-    ),
-    **dict.fromkeys(
-        (
-            *("safety", "sensitive", "refusal", "recitation", "blocklist", "prohibited_content", "spii"),
-            *("image_safety", "function_call_filter", "guardrail_intervened", "content_filtered"),
-        ),
-        "content_filter",
-    ),
-    **dict.fromkeys(
-        (
-            *("malformed_function_call", "malformed_tool_call", "unexpected_tool_call", "too_many_tool_calls"),
-            *("error", "network_error", "abort", "insufficient_system_resource", "other"),
-        ),
-        FAULT,
-    ),
+_WORDS = {
+    "stop": "stop eos eos_token end_turn stop_sequence complete completed",
+    "tool_calls": "tool_calls tool_use tool_call function_call",
+    "length": "length max_tokens max_output_tokens model_length token_limit model_context_window_exceeded repetition",
+    "content_filter": "content_filter content_filtered safety image_safety sensitive refusal recitation blocklist "
+    "prohibited_content spii language function_call_filter guardrail_intervened",
+    FAULT: "error network_error timeout abort cancelled other insufficient_system_resource malformed_function_call "
+    "malformed_tool_call malformed_response unexpected_tool_call too_many_tool_calls missing_thought_signature",
 }
 """What vendors call the end of an answer. Source: the references of OpenAI, Gemini, Anthropic, Cohere, Mistral,
-DeepSeek, Zhipu and OpenRouter. Words that are not here are passed on.
+DeepSeek, Zhipu, OpenRouter and vLLM. Words that are not here are passed on.
 """
-_REASONS |= {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+_REASONS = {word: reason for reason, words in _WORDS.items() for word in words.split()}
 
 
 class _NoCall(Exception):
@@ -200,7 +190,8 @@ def error_in(chunk: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> 
     if choices:
         return None
     message = chunk.get("error_msg") or chunk.get("errorMessage") or chunk.get("message") or chunk.get("msg")
-    code = chunk.get("error_code") or chunk.get("code")
+    status = chunk.get("status") if str(chunk.get("status")).isdigit() else chunk.get("success") is False and 400
+    code = chunk.get("error_code") or chunk.get("code") or status
     return {"error": {"message": message, "code": code}} if isinstance(message, str) and code else None
 
 
@@ -239,7 +230,7 @@ def _call(call: Any) -> dict[str, Any]:
         raise _NoCall("function is not an object")
     if function and not isinstance(function.get("name"), str | None):
         raise _NoCall("a name is not text")
-    if isinstance(index, str) and index.isdigit():
+    if (isinstance(index, str) and index.isdigit()) or (isinstance(index, float) and index.is_integer()):
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int | None):
         raise _NoCall("an index is not a number")

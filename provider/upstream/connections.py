@@ -4,7 +4,6 @@ import logging
 import random
 import ssl
 import threading
-import time
 from functools import cache, lru_cache
 
 import httpx
@@ -56,17 +55,13 @@ def _trusting(ca_certificate: str) -> ssl.SSLContext:
 
 def _client(proxy: str, verify: ssl.SSLContext) -> httpx.Client:
     return httpx.Client(
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT),
+        # Many servers (uvicorn) close an idle connection after 5 s, perhaps just when a request is on its way.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT, keepalive_expiry=4),
         timeout=httpx.Timeout(30, connect=CONNECT_SECONDS),
         follow_redirects=False,
         proxy=proxy or None,
         verify=verify,
     )
-
-
-def pause(seconds: float) -> None:
-    """Do nothing for a moment; greenlets let each other run meanwhile."""
-    time.sleep(seconds)
 
 
 def spread(seconds: float) -> float:

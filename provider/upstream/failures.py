@@ -43,7 +43,9 @@ def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str
     fields = error if isinstance(error, dict) else {}
     message = fields.get("message") or body.get("message") or body.get("detail") or error
     code = str(fields.get("code") or fields.get("type") or "")
-    message = _cause(fields) or message
+    message, param = _cause(fields) or message, fields.get("param")
+    if param and isinstance(message, str) and str(param) not in message:
+        message = f"{message} ({param})"
     if status is None:
         status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 500
     said = clean(message if isinstance(message, str) else json.dumps(message, ensure_ascii=False), secrets)

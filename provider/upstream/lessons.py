@@ -30,26 +30,19 @@ _MOST = 24
 class Lesson:
     """What is different from now on. `passing` is one that counts for the invocation at hand alone.
 
-    An `optional` one is about a field that only a client asked for: a node's own is sent all the same.
+    An `optional` one is about a field that only a client asked for: a node's own is sent all the same. One that is
+    known before has how a `refusal` speaks of it.
     """
 
     name: str
     write: Callable[[Body], Body]
     passing: bool = False
     optional: bool = False
+    refusal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A lesson, and how a refusal speaks of it."""
-
-    name: str
-    refusal: re.Pattern[str]
-    write: Callable[[Body], Body]
-
-
-def _known(name: str, refusal: str, write: Callable[[Body], Body]) -> Known:
-    return Known(name, re.compile(refusal, re.IGNORECASE), write)
+def _known(name: str, refusal: str, write: Callable[[Body], Body]) -> Lesson:
+    return Lesson(name, write, refusal=refusal)
 
 
 def _prompt(write: Callable[[Sequence[Message]], list[Message]]) -> Callable[[Body], Body]:
@@ -135,7 +128,7 @@ KNOWN = (
         _leave_out("stream", "stream_options"),
     ),
 )
-_BY_NAME = {known.name: Lesson(known.name, known.write) for known in KNOWN}
+_BY_NAME = {known.name: known for known in KNOWN}
 _ORDER = {name: place for place, name in enumerate(_BY_NAME)}
 
 _learned: dict[Upstream, tuple[Lesson, ...]] = {}
@@ -180,8 +173,8 @@ def forget() -> None:
 def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Lesson]:
     yield from _of_limit(said, body)
     for known in KNOWN:
-        if known.refusal.search(said):
-            yield _BY_NAME[known.name]
+        if re.search(known.refusal, said, re.IGNORECASE):
+            yield known
     yield from _of_schemas(said, body)
     for name, (field, write) in _STOOD_IN.items():
         if field in body and _names(said, field) and (_REFUSED.search(said) or "must be" in said):

@@ -20,7 +20,8 @@ class Patience:
         self._response = response
         self._between = between
         self._until = time.monotonic() + first
-        self._over = threading.Event()
+        self._news = threading.Event()
+        self._is_over = False
         self.lost = False
 
     def __enter__(self) -> Self:
@@ -30,17 +31,27 @@ class Patience:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._is_over = True
+        self._news.set()
 
     def heard(self) -> None:
         """Something came: the silence begins anew."""
         self._until = time.monotonic() + self._between
 
+    def end(self, seconds: float) -> None:
+        """Only the end is still to come, for which this is long enough."""
+        self._until = time.monotonic() + seconds
+        self._news.set()
+
     def _watch(self) -> None:
         while (left := self._until - time.monotonic()) > 0:
             # Never longer than the second limit: the first word may come at once and bring it into force.
-            if self._over.wait(min(left, self._between)):
+            self._news.wait(min(left, self._between))
+            self._news.clear()
+            if self._is_over:
                 return
+        if self._response.is_closed:
+            return  # its connection may serve another request by now
         self.lost = True
         _hang_up(self._response.extensions.get("network_stream"))
 

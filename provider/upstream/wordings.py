@@ -105,7 +105,14 @@ TOO_LONG = (
         "MiniMax, Baichuan, gateways",
         r"model max length exceeded|exceeds? (the )?max(imum)? (prompt|input) length",
     ),
-    Wording("others", r"context.?length.{0,12}exceeded|context.?window"),
+    Wording("xAI", r"maximum prompt length is"),
+    Wording("Azure's GPT-5", r"input tokens exceed the configured limit"),
+    Wording("Cerebras", r"current length is \d+ while limit is"),
+    Wording("Vertex", r"token count is \d+ but model only supports"),
+    Wording("Volcengine", r"exceeds? max message tokens|(input|prompt) length \d+ exceeds"),
+    Wording("DS4", r"exceeds context size|configured context size"),
+    Wording("Qianfan", r"prompt tokens too long|max input characters"),
+    Wording("others", r"context.?length.{0,12}exceeded|context.?window|maximum context limit|token limit exceeded"),
 )
 
 _ANY_TOO_LONG = any_of(TOO_LONG)
@@ -136,7 +143,7 @@ def tells_too_long(status: int, code: str, said: str) -> bool:
         return False
     if tells_rate(said) or _ABOUT_ANSWER.search(said):
         return False
-    return code in _CODES or bool(_ANY_TOO_LONG.search(said))
+    return status == 413 or code in _CODES or bool(_ANY_TOO_LONG.search(said))
 
 
 def tells_rate(said: str) -> bool:

@@ -39,6 +39,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "minimal": _export(folder),
         "ollama": _export(folder, "scripted-like-ollama"),
         "choosy": _export(folder, "scripted-like-openai-reasoning"),
+        "openrouter": _export(folder, "scripted-like-openrouter"),
         "reasoning": _export(folder, "scripted-reasoning", callback_wait_seconds=0),
         **{vendor: _export(folder, f"scripted-like-{vendor}") for vendor in DEMANDING},
         **{
@@ -124,6 +125,46 @@ def test_a_demanding_vendor_goes_through_three_rounds_and_a_second_turn(stack: S
     assert talk.answer("contents of d")[0].endswith("read again")
     refused = [entry["answer"]["error"]["message"] for entry in upstream_log(stack, begun) if entry["status"] != 200]
     assert len(refused) == len(set(refused)), "what was refused once is not asked for again"
+
+
+@pytest.mark.parametrize("path", ["responses", "messages"])
+@pytest.mark.parametrize("vendor", ["openrouter", *DEMANDING])
+def test_thoughts_go_back_for_clients_that_carry_none(stack: Stack, vendor: str, path: str) -> None:
+    """The signatures and details of a call are found by its id, whatever the client's protocol can say of them."""
+    begun = f"Carried by {path} to {vendor}."
+    prompt = "\n".join([begun, call("fs_read", path="a"), "!then", call("fs_read", path="b"), "!then", "!say read"])
+    headers = {"Authorization": f"Bearer {stack.client_token}", **session_headers(begun)}
+    said: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
+    function = ODD["function"]
+    fields: dict[str, Any] = {"tools": [{"type": "function", **function}]}
+    if path == "messages":
+        fields = {"tools": [{"name": function["name"], "input_schema": function["parameters"]}], "max_tokens": 500}
+    for number in range(4):
+        if number == 3:
+            again = {"role": "user", "content": "!say read again"}
+            said += [{"role": "assistant", "content": "read"}, again]
+        body = fields | {"model": vendor, "input" if path == "responses" else "messages": said}
+        response = httpx.post(f"{stack.base_url}/{path}", json=body, headers=headers, timeout=60)
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        if path == "responses":
+            for made in [item for item in answer["output"] if item["type"] == "function_call"]:
+                said += [made, {"type": "function_call_output", "call_id": made["call_id"], "output": "contents"}]
+        elif used := [block for block in answer["content"] if block["type"] == "tool_use"]:
+            said += [
+                {"role": "assistant", "content": used},
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": used[0]["id"], "content": "contents"}],
+                },
+            ]
+    assert "read again" in json.dumps(answer.get("output") or answer["content"])
+    asked = [entry["request"]["messages"] for entry in upstream_log(stack, begun) if entry["status"] == 200]
+    assert len(asked) == 4
+    rounds = [message for message in asked[-1] if message.get("tool_calls")]
+    assert len(rounds) == 2
+    kept = {"openrouter": "reasoning_details", "deepseek": "reasoning_content"}.get(vendor)
+    assert kept is None or all(message[kept] for message in rounds)
 
 
 TURNS: dict[str, Any] = {

@@ -86,6 +86,58 @@ def test_how_a_stream_ends(chunks: list[Any], end: Completed) -> None:
     assert read(*chunks)[1] == end
 
 
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("STOP", "stop"), ("COMPLETE", "stop"), ("eos_token", "stop"), ("MAX_TOKENS", "length"), ("repetition", "length")]
+    + [(word, "content_filter") for word in ("SAFETY", "sensitive", "LANGUAGE", "refusal")],
+)
+def test_each_vendor_s_word_for_an_end_is_one_of_openai_s(word: str, reason: str) -> None:
+    assert read(chunk(word, content="x"))[1] == Completed(reason)
+
+
+@pytest.mark.parametrize("word", ["TIMEOUT", "cancelled", "network_error", "MALFORMED_RESPONSE", "abort"])
+def test_a_word_for_a_failure_is_no_end(word: str) -> None:
+    _, end = read(chunk(word, content="x"))
+    assert isinstance(end, UpstreamFailed)
+    assert end.transient
+    assert word in str(end.error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"success": False, "message": "token is invalid", "code": 0},
+        {"status": "449", "msg": "token is invalid", "body": None},
+        {"error_code": 336003, "error_msg": "token is invalid"},
+    ],
+)
+def test_an_error_without_an_error_object_is_told_in_its_words(body: dict[str, Any]) -> None:
+    [failed] = list(CompletionReader().feed_chunk(body))
+    assert isinstance(failed, UpstreamFailed)
+    assert "token is invalid" in str(failed.error)
+
+
+def test_a_notice_is_no_error() -> None:
+    deltas, end = read({"status": "working", "message": "loading the model"}, chunk("stop", content="x"))
+    assert (deltas, end) == ([Delta(text="x")], Completed("stop"))
+
+
+@pytest.mark.parametrize("index", ["0", 0.0])
+def test_an_index_is_a_number_however_it_is_written(index: object) -> None:
+    call = {"index": index, "id": "c", "function": {"name": "read", "arguments": "{}"}}
+    [delta], _ = read(chunk("tool_calls", tool_calls=[call]))
+    assert [each["index"] for each in delta.tool_calls] == [0]
+
+
+@pytest.mark.parametrize("thought", [{}, {"reasoning_content": "Hm."}])
+def test_a_thought_alone_is_no_answer_unless_it_holds_a_call(thought: dict[str, str]) -> None:
+    _, end = read(chunk("stop", **thought))
+    failed = end.failed if thought else end
+    assert isinstance(failed, UpstreamFailed)
+    assert failed.transient
+    assert "answered nothing" in str(failed.error)
+
+
 def test_a_stream_without_an_end_was_cut() -> None:
     _, end = read(chunk(content="x"))
     assert isinstance(end, UpstreamFailed)
@@ -201,7 +253,14 @@ TOO_LONG_AS_SAID = {
     "TGI": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
     "Bedrock, gateways": "Input is too long for requested model.",
     "MiniMax, Baichuan, gateways": "model max length exceeded, max length:8192",
-    "others": "context length exceeded",
+    "xAI": "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+    "Azure's GPT-5": "Input tokens exceed the configured limit of 272000 tokens..",
+    "Cerebras": "Current length is 9000 while limit is 8192",
+    "Vertex": "Unable to submit request because the input token count is 33000 but model only supports up to 32768.",
+    "Volcengine": "Total tokens of image and text exceed max message tokens",
+    "DS4": "Prompt tokens (9000) exceeds context size (8192)",
+    "Qianfan": "prompt tokens too long",
+    "others": "The input exceeds the model's maximum context limit of 8192 tokens.",
 }
 
 
@@ -223,6 +282,10 @@ def test_every_server_s_way_to_say_that_a_prompt_is_too_long(wording: Wording, s
         (400, "max_tokens must be at least 16"),
         (400, "messages.0.content: input is required"),
         (500, "Internal error"),
+        (413, "Request too large on tokens per minute (TPM): Limit 6000, Requested 9000"),
+        (400, "Invalid 'user': string too long. Expected a string with maximum length 64"),
+        (400, "vision tokens exceed processor budget"),
+        (400, "Range of max_tokens should be [1, 8192]"),
     ],
 )
 def test_what_is_not_about_the_context(status: int, said: str) -> None:

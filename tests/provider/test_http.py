@@ -1,8 +1,10 @@
 """Both sides over HTTP, as they are and as they should not be."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -62,6 +64,64 @@ def complete(url: str) -> list[Any]:
 def test_streams_and_whole_answers(pieces: list[bytes]) -> None:
     with answering(pieces) as url:
         assert complete(url) == [Delta(text="Hello"), Completed("stop")]
+
+
+class KeptOpen(BaseHTTPRequestHandler):
+    """Streams in chunks and keeps the connection open; what stands behind `[DONE]` is the path's."""
+
+    protocol_version = "HTTP/1.1"
+    server: "Counting"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        behind = self.path.split("/")[1]
+        told = b"".join(b"%x\r\n%s\r\n" % (len(data), data) for data in (HELLO, END))
+        # At once: on a busy machine the end would come later than it is waited for.
+        self.wfile.write(told + {"odd": b"oops", "more": b"8\r\ndata: x\n\r\n", "late": b""}.get(behind, b"0\r\n\r\n"))
+        if behind == "late":
+            self.server.over.wait(30)
+
+
+class Counting(ThreadingHTTPServer):
+    daemon_threads = True
+    connections = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), KeptOpen)
+        self.over = threading.Event()
+
+    def handle_error(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    with Counting() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("path", "connections"), [("kept", 1), ("late", 3), ("odd", 3), ("more", 3)])
+def test_a_connection_serves_again_where_the_end_has_come(counting: Counting, path: str, connections: int) -> None:
+    for _ in range(3):
+        url = f"http://127.0.0.1:{counting.server_address[1]}/{path}"
+        assert complete(url) == [Delta(text="Hello"), Completed("stop")]
+    assert counting.connections == connections
 
 
 @pytest.mark.parametrize(

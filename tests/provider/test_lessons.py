@@ -229,6 +229,14 @@ def test_what_only_the_client_asked_is_left_out_and_what_the_node_set_is_told() 
     assert len(bodies) == 1
 
 
+def test_the_field_may_stand_beside_the_words() -> None:
+    error = {"message": "Unsupported value: 'minimal' is not supported with this model.", "param": "reasoning_effort"}
+    refusal = response(json.dumps({"error": error}).encode(), "application/json", "400 Bad Request")
+    request = {"reasoning_effort": "minimal", "from_client": ["reasoning_effort"]}
+    _, (_, again) = asked_of(request, refusal, says("done"))
+    assert "reasoning_effort" not in again
+
+
 @pytest.mark.parametrize(
     ("asked", "form", "left_out"),
     [

@@ -26,7 +26,7 @@ from provider.modes.mode import Mode
 from provider.modes.normalised import Normalised
 from provider.modes.openclaw_text import OpenclawText
 from provider.modes.structured import Structured
-from tests.provider.play import Play, asks, attached, says
+from tests.provider.play import CUT, Play, asks, attached, says
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message, ToolResult
 from tools.wire import TicketStatus
@@ -170,6 +170,13 @@ def test_any_other_answer_is_text_to_the_letter(text: str, data: st.DataObject) 
     play = Play(mode=auto()).start(attached(), *deltas, Completed())
     assert play.said == text
     assert not play.all(OpenTicket)
+
+
+def test_a_call_in_a_thought_with_a_field_of_its_own_is_found_where_nothing_else_was_said() -> None:
+    play = Play(mode=auto()).start(attached(), Delta(reasoning=f"I look. {CALL}"), Completed("stop", failed=CUT))
+    assert [call.name for call in play.calls] == ["read"]
+    play = Play(mode=auto()).start(attached(), Delta(reasoning="I look."), Completed("stop", failed=CUT))
+    assert "broke off" in str(play.failure())
 
 
 @pytest.mark.parametrize("mode", [auto(), TEXT])
