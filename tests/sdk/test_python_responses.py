@@ -294,6 +294,7 @@ def test_what_is_refused_is_named(client: openai.OpenAI, fields: Any, param: str
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(**{"model": MODEL, "input": "hi", **fields})
     assert caught.value.param == param
+    assert "_kind" not in caught.value.message, "it names a function of ours"
 
 
 def test_items_can_be_given_by_reference(client: openai.OpenAI, stack: Stack) -> None:
