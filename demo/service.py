@@ -73,8 +73,8 @@ class Service:
         self._process.wait()
         self._close()
 
-    def stop(self) -> None:
-        """Ask it to end, and insist if it does not."""
+    def stop(self) -> int:
+        """Ask it to end, and insist if it does not. Return its exit code."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -82,6 +82,7 @@ class Service:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._close()
+        return self._process.returncode
 
     def _close(self) -> None:
         self._reader.join(STOP_SECONDS)

@@ -59,6 +59,7 @@ class Worker:
         self._offered: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._running: dict[str, _Running] = {}
+        self._takes_calls = True
         self._results: OrderedDict[str, ToolResult] = OrderedDict()
 
     def run(self, stop: threading.Event) -> None:
@@ -70,7 +71,7 @@ class Worker:
             while not stop.is_set():
                 for call in self._persist(self._claim, stop) or ():
                     self._start(pool, call)
-            self._drain()
+            keeper.join()
 
     # Being there
 
@@ -123,6 +124,9 @@ class Worker:
 
     def _start(self, pool: ThreadPoolExecutor, call: LeasedCall) -> None:
         with self._changed:
+            if not self._takes_calls:
+                # The bridge hands it out again, since this executor leaves.
+                return
             running = self._running.get(call.tool_call_id)
             if running:
                 # The lease was lost while the call still runs: what comes out of it counts under the new one.
@@ -180,6 +184,7 @@ class Worker:
         log.error("a result was never taken", extra={"call": call.tool_call_id})
 
     def _keep(self, stop: threading.Event) -> None:
+        """Prolong leases until `stop` is set, and sign off then: that ends a claim which still waits for calls."""
         while not stop.wait(self._lease_seconds / 3):
             with self._changed:
                 leases = [running.lease_id for running in self._running.values()]
@@ -192,9 +197,11 @@ class Worker:
                 continue
             if lost:
                 log.warning("leases were lost", extra={"leases": len(lost)})
+        self._drain()
 
     def _drain(self) -> None:
         with self._changed:
+            self._takes_calls = False
             self._changed.wait_for(lambda: not self._running, DRAIN_SECONDS)
         try:
             self._bridge.leave(self._id)

@@ -7,10 +7,12 @@ rest            what many do to a bridge at once, and what is left of it
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
 schedules       kills and astray requests of one bridge, 2,000 schedules, twelve at once
 engines         the main job, kinds of apps, suspension and forms on the engines that scripts/setup engines installs
+clients         every agent, framework and SDK that scripts/setup installs, as itself; one that is missing fails
 shared          the same with two bridges on one PostgreSQL
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -24,8 +26,10 @@ PLAYED = [
     f"tests/e2e/test_{name}.py" for name in ("main_job", "app_kinds", "resuming", "stop_after_tool_calls", "forms")
 ]
 SCHEDULES = ["--schedules", "2000", "--at-once", "12", "--keep-going"]
+CLIENTS = ["tests/agents", "tests/sdk", "tests/e2e/test_openclaw.py", "tests/e2e/test_openclaw_hands.py"]
 RUNS = {
     "engines": [],
+    "clients": [],
     "conversations": ["tests.conversations", "--sets", "200"],
     "abandoned": ["tests.e2e.test_abandoned", "--runs", "1000"],
     "turns": ["tests.bridge.endpoint.test_nothing_stays", "--turns", "1000"],
@@ -47,7 +51,7 @@ def main() -> int:
     for name in options.names or RUNS:
         began = time.monotonic()
         tell(f"=== {name}: seed {options.seed}")
-        code = play_on_engines() if name == "engines" else play(RUNS[name], options.seed)
+        code = BY_PYTEST[name]() if name in BY_PYTEST else play(RUNS[name], options.seed)
         tell(f"--- {name}: {(time.monotonic() - began) / 60:.1f} min, exit {code}")
         failed += [name] if code else []
     tell(f"broken: {', '.join(failed) or 'none'}")
@@ -64,8 +68,20 @@ def play_on_engines() -> int:
     pythons = sorted(ENGINES.glob("*/bin/python"))
     if not pythons:
         tell("no engine is installed: scripts/setup engines")
-    codes = [subprocess.run([python, "-m", "pytest", "-q", *PLAYED], check=False).returncode for python in pythons]
-    return max(codes, default=1)
+    return max([play_tests(python, *PLAYED) for python in pythons], default=1)
+
+
+def play_clients() -> int:
+    """Play with each client; as in CI, one that is not here is a failure."""
+    return play_tests(sys.executable, "--numprocesses=2", "--dist=loadfile", *CLIENTS, CI="true")
+
+
+def play_tests(python: str | Path, *arguments: str, **environ: str) -> int:
+    command = [python, "-m", "pytest", "-q", *arguments]
+    return subprocess.run(command, env={**os.environ, **environ}, check=False).returncode
+
+
+BY_PYTEST = {"engines": play_on_engines, "clients": play_clients}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 import re
 
-_ENDPOINT = re.compile(r"chat/?completions?|responses?\b|models?\b|/v1\b|openai", re.IGNORECASE)
+_ENDPOINT = re.compile(
+    r"chat/?completions?|responses?\b|models?\b|/v1\b|openai|^/api/(chat|generate|tags)", re.IGNORECASE
+)
+_MESSAGES = re.compile(r"\bmessages(/count_tokens)?/?$", re.IGNORECASE)
 _ELSEWHERE = {
     "completions": "completions of bare text are not offered; use POST /v1/chat/completions",
     "embeddings": "embeddings are not offered: a chatflow answers in words",
@@ -21,6 +24,8 @@ def advice(path: str, host_url: str) -> str | None:
     for name, sentence in _ELSEWHERE.items():
         if plain == f"v1/{name}":
             return sentence
+    if _MESSAGES.search(path):
+        return f"there is no such path; the base URL of Anthropic's clients is {host_url.rstrip('/')}, without /v1"
     if _ENDPOINT.search(path):
         return f"there is no such path; the base URL for clients is {host_url.rstrip('/')}/v1"
     return None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ The tests run each client and framework unchanged against a bridge with the exam
 - **No**: the client cannot do this; the reason is below the table.
 - **Not tried**: no test covers this, so it may or may not work.
 - **Captured requests**: a test sends requests again that were recorded from the client. For clients with only these,
-  the program itself was not run.
+  the program itself was not run; the others do not need them.
 
 The tests are in `tests/agents`, `tests/e2e` and `tests/sdk`. CI runs all of them.
 """
@@ -53,7 +53,7 @@ def clients_page(note: str) -> str:
         "|---" * (len(COLUMNS) + 2) + "|",
     ]
     lines += [
-        f"| {client} {_version(lock)} | {protocol} | {' | '.join(_cell(row.get(name)) for name in COLUMNS)} |"
+        f"| {client} {_version(lock)} | {protocol} | {' | '.join(_cells(row))} |"
         for client, lock in CLIENTS.items()
         for protocol, row in seen[client].items()
     ]
@@ -67,10 +67,13 @@ def clients_page(note: str) -> str:
     return "\n".join([*lines, "", "## What clients cannot do", "", *cannot, ""])
 
 
-def _cell(entry: Mapping[str, str] | None) -> str:
-    if entry is None:
-        return "not tried"
-    return "no" if entry["cannot"] else "yes"
+def _cells(row: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for name in COLUMNS:
+        entry = row.get(name)
+        if entry is None:
+            yield "not needed" if name == COLUMNS[-1] else "not tried"
+        else:
+            yield "no" if entry["cannot"] else "yes"
 
 
 def _version(lock: str) -> str:

@@ -376,7 +376,8 @@ class Engine:
             return []
         text = self._given.stream and bool(self._response.shown)
         request = DraftRequest(run_id=self._run_id, round=self._rounds, calls=news, streamed_text=text)
-        boundary = [Heartbeat()] if text and all(delta.offset == 0 for delta in news) else []
+        begin = text and all(delta.offset == 0 for delta in news)
+        boundary = [*_said(self._response.end_thought()), Heartbeat()] if begin else []
         return [*boundary, TellDrafts(self._given.invocation_id, request)]
 
     def _upstream_failed(self, event: UpstreamFailed) -> list[Action]:
@@ -728,11 +729,14 @@ class _Response:
     def close(self) -> Reply:
         """End the response; `tail` is the text that only now can be shown."""
         reply = meant(self._decoder.close(), names_of(self.prompt.known or self.prompt.tools))
-        self.tail = self._show("", reply.text)
-        self.tail += self.add(self._think.close())
+        self.tail = self._show("", reply.text) + self.end_thought()
         self._arguments = sum(estimate_text(call.name + call.arguments) for call in reply.calls)
         del self._decoder  # it weighs, and results may take long
         return reply
+
+    def end_thought(self) -> str:
+        """Show that a thought is over, before the bridge is told that all text has gone out."""
+        return self.add(self._think.close())
 
     def add(self, text: str) -> str:
         """Show text that the model did not say."""

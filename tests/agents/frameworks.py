@@ -1,10 +1,13 @@
 """One agent of a framework that tells the weather: `python frameworks.py NAME`, in the environment of scripts/setup.
 
-It takes two turns of a conversation, the first in three rounds of tools, and prints what it got as JSON: the cities
-that it was asked for, the answers, and whether the second turn came in pieces.
+It takes three turns of a conversation, the first in three rounds of tools, the second streamed, the last with a
+picture, and prints what it got as JSON: the cities that it was asked for, the answers, and whether the second turn came
+in pieces.
 """
 
 import asyncio
+import base64
+import io
 import json
 import os
 import sys
@@ -14,7 +17,9 @@ from typing import Any
 NAME = sys.argv[1]
 MODEL = "minimal"
 BASE_URL, KEY = os.environ["CLAWBACK_BASE_URL"], os.environ["CLAWBACK_API_KEY"]
-FIRST, SECOND = os.environ["FIRST"], os.environ["SECOND"]
+FIRST, SECOND, THIRD = os.environ["FIRST"], os.environ["SECOND"], os.environ["THIRD"]
+PICTURE = base64.b64decode(os.environ["PICTURE"])
+URL = f"data:image/png;base64,{os.environ['PICTURE']}"
 asked: list[str] = []
 
 
@@ -50,13 +55,15 @@ def openai_agents(kind: str) -> None:
             async for event in second.stream_events()
             if event.type == "raw_response_event" and event.data.type == "response.output_text.delta"
         ]
-        tell([first.final_output, second.final_output], pieces)
+        shown = [{"type": "input_text", "text": THIRD}, {"type": "input_image", "image_url": URL, "detail": "auto"}]
+        third = await Runner.run(agent, [*second.to_input_list(), {"role": "user", "content": shown}])
+        tell([first.final_output, second.final_output, third.final_output], pieces)
 
     asyncio.run(talk())
 
 
 def pydantic_ai(kind: str) -> None:
-    from pydantic_ai import Agent
+    from pydantic_ai import Agent, BinaryContent
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -68,7 +75,9 @@ def pydantic_ai(kind: str) -> None:
         first = await agent.run(FIRST)
         async with agent.run_stream(SECOND, message_history=first.all_messages()) as second:
             pieces = [piece async for piece in second.stream_text(delta=True, debounce_by=None)]
-        tell([first.output, "".join(pieces)], pieces)
+        shown = [THIRD, BinaryContent(PICTURE, media_type="image/png")]
+        third = await agent.run(shown, message_history=second.all_messages())
+        tell([first.output, "".join(pieces), third.output], pieces)
 
     asyncio.run(talk())
 
@@ -84,17 +93,21 @@ def langgraph(kind: str) -> None:
     first = agent.invoke({"messages": [("user", FIRST)]}, thread)
     said = agent.stream({"messages": [("user", SECOND)]}, thread, stream_mode="messages")
     pieces = [text for chunk, _ in said if (text := chunk.text)]
-    tell([first["messages"][-1].text, "".join(pieces)], pieces)
+    shown = [{"type": "text", "text": THIRD}, {"type": "image_url", "image_url": {"url": URL}}]
+    third = agent.invoke({"messages": [{"role": "user", "content": shown}]}, thread)
+    tell([first["messages"][-1].text, "".join(pieces), third["messages"][-1].text], pieces)
 
 
 def smolagents(_: str) -> None:
+    from PIL import Image
     from smolagents import OpenAIServerModel, ToolCallingAgent, tool
 
     model = OpenAIServerModel(MODEL, api_base=BASE_URL, api_key=KEY)
     agent = ToolCallingAgent(tools=[tool(weather)], model=model, stream_outputs=True, verbosity_level=0)
     first = agent.run(FIRST)
     steps = list(agent.run(SECOND, stream=True, reset=False))
-    tell([first, steps[-1].output], [])
+    third = agent.run(THIRD, images=[Image.open(io.BytesIO(PICTURE))], reset=False)
+    tell([first, steps[-1].output, third], [])
 
 
 def llm(kind: str) -> None:
@@ -105,7 +118,8 @@ def llm(kind: str) -> None:
     conversation = model.conversation(tools=[weather])
     first = conversation.chain(FIRST).text()
     pieces = list(conversation.chain(SECOND))
-    tell([first, "".join(pieces)], pieces)
+    third = conversation.chain(THIRD, attachments=[library.Attachment(type="image/png", content=PICTURE)]).text()
+    tell([first, "".join(pieces), third], pieces)
 
 
 AGENTS: dict[str, Callable[[str], None]] = {

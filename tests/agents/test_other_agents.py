@@ -1,5 +1,6 @@
 """Agents and frameworks as they are: three rounds of tools, two tools at once, and a second turn."""
 
+import base64
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from demo.stack import Stack
 from tests.agents.test_claude_code import results_in, workflow_runs_of
 from tests.conftest import AGENTS, Shows
 from tests.e2e.conftest import call, cut_off, upstream_log
-from tests.e2e.test_messages import users
+from tests.e2e.test_messages import PIXEL, users
 from tests.e2e.wire import Cable
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
 TURN_SECONDS = 100
 PYTHON = AGENTS / "python/bin"
 PATHS = {"chat completions": "/v1/chat/completions", "responses": "/v1/responses"}
+RED = "!say A red one."
 ROUNDS = ("one call", "parallel calls", "three rounds")
 
 
@@ -58,29 +60,30 @@ def test_a_framework(name: str, protocol: str, stack: Stack, cable: Cable, tmp_p
     told = talked(name, protocol, cable, stack, tmp_path, "!say All sunny.", later)
     assert told["pieces"], "the answer came in one piece"
     assert cable.asked() == ({PATHS[protocol]}, True)
-    first, second = users(stack, f"Weather for {name} in {protocol}.")
-    assert first == second, "the second turn is of another conversation"
-    assert workflow_runs_of(stack, first) == ["succeeded"] * 2
-    shows(name, protocol, *ROUNDS, "streamed", "second turn")
+    first, second, third = users(stack, f"Weather for {name} in {protocol}.")
+    assert first == second == third, "a later turn is of another conversation"
+    assert workflow_runs_of(stack, first) == ["succeeded"] * 3
+    shows(name, protocol, *ROUNDS, "streamed", "second turn", "images")
 
 
 def test_smolagents(stack: Stack, cable: Cable, tmp_path: Path, shows: Shows) -> None:
     """It ends a turn with a call that it answers with the next turn's words."""
-    ends = [call("final_answer", answer=answer) for answer in ("All sunny.", "Still sunny, and warm.")]
+    ends = [call("final_answer", answer=answer) for answer in ("All sunny.", "Still sunny, and warm.", "A red one.")]
     talked("smolagents", "chat completions", cable, stack, tmp_path, *ends)
     assert cable.asked() == ({"/v1/chat/completions"}, True)
     assert len(set(users(stack, "Weather for smolagents"))) == 1
-    shows("smolagents", "chat completions", *ROUNDS, "streamed", "second turn")
+    shows("smolagents", "chat completions", *ROUNDS, "streamed", "second turn", "images")
 
 
 def talked(
-    name: str, protocol: str, cable: Cable, stack: Stack, folder: Path, first: str, second: str
+    name: str, protocol: str, cable: Cable, stack: Stack, folder: Path, first: str, second: str, third: str = RED
 ) -> dict[str, Any]:
     base_url = f"http://127.0.0.1:{cable.port}/v1"
     kind = "responses" if protocol == "responses" else "chat"
     tools = [call("weather", city=city) for city in ("Oslo", "Rome", "Bern", "Nice")]
     rounds = [tools[0], "!then", *tools[1:3], "!then", tools[3], "!then"]
-    model = {"model_id": f"clawback-{kind}", "model_name": "minimal", "api_base": base_url, "supports_tools": True}
+    model = {"model_id": f"clawback-{kind}", "model_name": "minimal", "api_base": base_url}
+    model |= {"supports_tools": True, "vision": True}
     (folder / "extra-openai-models.yaml").write_text(json.dumps([model | {"responses": kind == "responses"}]))
     printed = run(
         [PYTHON / "python", Path(__file__).with_name("frameworks.py"), f"{name}:{kind}"],
@@ -90,10 +93,15 @@ def talked(
         LLM_USER_PATH=str(folder),
         FIRST="\n".join([f"Weather for {name} in {protocol}.", *rounds, first]),
         SECOND=f"And now?\n{second}",
+        THIRD=f"What does {name} show in {protocol}?\n{third}",
+        PICTURE=PIXEL,
     )
     told: dict[str, Any] = json.loads(printed[printed.rindex('{"asked"') :])
     assert sorted(told["asked"]) == ["Bern", "Nice", "Oslo", "Rome"]
-    assert [" ".join(answer.split()) for answer in told["answers"]] == ["All sunny.", "Still sunny, and warm."]
+    answers = ["All sunny.", "Still sunny, and warm.", "A red one."]
+    assert [" ".join(answer.split()) for answer in told["answers"]] == answers
+    sent = upstream_log(stack, f"What does {name} show in {protocol}?")[-1]["request"]["messages"]
+    assert "data:image/png;base64" in json.dumps(sent), "the model saw no picture"
     return told
 
 
@@ -124,7 +132,12 @@ def test_mini_swe_agent(stack: Stack, cable: Cable, tmp_path: Path, shows: Shows
     assert (tmp_path / "made.txt").read_text() == "made by a chatflow\n"
     assert cable.asked() == ({"/v1/chat/completions"}, False)
     assert len(users(stack, "The task of mini-swe-agent.")) == 1
-    gone = {"streamed": "it asks for whole answers", "second_turn": "a task is one turn"}
+    gone = {
+        "streamed": "it asks for whole answers",
+        "second_turn": "a task is one turn",
+        "images": "its only tool is a shell, whose output is text",
+        "a_cut_stream": "it streams nothing",
+    }
     shows("mini-swe-agent", "chat completions", *ROUNDS, **gone)
 
 
@@ -147,6 +160,7 @@ def opencode(stack: Stack, cable: Cable, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, shows: Shows) -> None:
+    (tmp_path / "red.png").write_bytes(base64.b64decode(PIXEL))
     said = opencode(
         "The task of opencode.",
         call("bash", command="echo made by a chatflow > made.txt", description="a"),
@@ -156,10 +170,13 @@ def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, sho
         "!then",
         call("read", filePath=str(tmp_path / "made.txt")),
         "!then",
+        call("read", filePath=str(tmp_path / "red.png")),
+        "!then",
         "!say all done",
     )
     assert "all done" in said
-    _, slow, quick, read = results_in(stack, "The task of opencode.")
+    _, slow, quick, read, _ = results_in(stack, "The task of opencode.")
+    assert PIXEL in json.dumps(upstream_log(stack, "The task of opencode.")[-1]["request"]["messages"])
     assert "slow" in slow
     assert "quick" in quick
     assert "made by a chatflow" in read
@@ -169,7 +186,7 @@ def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, sho
     assert len(set(turns)) == 1
     assert workflow_runs_of(stack, turns[0]) == ["succeeded"] * 2
     assert cable.asked() == ({"/v1/chat/completions"}, True)
-    shows("opencode", "chat completions", *ROUNDS, "streamed", "second turn")
+    shows("opencode", "chat completions", *ROUNDS, "streamed", "second turn", "images")
 
 
 def test_a_cut_stream_of_opencode_is_joined(stack: Stack, cable: Cable, opencode: Any, shows: Shows) -> None:

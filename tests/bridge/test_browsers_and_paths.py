@@ -68,6 +68,7 @@ def test_pages_of_named_origins_may_ask_the_endpoint_alone(app: Flask, origins: 
         "/responses",
         "/v1/v1/responses",
         "/openai/deployments/x",
+        "/api/chat",
         "/v1",
     ],
 )
@@ -75,6 +76,13 @@ def test_a_wrong_path_is_told_the_base_url(app: Flask, path: str) -> None:
     answer = app.test_client().post(path, json={}, follow_redirects=False)
     assert answer.status_code in {404, 405}
     assert "the base URL for clients is http://localhost/v1" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/messages", "/v1/v1/messages", "/anthropic/v1/messages/count_tokens"])
+def test_a_wrong_path_of_anthropic_s_api_is_told_its_own_base_url(app: Flask, path: str) -> None:
+    answer = app.test_client().post(path, json={})
+    assert answer.status_code == 404
+    assert "clients is http://localhost, without /v1" in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize(

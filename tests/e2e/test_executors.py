@@ -96,6 +96,19 @@ def test_a_killed_executors_call_is_handed_to_the_next_one(
     assert (tmp_path / "begun1").exists()
 
 
+def test_an_executor_that_is_told_to_end_hands_in_what_it_runs_and_waits_for_no_more(
+    stack: Stack, machine: Machine, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    slow_tool(tmp_path, "2", "'slowly done'")
+    machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
+    executor = machine.executor("python", "slowly", name="ends")
+    answer = pool.submit(Chat(stack, "minimal", "emil").say, call("slowly", folder=str(tmp_path)))
+    wait_for(lambda: True if (tmp_path / "begun0").exists() else None)
+    assert executor.stop() == 0, "it had to be killed: its claim still waited for calls"
+    assert "slowly done" in answer.result(SECONDS)
+    assert not (tmp_path / "begun1").exists()
+
+
 def test_the_bridge_may_be_killed_while_a_call_waits_for_a_person(
     stack: Stack, machine: Machine, pool: ThreadPoolExecutor
 ) -> None:

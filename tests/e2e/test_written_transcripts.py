@@ -218,6 +218,18 @@ def test_the_user_s_next_words_behind_results_as_text_are_the_user_s(stack: Stac
     assert last["request"]["messages"][-1] == user("New task:\nGo on.\n!say on")
 
 
+@pytest.mark.parametrize("words", ["", "\nNew task:\nLook.\n!say seen"], ids=["of a result", "of the next words"])
+def test_pictures_beside_results_as_text_reach_the_model(stack: Stack, two: Two, words: str) -> None:
+    asked, waiting, calls = two
+    wrote = {"role": "assistant", "content": f"Calling tools:\n{calls}"}
+    picture = {"type": "image_url", "image_url": {"url": PNG}}
+    behind = {"role": "user", "content": [{"type": "text", "text": f"Observation:\nA\nB{words}"}, picture]}
+    answered = post(stack, [asked, wrote, behind])
+    assert (answered.headers["x-clawback-run"] == waiting.headers["x-clawback-run"]) is not words
+    (*_, last) = upstream_log(stack, asked["content"].rpartition("!say ")[2])
+    assert PNG in json.dumps(last["request"]["messages"][-1])
+
+
 def test_ids_of_somebody_else_in_a_text_are_text(stack: Stack, two: Two) -> None:
     _, waiting, calls = two
     one_of_them = {"role": "assistant", "content": f"I saw {calls[0]['id']}."}

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provider.bridge.draft_sender import together
-from provider.engine.events import Completed, OpenTicket, TellDrafts, Woke
+from provider.engine.events import Completed, Delta, Heartbeat, OpenTicket, Say, TellDrafts, Woke
 from tests.provider.play import CUT, Play, asks, attached, call_delta, says
-from tools.wire import DraftDelta, DraftRequest
+from tools.wire import DraftDelta, DraftRequest, Usage
 
 
 def told(play: Play) -> dict[str, str]:
@@ -121,3 +121,12 @@ def test_requests_that_wait_travel_together() -> None:
     sent = together([drafts(0, ("z", 0, "{")), drafts(1, ("a", 0, "{"), ("b", 4, "x")), drafts(1, ("a", 1, '"k"'))])
     assert sent.request.round == 1
     assert [(call.id, call.offset, call.arguments) for call in sent.request.calls] == [("a", 0, '{"k"'), ("b", 4, "x")]
+
+
+def test_a_thought_is_over_before_the_bridge_is_told_that_the_text_before_a_call_has_gone_out() -> None:
+    """What came behind that would begin the next response: a closing tag, and the thought behind it as text."""
+    play = Play().start(attached(), Delta(reasoning="Hm."), call_delta(0, "read", '{"path": "a"}', "x"))
+    told = [act.text if isinstance(act, Say) else "" for act in play.acts if isinstance(act, Say | Heartbeat)]
+    assert "".join(told[: told.index("")]) == "<think>\nHm.\n</think>\n\n"
+    play.feed(Completed("tool_calls", Usage()))
+    assert play.said == play.last(OpenTicket).request.shown == "<think>\nHm.\n</think>\n\n"

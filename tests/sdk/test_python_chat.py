@@ -77,6 +77,17 @@ def test_the_stream_helper_sees_every_event(client: openai.OpenAI) -> None:
     assert calls[0].function.parsed_arguments == {"path": "a"}
 
 
+def test_log_probabilities_are_left_out(client: openai.OpenAI) -> None:
+    """Dify tells none: the SDK finds null where they would stand, whole or streamed."""
+    completion = client.chat.completions.create(model=MODEL, messages=say("!say Hi."), logprobs=True, top_logprobs=3)
+    with client.chat.completions.stream(model=MODEL, messages=say("!say Hi."), logprobs=True, top_logprobs=3) as stream:
+        kinds = {event.type for event in stream}
+        streamed = stream.get_final_completion()
+    for choice in (completion.choices[0], streamed.choices[0]):
+        assert (choice.message.content, choice.logprobs) == ("Hi.", None)
+    assert not [kind for kind in kinds if kind.startswith("logprobs")]
+
+
 class GetWeather(BaseModel):
     """Get the weather."""
 

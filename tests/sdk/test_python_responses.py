@@ -39,6 +39,20 @@ def test_an_answer(client: openai.OpenAI) -> None:
     assert response.usage.input_tokens > 0
 
 
+def test_log_probabilities_are_left_out(client: openai.OpenAI) -> None:
+    """Dify tells none: the SDK finds an empty list where they would stand, whole or streamed."""
+    asked: Any = {"model": MODEL, "include": ["message.output_text.logprobs"], "top_logprobs": 3}
+    response = client.responses.create(input=task("!say Hi."), **asked)
+    with client.responses.stream(input=task("!say Hi."), **asked) as stream:
+        deltas = [event for event in stream if event.type == "response.output_text.delta"]
+        streamed = stream.get_final_response()
+    for whole in (response, streamed):
+        (part,) = [part for item in whole.output if item.type == "message" for part in item.content]
+        assert part.type == "output_text"
+        assert (part.text, part.logprobs, whole.top_logprobs) == ("Hi.", [], 0)
+    assert [delta.logprobs for delta in deltas] == [[]] * len(deltas) != []
+
+
 def test_a_round_of_calls_goes_on_in_the_same_run(client: openai.OpenAI) -> None:
     first = client.responses.with_raw_response.create(
         model=MODEL, input=task('!call read {"path": "a"}', '!call read {"path": "b"}', "!then"), tools=[READ]
@@ -280,6 +294,7 @@ def test_what_is_refused_is_named(client: openai.OpenAI, fields: Any, param: str
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(**{"model": MODEL, "input": "hi", **fields})
     assert caught.value.param == param
+    assert "_kind" not in caught.value.message, "it names a function of ours"
 
 
 def test_items_can_be_given_by_reference(client: openai.OpenAI, stack: Stack) -> None:

@@ -194,7 +194,8 @@ def read_from_text(store: Store, client: str, messages: Sequence[Message]) -> Se
     if not calls or not {call.id for call in calls} <= set(ids):
         return messages
     texts = [text_of(message.get("content")) for message in behind]
-    texts[-1], words = _with_words_apart(texts[-1])
+    media = [part for message in behind for part in _media(message.get("content"))]
+    texts[-1], words = _with_words_apart(texts[-1], media)
     if len(texts) != len(calls):
         texts = ["\n".join(texts), *["(with the result of the first call)"] * (len(calls) - 1)]
     results = [
@@ -203,12 +204,19 @@ def read_from_text(store: Store, client: str, messages: Sequence[Message]) -> Se
     return [*messages[:last], assistant_message(None, calls), *results, *words]
 
 
-def _with_words_apart(text: str) -> tuple[str, list[Message]]:
-    """Return what came of calls, and the user's next words, which smolagents writes into the same message."""
+def _media(content: object) -> list[Any]:
+    return [part for part in content if part["type"] != "text"] if isinstance(content, list) else []
+
+
+def _with_words_apart(text: str, media: Sequence[Any]) -> tuple[str, list[Message]]:
+    """Return what came of calls, and the user's next words, which smolagents writes into the same message.
+
+    Pictures are the words' or the results': behind the results the model sees them either way.
+    """
     found = _NEXT_WORDS.search(text)
-    if found is None:
-        return text, []
-    return text[: found.start()], [{"role": "user", "content": text[found.start() + 1 :]}]
+    words = text[found.start() + 1 :] if found else ""
+    content = [*([{"type": "text", "text": words}] if words else []), *media] if media else words
+    return text[: found.start()] if found else text, [{"role": "user", "content": content}] if content else []
 
 
 def woven(store: Store, client: str, messages: Sequence[Message], results: Sequence[ToolResult]) -> list[Message]:

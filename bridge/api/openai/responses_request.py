@@ -240,7 +240,11 @@ Item = Annotated[
         | Annotated[OutputItem, Tag("output")]
         | Annotated[ItemReference, Tag("item_reference")]
         | Annotated[SkippedItem, Tag("skipped")],
-        Discriminator(_item_kind),
+        Discriminator(
+            _item_kind,
+            custom_error_type="union_tag_unknown",
+            custom_error_message=f"must be one of {', '.join(sorted(_OWN | _ITEMS.keys()))}",
+        ),
     ],
     BeforeValidator(_with_type),
 ]

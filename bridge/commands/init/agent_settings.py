@@ -86,8 +86,10 @@ def _opencode_path() -> Path:
 
 def _opencode(text: str, access: Access) -> str:
     """A provider of its own with all apps, which also does what opencode asks a small model for, such as titles."""
+    # Without these, opencode tells its model that it cannot see pictures.
+    sees = {"attachment": True, "modalities": {"input": ["text", "image"], "output": ["text"]}}
     models = {
-        app.model: {"name": app.model, "limit": {"context": app.context_window, "output": app.max_output_tokens}}
+        app.model: {"name": app.model, "limit": {"context": app.context_window, "output": app.max_output_tokens}} | sees
         for app in access.apps
     }
     provider = {

@@ -266,9 +266,10 @@ class Leases:
             self._lose(call)
 
     def lose_all(self, executor_id: str) -> None:
-        """Take back what an executor held that is gone."""
+        """Take back what an executor held that is gone, and end its claims that wait."""
         for _, call in self._held(executor_id):
             self._lose(call)
+        self._services.wakeups.wake(CALLS)
 
     def give_up(self, call_id: str, lease_id: str, why: str) -> None:
         """Take back a call whose executor does not know what became of it."""
