@@ -14,7 +14,7 @@ from tests.schedules.plan import Fault, Schedule
 from tests.schedules.promises import breaches, counts
 from tests.schedules.record import Record
 
-QUIET_SECONDS = 45
+QUIET_SECONDS = 60
 LOOK_SECONDS = 0.5
 
 

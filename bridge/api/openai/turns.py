@@ -289,6 +289,8 @@ class Turns:
         if run and run.state == "finished":
             return self._owed(run)
         live = self._live_runs.get(run.id) if run else None
+        # What is over here may not be so in the store: how it ended could not be written.
+        live = live if live and not live.over else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
         segment = self._recorded.segment(run.id, 0) or (live and live.current)
