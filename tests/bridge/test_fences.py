@@ -13,12 +13,9 @@ from bridge.errors import Gone
 from bridge.runs.attempt import Attempt
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
-from bridge.runs.requests import RequestKeys
 from bridge.runs.runs import BEGINNING_SECONDS
-from bridge.runs.sessions.sessions import identify
 from bridge.store.faults import StoreUnavailable, unavailable
 from bridge.store.rows import RunRow
-from demo.client import session_headers
 from tests.bridge.test_plugin_api import CALL, app, attach, call, open_ticket, restart, run
 from tools.results import ToolResult
 from tools.run_states import RAISES_ATTEMPT, RunEvent
@@ -208,9 +205,7 @@ def test_who_knows_of_an_attempt_alone_changes_nothing_of_the_next(app: Flask, r
 def test_a_retry_goes_on_with_a_run_whose_end_could_not_be_written(app: Flask, run: RunRow) -> None:
     core, live = core_of(app), live_of(app, run)
     live.fail(Gone("the store was away"))
-    session = replace(identify(session_headers("s"), [], {}), key="s")
-    assert session.alone
-    reading = Turns(core)._take_up(core.services.config.apps[0], session, RequestKeys(turn=run.turn_key))
+    reading = Turns(core)._take_up(run, core.services.config.apps[0])
     assert reading is not None
     assert reading.run_id == run.id
     stored = core.store.run(run.id)
