@@ -76,4 +76,5 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
         markers=markers,
         sees_images=capabilities(form, call.model).vision,
         prices=(form.input_price, form.output_price, form.price_currency),
+        unread=invocation.pulse().unread(),
     )

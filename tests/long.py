@@ -6,9 +6,9 @@ turns           a thousand turns of each outcome, and what is left of them in th
 rest            what many do to a bridge at once, and what is left of it
 guarded         guarded texts against OpenClaw's own functions, by the hundred thousand
 schedules       kills and astray requests of one bridge, 2,000 schedules, twelve at once
+shared          the same with two bridges on one PostgreSQL
 engines         the main job, kinds of apps, suspension and forms on the engines that scripts/setup engines installs
 clients         every agent, framework and SDK that scripts/setup installs, as itself; one that is missing fails
-shared          the same with two bridges on one PostgreSQL
 """
 
 import argparse

@@ -95,10 +95,3 @@ def _begun_at_end(text: str, tag: str) -> str:
     """Return what may turn out to be the tag's beginning."""
     sizes = range(min(len(tag) - 1, len(text)), 0, -1)
     return next((text[-size:] for size in sizes if text[-size:].lower() == tag[:size].lower()), "")
-
-
-def without_think_block(text: str) -> str:
-    """Return an earlier answer without the reasoning before it: no model wants to read it again."""
-    tags = ThinkTags()
-    (_, first), (_, last) = tags.feed(text), tags.close()
-    return first + last

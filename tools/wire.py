@@ -71,10 +71,11 @@ class AttachRequest(_Wire):
     """An invocation asks which run it serves.
 
     `user` is what Dify passes to a model plugin: the UUID of the EndUser row for API callers. `callback_key` is the
-    node's parameter, and `markers` is what the markers in the prompt hold, the newest first; any of the three may be
-    absent. `age_seconds` is how long ago the invocation began: one that could not ask in time may belong to a workflow
-    run that was replaced since. `label` is the node's, by which a client may choose it. `marker` is how earlier plugins
-    send the last marker alone.
+    node's parameter, and `markers` is what the markers in the prompt hold, the newest first; any of the three may
+    be absent. `age_seconds` is how long ago the invocation began: one that could not ask in time may belong to a
+    workflow run that was replaced since. Before that it may have waited `unread_seconds`, as its process was
+    stopped. `label` is the node's, by which a client may choose it. `marker` is how earlier plugins send the last
+    marker alone.
     """
 
     protocol: int = PROTOCOL
@@ -88,6 +89,7 @@ class AttachRequest(_Wire):
     markers: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=MOST_MARKERS)
     marker: str | None = Field(default=None, max_length=64)
     age_seconds: float = Field(default=0, ge=0)
+    unread_seconds: float = Field(default=0, ge=0)
 
 
 class Round(_Wire):

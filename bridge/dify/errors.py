@@ -24,6 +24,7 @@ DifyError
     ├── RanTooLong               the whole run lasted longer than Dify allows
     ├── SandboxUnavailable       Dify's code sandbox is out of reach
     ├── UpstreamUnavailable      the upstream, the plugin or its daemon is out of reach
+    ├── NodeTooLate              a node asked the bridge for a run that was over by then
     ├── RequestRefused           the upstream refuses the request as it is
     └── InputRefused             the app's Start node refuses the inputs; before Dify 1.13 this is InvalidInput
 
@@ -228,6 +229,14 @@ class UpstreamUnavailable(RunFailed):
     waiting_helps = True
 
 
+class NodeTooLate(RunFailed):
+    """A node asked the bridge for a run that was over, or had begun again: nobody waits for it."""
+
+    code = "node_too_late"
+    advice = "Send the request again."
+    waiting_helps = True
+
+
 class RequestRefused(RunFailed):
     """The upstream refuses the request."""
 
@@ -249,6 +258,7 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
         r"context_length_exceeded|maximum context length|context (window|length|size)|(prompt|input) is too long"
         r"|too many (input )?tokens|exceeds? the (model's )?(maximum|max)\w* (number of )?(input )?tokens",
     ),
+    (NodeTooLate, r"the bridge answered 410\b"),
     (InputRefused, r"\bin input form\b"),
     (KilledByTimeout, r"killed by timeout|the time that Dify gives a model"),
     (RanTooLong, r"maximum execution (time|steps) exceeded|execution time limit"),

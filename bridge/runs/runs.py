@@ -446,7 +446,9 @@ class Runs:
     def _wait_for_results(self, run: RunRow, live: LiveRun) -> None:
         """Nodes ended with their calls: the run goes on with the results, in a workflow run of its own."""
         with self._services.locks.of(run.id):
-            self.suspend(run.id)
+            if not self.suspend(run.id, live.attempt) and self._live_runs.is_elsewhere(live):
+                self.hand_over(live)
+                return
             tickets = [ticket for ticket in map(self._store.ticket, live.stopped) if ticket]
             if any(ticket.state == "open" for ticket in tickets) or self._services.apps.get(run.model) is None:
                 self._release(run.id, live)
@@ -497,7 +499,7 @@ class Runs:
                 return
             # The client learns of it even where the store cannot be written, and that is why the run failed.
             live.fail(error)
-            self.end(run.id, RunEvent.FAIL, error.message, f"the workflow run failed: {error.message}")
+            self.end(run.id, RunEvent.FAIL, error.message, f"the workflow run failed: {error.message}", live.attempt)
         self._services.observers.run_failed(run, error.code or error.type)
         log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
 
@@ -514,16 +516,16 @@ class Runs:
         unfetched = [ticket for ticket in delivered if ticket.state == "resolved" and polls.at(ticket.id)]
         if live.failure or not (waiting or unfetched) or self._services.apps.get(run.model) is None:
             return False
-        self.release_workflow(run.id)
+        self.release_workflow(run.id, live.attempt)
         if not waiting:
             self.go_on(self._store.run(run.id) or run)
         return True
 
-    def cancel(self, run_id: str, reason: str) -> None:
-        """End a run that nobody waits for any more, and free Dify's worker."""
+    def cancel(self, run_id: str, reason: str, attempt: int | None = None) -> None:
+        """End a run that nobody waits for any more, in this attempt if one is given, and free Dify's worker."""
         with self._services.locks.of(run_id):
             run = self._store.run(run_id)
-            if run is None or not self.end(run_id, RunEvent.CANCEL, reason, reason):
+            if run is None or not self.end(run_id, RunEvent.CANCEL, reason, reason, attempt):
                 return
             if live := self._live_runs.drop(run_id):
                 live.fail(Gone(reason, code="run_cancelled"))
@@ -543,14 +545,15 @@ class Runs:
         live.fail(Gone(run.error or "the run was cancelled", code="run_cancelled"))
         self._live_runs.drop(run.id)
 
-    def end(self, run_id: str, event: RunEvent, error: str | None, reason: str) -> bool:
+    def end(self, run_id: str, event: RunEvent, error: str | None, reason: str, attempt: int | None = None) -> bool:
         """Bring an unfinished run to its end, its open tickets with it for this reason, and wake who waits for them.
 
-        Returns whether it was still unfinished.
+        Whoever knows of one attempt alone gives it: another bridge may have begun the next. Returns whether the run was
+        still unfinished, and in that attempt.
         """
 
         def decision(change: Change) -> list[str] | None:
-            if not change.step(event, error=error):
+            if not change.step(event, attempt, error=error):
                 return None
             change.also(self._store.forms.cancelling(run_id))
             return change.cancel_tickets(reason)
@@ -561,19 +564,22 @@ class Runs:
         self._services.wakeups.wake(FORMS + run_id)
         return cancelled is not None
 
-    def suspend(self, run_id: str) -> None:
-        """The plugin lets go of the workflow; the run waits for its results without one."""
-        self._store.suspend(run_id)
-        self.note_suspension(run_id)
+    def suspend(self, run_id: str, attempt: int | None = None) -> bool:
+        """The plugin lets go of the workflow; the run waits for its results without one. Return whether that is so."""
+        is_suspended = self._store.suspend(run_id, attempt)
+        if is_suspended or attempt is None:
+            self.note_suspension(run_id)
+        return is_suspended
 
     def note_suspension(self, run_id: str) -> None:
         """The run was suspended: what its workflow still says is not told."""
         if live := self._live_runs.get(run_id):
             live.suspended = True
 
-    def release_workflow(self, run_id: str) -> None:
+    def release_workflow(self, run_id: str, attempt: int | None = None) -> None:
         """The workflow is of no more use; the run waits for its results without one."""
-        self.suspend(run_id)
+        if not self.suspend(run_id, attempt) and attempt is not None:
+            return
         if run := self._store.run(run_id):
             self._stop_task(run)
         for ticket in self._store.tickets_of_run(run_id, "open"):
@@ -588,8 +594,7 @@ class Runs:
         kept = KEPT_SECONDS + self._services.config.limits.grace_seconds
         if live.over and not live.current.readers and time.monotonic() - live.touched_at > kept:
             with self._services.locks.of(live.run_id):
-                if not self._live_runs.is_elsewhere(live):
-                    self.end(live.run_id, RunEvent.FAIL, _UNWRITTEN, _UNWRITTEN)
+                self.end(live.run_id, RunEvent.FAIL, _UNWRITTEN, _UNWRITTEN, live.attempt)
                 self._live_runs.drop(live.run_id)
 
     # Readers
@@ -648,7 +653,9 @@ class Runs:
                 # What a person has been asked is carried out all the same, once they have answered.
                 self._store.forms.owe(run_id, is_owed=True)
             else:
-                self.cancel(run_id, "the client went away and did not come back")
+                # It may have come back to another bridge, which goes on with the run.
+                live = self._live_runs.get(run_id)
+                self.cancel(run_id, "the client went away and did not come back", live.attempt if live else None)
 
 
 def _moved() -> Gone:

@@ -89,11 +89,11 @@ class Change:
     def step(self, event: RunEvent, attempt: int | None = None, **values: Any) -> bool:
         """Do with the run what the table of its states says; return whether it was so.
 
-        What raises the attempt does so only from the one that was read.
+        Where an `attempt` is given, it is so only in that one; what raises the attempt has to give the one it read.
         """
         run = self.state.run
         then = run_after(run.state, event)
-        if then is None or (event in RAISES_ATTEMPT and attempt != run.attempt):
+        if then is None or (attempt != run.attempt and (attempt is not None or event in RAISES_ATTEMPT)):
             return False
         if event in RAISES_ATTEMPT:
             values |= {"attempt": run.attempt + 1, "began_at": self._now}
@@ -113,10 +113,15 @@ class Change:
         """Add an invocation; it takes over the rounds and the answer of an earlier try of the same node.
 
         An earlier try is one with the same fingerprint that belongs to a former attempt, or that failed in this one
-        (Dify retried the node). Each has one successor.
+        (Dify retried the node). Each has one successor. Of several, the one that has come furthest counts: a node that
+        Dify had given up may have begun once more in the same attempt.
         """
         run, invocations = self.state.run, self.state.invocations
-        former = next((row for row in invocations.values() if _is_earlier_try(row, fingerprint, run.attempt)), None)
+        former = max(
+            (row for row in invocations.values() if _is_earlier_try(row, fingerprint, run.attempt)),
+            key=self._progress,
+            default=None,
+        )
         row = InvocationRow(
             id=invocation_id,
             run_id=run.id,
@@ -133,6 +138,11 @@ class Change:
             for ticket in self.state.tickets_of(former.id):
                 self.state.tickets[ticket.id] = replace(ticket, invocation_id=row.id)
         return row
+
+    def _progress(self, row: InvocationRow) -> tuple[bool, int, int]:
+        """Return how far an invocation has come: to its answer, by rounds that are done, by one that waits."""
+        states = [ticket.state for ticket in self.state.tickets_of(row.id)]
+        return bool(row.answer), states.count(TicketState.RESOLVED), states.count(TicketState.OPEN)
 
     def move_invocations(self, former: int) -> None:
         """Let those of a former attempt belong to this one: it goes on in the same workflow run."""

@@ -51,7 +51,7 @@ from bridge.store.rows import (
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
 from bridge.store.statements import Deferred, Statement, execute, fetch, inserting, updating, values_of
 from bridge.store.upgrade import prepare
-from tools.run_states import UNFINISHED, RunEvent
+from tools.run_states import UNFINISHED, RunEvent, RunState
 from tools.ticket_states import CallState
 
 __all__ = ["CallMoved", "Overtaken", "Store"]
@@ -437,9 +437,9 @@ class Store:
             self.nodes.move(run.id, run.attempt, run.attempt + 1)
         return went_on
 
-    def suspend(self, run_id: str) -> bool:
-        """Suspend an unfinished run; return whether it was unfinished."""
-        return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND)) or False
+    def suspend(self, run_id: str, attempt: int | None = None) -> bool:
+        """Suspend an unfinished run, in this attempt if one is given; return whether that was so."""
+        return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND, attempt)) or False
 
     def end_run(self, run_id: str, event: RunEvent, error: str | None = None) -> bool:
         """Bring an unfinished run to its end and say whether it was still unfinished."""
@@ -471,6 +471,12 @@ class Store:
     def latest_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user was driven for, whatever became of it."""
         return self._newest_run(_RUN_OF_USER, dify_user)
+
+    def has_given_up(self, run: RunRow) -> bool:
+        """Return whether an earlier attempt of a run, or run of its Dify user, ended without an answer."""
+        ended = or_(t.runs.c.state.in_([RunState.FAILED, RunState.CANCELLED]), t.runs.c.attempt > 1)
+        earlier = (t.runs.c.dify_user == run.dify_user, t.runs.c.id != run.id, ended)
+        return run.attempt > 1 or self._one_run(*earlier) is not None
 
     def latest_run_of_turn(self, turn_key: str) -> RunRow | None:
         """Find the newest run that answers the same request."""

@@ -161,7 +161,7 @@ class Invocation:
     `messages` is the node's prompt without markers, `request` the fields of every upstream call, `tools` those that
     Dify itself passes and runs, `attempts` how often the upstream is asked at most. `time_limit` is how long Dify lets
     the invocation live; it must be over by `deadline`, and waits for tools until `hold_until` at most, so that time is
-    left to say why.
+    left to say why. It may have been `unread` for so many seconds before it began.
     """
 
     invocation_id: str
@@ -181,6 +181,7 @@ class Invocation:
     markers: Sequence[str] = ()
     sees_images: bool = True
     prices: tuple[Decimal, Decimal, str] = (Decimal(0), Decimal(0), "")
+    unread: float = 0
 
 
 class Engine:
@@ -274,6 +275,7 @@ class Engine:
             markers=list(given.markers),
             marker=next(iter(given.markers), None),
             age_seconds=self._now - self._began,
+            unread_seconds=given.unread,
         )
         return [*self._heartbeat(), Attach(request)]
 

@@ -1,9 +1,11 @@
 """Runs the engine: does what it asks for, tells it what came of it, and passes on what is for Dify."""
 
 import os
+import threading
 import time
 from collections.abc import Generator
 from contextlib import closing
+from functools import cache
 from typing import Protocol
 
 from provider.bridge.client import BridgeClient
@@ -36,6 +38,7 @@ from provider.upstream.client import Upstream
 DEFAULT_TIME_LIMIT = 600.0
 _MARGIN = 30.0
 _LAST_MOMENT = 3.0
+_STOPPED = 2.0
 
 
 class Clock(Protocol):
@@ -58,6 +61,30 @@ class RealClock:
     def sleep(self, seconds: float) -> None:
         """Sleep a little longer than asked for."""
         time.sleep(connections.spread(seconds))
+
+
+class Pulse:
+    """Notices that this process was stopped. What Dify asked meanwhile was not read, and Dify may have given it up."""
+
+    def __init__(self) -> None:
+        self._slept, self._woke, self._seen = 0.0, float("-inf"), time.monotonic()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def unread(self) -> float:
+        """Return for how many seconds a call that is read now may have waited."""
+        now = time.monotonic()
+        if now - self._seen > _STOPPED:
+            self._slept, self._woke = now - self._seen, now
+        self._seen = now
+        return now - self._woke + self._slept if now - self._woke < _STOPPED else 0.0
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(_STOPPED / 4)
+            self.unread()
+
+
+pulse = cache(Pulse)
 
 
 def time_limit(environment: "os._Environ[str] | dict[str, str]" = os.environ) -> float:

@@ -46,10 +46,7 @@ def _in_words(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_think_block(message: Message) -> Message:
-    """Take reasoning out of the text. That of a call goes back in a field of its own: Dify's nodes know only the text.
-
-    That of an answer is not wanted again.
-    """
+    """Take reasoning out of the text. Only that of a call goes back, in a field of its own."""
     content = message.get("content")
     if not isinstance(content, str):
         return message

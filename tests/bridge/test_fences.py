@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 
+from bridge.api.openai.turns import Turns
 from bridge.app import create_app
 from bridge.dify.events import WorkflowStarted
 from bridge.errors import Gone
@@ -51,6 +52,20 @@ def test_an_invocation_from_before_its_attempt_is_too_late_also_after_a_restart(
         core_of(again).store.close()
 
 
+def test_an_invocation_that_lay_unread_is_too_late_where_one_was_given_up_before(app: Flask, run: RunRow) -> None:
+    store = core_of(app).store
+    body = {"invocation_id": "lay-unread", "fingerprint": "f", "model": "m", "user": run.dify_user}
+    body |= {"unread_seconds": 60.0}
+    earlier = replace(run, id="run-before", began_at=run.created_at - 30, created_at=run.created_at - 30)
+    store.insert_run(earlier)
+    store.end_run(earlier.id, RunEvent.FINISH)
+    assert call(app, "POST", "/plugin/v1/attach", body)[0] == 200
+    store.insert_run(replace(earlier, id="run-given-up"))
+    store.end_run("run-given-up", RunEvent.FAIL)
+    status, answer = call(app, "POST", "/plugin/v1/attach", body | {"invocation_id": "lay-unread-2"})
+    assert (status, answer["error"]["code"]) == (410, "run_over")
+
+
 def test_an_invocation_that_was_not_answered_is_too_late_once_its_attempt_is_over(app: Flask, run: RunRow) -> None:
     attach(app)
     attach(app)
@@ -69,6 +84,16 @@ def test_an_earlier_try_has_one_successor(app: Flask, run: RunRow) -> None:
     assert len(first["rounds"]) == 1
     assert second["rounds"] == [], "an equal node of the same attempt is a node of its own"
     assert second["open_ticket"] is None
+
+
+def test_of_earlier_tries_the_one_that_has_come_furthest_is_gone_on_with(app: Flask, run: RunRow) -> None:
+    attach(app)
+    attach(app, "given-up-by-dify")
+    open_ticket(app, run)
+    settle(app)
+    for attempt, invocation in ((2, "invocation2"), (3, "invocation3")):
+        core_of(app).store.update_run(run.id, attempt=attempt, state="running")
+        assert len(attach(app, invocation)["rounds"]) == 1
 
 
 def test_of_two_who_begin_the_next_attempt_one_does(app: Flask, run: RunRow) -> None:
@@ -148,6 +173,44 @@ def test_a_run_that_another_bridge_goes_on_with_is_not_ended_by_who_could_not_wr
     assert stored is not None
     assert stored.state == "running"
     assert core.live_runs.get(run.id) is None
+
+
+def test_a_client_that_has_come_back_to_another_bridge_is_not_given_up_by_the_one_it_left(
+    app: Flask, run: RunRow
+) -> None:
+    core, live = core_of(app), live_of(app, run)
+    core.runs.enter_reading(run.id, live.current)
+    core.runs.leave_reading(run.id, live.current)
+    assert core.store.step(run, RunEvent.TAKE_OVER)
+    core.runs._abandon(run.id, live.current, live.current.departures)
+    stored = core.store.run(run.id)
+    assert stored is not None
+    assert stored.state == "running"
+
+
+@pytest.mark.parametrize("what", ["suspend", "end"])
+def test_who_knows_of_an_attempt_alone_changes_nothing_of_the_next(app: Flask, run: RunRow, what: str) -> None:
+    core = core_of(app)
+    assert core.store.step(run, RunEvent.TAKE_OVER)
+    for attempt, state in ((1, "running"), (2, "suspended" if what == "suspend" else "failed")):
+        if what == "suspend":
+            core.runs.suspend(run.id, attempt)
+        else:
+            core.runs.end(run.id, RunEvent.FAIL, "why", "why", attempt)
+        stored = core.store.run(run.id)
+        assert stored is not None
+        assert stored.state == state
+
+
+def test_a_retry_goes_on_with_a_run_whose_end_could_not_be_written(app: Flask, run: RunRow) -> None:
+    core, live = core_of(app), live_of(app, run)
+    live.fail(Gone("the store was away"))
+    reading = Turns(core)._take_up(run, core.services.config.apps[0])
+    assert reading is not None
+    assert reading.run_id == run.id
+    stored = core.store.run(run.id)
+    assert stored is not None
+    assert stored.attempt == 2
 
 
 def test_a_run_is_taken_over_once_the_node_of_a_workflow_that_another_process_started_has_attached(

@@ -1,6 +1,9 @@
 """The real plugin process over stdio, the real scripted upstream, and a bridge over real HTTP."""
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -411,3 +414,15 @@ def test_tokens_are_estimated_without_the_network(dify: Dify) -> None:
     prompt = [{"role": "user", "content": "word " * 100}]
     [answer] = dify.ask("get_llm_num_tokens", prompt_messages=prompt, tools=[])
     assert 100 <= answer["num_tokens"] <= 150
+
+
+def test_a_call_that_lay_unread_while_the_process_was_stopped_says_so(dify: Dify, bridge: Bridge) -> None:
+    dify.start("!say now").end()
+    assert dify.plugin.pid
+    os.kill(dify.plugin.pid, signal.SIGSTOP)
+    running = dify.start("!say later")
+    time.sleep(2.5)
+    os.kill(dify.plugin.pid, signal.SIGCONT)
+    running.end()
+    before, after = (request.unread_seconds for request in bridge.attached)
+    assert before < 2 < after

@@ -26,7 +26,7 @@ TOOLS = [
         },
     }
 ]
-TRY_SECONDS = 75
+TRY_SECONDS = 180
 LATE_SECONDS = 2.0
 AWAY_SECONDS = 2.5
 NEVER = {400, 401, 402, 403, 404, 409, 413, 422}
@@ -92,7 +92,9 @@ class Client:
             self._messages.append({"role": "assistant", "content": said.text or None, "tool_calls": said.calls})
             said = self._answer(turn, number, played)
         if said.calls:
-            self._record.breach(f"{played.name} was given calls after its last round: {said.calls}")
+            self._record.breach(f"{played.name} was given calls after its last round")
+            for call in said.calls:
+                self._result(call, played)
         played.said.append(said.text)
         played.answered = not said.calls and said.finish_reason == "stop"
         self._messages.append({"role": "assistant", "content": said.text})

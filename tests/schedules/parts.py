@@ -133,8 +133,10 @@ class Parts:
         with self._killing, away:
             kill = Kill(what, time.monotonic())
             self.kills.append(kill)
-            self._acts(pause)[what]()
-            kill.ended = time.monotonic()
+            try:
+                self._acts(pause)[what]()
+            finally:
+                kill.ended = time.monotonic()
 
     def faults_since(self, moment: float) -> set[Fault]:
         """Return what was being killed then, or was killed later."""

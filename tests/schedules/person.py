@@ -14,7 +14,7 @@ from tests.schedules.plan import Party
 from tests.schedules.record import Played, Record
 
 TOOL = "dig"
-TRY_SECONDS = 100
+TRY_SECONDS = 180
 LOOK_SECONDS = 40
 
 

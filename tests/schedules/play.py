@@ -14,7 +14,7 @@ from tests.schedules.plan import Fault, Schedule
 from tests.schedules.promises import breaches, counts
 from tests.schedules.record import Record
 
-QUIET_SECONDS = 45
+QUIET_SECONDS = 60
 LOOK_SECONDS = 0.5
 
 
@@ -59,7 +59,10 @@ def play(parts: Parts, schedule: Schedule, number: int, *, mishaps: bool = True)
         thread.start()
     for mishap in schedule.mishaps if mishaps else ():
         time.sleep(max(0, record.began + mishap.after - time.monotonic()))
-        parts.kill(mishap.what, mishap.pause)
+        try:
+            parts.kill(mishap.what, mishap.pause)
+        except Exception as error:
+            record.breach(f"{mishap.what} did not come back: {type(error).__name__}: {error}")
     for thread in threads:
         thread.join()
     _wait_for_the_end(parts, record)

@@ -74,12 +74,20 @@ def _executed_once(played: Played) -> Iterator[str]:
 
 
 def _not_asked_after_it_was_run(played: Played, log: list[dict[str, Any]]) -> Iterator[str]:
-    """The upstream was not asked, by its own log, for a round whose calls the client had run by then."""
+    """The upstream was not asked, by its own log, for a round whose calls the client had run by then.
+
+    An invocation that Dify gave up knows nothing of that, and may ask once.
+    """
+    late = []
     for entry in _requests(played, log):
         number = _number(played, entry)
         run_at = played.run_at.get(number)
         if entry["status"] == 200 and run_at is not None and run_at + SLACK < entry["at"]:
-            yield f"round {number} of {played.name} was asked for {entry['at'] - run_at:.2f} s after its calls were run"
+            late.append(
+                f"round {number} of {played.name} was asked for {entry['at'] - run_at:.2f} s after its calls were run"
+            )
+    if len(late) > played.times_given_up:
+        yield from late
 
 
 def _answered(played: Played) -> Iterator[str]:
@@ -134,6 +142,8 @@ def _not_asked_twice(played: Played, log: list[dict[str, Any]], tickets: list[Ti
             # A round that nobody has answered when its workflow fails, or its client is gone, is over: whoever asks
             # then begins anew.
             over = ("the workflow run failed", "the client went away")
+            if "in_parts" in played.turn.requests:
+                over += ("the client began a new turn",)
             failed = ticket.state == "cancelled" and (ticket.reason or "").startswith(over)
             if ticket.created_at + SLACK < entry["at"] and not failed:
                 yield (

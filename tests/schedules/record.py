@@ -26,6 +26,11 @@ class Played:
     """When the client ran the calls of each round."""
     troubles: list[str] = field(default_factory=list)
 
+    @property
+    def times_given_up(self) -> int:
+        """How often the party heard that Dify gave up on a plugin at work that was silent for too long."""
+        return sum(DIFY_GAVE_UP in trouble for trouble in self.troubles)
+
 
 class Record:
     """What all parties of one schedule saw; `broken` are promises that were seen not to hold.
@@ -43,8 +48,8 @@ class Record:
 
     @property
     def given_up(self) -> bool:
-        """Whether Dify gave up on a plugin that was still at work, since it kept silent for too long."""
-        return any(DIFY_GAVE_UP in trouble for played in self.turns for trouble in played.troubles)
+        """Whether Dify gave up on a plugin that was still at work."""
+        return any(played.times_given_up for played in self.turns)
 
     def begin(self, played: Played) -> None:
         """A turn begins."""

@@ -12,6 +12,7 @@ from bridge.api.access import DEFAULT, Quotas, begin_turn, client_name, shown
 from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, results_with_our_ids, with_our_ids, woven
 from bridge.api.openai.keepalive import is_gone
 from bridge.config import App, Token
+from bridge.dify.apps import AppFacts
 from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
@@ -72,6 +73,24 @@ _NEWEST, _NEWER = 16, 200
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a request is about, made once: who asks which app for what.
+
+    Calls of OpenClaw's own, which are of a `kind`, may have another app than `app`: `serving` does what is asked, and
+    Dify says `facts` of it. `ask` has the bridge's ids of the calls, and `asked` is what a run of it starts with.
+    """
+
+    headers: Mapping[str, str]
+    app: App
+    session: Session
+    ask: Ask
+    asked: RunRequest
+    kind: str | None
+    serving: App
+    facts: AppFacts
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a response tells: this segment of this run. `fresh` says that the run has only just begun."""
 
@@ -96,6 +115,14 @@ class Turns:
 
     def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
         """Return what answers the request. Raises BridgeError."""
+        conversation = self._conversation(headers, app, ask)
+        if continued := self._continue(conversation):
+            return continued
+        session = conversation.session
+        with self._services.locks.of(f"session {session.row_key(app.model) if session.alone else session.scope}"):
+            return self._begin(conversation)
+
+    def _conversation(self, headers: Mapping[str, str], app: App, ask: Ask) -> Conversation:
         session = _session(headers, ask)
         ask = self._cleaned(session, app, ask)
         messages = woven(self._store, client_name(), ask.messages, ask.results) if ask.results else ask.messages
@@ -112,12 +139,11 @@ class Turns:
             asker=shown(),
             client=client_name(),
         )
+        kind = auxiliary(headers, ask.body)
+        serving = (kind and app.auxiliary and self._services.apps.get(app.auxiliary)) or app
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
-        self._services.apps.catalogue.of(self._serving(app, auxiliary(headers, ask.body)))
-        if continued := self._continue(app, session, asked, ask):
-            return continued
-        with self._services.locks.of(f"session {session.row_key(app.model) if session.alone else session.scope}"):
-            return self._begin(app, session, asked, headers, ask.body)
+        facts = self._services.apps.catalogue.of(serving)
+        return Conversation(headers, app, session, ask, asked, kind, serving, facts)
 
     def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
         """Return the request with our ids of its calls, and without what others might take for a run's marker."""
@@ -130,7 +156,8 @@ class Turns:
 
     # A follow-up
 
-    def _continue(self, app: App, session: Session, asked: RunRequest, ask: Ask) -> Reading | None:
+    def _continue(self, conversation: Conversation) -> Reading | None:
+        app, session, ask, asked = conversation.app, conversation.session, conversation.ask, conversation.asked
         ticket, run = self._ticket_of(app, asked, ask.follows)
         if ticket is None or run is None or not self._conversations.belongs(run, session, app.model):
             return None
@@ -211,19 +238,17 @@ class Turns:
 
     # A new turn
 
-    def _begin(
-        self, app: App, session: Session, asked: RunRequest, headers: Mapping[str, str], body: Mapping[str, Any]
-    ) -> Reading:
+    def _begin(self, conversation: Conversation) -> Reading:
+        app, session, asked = conversation.app, conversation.session, conversation.asked
+        kind, serving, facts = conversation.kind, conversation.serving, conversation.facts
+        headers, body = conversation.headers, conversation.ask.body
         if asked.turn is None:
             raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
         keys = self._keys(app, session, asked, headers)
         if joined := self._joined(app, session, keys):
             return joined
         begin_turn()
-        kind = auxiliary(headers, body)
-        serving = self._serving(app, kind)
         self._quotas.check(serving)
-        facts = self._services.apps.catalogue.of(serving)
         given = given_inputs(facts, body, asked.inputs)
         # What a name of its own leads to needs nothing else to be known again.
         asked.given, asked.frame = digest(given), "" if session.alone else frame_of(headers, asked.messages)
@@ -261,11 +286,6 @@ class Turns:
             idempotency=digest([named, whole]) if named else None,
         )
 
-    def _serving(self, app: App, kind: str | None) -> App:
-        """Return the app that does what is asked of `app`: OpenClaw's own calls may have another one."""
-        other = self._services.apps.get(app.auxiliary) if kind and app.auxiliary else None
-        return other or app
-
     def _repeated(self, keys: RequestKeys) -> Reading | None:
         """Return the answer to the same request under the same Idempotency-Key, once more."""
         since = clock.now() - IDEMPOTENCY_SECONDS
@@ -289,6 +309,8 @@ class Turns:
         if run and run.state == "finished":
             return self._owed(run)
         live = self._live_runs.get(run.id) if run else None
+        # What is over here may not be so in the store: how it ended could not be written.
+        live = live if live and not live.over else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
             return None
         segment = self._recorded.segment(run.id, 0) or (live and live.current)

@@ -115,7 +115,11 @@ class Invocations:
         if run.direction != "endpoint":
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
-        if run.began_at and clock.now() - request.age_seconds < run.began_at:
+        asked_at = clock.now() - request.age_seconds
+        if run.began_at and asked_at < run.began_at:
+            raise _run_again()
+        # Where nothing was given up before, nothing can have waited from before.
+        if run.began_at and asked_at - request.unread_seconds < run.began_at and self._store.has_given_up(run):
             raise _run_again()
         has_waited = self._services.presence.seconds() < BACKLOG_SECONDS and request.invocation_id not in self._delayed
         if run.attempt > 1 and has_waited:

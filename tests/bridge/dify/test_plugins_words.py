@@ -3,6 +3,7 @@
 import pytest
 
 from bridge.dify import errors
+from bridge.dify.failures import client_error
 from provider.upstream.completion import CUT_OFF
 from provider.upstream.failures import from_response
 
@@ -27,6 +28,14 @@ from provider.upstream.failures import from_response
 def test_an_upstreams_refusal_is_understood(status: int, body: bytes, kind: type[errors.RunFailed]) -> None:
     text = str(from_response(status, body, {}).error)
     assert type(errors.run_failed(text)) is kind, text
+
+
+def test_a_node_that_came_too_late_is_one_to_ask_again_for() -> None:
+    text = (
+        'PluginInvokeError: {"error_type":"InvokeBadRequestError","message":"The bridge answered 410: the run of this"}'
+    )
+    assert type(errors.run_failed(text)) is errors.NodeTooLate
+    assert client_error(errors.run_failed(text)).status == 503
 
 
 def test_an_upstream_that_breaks_off_is_understood() -> None:

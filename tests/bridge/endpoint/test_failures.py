@@ -124,6 +124,11 @@ FAILURES: dict[str, tuple[str, str, Expected]] = {
         "!raise InvokeConnectionError connection refused",
         wait("upstream_unavailable", "connection refused"),
     ),
+    "node too late": (
+        "minimal",
+        "!raise InvokeBadRequestError The bridge answered 410: the run of this node is cancelled",
+        wait("node_too_late", "Send the request again"),
+    ),
     "prompt too long": (
         "minimal",
         "!raise InvokeBadRequestError This model's maximum context length is 8192 tokens",
