@@ -65,7 +65,7 @@ TOLD_SECONDS = 60.0
 """How often the log repeats that the store cannot be used."""
 
 _FORGOTTEN_AT_ONCE = 50
-"""So many runs with all that belongs to them are deleted within some 20 ms, in which nobody else is served."""
+"""So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
 
 TRIES = 20
 """How often a decision is made again because somebody else changed its run meanwhile."""
@@ -90,8 +90,9 @@ class Store:
         self._told_at = -math.inf
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
-        self._is_shared = self._lock is None
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self._is_shared else None
+        self.is_shared = self._lock is None
+        """Whether other bridges may change what is in it."""
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_shared else None
         self._held = HeldRuns()
         self.executors = ExecutorStatements(self.transaction, self.reading)
         # Each dialect takes megabytes of memory; the other one's are not needed.
@@ -270,15 +271,14 @@ class Store:
 
     def hold(self, run_id: str) -> None:
         """Keep a run in memory from now on: this process drives it."""
-        as_of = time.monotonic()
-        if self._held.get(run_id) is None and (state := self._load(run_id)):
-            self._held.put(state, as_of)
+        if state := self.record(run_id):
+            self._held.drive(state, self._held.as_of(run_id))
 
     def catch_up(self) -> None:
         """Read the runs that are held and that another bridge has changed since."""
-        if not self._is_shared:
+        if not self.is_shared:
             return
-        held, as_of = self._held.all(), time.monotonic()
+        held, as_of = self._held.driven(), time.monotonic()
         with self.reading() as connection:
             rows = connection.execute(_VERSIONS, {"ids": list(held)}).all() if held else []
         for run_id, version in rows:
@@ -294,7 +294,12 @@ class Store:
 
     def record(self, run_id: str) -> RunRecord | None:
         """Return a run with all that belongs to it."""
-        return self._of_memory(self._held.get(run_id)) or self._load(run_id)
+        if held := self._of_memory(self._held.get(run_id)):
+            return held
+        as_of, state = time.monotonic(), self._load(run_id)
+        if state and self.is_shared:
+            self._held.visit(state, as_of)
+        return state
 
     def decide[T](self, run_id: str, decision: Callable[[Change], T]) -> T | None:
         """Make a decision about a run and write what it changes; None where there is no such run.
@@ -347,7 +352,7 @@ class Store:
 
     def _of_memory(self, state: RunRecord | None) -> RunRecord | None:
         """Return a run that is held as it is now: another bridge may have changed it."""
-        if state is None or not self._is_shared or self._held.is_fresh(state.run.id):
+        if state is None or not self.is_shared or self._held.is_fresh(state.run.id):
             return state
         as_of = time.monotonic()
         with self.reading() as connection:
@@ -404,7 +409,7 @@ class Store:
 
     def _began(self, run: RunRow) -> None:
         """Hold a new run."""
-        self._held.put(RunRecord(run), 0.0)
+        self._held.drive(RunRecord(run), 0.0)
 
     def begun(self, run_id: str, session: SessionRow | None, **values: Any) -> None:
         """Write what Dify calls a run's workflow, and the session where its conversation is another one now."""
