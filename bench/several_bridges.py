@@ -31,7 +31,7 @@ from demo.stack import Stack, free_port
 from tests.servers import Servers
 
 SAMPLE_SECONDS = 0.01
-WARM_UP = 10
+WARM_UP = 4
 _WAITS = "SELECT max(extract(epoch FROM clock_timestamp() - waitstart)) FROM pg_locks WHERE NOT granted"
 _DONE = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s"
 

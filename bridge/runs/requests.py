@@ -1,6 +1,7 @@
 """What a client asked for, as the rest of the bridge sees it and as a run keeps it."""
 
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -103,12 +104,17 @@ def _piece(message: Message) -> Piece:
     return piece_of(_encode(message))
 
 
+_READ = 16
+
+
 class RunRequests:
     """Reads what started runs, and has it at hand for as long as anybody else does. Nobody changes it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._at_hand: WeakValueDictionary[tuple[str, str], RunRequest] = WeakValueDictionary()
+        # Who drives a run has its request; of one that another bridge drives, the plugin may ask here.
+        self._read: deque[RunRequest] = deque(maxlen=_READ if store.is_shared else 0)
 
     def of(self, run: RunRow) -> RunRequest:
         """Return what started a run."""
@@ -116,6 +122,7 @@ class RunRequests:
         if request is None:
             request = RunRequest.model_validate_json(self._store.pieces.whole(run.session_key, run.request))
             self.remember(run, request)
+            self._read.append(request)
         return request
 
     def of_invocation(self, record: RunRecord, invocation: InvocationRow, latest: RunRequest | None) -> RunRequest:

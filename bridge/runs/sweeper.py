@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from bridge.errors import UnprocessableRun
@@ -27,6 +27,8 @@ log = logging.getLogger("clawback.sweeper")
 DAY_SECONDS = 86_400
 TIDY_SECONDS = 3600.0
 """How often what is old is forgotten."""
+FORGET_SECONDS = 1.0
+"""For so long each sweep goes on to forget it."""
 
 TICK_SECONDS = 0.5
 
@@ -61,6 +63,7 @@ class Sweeper:
         self._undone: set[str] = set()
         """What the last sweep left undone, which was said then."""
         self._failed: dict[str, Exception] = {}
+        self._forgetting: Iterator[int] = iter(())
         self._acts: dict[Kind, Callable[[str, float], None]] = {
             "tickets": self._expire,
             "approvals": approvals.expire,
@@ -141,6 +144,7 @@ class Sweeper:
         if now - self._tidied_at >= TIDY_SECONDS:
             self._tidied_at = now
             self._do("tidy", partial(self._tidy, now))
+        self._do("forget", self._forget)
         self._tell_undone()
 
     def _do(self, what: str, act: Callable[[], object]) -> None:
@@ -199,5 +203,14 @@ class Sweeper:
         """Forget what is old."""
         cutoff = now - self._services.config.limits.keep_days * DAY_SECONDS
         self._store.executors.forget_unseen(now - DAY_SECONDS)
-        self._store.forget_before(cutoff)
         Responses(self._store).forget_before(cutoff)
+        self._forgetting = self._store.forgetting(cutoff)
+
+    def _forget(self) -> None:
+        """Go on to forget, for a moment, and let others be served at least half of the time."""
+        until, began = time.monotonic() + FORGET_SECONDS, time.monotonic()
+        for _ in self._forgetting:
+            time.sleep(time.monotonic() - began)
+            began = time.monotonic()
+            if began > until:
+                return

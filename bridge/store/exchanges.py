@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from bridge.store import clock
 from bridge.store import schema as t
@@ -70,6 +70,10 @@ class Pieces:
     tools: Piece
 
 
+class PiecesGone(Exception):
+    """Pieces that were known are forgotten; the session's have to be read again."""
+
+
 Known = dict[str, tuple[int, float]]
 """The pieces of a session by their digests: the number, and when a run last was known to hold it."""
 
@@ -108,7 +112,9 @@ class PieceStatements:
         for rows in batched(new, _AT_ONCE):
             execute(connection, inserting(t.pieces, *rows))
         for first, last in _ranges(sorted(stale)):
-            connection.execute(_USED, {"session": run.session_key, "first": first, "last": last, "now": now})
+            at = {"session": run.session_key, "first": first, "last": last, "now": now}
+            if connection.execute(_USED, at).rowcount <= last - first:
+                raise PiecesGone
         kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
         return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
 
@@ -153,11 +159,14 @@ class PieceStatements:
             outlines[name] = _joined(outlines[name], kept, empty, bodies.get((requests[name][0], tools), "[]"))
         return outlines
 
-    def forget_before(self, connection: Connection, cutoff: float) -> None:
-        """Delete the pieces that only runs had which are gone."""
+    def are_unused(self, connection: Connection, cutoff: float) -> ColumnElement[bool]:
+        """Return which pieces only runs had that are gone."""
         oldest = connection.execute(select(func.min(t.runs.c.created_at))).scalar_one()
         unused = cutoff if oldest is None else min(cutoff, oldest)
-        connection.execute(delete(t.pieces).where(t.pieces.c.updated_at < unused - FRESH_SECONDS))
+        return t.pieces.c.updated_at < unused - FRESH_SECONDS
+
+    def forget_all(self) -> None:
+        """What is known of sessions' pieces may not be so any more."""
         self._known.clear()
 
     def _of_session(self, connection: Connection, session_key: str) -> Known:

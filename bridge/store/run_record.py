@@ -6,6 +6,7 @@ again, in this process or in another.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -347,11 +348,16 @@ FRESH_SECONDS = 0.05
 """For so long whoever began before does not ask the store again what it holds of a run."""
 
 
+VISITED = 200
+"""So many runs that another bridge drives are kept as well: the plugin, say, asks for one again and again."""
+
+
 class HeldRuns:
     """Each run as it was last read or written here. `as_of` are times of `time.monotonic` when it was so."""
 
     def __init__(self) -> None:
         self._states: dict[str, RunRecord] = {}
+        self._visited: OrderedDict[str, None] = OrderedDict()
         self._as_of: dict[str, float] = {}
         self._run_of: dict[str, str] = {}
 
@@ -379,14 +385,32 @@ class HeldRuns:
     def _found(self, kind: str, name: str) -> RunRecord | None:
         return self._states.get(self._run_of.get(f"{kind} {name}", ""))
 
-    def all(self) -> dict[str, RunRecord]:
-        """Return all that are held."""
-        return dict(self._states)
+    def driven(self) -> dict[str, RunRecord]:
+        """Return those that this process drives."""
+        return {run_id: state for run_id, state in self._states.items() if run_id not in self._visited}
+
+    def drive(self, state: RunRecord, as_of: float) -> None:
+        """Hold a run until it is dropped: this process drives it."""
+        self._visited.pop(state.run.id, None)
+        self.put(state, as_of)
+
+    def visit(self, state: RunRecord, as_of: float) -> None:
+        """Hold a run that is under way for a while."""
+        if state.run.id in self._states or state.run.state not in UNFINISHED:
+            return
+        self._visited[state.run.id] = None
+        self.put(state, as_of)
+        if len(self._visited) > VISITED:
+            self.drop(next(iter(self._visited)))
 
     def is_fresh(self, run_id: str) -> bool:
         """Whether a run is known as it was after the work at hand began."""
-        as_of = self._as_of.get(run_id, 0.0)
+        as_of = self.as_of(run_id)
         return clock.looking_since() <= as_of and time.monotonic() - as_of < FRESH_SECONDS
+
+    def as_of(self, run_id: str) -> float:
+        """Return when a run was last known to be as it is held; 0 for never."""
+        return self._as_of.get(run_id, 0.0)
 
     def confirm(self, state: RunRecord, as_of: float) -> None:
         """The store held a run like this."""
@@ -394,7 +418,7 @@ class HeldRuns:
             self._as_of[state.run.id] = as_of
 
     def put(self, state: RunRecord, as_of: float) -> None:
-        """Hold a run from now on, or what has become of it."""
+        """Hold a run, or what has become of it."""
         self._states[state.run.id] = state
         self._as_of[state.run.id] = as_of
         self._run_of |= dict.fromkeys(_names(state), state.run.id)
@@ -410,6 +434,7 @@ class HeldRuns:
 
     def drop(self, run_id: str) -> None:
         """Hold a run no longer."""
+        self._visited.pop(run_id, None)
         self._as_of.pop(run_id, None)
         if state := self._states.pop(run_id, None):
             for name in _names(state):

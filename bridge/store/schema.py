@@ -172,6 +172,8 @@ tickets = Table(
     Column("expires_at", Float, nullable=False),
     Index("tickets_by_run", "run_id", "created_at"),
     Index("tickets_by_state", "state", "expires_at"),
+    # To delete an invocation, the database looks for its tickets.
+    Index("tickets_by_invocation", "invocation_id"),
 )
 
 calls = Table(

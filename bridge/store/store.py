@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
     Select,
     Table,
     and_,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -31,7 +33,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of, path_of
-from bridge.store.exchanges import ExchangeStatements, Pieces, PieceStatements
+from bridge.store.exchanges import ExchangeStatements, Pieces, PiecesGone, PieceStatements
 from bridge.store.faults import StoreUnavailable, told
 from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, ExecutorStatements, LoginStatements
@@ -62,6 +64,9 @@ PADDING_BYTES = 256 * 1024
 TOLD_SECONDS = 60.0
 """How often the log repeats that the store cannot be used."""
 
+_FORGOTTEN_AT_ONCE = 50
+"""So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
+
 TRIES = 20
 """How often a decision is made again because somebody else changed its run meanwhile."""
 
@@ -85,8 +90,9 @@ class Store:
         self._told_at = -math.inf
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
-        self._is_shared = self._lock is None
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self._is_shared else None
+        self.is_shared = self._lock is None
+        """Whether other bridges may change what is in it."""
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_shared else None
         self._held = HeldRuns()
         self.executors = ExecutorStatements(self.transaction, self.reading)
         # Each dialect takes megabytes of memory; the other one's are not needed.
@@ -265,15 +271,14 @@ class Store:
 
     def hold(self, run_id: str) -> None:
         """Keep a run in memory from now on: this process drives it."""
-        as_of = time.monotonic()
-        if self._held.get(run_id) is None and (state := self._load(run_id)):
-            self._held.put(state, as_of)
+        if state := self.record(run_id):
+            self._held.drive(state, self._held.as_of(run_id))
 
     def catch_up(self) -> None:
         """Read the runs that are held and that another bridge has changed since."""
-        if not self._is_shared:
+        if not self.is_shared:
             return
-        held, as_of = self._held.all(), time.monotonic()
+        held, as_of = self._held.driven(), time.monotonic()
         with self.reading() as connection:
             rows = connection.execute(_VERSIONS, {"ids": list(held)}).all() if held else []
         for run_id, version in rows:
@@ -289,7 +294,12 @@ class Store:
 
     def record(self, run_id: str) -> RunRecord | None:
         """Return a run with all that belongs to it."""
-        return self._of_memory(self._held.get(run_id)) or self._load(run_id)
+        if held := self._of_memory(self._held.get(run_id)):
+            return held
+        as_of, state = time.monotonic(), self._load(run_id)
+        if state and self.is_shared:
+            self._held.visit(state, as_of)
+        return state
 
     def decide[T](self, run_id: str, decision: Callable[[Change], T]) -> T | None:
         """Make a decision about a run and write what it changes; None where there is no such run.
@@ -342,7 +352,7 @@ class Store:
 
     def _of_memory(self, state: RunRecord | None) -> RunRecord | None:
         """Return a run that is held as it is now: another bridge may have changed it."""
-        if state is None or not self._is_shared or self._held.is_fresh(state.run.id):
+        if state is None or not self.is_shared or self._held.is_fresh(state.run.id):
             return state
         as_of = time.monotonic()
         with self.reading() as connection:
@@ -389,8 +399,8 @@ class Store:
                 execute(connection, inserting(t.runs, values_of(kept)))
         except BaseException as error:
             self.pieces.forget(run.session_key)
-            # Another bridge has written the session's next pieces.
-            if isinstance(error, IntegrityError) and pieces and tries > 1:
+            # Another bridge has written the session's next pieces, or forgotten some.
+            if isinstance(error, IntegrityError | PiecesGone) and pieces and tries > 1:
                 return self._written(run, pieces, may_begin, tries - 1)
             raise
         self.pieces.learn(run.session_key, learned)
@@ -399,7 +409,7 @@ class Store:
 
     def _began(self, run: RunRow) -> None:
         """Hold a new run."""
-        self._held.put(RunRecord(run), 0.0)
+        self._held.drive(RunRecord(run), 0.0)
 
     def begun(self, run_id: str, session: SessionRow | None, **values: Any) -> None:
         """Write what Dify calls a run's workflow, and the session where its conversation is another one now."""
@@ -763,21 +773,39 @@ class Store:
 
     def forget_before(self, cutoff: float) -> int:
         """Delete what ended before `cutoff`, and say how many runs that were."""
+        return sum(self.forgetting(cutoff))
+
+    def forgetting(self, cutoff: float) -> Iterator[int]:
+        """Delete what ended before `cutoff`, a little in each transaction; yield how many runs that were each time."""
         self._deferred.write()
+        while gone := self._forget_runs(cutoff):
+            yield gone
+        # A session is written when its conversation changes, so its age says nothing: it is old with its last run.
+        used = select(t.runs.c.session_key).where(t.runs.c.session_key == t.sessions.c.key).exists()
+        unused = {table: [table.c.updated_at < cutoff] for table in (t.transcripts, t.exchanges, t.end_users)}
+        unused |= {t.sessions: [t.sessions.c.updated_at < cutoff, ~used]}
+        with self.reading() as connection:
+            unused |= {t.pieces: [self.pieces.are_unused(connection, cutoff)]}
+        for table, conditions in unused.items():
+            key = tuple_(*table.primary_key.columns)
+            some = select(*table.primary_key.columns).where(*conditions).limit(_FORGOTTEN_AT_ONCE * 10)
+            while self._forget(delete(table).where(key.in_(some))):
+                yield 0
+
+    def _forget(self, statement: Delete) -> int:
         with self.transaction() as connection:
-            old = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
+            self.pieces.forget_all()
+            return connection.execute(statement).rowcount
+
+    def _forget_runs(self, cutoff: float) -> int:
+        with self.transaction() as connection:
+            ended = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
+            old = list(connection.execute(ended.limit(_FORGOTTEN_AT_ONCE)).scalars())
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
             for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.model_calls, t.markers, t.forms):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
-            gone = connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
-            for table in (t.transcripts, t.exchanges, t.end_users):
-                connection.execute(delete(table).where(table.c.updated_at < cutoff))
-            # A session is written when its conversation changes, so its age says nothing: it is old with its last run.
-            used = select(t.runs.c.session_key).where(t.runs.c.session_key == t.sessions.c.key).exists()
-            connection.execute(delete(t.sessions).where(t.sessions.c.updated_at < cutoff, ~used))
-            self.pieces.forget_before(connection, cutoff)
-            return gone
+            return connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
 
     # Pieces
 

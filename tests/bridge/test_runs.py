@@ -152,6 +152,27 @@ def test_pieces_stay_as_long_as_a_run_that_holds_them(core: Core, monkeypatch: p
     assert read_anew(core, again) == transcript(4)
 
 
+def test_pieces_that_another_process_forgot_are_stored_again(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.time()
+    core.store.end_run(begun(core, transcript(4)).id, RunEvent.CANCEL)
+    monkeypatch.setattr("bridge.store.clock.now", lambda: began + 41 * DAY)
+    other = Store(core.services.config.store_url)
+    assert other.forget_before(began + 11 * DAY) == 1
+    other.close()
+    assert read_anew(core, begun(core, transcript(4))) == transcript(4)
+
+
+def test_what_is_old_is_forgotten_a_little_at_a_time(core: Core) -> None:
+    for number in range(120):
+        row(core, f"r{number}", state="finished")
+    forgetting = core.store.forgetting(time.time() + 60)
+    gone = [next(forgetting)]
+    row(core, "another", state="running")
+    gone += [count for count in forgetting if count]
+    assert (sum(gone), max(gone) <= 50) == (120, True), "a request would have waited for all of it"
+    assert core.store.run_ids() == ["another"]
+
+
 @pytest.mark.parametrize(("state", "apart"), [("running", True), ("suspended", True), ("finished", False)])
 def test_a_run_gets_a_user_of_its_own_while_another_one_of_its_session_may_still_run(
     core: Core, state: str, apart: bool
