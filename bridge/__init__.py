@@ -7,7 +7,7 @@ config    the configuration        errors   all errors, and what to change
 api       HTTP in: openai/ (clients), plugin, executor, operator, watch, health; access says which token opens what
 runs      the core: runs and their attempts, tickets, sessions, executors, what a client is told
 dify      HTTP out: Dify's service API
-store     the tables and every statement
+store     the tables and the statements
 page      the web page         commands   init, doctor, package, ...         server   gunicorn, reload, logs, metrics
 words     how durations, times and numbers are written, and what is said in other languages
 

@@ -22,6 +22,7 @@ DifyError
     ├── ModelMissing             a node's model, provider or plugin is not there
     ├── KilledByTimeout          one model call lasted longer than Dify's plugin daemon allows
     ├── RanTooLong               the whole run lasted longer than Dify allows
+    ├── WorkerStopped            Dify's worker was told to end, and ended its runs
     ├── SandboxUnavailable       Dify's code sandbox is out of reach
     ├── UpstreamUnavailable      the upstream, the plugin or its daemon is out of reach
     ├── NodeTooLate              a node asked the bridge for a run that was over by then
@@ -214,6 +215,14 @@ class RanTooLong(RunFailed):
     advice = "Lower the nodes' callback_wait_seconds, or raise WORKFLOW_MAX_EXECUTION_TIME and APP_MAX_EXECUTION_TIME."
 
 
+class WorkerStopped(RunFailed):
+    """Dify's worker was told to end, as by a restart or an upgrade, and ended its runs."""
+
+    code = "worker_stopped"
+    advice = "Send the request again once Dify's worker is back."
+    waiting_helps = True
+
+
 class SandboxUnavailable(RunFailed):
     """Dify's code sandbox cannot be reached."""
 
@@ -261,6 +270,8 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
     (NodeTooLate, r"the bridge answered 410\b"),
     (InputRefused, r"\bin input form\b"),
     (KilledByTimeout, r"killed by timeout|the time that Dify gives a model"),
+    # Source: `extensions/workflow_warm_shutdown.py` of Dify 1.16.
+    (WorkerStopped, r"the worker is shutting down"),
     (RanTooLong, r"maximum execution (time|steps) exceeded|execution time limit"),
     (
         QuotaUsedUp,

@@ -5,8 +5,7 @@ views         the pages, and what each is made of
 streaming     a page's changes, as server-sent events
 decisions     approve, deny, edit
 doctor_run    doctor, in a process of its own: doctor_process
-logins        who is logged in
-attempts      how often somebody may try
+logins        who is logged in, and how often somebody may try
 links         login links, for a browser on this machine
 headers       what every answer says to the browser
 static, templates, texts   what it is written with

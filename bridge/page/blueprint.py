@@ -40,11 +40,11 @@ from bridge.page import headers
 from bridge.page.decisions import always_allow, decide
 from bridge.page.doctor_run import DoctorRun
 from bridge.page.links import Links, is_here
-from bridge.page.logins import LONGEST_NAME, Login, Logins, drop_cookie, set_cookie
+from bridge.page.logins import LONGEST_NAME, Attempts, Login, Logins, drop_cookie, set_cookie
 from bridge.page.rendering import COOKIE as LANGUAGE
 from bridge.page.rendering import LANGUAGES, Texts, chosen, image_of, render, render_by_and_by, static
 from bridge.page.streaming import Streams, version
-from bridge.page.views.run import Attempts, RequestSummaries
+from bridge.page.views.run import RequestSummaries
 from bridge.page.views.views import (
     Parts,
     Tried,

@@ -27,6 +27,7 @@ from bridge.dify.errors import (
     StreamBroke,
     TooManyRequests,
     Unreachable,
+    WorkerStopped,
     failed,
     run_failed,
 )
@@ -46,7 +47,7 @@ from tools.marker import marker_digest, marker_for, new_secret
 
 log = logging.getLogger("clawback.runs")
 
-_CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout)
+_CUT_OFF = (StreamBroke, NoAnswer, RanTooLong, KilledByTimeout, WorkerStopped)
 """What ends a workflow from outside, whatever its nodes were doing."""
 
 LISTEN_AGAIN_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
@@ -460,7 +461,7 @@ class Attempt:
                 "Dify ended the run",
                 code="form_expired",
             )
-        if event.status == "stopped" and not isinstance(run_failed(event.error), RanTooLong):
+        if event.status == "stopped" and not isinstance(run_failed(event.error), _CUT_OFF):
             raise Gone(
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
                 code="run_stopped",

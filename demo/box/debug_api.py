@@ -32,7 +32,7 @@ class Switches(BaseModel):
 def create_blueprint(
     access: Access, store: Store, runs: Runs, process: PluginProcess | PluginDaemon, forms: Forms
 ) -> Blueprint:
-    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/{kill, stop, start}."""
+    """GET /box/state, GET /box/plugin/log, POST /box/apps/{name}, POST /box/worker/{kill, end, stop, start}."""
     blueprint = Blueprint("box", __name__, url_prefix="/box")
     http_errors.register(blueprint)
 
@@ -50,6 +50,10 @@ def create_blueprint(
     @blueprint.post("/worker/kill")
     def kill_worker() -> Response:
         return jsonify({"killed": runs.kill_worker()})
+
+    @blueprint.post("/worker/end")
+    def end_worker() -> Response:
+        return jsonify({"ended": runs.end_worker()})
 
     @blueprint.post("/worker/<state>")
     def switch_worker(state: Literal["stop", "start"]) -> Response:

@@ -157,6 +157,13 @@ class Runs:
             task.kill()
         return len(tasks)
 
+    def end_worker(self) -> int:
+        """Let the worker end, as SIGTERM does: it ends its runs, and says why; another one takes the runs to come."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.abort("Workflow stopped because the worker is shutting down.")
+        return len(tasks)
+
     def take_work(self, works: bool) -> None:
         """Let the worker take runs from now on, or none: those to come wait in silence."""
         (self._working.set if works else self._working.clear)()

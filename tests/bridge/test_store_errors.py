@@ -43,7 +43,7 @@ def write(store: Store) -> None:
 
 def test_no_value_is_in_the_error_of_a_statement_that_fails(store: Store) -> None:
     with pytest.raises(DBAPIError) as caught, store.transaction() as connection:
-        connection.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": "a secret prompt"})
+        connection.execute(text("INSERT INTO runs (nowhere) VALUES (:value)"), {"value": "a secret prompt"})
     assert "nowhere" in str(caught.value)
     assert "secret" not in str(caught.value)
 

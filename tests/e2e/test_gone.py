@@ -103,6 +103,15 @@ def test_a_worker_that_was_killed_in_our_node_is_noticed_and_no_round_is_paid_fo
     assert len(upstream_log(stack, "No worker.")) == 2, "a finished round, or the answer, was asked for again"
 
 
+def test_a_worker_that_is_told_to_end_costs_no_round(make_stack: MakeStack) -> None:
+    """As in a restart or an upgrade of Dify."""
+    stack = make_stack(bridge_settings=SILENT)
+    transcript = begin(stack, f"Ended.\n{call('exec', command='x')}\n!then\n!say went on", "ended")
+    assert httpx.post(f"{stack.box_url}/box/worker/end").json()["ended"] == 1
+    assert answered(stack, transcript, "ended") == "went on"
+    assert len(upstream_log(stack, "Ended.")) == 2, "a finished round, or the answer, was asked for again"
+
+
 def test_a_worker_that_was_killed_in_an_http_node_is_told_and_nothing_runs_twice(
     make_stack: MakeStack, tmp_path: Path, slow_site: Callable[[float], tuple[str, list[str]]]
 ) -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from bridge.page.links import LINK_SECONDS
-from bridge.page.views.run import MOST_FAILURES, Attempts
+from bridge.page.logins import MOST_FAILURES, Attempts
 from tests.bridge.executor.conftest import Bridge, MakeBridge
 from tests.page.conftest import ASK, Person, words
 

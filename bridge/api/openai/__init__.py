@@ -5,7 +5,7 @@ legacy          functions, from before there were tools
 call_ids        finds the ids of calls again for clients that do not keep them, and results beside the transcript
 chat_response   what a client gets from chat completions, whole or chunk by chunk
 turns           which run and segment a request asks for
-keepalive       reads a segment, and notices clients that have gone
+keepalive       reads a segment, keeps its connection alive, and notices clients that have gone
 blueprint       the routes of chat completions and models
 
 responses_request   what a client sends for a response

@@ -121,6 +121,7 @@ DAEMON = "req_id: 0123456789 PluginInvokeError: "
         ("Aborted: Maximum execution time exceeded: 1201.2s > 1200s", errors.RanTooLong),
         ("Maximum execution time exceeded: 1201.2s > 1200s", errors.RanTooLong),
         ("Maximum execution steps exceeded: 501 > 500", errors.RanTooLong),
+        ("Aborted: Workflow stopped because the worker is shutting down.", errors.WorkerStopped),
         ("Provider clawback/clawback/clawback does not exist.", errors.ModelMissing),
         ("Model main does not exist.", errors.ModelMissing),
         ("Model main credentials is not initialized.", errors.ModelMissing),

@@ -54,6 +54,9 @@ DIFY_ANSWERS: dict[str, Reply] = {
             "is running. ( Error: [Errno -2] Name or service not known )",
         ),
     ),
+    "worker ended": event_stream(
+        started(), finished("stopped", "Workflow stopped because the worker is shutting down.")
+    ),
     "variable": event_stream(started(), finished("failed", "city in input form must be less than 5 characters")),
     "input form": event_stream(started(), finished("failed", "'city' in input form must be a list")),
     "plugin gone": event_stream(started(), finished("failed", "plugin clawback/clawback is not installed")),
@@ -141,6 +144,7 @@ FAILURES: dict[str, tuple[str, str, Expected]] = {
     "Dify says nothing": ("silent", "hi", wait("no_answer", "closed the connection")),
     "no sandbox": ("no sandbox", "hi", Expected(422, "sandbox_unavailable", "compose up -d sandbox")),
     "no worker": ("no worker", "hi", wait("run_not_begun", "compose up -d worker")),
+    "worker ended": ("worker ended", "hi", wait("worker_stopped", "once Dify's worker is back")),
     "stream cut": ("stream cut", "hi", wait("stream_broke", "api or worker was restarted")),
     "no such conversation": ("no such conversation", "hi", Expected(422, "conversation_gone", "new conversation")),
     "not Dify": ("not Dify", "hi", Expected(422, "not_dify", "usually ends in /v1")),
