@@ -122,6 +122,8 @@ class SharedWakeups(Wakeups):
         self._acts: dict[str, Callable[[str], None]] = {}
         self._told: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._hears = True
+        """False once it was logged that others cannot be heard: it is said once, not at each try."""
         self._threads = [
             threading.Thread(target=work, daemon=True, name=f"clawback-wakeups-{work.__name__.strip('_')}")
             for work in (self._tell, self._hear)
@@ -165,7 +167,9 @@ class SharedWakeups(Wakeups):
             try:
                 self._listen_to_others()
             except self._line.lost as error:
-                log.warning("the other bridges' wake-ups cannot be heard: %s", type(error).__name__)
+                if self._hears:
+                    log.warning("the other bridges' wake-ups cannot be heard: %s", type(error).__name__)
+                    self._hears = False
                 self._closing.wait(RETRY_SECONDS)
             except Deaf as error:
                 log.warning("the other bridges' wake-ups cannot be heard, and each takes up to ten seconds: %s", error)
@@ -174,6 +178,9 @@ class SharedWakeups(Wakeups):
     def _listen_to_others(self) -> None:
         keys = self._line.hear()
         next(keys)
+        if not self._hears:
+            log.info("the other bridges' wake-ups are heard again")
+            self._hears = True
         # Whatever was said while nobody listened here.
         for key in list(self._waiting):
             super().wake(key)

@@ -178,7 +178,7 @@ def test_what_is_under_way_with_a_token_ends_when_the_token_is_revoked(stack: St
         assert not [what for what, answer in waiting.items() if answer.done()]
         for name, *_ in LEAVING:
             assert clawback(stack, "revoke", name).returncode == 0
-        answers = {what: answer.result(25) for what, answer in waiting.items()}
+        answers = {what: answer.result(60) for what, answer in waiting.items()}
     assert {what: answer.status_code for what, answer in answers.items()} == {
         "an answer": 401,
         "a stream": 200,
