@@ -2,7 +2,6 @@
 
 import fcntl
 import logging
-import select
 import socket
 import termios
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Response
+from gevent.monkey import get_original
 
 from bridge.api.access import validity
 from bridge.config import Limits
@@ -21,6 +21,9 @@ from bridge.runs.segments import Event, Failure, Segment, extent
 from bridge.runs.services import after
 
 log = logging.getLogger("clawback.endpoint")
+
+_Socket: type[socket.socket] = get_original("socket", "socket")
+"""gevent's sockets wait whatever the flags say, and only one may wait: the server itself does, for the next request."""
 
 _LOOK_SECONDS = 1.0
 _ACKNOWLEDGE_SECONDS = 0.05
@@ -46,12 +49,17 @@ def is_gone(connection: socket.socket | None) -> bool:
     if connection is None:
         return False
     try:
-        # gevent's sockets wait whatever the flags say, so the end of the stream is only looked for where there is news.
-        news = select.poll()
-        news.register(connection, select.POLLIN)
-        return bool(news.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
+        looked_at = _Socket(fileno=connection.fileno())
     except (OSError, ValueError):
         return True
+    try:
+        return looked_at.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        looked_at.detach()
 
 
 @dataclass(frozen=True, slots=True)
