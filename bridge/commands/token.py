@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from bridge.api.access import RESERVED
 from bridge.commands.operator_client import as_json_option, print_json
-from bridge.commands.terminal import Terminal, plain
+from bridge.commands.terminal import Terminal, plain, table
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.store import Store
 from bridge.store.faults import StoreError, StoreUnavailable
@@ -147,9 +146,7 @@ def list_(path: Path, as_json: bool) -> None:
     if not clients:
         click.echo("No client has a token of its own: `clawback token add NAME` makes one.")
         return
-    table = Table(
-        "client", "models, tools", "last seen", "until", "requests/min", "open tickets", "tokens/day", box=None
-    )
+    rows = table("client", "models, tools", "last seen", "until", "requests/min", "open tickets", "tokens/day")
     for client in clients:
         limits = (client.requests_per_minute, client.open_tickets, client.tokens_per_day)
         models = plain(", ".join(json.loads(client.apps)) or "all")
@@ -157,8 +154,8 @@ def list_(path: Path, as_json: bool) -> None:
             every = "what only reads" if client.kind == "mcp" else "all tools"
             models = plain(f"{client.kind}: {', '.join(json.loads(client.tools)) if client.tools else every}")
         cells = (plain(client.name), models, _moment(client.used_at, "never"), _moment(client.expires_at, "revoked"))
-        table.add_row(*cells, *(str(limit or "-") for limit in limits))
-    Terminal().print(table)
+        rows.add_row(*cells, *(str(limit or "-") for limit in limits))
+    Terminal().print(rows)
 
 
 @token.command()

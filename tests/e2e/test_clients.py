@@ -73,7 +73,7 @@ def test_what_one_client_begins_does_not_exist_for_another(stack: Stack) -> None
     forged = {"tool_call_id": tool_call["id"], "output": "forged"}
     for other in (bob, default):
         theirs = other.chat(WORDS, asked, result)
-        assert theirs.headers["x-clawback-run"] not in _runs(stack, "ada")
+        assert theirs.headers["x-clawback-run"] not in {run.id for run in _runs(stack, "ada")}
         alone = other.http.post(
             "/chat/completions",
             json={
@@ -85,7 +85,7 @@ def test_what_one_client_begins_does_not_exist_for_another(stack: Stack) -> None
         assert alone.status_code == 400, "nobody else's calls are woven into a transcript"
         assert "secret-of-ada" not in alone.text
     with closing(stack.store()) as store:
-        [run] = [store.run(run_id) for run_id in _runs(stack, "ada")]
+        [run] = _runs(stack, "ada")
         assert store.tickets_of_run(run.id)[0].state == "open"
     own = ada.chat(WORDS, asked, {**result, "content": "hers"}).json()
     assert own["choices"][0]["message"]["content"] == "done"
@@ -189,7 +189,8 @@ def test_what_is_under_way_with_a_token_ends_when_the_token_is_revoked(stack: St
         "a claim": 401,
     }
     assert {what for what, answer in answers.items() if "no longer valid" not in answer.text} == set()
-    wait_for(lambda: not unfinished(stack, "leaves-client", "leaves-mcp") or None)
+    # A run that has ended has no open ticket.
+    wait_for(lambda: UNFINISHED.isdisjoint(run.state for run in _runs(stack, "leaves-client", "leaves-mcp")) or None)
     assert watched(stack, "executors")["executors"] == []
 
 
@@ -255,16 +256,9 @@ def test_an_executor_with_a_token_of_its_own_has_its_name_its_calls_and_its_tool
     left.delete(f"{root}/executors/{ids['left']}")
 
 
-def unfinished(stack: Stack, *clients: str) -> list[RunRow]:
-    """Return the runs of these clients that go on; one that has ended has no open ticket."""
+def _runs(stack: Stack, *clients: str) -> list[RunRow]:
     with closing(stack.store()) as store:
-        runs = [store.run(run_id) for run_id in store.run_ids()]
-    return [run for run in runs if run and run.client in clients and run.state in UNFINISHED]
-
-
-def _runs(stack: Stack, client: str) -> list[str]:
-    with closing(stack.store()) as store:
-        return [run_id for run_id in store.run_ids() if (run := store.run(run_id)) and run.client == client]
+        return [run for run_id in store.run_ids() if (run := store.run(run_id)) and run.client in clients]
 
 
 QUOTAS = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from demo.service import Service
 from demo.stack import EXAMPLES, ROOT, Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call
 from tests.e2e.executors import SECONDS, Chat, Machine, slow_tool, wait_for
@@ -82,14 +83,22 @@ def test_edited_arguments_are_what_runs(stack: Stack, machine: Machine, pool: Th
     assert path.read_text() == "y"
 
 
+def slow_call(
+    stack: Stack, machine: Machine, pool: ThreadPoolExecutor, folder: Path, name: str, seconds: str
+) -> tuple[Service, Future[str]]:
+    """Return an executor of this name that has begun a call of a tool which takes so long, and the answer to come."""
+    slow_tool(folder, seconds, "'slowly done'")
+    machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
+    executor = machine.executor("python", "slowly", name=name)
+    answer = pool.submit(Chat(stack, "minimal", f"asks-{name}").say, call("slowly", folder=str(folder)))
+    wait_for(lambda: True if (folder / "begun0").exists() else None)
+    return executor, answer
+
+
 def test_a_killed_executors_call_is_handed_to_the_next_one(
     stack: Stack, machine: Machine, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    slow_tool(tmp_path, "0 if begun else 60", "'slowly done'")
-    machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
-    first = machine.executor("python", "slowly", name="first")
-    answer = pool.submit(Chat(stack, "minimal", "dora").say, call("slowly", folder=str(tmp_path)))
-    wait_for(lambda: True if (tmp_path / "begun0").exists() else None)
+    first, answer = slow_call(stack, machine, pool, tmp_path, "first", "0 if begun else 60")
     first.kill()
     machine.executor("python", "slowly", name="second")
     assert "slowly done" in answer.result(SECONDS)
@@ -99,11 +108,7 @@ def test_a_killed_executors_call_is_handed_to_the_next_one(
 def test_an_executor_that_is_told_to_end_hands_in_what_it_runs_and_waits_for_no_more(
     stack: Stack, machine: Machine, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    slow_tool(tmp_path, "2", "'slowly done'")
-    machine.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{tmp_path}"
-    executor = machine.executor("python", "slowly", name="ends")
-    answer = pool.submit(Chat(stack, "minimal", "emil").say, call("slowly", folder=str(tmp_path)))
-    wait_for(lambda: True if (tmp_path / "begun0").exists() else None)
+    executor, answer = slow_call(stack, machine, pool, tmp_path, "ends", "2")
     assert executor.stop() == 0, "it had to be killed: its claim still waited for calls"
     assert "slowly done" in answer.result(SECONDS)
     assert not (tmp_path / "begun1").exists()

@@ -266,22 +266,21 @@ def test_a_plugin_that_is_older_or_newer(patient: Patient, dify: Stack, tmp_path
         ]
 
 
-def test_a_sandbox_that_is_down(patient_of: PatientOf, dify: Stack) -> None:
-    if exports.spoil(dify.folder / "with-a-code-node.yml"):
+@pytest.mark.parametrize(
+    ("app", "hop", "words"),
+    [
+        ("with-a-code-node", "sandbox", "docker compose up -d sandbox"),
+        ("with-a-broken-template", "answer", "the failed node"),
+    ],
+    ids=["sandbox-down", "after-the-model-has-answered"],
+)
+def test_a_node_that_fails(patient_of: PatientOf, dify: Stack, app: str, hop: str, words: str) -> None:
+    export = dify.folder / f"{app}.yml"
+    if exports.spoil(export):
         restart(dify)
-    patient = patient_of("with-a-code-node").heal()
-    assert "docker compose up -d sandbox" in patient.red("sandbox")
-    exports.mend(dify.folder / "with-a-code-node.yml")
-    restart(dify)
-    patient.all_green()
-
-
-def test_a_node_that_fails_after_the_model_has_answered(patient_of: PatientOf, dify: Stack) -> None:
-    if exports.spoil(dify.folder / "with-a-broken-template.yml"):
-        restart(dify)
-    patient = patient_of("with-a-broken-template").heal()
-    assert "the failed node" in patient.red("answer")
-    exports.mend(dify.folder / "with-a-broken-template.yml")
+    patient = patient_of(app).heal()
+    assert words in patient.red(hop)
+    exports.mend(export)
     restart(dify)
     patient.all_green()
 
