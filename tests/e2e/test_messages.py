@@ -229,6 +229,17 @@ def test_words_behind_some_of_the_results_begin_a_new_turn(stack: Stack) -> None
     assert text_of(talk.ask().json()) == "as you like"
 
 
+def test_results_that_are_missing_are_named_in_the_words_of_this_language(stack: Stack) -> None:
+    talk = Talk(stack).says(f"Half a round.\n{call('Read', path='a')}\n{call('Read', path='b')}\n!then\n!say both")
+    one, two = calls_of(talk.ask().json())
+    refused = talk.says(result(one, "A")).ask().json()["error"]
+    assert refused["details"] == {"error_code": "missing_tool_results", "param": "messages"}
+    assert all(word in refused["message"] for word in ("tool_use", "tool_result", two["id"]))
+    assert "tool_call" not in refused["message"]
+    talk.body["messages"][-1]["content"].append(result(two, "B"))
+    assert text_of(talk.ask().json()) == "both"
+
+
 def test_what_the_session_has_beside_its_turns_leaves_its_conversation_alone(stack: Stack) -> None:
     talk = Talk(stack).says("Main one.\n!say first")
     assert talk.ask().status_code == 200

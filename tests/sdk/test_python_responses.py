@@ -297,6 +297,23 @@ def test_what_is_refused_is_named(client: openai.OpenAI, fields: Any, param: str
     assert "_kind" not in caught.value.message, "it names a function of ours"
 
 
+def test_outputs_that_are_missing_are_named_in_the_words_of_this_language(client: openai.OpenAI) -> None:
+    asked = task('!call read {"path": "a"}', '!call read {"path": "b"}', "!then", "!say both")
+    first = client.responses.create(model=MODEL, input=asked, tools=[READ])
+    one, two = (item for item in first.output if item.type == "function_call")
+    given: Any = [{"type": "function_call_output", "call_id": one.call_id, "output": "A"}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input=given, previous_response_id=first.id, tools=[READ])
+    assert (caught.value.code, caught.value.param) == ("missing_tool_results", "input")
+    assert all(word in caught.value.message for word in ("function_call_output", two.call_id))
+    assert "tool message" not in caught.value.message
+
+
+def test_a_transcript_without_words_of_the_user_is_refused_by_its_own_name(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="input holds no user message"):
+        client.responses.create(model=MODEL, input=[{"role": "assistant", "content": "I am alone."}])
+
+
 def test_items_can_be_given_by_reference(client: openai.OpenAI, stack: Stack) -> None:
     prompt = task("!say One.")
     first = client.responses.create(model=MODEL, input=prompt)

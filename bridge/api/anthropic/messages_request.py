@@ -14,7 +14,7 @@ from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import Part, text_in
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import offer
-from bridge.api.openai.turns import Ask
+from bridge.api.openai.turns import Ask, Words
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from tools.choices import ToolChoice, named
@@ -359,6 +359,7 @@ def parse_count_request(body: dict[str, Any]) -> CountRequest:
 
 
 _BILLING = "x-anthropic-billing-header:"
+_WORDS = Words(whole_round="each tool_use block must be followed by a tool_result block that has its id as tool_use_id")
 
 
 def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> Ask:
@@ -375,6 +376,7 @@ def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> As
         parameters=asked.sampling().parameters(most_tokens, messages),
         inputs=asked.inputs or {},
         results=list(_failures(asked.messages)),
+        words=_WORDS,
     )
 
 

@@ -243,7 +243,7 @@ def woven(store: Store, client: str, messages: Sequence[Message], results: Seque
         transcript.extend(open_results[call.id].to_message() for call in calls if call.id in open_results)
     elif len(open_results) == len(results):
         raise InvalidRequest(
-            f"no call in messages or in an open ticket has the id {', '.join(open_results)}",
+            f"no call in the transcript or in an open ticket has the id {', '.join(open_results)}",
             code="unknown_tool_call_id",
             param="tool_results[0].tool_call_id",
         )

@@ -23,7 +23,7 @@ from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, SoundPart, text_in
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
-from bridge.api.openai.turns import Ask
+from bridge.api.openai.turns import Ask, Words
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from tools.definitions import Function, ToolDefinition
@@ -443,6 +443,9 @@ def parse_responses_request(body: dict[str, Any]) -> ResponsesRequest:
     return asked
 
 
+_WORDS = Words("input", "a function_call must be followed by a function_call_output with its call_id")
+
+
 def ask_of(
     asked: ResponsesRequest, body: dict[str, Any], before: Sequence[Message], items: Sequence[Item], most_tokens: int
 ) -> Ask:
@@ -474,6 +477,7 @@ def ask_of(
         parameters=asked.sampling().parameters(most_tokens, [*instructions, *known]),
         inputs={**(asked.metadata or {}), **(asked.inputs or {})},
         results=loose,
+        words=_WORDS,
     )
 
 

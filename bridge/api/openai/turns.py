@@ -44,8 +44,16 @@ from tools.wire import Usage
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What a language calls the field of the transcript, and what it asks of a round's results."""
+
+    transcript: str = "messages"
+    whole_round: str = "an assistant message with tool_calls must be followed by a tool message for each tool_call_id"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """A request in the terms of chat completions.
+    """A request in the terms of chat completions; `words` are those of its own language, for what is wrong with it.
 
     `body` is the request as it came, for what tells sessions apart. `results` are results that came beside the
     transcript. `one_call` says that the client takes one call at a time. `follows` is the run that the client says it
@@ -63,6 +71,7 @@ class Ask:
     results: list[ToolResult] = field(default_factory=list)
     one_call: bool = False
     follows: str | None = None
+    words: Words = Words()
 
 
 log = logging.getLogger("clawback.endpoint")
@@ -189,8 +198,8 @@ class Turns:
         if ask.one_call or _was_cut(ask.messages, ticket):
             return Reading(run.id, _next_call(ticket))
         raise InvalidRequest(
-            "an assistant message with tool_calls must be followed by a tool message for each tool_call_id; "
-            f"missing: {', '.join(ticket.unanswered())}. The bridge keeps the results that arrived",
+            f"results are missing, of {', '.join(ticket.unanswered())}: {ask.words.whole_round}. "
+            "The bridge keeps those that arrived",
             code="missing_tool_results",
             param="messages",
         )
@@ -243,7 +252,11 @@ class Turns:
         kind, serving, facts = conversation.kind, conversation.serving, conversation.facts
         headers, body = conversation.headers, conversation.ask.body
         if asked.turn is None:
-            raise InvalidRequest("messages holds no user message to answer", code="no_user_message", param="messages")
+            raise InvalidRequest(
+                f"{conversation.ask.words.transcript} holds no user message to answer",
+                code="no_user_message",
+                param="messages",
+            )
         keys = self._keys(app, session, asked, headers)
         if joined := self._joined(app, session, keys):
             return joined
