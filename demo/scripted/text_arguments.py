@@ -61,6 +61,11 @@ def nested_tags(arguments: Arguments) -> str:
     return "".join(f"<{name}>{_inside(each)}</{name}>\n" for name, each in _each_value(arguments))
 
 
+def yaml_lines(arguments: Arguments) -> str:
+    """`q: "a"` and `n: 1`, each on a line of its own"""
+    return "".join(f"{name}: {as_json(value)}\n" for name, value in arguments.items())
+
+
 def quoted_object(arguments: Arguments) -> str:
     """`{q:<|"|>a<|"|>,n:1}`"""
     return _object(arguments, '<|"|>')

@@ -21,6 +21,7 @@ from demo.scripted.text_arguments import (
     python_keywords,
     quoted_object,
     step_parameters,
+    yaml_lines,
 )
 
 
@@ -219,6 +220,7 @@ _TABLE = (
         after="\n<｜tool_calls_end｜>",
     ),
     Format("named_tag_xml", "<NAME>\nBODY</NAME>", r"^<(\w+)>\n[\s\S]*?</\1>", body=nested_tags),
+    Format("named_tag_yaml", "<NAME>\nBODY</NAME>", r"^<(\w+)>\n[\s\S]*?</\1>", body=yaml_lines),
     # A syntax of their own
     Format("gemma4", "<|tool_call>call:NAMEBODY<tool_call|>", r"<\|tool_call>", body=quoted_object, between=""),
     Format(

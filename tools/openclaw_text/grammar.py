@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from tools.openclaw_text.tag_text import (
     FUNCTION_HEAD,
     BadTagsError,
     read_elements,
+    read_lines,
     read_parameters,
     read_tag,
 )
@@ -374,12 +375,21 @@ class Grammar:
 
     def elements(self, written: str) -> Steps[list[Item]]:
         """Read a call that is an element of the tool's name, from behind its opening tag."""
-        name = self.toolbox.declared(written)
-        if (yield from self.tape.peek()) != "<":
+        name, tape = self.toolbox.declared(written), self.tape
+        schema = self.toolbox.schema(name)
+        start = tape.hold()
+        try:
+            tagged = (yield from tape.peek()) == "<"
+            indent = tape.since(start).rpartition("\n")[2]
+        finally:
+            tape.release()
+        if not (tagged or (yield from self._begins_with(f"{parameter}:" for parameter in schema.names))):
             raise NotACallError
         source = yield from self._until(re.compile(rf"</\s{{0,4}}{re.escape(name)}\s{{0,4}}>"))
         try:
-            return self._element_call(name, read_elements(source, self.toolbox.schema(name)))
+            return self._element_call(
+                name, read_elements(source, schema) if tagged else read_lines(indent + source, schema)
+            )
         except BadTagsError as error:
             raise NotACallError from error
 
@@ -539,18 +549,16 @@ class Grammar:
         name = self.toolbox.declared(written)
         if (yield from self._closes()):
             return [self._call(name, {})]
-        head = yield from self._element_head(name)
-        if head:
+        if (yield from self._begins_with(f"<{parameter}>" for parameter in self.toolbox.schema(name).names)):
             return (yield from self._loose_elements(name))
         return (yield from self._body(name))
 
-    def _element_head(self, name: str) -> Steps[bool]:
-        tape = self.tape
-        known = [f"<{parameter}>" for parameter in self.toolbox.schema(name).names]
-        longest = max((len(text) for text in known), default=0)
+    def _begins_with(self, heads: Iterable[str]) -> Steps[bool]:
+        tape, known = self.tape, tuple(heads)
+        longest = max(map(len, known), default=0)
         while len(tape.text) - tape.at < longest and (yield from tape.more()):
             pass
-        return any(tape.text.startswith(text, tape.at) for text in known)
+        return tape.text.startswith(known, tape.at)
 
     def _loose_elements(self, name: str) -> Steps[list[Item]]:
         source = yield from self._until(re.compile(rf"</\s{{0,4}}(?:{re.escape(name)}|tool_call)\s{{0,4}}>"))

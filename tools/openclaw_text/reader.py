@@ -101,6 +101,9 @@ class Reader:
         #: Whether a thought has ended, and how the calls before that are written.
         self._thought_over = False
         self._raws: list[str] = []
+        #: The calls that were read last, and those of them whose tag has closed.
+        self._read: list[Item] = []
+        self._closed_calls: list[Item] = []
 
     def feed(self, delta: str) -> list[Event]:
         """Take the next piece of text and return what is certain by now."""
@@ -163,7 +166,11 @@ class Reader:
             self._blank = self._grammar.beside_call = False
             self.spoke = self.spoke or not self._thinking
 
-    def _emit(self, items: list[Item], raw: str) -> None:
+    def _emit(self, items: list[Item], raw: str, *, hard: bool = False) -> None:
+        if self._grammar.beside_call and not hard and items == self._closed_calls:
+            # Some models repeat what was between the tags, without them.
+            return
+        self._read, self._closed_calls = items, []
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
@@ -260,7 +267,7 @@ class Reader:
                 items = [error]
                 if hard:
                     yield from self._skip_broken()
-            self._emit(items, tape.since(start))
+            self._emit(items, tape.since(start), hard=hard)
             return True
         except NotACallError:
             self._give_back(start)
@@ -574,6 +581,7 @@ class Reader:
                 yield from self._skip_result(formats.RESULTS[token.text.lower()])
             elif token:
                 announced = False
+                self._closed_calls = self._read if hard else []
             elif tape.ended and _HALF_CLOSER.match(tape.text, tape.at) and _CLOSER.may_stand(tape.text, tape.at):
                 tape.at = len(tape.text)
             elif self._grammar.fenced and char in "`~" and char:

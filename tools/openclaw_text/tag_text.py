@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
+from textwrap import dedent
 from typing import Any
 
 from tools.openclaw_text.schema import Schema
@@ -316,3 +318,45 @@ def _single(content: str, schema: Schema, wanted: Mapping[str, Any] | None, dept
     if "string" not in types and _ELEMENT.match(content.lstrip()):
         return _children(content, schema, wanted, depth + 1)
     return schema.read(content, wanted, loose=False)
+
+
+_BLOCK = re.compile(r"[ \t]*([|>]?)([+-]?)[ \t]*\n")
+_FOLD = re.compile(r"(?<=\S)\n(?=\S)")
+
+
+def read_lines(text: str, schema: Schema) -> dict[str, Any]:
+    """Read a call's arguments from lines such as `city: Seoul`, as YAML has them. Raises `BadTagsError`."""
+    indent = re.escape(text[: len(text) - len(text.lstrip(" \t"))])
+    names = "|".join(map(re.escape, schema.names))
+    heads = list(re.finditer(rf"^{indent}({names}):(?:[ \t]|$)", text, re.MULTILINE))
+    if not heads or heads[0].start() or len({head[1] for head in heads}) < len(heads):
+        raise BadTagsError("it is uncertain where a value begins")
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    return {
+        head[1]: _after_colon(text[head.end() : end], schema, schema.of(head[1]))
+        for head, end in zip(heads, ends, strict=True)
+    }
+
+
+def _after_colon(text: str, schema: Schema, wanted: Mapping[str, Any] | None) -> Any:
+    line = text.strip()
+    if block := _BLOCK.match(text):
+        text = dedent(text[block.end() :])
+        text = _FOLD.sub(" ", text) if block[1] == ">" else text
+        text = text if block[2] == "+" else text.rstrip("\n") + "\n" * (block[2] != "-")
+        items = [item.strip() for item in line.splitlines()]
+        if not block[1] and all(item.startswith("- ") for item in items):
+            return schema.settle([_unquoted(item[2:].strip()) for item in items], wanted)
+    elif "\n" not in line:
+        text = _unquoted(line)
+    return schema.read(text, wanted, loose=True)
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return text[1:-1].replace("''", "'")
+    try:
+        value = json.loads(text) if text[:1] == '"' else text
+    except ValueError:
+        return text
+    return str(value)

@@ -54,6 +54,7 @@ WRITTEN = {
     '<｜DSML｜parameter name="limit" string="false">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
     '<｜DSML｜invoke name="list">\n</｜DSML｜invoke>\n</｜DSML｜function_calls>',
     "named_tag_xml": '<read>\n<path>a"b</path>\n<limit>3</limit>\n</read>\n<list>\n</list>',
+    "named_tag_yaml": '<read>\npath: "a\\"b"\nlimit: 3\n</read>\n<list>\n</list>',
 }
 
 

@@ -341,6 +341,25 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
     ),
     "gemma 4, no call:": ('<|tool_call>forecast{city:<|"|>Oslo<|"|>}<tool_call|>', [OSLO]),
     "gemma 4, parentheses": ('<|tool_call>call:forecast(city=<|"|>Oslo<|"|>, days=2)<tool_call|>', [TWO_DAYS]),
+    "lines in an element": (
+        "<forecast>\ncity: Oslo\ndays: \"2\"\nplaces:\n  - a\n  - 'b'\n</forecast>",
+        [("forecast", {"city": "Oslo", "days": 2, "places": ["a", "b"]})],
+    ),
+    "lines in an element, indented": ("<forecast>\n  city: Oslo\n  days: 2\n</forecast>", [TWO_DAYS]),
+    "lines in an element, a block": (
+        "<note>\n  body: |-\n    body: hi\n\n      there\n  tag: red\n</note>",
+        [("note", {"body": "body: hi\n\n  there", "tag": "red"})],
+    ),
+    "lines in an element, folded": ("<note>\nbody: >\n  hi\n  there\n</note>", [("note", {"body": "hi there\n"})]),
+    "lines in an element, no YAML": (
+        "<note>\ntag: blue\nbody:  def f():\n    return {}  \n</note>",
+        [("note", {"tag": "blue", "body": " def f():\n    return {}  \n"})],
+    ),
+    "said again without the tags": (
+        "<|tool_call_start|>[forecast(city='Oslo')]<|tool_call_end|>[forecast(city='Oslo')]<|tool_call_end|>",
+        [OSLO],
+    ),
+    "said twice": ("[forecast(city='Oslo')]\n[forecast(city='Oslo')]", [OSLO, OSLO]),
     "bare, a name alone beside a call": (
         '{"name": "clock"}\n{"name": "forecast", "arguments": {"city": "Oslo"}}\n{"name": "clock"}',
         [CLOCK, OSLO, CLOCK],
@@ -417,6 +436,10 @@ TEXTS = [
     '<think>I could <tool_call>{"name": "clock", "arguments": {}}</tool_call> now.</think>No.',
     "commentary to=clock code none",
     "<clock>a clock</clock>",
+    "<forecast>Oslo: rain\ncity: Oslo</forecast>",
+    "<forecast>\ncity: Oslo\ncity: Bergen\n</forecast>",
+    "<forecast>city: Oslo and no end",
+    "An example: `<forecast>city: Oslo</forecast>`.",
     'It is written so:\n\n```json\n{"name": "clock", "arguments": {}}\n```\n\nShall I run it?',
     'It is written so:\n\n```xml\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>\n```\n\nThat is all.',
     'The log says\n\n> <tool_call>{"name": "clock", "arguments": {}}</tool_call>\n\nand no more.',
