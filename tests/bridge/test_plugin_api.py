@@ -171,7 +171,7 @@ def test_another_protocol_is_refused_with_what_to_do(app: Flask) -> None:
 def test_an_invocation_that_began_before_the_workflow_was_run_again_is_too_late(app: Flask, run: RunRow) -> None:
     core: Core = app.extensions["clawback"]
     drive(core, run, 1)
-    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "user": run.dify_user, "age_seconds": 5}
+    body = {"invocation_id": "invocation1", "fingerprint": "f", "model": "m", "user": run.dify_user, "age_seconds": 600}
     status, answer = call(app, "POST", "/plugin/v1/attach", body)
     assert (status, answer["error"]["code"]) == (410, "run_over")
     assert attach(app, age_seconds=0)["run_id"] == run.id
@@ -181,13 +181,18 @@ def test_an_invocation_that_began_before_the_workflow_was_run_again_is_too_late(
 
 @pytest.mark.parametrize("drives", [True, False])
 @pytest.mark.parametrize("stopped", [True, False])
-def test_a_bridge_that_has_just_started_or_was_stopped_asks_a_node_of_a_later_attempt_how_old_it_really_is(
-    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch, drives: bool, stopped: bool
+@pytest.mark.parametrize("given_up", ["an earlier attempt", "an earlier run"])
+def test_a_bridge_that_has_just_started_or_was_stopped_asks_a_node_how_old_it_really_is_where_one_was_given_up(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch, drives: bool, stopped: bool, given_up: str
 ) -> None:
     core: Core = app.extensions["clawback"]
-    core.store.update_run(run.id, attempt=2)
+    attempt = 2 if given_up == "an earlier attempt" else 1
+    core.store.update_run(run.id, attempt=attempt)
+    if attempt == 1:
+        core.store.insert_run(replace(run, id="run-before", created_at=run.created_at - 30))
+        core.store.end_run("run-before", RunEvent.CANCEL)
     if drives:
-        drive(core, run, 2)
+        drive(core, run, attempt)
     monkeypatch.setattr(core.services.presence, "_since", 0.0)
     if stopped:
         monkeypatch.setattr(core.services.presence, "_seen_at", time.monotonic() - 2 * AWAY_SECONDS)

@@ -115,16 +115,18 @@ class Invocations:
         if run.direction != "endpoint":
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
-        asked_at = clock.now() - request.age_seconds
-        if run.began_at and asked_at < run.began_at:
+        began_at, asked_at = run.began_at or 0.0, clock.now() - request.age_seconds
+        if asked_at < began_at:
             raise _run_again()
-        # Where nothing was given up before, nothing can have waited from before.
-        if run.began_at and asked_at - request.unread_seconds < run.began_at and self._store.has_given_up(run):
-            raise _run_again()
+        lay_unread = asked_at - request.unread_seconds < began_at
         has_waited = self._services.presence.seconds() < BACKLOG_SECONDS and request.invocation_id not in self._delayed
-        if run.attempt > 1 and has_waited:
-            self._delayed.add(request.invocation_id)
-            raise Unavailable("the bridge has just started: try again", code="just_started", retry_after=1)
+        # Where nothing was given up before, nothing can have waited from before.
+        if not (lay_unread or has_waited) or not self._store.has_given_up(run):
+            return
+        if lay_unread:
+            raise _run_again()
+        self._delayed.add(request.invocation_id)
+        raise Unavailable("the bridge has just started: try again", code="just_started", retry_after=1)
 
     def _take_over(self, record: RunRecord, invocation_id: str, live: LiveRun | None) -> None:
         """Hand out what was opened while nobody could be given it. The invocation will ask for what is open."""
