@@ -8,10 +8,9 @@ api       HTTP in: openai/ (clients), plugin, executor, operator, watch, health;
 runs      the core: runs and their attempts, tickets, sessions, executors, what a client is told
 dify      HTTP out: Dify's service API
 store     the tables and the statements
-page      the web page         commands   init, doctor, package, ...         server   gunicorn, reload, logs, metrics
-words     how durations, times and numbers are written, and what is said in other languages
+page      the web page         commands   init, doctor, package, ...         server   gunicorn, logs, metrics, ...
 
-Imports go one way: app > page, commands, cli > server > api > runs > dify > store > config, errors, words.
+Imports go one way: app > page, commands, cli > server > api > runs > dify > store > config, errors.
 """
 
 import sys

@@ -14,7 +14,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
-from bridge.words.figures import counted
+from bridge.server.figures import counted
 from demo.stack import Stack
 from tools.visible import visible
 

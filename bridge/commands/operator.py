@@ -11,7 +11,7 @@ import click
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json, whole_id
 from bridge.commands.terminal import Terminal, plain, say, shown_app, shown_state, table, wide_option
-from bridge.words.figures import duration
+from bridge.server.figures import duration
 from tools.calls import arguments_problem
 
 SHOWN_CHARACTERS = 200

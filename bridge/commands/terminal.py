@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from bridge.words.figures import app, short
+from bridge.server.figures import app, short
 from tools.visible import visible
 
 _UNCUT = 10_000

@@ -11,10 +11,10 @@ from bridge.api.access import RESERVED
 from bridge.commands.operator_client import as_json_option, print_json
 from bridge.commands.terminal import Terminal, plain, table
 from bridge.config import Config, ConfigError, default_path, load
+from bridge.server.figures import clock
 from bridge.store import Store
 from bridge.store.faults import StoreError, StoreUnavailable
 from bridge.store.rows import ClientRow
-from bridge.words.figures import clock
 from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")

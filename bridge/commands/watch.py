@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bridge.commands.operator_client import OperatorClient, as_json_option, bridge_options, print_json
 from bridge.commands.terminal import Terminal, plain, shown_app, shown_state, table, wide_option
-from bridge.words.figures import clock, counted, duration
+from bridge.server.figures import clock, counted, duration
 
 RUN_STATES = ("running", "suspended", "finished", "failed", "cancelled")
 _WAIT_SECONDS = 20

@@ -15,10 +15,10 @@ from flask import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bridge.server.figures import clock, day, duration, figure, moment, short
+from bridge.server.said import Said, named_in, said
 from bridge.store.clock import now
 from bridge.store.rows import CallRow
-from bridge.words.figures import clock, day, duration, figure, moment, short
-from bridge.words.said import Said, named_in, said
 from tools.calls import arguments_of
 
 LANGUAGES = {"en": "English", "zh-Hans": "简体中文"}

@@ -21,8 +21,8 @@ import httpx
 from bridge.config import Config, Notify
 from bridge.dify.forms import Form
 from bridge.runs.observing.observers import Observer
+from bridge.server.figures import app
 from bridge.store.rows import FormRow, Move, RunRow, TicketRow
-from bridge.words.figures import app
 from tools.ticket_states import CallEvent
 
 log = logging.getLogger("clawback.notify")

@@ -13,8 +13,8 @@ from bridge.config import ConfigError
 from bridge.dify.errors import DifyError
 from bridge.dify.tools import ToolsProblem
 from bridge.errors import BridgeError
+from bridge.server.said import GAP, WORDS, Said, catalogue, said
 from bridge.store.faults import StoreError
-from bridge.words.said import GAP, WORDS, Said, catalogue, said
 from provider.errors import ProviderError
 from tests.page.conftest import Person
 

@@ -10,7 +10,7 @@ from bridge.page.rendering import LANGUAGES, _environment, texts
 from bridge.page.views.views import STATES
 from bridge.runs.tickets.moves import UNCERTAIN
 from bridge.runs.tickets.policy import Policy, Question
-from bridge.words.figures import clock, day, duration
+from bridge.server.figures import clock, day, duration
 from tests.bridge.executor.conftest import Bridge
 from tests.page.conftest import Person
 from tools.ticket_states import CallEvent, CallState, TicketState

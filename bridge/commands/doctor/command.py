@@ -15,8 +15,8 @@ from bridge.commands.doctor.probe import probe, tell
 from bridge.commands.operator_client import print_json
 from bridge.commands.terminal import lang_option, say, showable
 from bridge.config import App, Config, default_path
+from bridge.server.said import named_in, said
 from bridge.server.serving import Serving
-from bridge.words.said import named_in, said
 
 
 def examine(path: Path, *, with_probe: bool = True) -> Iterator[Line]:

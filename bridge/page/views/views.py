@@ -34,10 +34,10 @@ from bridge.runs.executors.registry import offers_of
 from bridge.runs.executors.trials import Trial, original_of
 from bridge.runs.forms import form_of
 from bridge.runs.segments import Text
+from bridge.server.figures import short
 from bridge.store.clock import now
 from bridge.store.rows import CallRow, FormRow, ModelCallRow, RunRow
 from bridge.store.timeline import DAY_SECONDS, Day, Filter, Glance, Timeline, Undecided
-from bridge.words.figures import short
 from tools.ticket_states import CallState
 
 log = logging.getLogger("clawback.page")
