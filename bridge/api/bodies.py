@@ -50,7 +50,20 @@ def loads(raw: bytes) -> Any:
 
     Also raises ValueError for NaN and Infinity, and for a number that becomes one: no other reader of JSON takes those.
     """
-    text = raw.decode(json.detect_encoding(raw), "surrogatepass")
+    return _loads(_decoded(raw)[0])
+
+
+def _decoded(raw: bytes) -> tuple[str, bool]:
+    """Return the text, and whether there may be half of a surrogate pair in it: as an escape, or encoded itself."""
+    encoding = json.detect_encoding(raw)
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError:
+        return raw.decode(encoding, "surrogatepass"), True
+    return text, "\\ud" in text or "\\uD" in text
+
+
+def _loads(text: str) -> Any:
     if len(text) <= SHORT or not text.lstrip(" \t\n\r").startswith("{"):
         return _DECODER.decode(text)
     return _Reader(text).whole()
@@ -283,14 +296,15 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
     if is_long:
         breathe()
     try:
-        body = loads(raw)
+        text, may_be_cut = _decoded(raw)
+        body = _loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
     if _depth(body) > DEEPEST:
         raise InvalidRequest(f"the body is nested deeper than {DEEPEST} levels", code="invalid_json")
-    read: dict[str, Any] = _whole(body) if b"\\ud" in raw or b"\\uD" in raw else body
+    read: dict[str, Any] = _whole(body) if may_be_cut else body
     g.json_body = read
     if is_long:
         breathe()
@@ -333,6 +347,8 @@ def json_answer(model: BaseModel, status: int = 200) -> Response:
 
 
 TAKEN = ("gzip", "deflate", "zstd")
+MOST_MEMBERS = 1000
+"""A body may be put together of so many that were packed each."""
 _PIECE = 1024
 """How much is unpacked in one go: a thousand bytes of zstd may hold some thirty millions."""
 
@@ -367,25 +383,28 @@ def unpacked(raw: bytes, encodings: str, limit: int) -> bytes:
 
 
 def _unpacked(raw: bytes, encoding: str, limit: int) -> bytes:
-    read = bytearray()
-    while raw:
-        unpacker = _unpacker(encoding, raw)
-        for start in range(0, len(raw), _PIECE):
-            read += unpacker.decompress(raw[start : start + _PIECE])
+    read, at, members, breath = bytearray(), 0, 0, Breath()
+    # Several may stand behind each other, as in files that were put together.
+    while at < len(raw):
+        members += 1
+        if members > MOST_MEMBERS:
+            raise TooLarge(f"the body is in more than {MOST_MEMBERS} compressed parts: send it in one")
+        unpacker = _unpacker(encoding, raw[at])
+        while not unpacker.eof:
+            if at == len(raw):
+                raise EOFError
+            piece = raw[at : at + _PIECE]
+            read += unpacker.decompress(piece)
+            at += len(piece) - len(unpacker.unused_data)
             if len(read) > limit:
                 raise TooLarge(f"the unpacked body is larger than {limit} bytes (limits.request_bytes)")
-            if unpacker.eof:
-                # Several may stand behind each other, as in files that were put together.
-                raw = unpacker.unused_data + raw[start + _PIECE :]
-                break
-        else:
-            raise EOFError
+            breath.take()
     return bytes(read)
 
 
-def _unpacker(encoding: str, raw: bytes) -> _Unpacker:
+def _unpacker(encoding: str, first: int) -> _Unpacker:
     if encoding == "zstd":
         return ZstdDecompressor(max_window_size=2**27).decompressobj()
     # Some send deflate without zlib's head, whatever the standard says.
-    bare = encoding == "deflate" and raw[0] & 0x0F != zlib.DEFLATED
+    bare = encoding == "deflate" and first & 0x0F != zlib.DEFLATED
     return zlib.decompressobj(31 if encoding == "gzip" else -15 if bare else 15)

@@ -3,12 +3,13 @@
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 
 import pytest
 from flask import Flask, request
 from zstandard import ZstdCompressor
 
-from bridge.api.bodies import SHORT, json_body
+from bridge.api.bodies import MOST_MEMBERS, SHORT, json_body
 from bridge.errors import InvalidRequest, TooLarge, UnsupportedEncoding
 from tools.json_depth import DEEPEST
 
@@ -32,6 +33,14 @@ def test_half_of_an_emoji_becomes_the_character_for_what_cannot_be_shown() -> No
 
 def test_capital_escapes_count_too() -> None:
     assert read('{"a": "\\uD83D", "b": "\\uD83D\\uDE00"}') == {"a": "�", "b": "\U0001f600"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("is_escape", [True, False])
+def test_so_does_half_of_one_in_every_encoding_of_json(encoding: str, is_escape: bool) -> None:
+    for padding in ("", "x" * SHORT):
+        text = json.dumps({"a": "cut \ud83d", "b": [{"c": "\udc00"}, padding]}, ensure_ascii=is_escape)
+        assert read(text.encode(encoding, "surrogatepass")) == {"a": "cut �", "b": [{"c": "�"}, padding]}
 
 
 def test_a_body_may_be_deep_but_not_deeper_than_everyone_can_write_it() -> None:
@@ -92,6 +101,14 @@ def test_a_body_that_is_not_what_its_encoding_says_is_refused(encoding: str) -> 
     for broken in (raw[: len(raw) // 2], raw[:-1], b'{"a": 1}'):
         with pytest.raises(InvalidRequest, match=f"its Content-Encoding {encoding}"):
             packed(broken, encoding)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", ZstdCompressor().compress)])
+def test_a_body_may_be_put_together_of_many_but_not_of_any_number(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    some = pack(b'{"a": 1') + pack(b"}") + pack(b" ") * (MOST_MEMBERS - 2)
+    assert packed(some, encoding) == {"a": 1}
+    with pytest.raises(TooLarge, match="compressed parts"):
+        packed(some + pack(b" ") * 30_000, encoding)
 
 
 def test_a_small_body_may_not_become_a_huge_one() -> None:
