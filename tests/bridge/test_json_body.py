@@ -104,7 +104,9 @@ def test_a_body_that_is_not_what_its_encoding_says_is_refused(encoding: str) -> 
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", ZstdCompressor().compress)])
-def test_a_body_may_be_put_together_of_many_but_not_of_any_number(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+def test_a_body_may_be_put_together_of_many_but_not_of_any_number(
+    encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
     some = pack(b'{"a": 1') + pack(b"}") + pack(b" ") * (MOST_MEMBERS - 2)
     assert packed(some, encoding) == {"a": 1}
     with pytest.raises(TooLarge, match="compressed parts"):

@@ -122,6 +122,19 @@ def test_different_names_have_nothing_in_common() -> None:
     assert Session(None, "affinity").scope == Session(None, "transcript").scope == ""
 
 
+@given(st.text(), st.text(min_size=1), st.text(), st.booleans())
+def test_no_name_is_that_of_another_client(name: str, owner: str, other: str, alone: bool) -> None:
+    sessions = [
+        Session(key, "user", alone=alone, owner=whose)
+        for key, whose in ((name, ""), (name, owner), (f"{owner}\n{name}", ""), (other, "b"), (f"{owner}:{name}", ""))
+    ]
+    mine = sessions[1]
+    for session in (each for each in sessions if each.owner != owner):
+        assert session.row_key("m") != mine.row_key("m")
+        assert session.scope != mine.scope
+        assert turn_key(session, "m", PLAIN) != turn_key(mine, "m", PLAIN)
+
+
 @pytest.mark.parametrize("body", [{}, {"user": None}, {"user": " "}, {"user": 7}, {"prompt_cache_key": ""}])
 def test_without_a_name_only_the_transcript_tells(body: dict[str, object]) -> None:
     assert identify({"session_id": " "}, PLAIN, body) == Session(None, "transcript")

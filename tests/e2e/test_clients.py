@@ -91,6 +91,48 @@ def test_what_one_client_begins_does_not_exist_for_another(stack: Stack) -> None
     assert own["choices"][0]["message"]["content"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("own", "forged", "field"),
+    [
+        ({"X-Claude-Code-Session-Id": "s"}, {"X-Claude-Code-Session-Id": "{}", "X-Claude-Code-Agent-Id": "s"}, {}),
+        ({}, {}, {"prompt_cache_key": "k"}),
+        ({}, {}, {"user": "k"}),
+    ],
+)
+def test_no_name_leads_into_the_conversation_of_another_client(
+    stack: Stack, own: dict[str, str], forged: dict[str, str], field: dict[str, str]
+) -> None:
+    name = f"whose-{len(own)}-{''.join(field)}".replace("_", "-").lower()
+    owner, default = Asking(stack, made(stack, name)), Asking(stack, stack.client_token)
+    secret = f"Our secret of {name}.\n!say kept"
+    words, more = [{"role": "user", "content": text} for text in (secret, "!say more")]
+    answered = {"role": "assistant", "content": "kept"}
+
+    def run_of(asker: Asking, headers: dict[str, str], *messages: dict[str, Any], **more: str) -> RunRow:
+        token = asker.http.headers["authorization"]
+        body = {"model": "minimal", "messages": list(messages), "tools": DEFINITIONS, **more}
+        said = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers={"Authorization": token, **headers})
+        with closing(stack.store()) as store:
+            run = store.run(said.headers["x-clawback-run"])
+            assert run
+            return run
+
+    first = run_of(owner, own, words, **field)
+    headers = {header: value.format(name) for header, value in forged.items()}
+    stranger = run_of(default, headers, words, answered, more, **dict.fromkeys(field, f"{name}\nk"))
+    assert stranger.dify_user != first.dify_user
+    assert run_of(owner, own, words, answered, more, **field).dify_user == first.dify_user
+
+
+def test_a_client_is_not_told_how_the_same_request_failed_for_another(stack: Stack) -> None:
+    words = {"role": "user", "content": "Fail late.\n!say part\n!sleep 3\n!error 401 times 9"}
+    body = {"model": "minimal", "max_tokens": 100, "messages": [words]}
+    first, second = (Asking(stack, made(stack, name)).http for name in ("fails", "asks-too"))
+    assert "credentials_refused" in first.post("/messages", json=body | {"stream": True}).text
+    assert second.post("/messages", json=body).status_code == 422
+    assert len(_runs(stack, "asks-too")) == 1, "it was told of a run of its own"
+
+
 def test_responses_belong_to_their_client(stack: Stack) -> None:
     eve, mallory = (Asking(stack, made(stack, name)) for name in ("eve", "mallory"))
     response = eve.respond(input="!say hello").json()

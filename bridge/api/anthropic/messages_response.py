@@ -225,11 +225,11 @@ KEPT_SECONDS = 5.0
 _MOST = 1000
 
 
-def key_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
-    """Return a digest that is the same for a request and its repeat, of which one streams."""
+def key_of(client: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
+    """Return a digest that is the same for a client's request and its repeat, of which one streams."""
     given = {name.lower(): value for name, value in headers.items()}
     asked = {name: value for name, value in body.items() if name != "stream"}
-    return digest([given.get(SESSION), given.get(AGENT), asked])
+    return digest([client, given.get(SESSION), given.get(AGENT), asked])
 
 
 class ToldFailures:
@@ -248,11 +248,11 @@ class ToldFailures:
             fresh = {other: kept for other, kept in self._kept.items() if now - kept[0] <= KEPT_SECONDS}
             self._kept = dict(list(fresh.items())[-_MOST:]) | {key: (now, error.fresh())}
 
-    def raise_again(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> None:
+    def raise_again(self, client: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> None:
         """Raise what a stream of the same request was told a moment ago; only once, since a person may try again."""
         if not self._kept:
             return
         with self._lock:
-            at, error = self._kept.pop(key_of(headers, body), (0.0, None))
+            at, error = self._kept.pop(key_of(client, headers, body), (0.0, None))
         if error and time.monotonic() - at <= KEPT_SECONDS:
             raise error.fresh()

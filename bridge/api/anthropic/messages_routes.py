@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
+from bridge.api.access import client_name
 from bridge.api.anthropic.messages_request import (
     CountRequest,
     MessagesRequest,
@@ -157,7 +158,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         app = app_of(config, asked.model)
         ask = ask_of(asked, body, app.max_output_tokens)
         if not asked.stream:
-            failures.raise_again(given, body)
+            failures.raise_again(client_name(), given, body)
         reading = turns.respond(given, app, ask)
         told = Told(
             model=asked.model,
@@ -175,7 +176,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         if not asked.stream:
             return _json(_whole(told, events), headers)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        stream = _stream(MessageTeller(told), events, partial(failures.keep, key_of(given, body)))
+        stream = _stream(MessageTeller(told), events, partial(failures.keep, key_of(client_name(), given, body)))
         response = Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
         return watched(response, core.runs, reading.run_id, reading.segment)
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bridge.api.access import DEFAULT, Quotas, begin_turn, client_name, shown
 from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, results_with_our_ids, with_our_ids, woven
 from bridge.api.openai.keepalive import is_gone
-from bridge.config import App, Token
+from bridge.config import App
 from bridge.dify.apps import AppFacts
 from bridge.errors import InvalidRequest
 from bridge.runs.core import Core
@@ -389,12 +389,8 @@ class Turns:
 def _session(headers: Mapping[str, str], ask: Ask) -> Session:
     """Return the session of the request at hand: each client has its own, and so have commands of this machine."""
     session = identify(headers, ask.messages, ask.body)
-    if shown() is not Token.CLIENT:
-        return replace(session, key=f"{shown()}:{session.key or ''}", former=None)
     name = client_name()
-    if name == DEFAULT:
-        return session
-    return replace(session, key=session.key and f"{name}\n{session.key}", former=None, owner=name)
+    return session if name == DEFAULT else replace(session, former=None, owner=name)
 
 
 def _is_broken(segment: Segment) -> bool:

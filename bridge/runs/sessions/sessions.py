@@ -79,7 +79,8 @@ class Session:
     """What a client calls its conversation; `key` is None where only the transcript tells.
 
     `alone` says that this is the name of one conversation. `former` is the name under which versions before 0.2 knew
-    the conversation of a name that may be shared. `owner` is the client whose it is, where that has a token of its own.
+    the conversation of a name that may be shared. `owner` is whose it is: a client with a token of its own, or commands
+    of this machine; empty for the token of the configuration. No name that a client gives can hold it.
     """
 
     key: str | None
@@ -90,7 +91,7 @@ class Session:
 
     def row_key(self, model: str) -> str:
         """Return the key of the session's row, where the name counts alone."""
-        return text_digest(f"{model}\n{self.key}")
+        return text_digest(digest([self.owner, model, self.key]) if self.owner else f"{model}\n{self.key}")
 
     def former_row_key(self, model: str) -> str | None:
         """Return the key that versions before 0.2 gave the row of a name that may be shared."""
@@ -100,8 +101,12 @@ class Session:
     def scope(self) -> str:
         """What conversations must have in common before anything else is asked; equal for all that have no name."""
         if self.key is None:
-            return digest(["owner", self.owner]) if self.owner else ""
-        return digest(["scope", "alone" if self.alone else self.source, self.key])
+            return digest(self._owned) if self.owner else ""
+        return digest([*self._owned, "scope", "alone" if self.alone else self.source, self.key])
+
+    @property
+    def _owned(self) -> list[str]:
+        return ["owner", self.owner] if self.owner else []
 
 
 def _openclaw(headers: Headers, messages: Sequence[Message]) -> str | None:
@@ -300,9 +305,8 @@ def turn_key(session: Session, model: str, messages: Sequence[Message]) -> str:
     end = len(messages) if turn is None else turn + 1
     results = [str(m.get("tool_call_id")) for m in messages[end:] if m.get("role") == "tool"]
     system = [] if session.alone else [text_of(m.get("content")) for m in messages if m.get("role") == "system"]
-    key = session.key if session.alone else session.scope
     media = [] if turn is None else _media(messages[turn])
-    return digest(["turn", key, model, system, _said(messages[:end]), media, results])
+    return digest(["turn", session.scope, model, system, _said(messages[:end]), media, results])
 
 
 def request_key(session: Session, model: str, request: RunRequest) -> str:
