@@ -361,7 +361,8 @@ class Attempt:
         live.touched_at = time.monotonic()
         match event:
             case events.WorkflowStarted():
-                self._note_start(event)
+                if not self._note_start(event):
+                    return Dropped()
                 if event.reason != "resumption":
                     live.begun()
             case events.Message():
@@ -412,7 +413,8 @@ class Attempt:
         self._live.cite(self._citation(resource) for resource in event.resources)
         self._bring(event.files)
 
-    def _note_start(self, event: events.WorkflowStarted) -> None:
+    def _note_start(self, event: events.WorkflowStarted) -> bool:
+        """Write what Dify calls the workflow. One of an attempt that is over is stopped; return whether it goes on."""
         # A run that fails before its flow begins has no conversation.
         conversation_id = event.conversation_id or self._run.conversation_id
         session = self._session
@@ -420,8 +422,8 @@ class Attempt:
         try:
             # A node may attach at the same time.
             with self._services.locks.of(self._run.id):
-                self._store.begun(
-                    self._run.id,
+                is_last = self._store.begun(
+                    self._run,
                     replace(session, conversation_id=conversation_id) if session and moved else None,
                     task_id=event.task_id,
                     workflow_run_id=event.workflow_run_id,
@@ -431,6 +433,9 @@ class Attempt:
             # Whoever goes on with the run would not know its task.
             self._stop_task(event.task_id)
             raise
+        if not is_last:
+            self._stop_task(event.task_id)
+        return is_last
 
     def _take_note(self, event: events.Event) -> None:
         """Write how a node goes, for who watches."""

@@ -51,6 +51,9 @@ MOVED_SECONDS = 60.0
 BEGINNING_SECONDS = 10.0
 """How long another process's workflow may take until a node of it attaches."""
 
+MOVED = "run_moved"
+"""The code of the error that another bridge goes on with a run."""
+
 NO_MODEL_NODE = "no LLM node ran"
 """How the diagnosis of such a run begins."""
 
@@ -128,11 +131,14 @@ class Runs:
         log.info("run started", extra={"run": run.id, "model": run.model, "apart": apart})
         return live
 
-    def resume(self, run: RunRow, app: App, latest: RunRequest | None = None) -> LiveRun:
+    def resume(self, run: RunRow, app: App, latest: RunRequest | None = None, *, untold: int | None = None) -> LiveRun:
         """Run the workflow again: finished rounds are replayed, and what the client was told is not told again.
 
         `latest` is the request that brought the results. Its transcript holds the finished rounds too, for a node
-        whose prompt is no longer the same, so that its rounds cannot be found again.
+        whose prompt is no longer the same, so that its rounds cannot be found again. `untold` is the segment that is
+        wanted.
+
+        Raises Gone where another bridge goes on with the run, or has told that segment.
         """
         request = self._services.requests.of(run)
         with self._services.locks.of(run.id):
@@ -143,7 +149,7 @@ class Runs:
             again, forms = self._forms.settle(run)
             if forms and all(form.state == "open" for form in forms):
                 return self._hold_again(run, request, again)
-            if not (self._store.go_on(run) if forms else self._run_again(run)):
+            if not (self._store.go_on(run) if forms else self._run_again(run, untold)):
                 raise _moved()
             live = self._live_of(run, request)
             live.latest = latest
@@ -154,9 +160,12 @@ class Runs:
         log.info("run resumed", extra={"run": run.id, "attempt": resumed.attempt})
         return live
 
-    def _run_again(self, run: RunRow) -> bool:
-        self._stop_task(run)
-        return self._store.step(run, RunEvent.RESUME, task_id="", error=None)
+    def _run_again(self, run: RunRow, untold: int | None) -> bool:
+        former = self._store.run_again(run, untold)
+        # What another bridge drives is let alone until it is no longer that bridge's.
+        if former:
+            self._stop_task(former)
+        return former is not None
 
     def _live_of(self, run: RunRow, request: RunRequest) -> LiveRun:
         live = self._live_runs.get(run.id)
@@ -659,4 +668,4 @@ class Runs:
 
 
 def _moved() -> Gone:
-    return Gone("another bridge continues this run; send the request again", code="run_moved")
+    return Gone("another bridge continues this run; send the request again", code=MOVED)

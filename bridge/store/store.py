@@ -411,20 +411,39 @@ class Store:
         """Hold a new run."""
         self._held.drive(RunRecord(run), 0.0)
 
-    def begun(self, run_id: str, session: SessionRow | None, **values: Any) -> None:
-        """Write what Dify calls a run's workflow, and the session where its conversation is another one now."""
+    def begun(self, run: RunRow, session: SessionRow | None, **values: Any) -> bool:
+        """Write what Dify calls the workflow of a run's attempt, and the session where its conversation is another one.
 
-        def decision(change: Change) -> None:
+        Return whether that attempt is still the run's last.
+        """
+
+        def decision(change: Change) -> bool:
+            if change.was.run.attempt != run.attempt:
+                return False
             change.run(**values)
             if session:
                 row = values_of(session, but=["key"]) | {"updated_at": clock.now()}
                 change.also(updating(t.sessions, {"key": session.key}, row))
+            return True
 
-        self.decide(run_id, decision)
+        return self.decide(run.id, decision) or False
 
     def step(self, run: RunRow, event: RunEvent, **values: Any) -> bool:
         """Do with the attempt of a run that was read what the table of states says; return whether it was so."""
         return self.decide(run.id, lambda change: change.step(event, run.attempt, **values)) or False
+
+    def run_again(self, run: RunRow, untold: int | None = None) -> RunRow | None:
+        """Begin the attempt after the one that was read; return the run as it was until then.
+
+        Return None where somebody else has begun it, or has told this segment meanwhile.
+        """
+
+        def decision(change: Change) -> RunRow | None:
+            if untold in change.was.segments:
+                return None
+            return change.was.run if change.step(RunEvent.RESUME, run.attempt, task_id="", error=None) else None
+
+        return self.decide(run.id, decision)
 
     def go_on(self, run: RunRow) -> bool:
         """Go on in the workflow run of the attempt that was read, in an attempt to which all of it belongs from now on.

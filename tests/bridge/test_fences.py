@@ -10,12 +10,13 @@ from bridge.api.openai.turns import Turns
 from bridge.app import create_app
 from bridge.dify.events import WorkflowStarted
 from bridge.errors import Gone
-from bridge.runs.attempt import Attempt
+from bridge.runs.attempt import Attempt, Dropped
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
 from bridge.runs.runs import BEGINNING_SECONDS
+from bridge.runs.segments import Calls
 from bridge.store.faults import StoreUnavailable, unavailable
-from bridge.store.rows import RunRow
+from bridge.store.rows import RunRow, SegmentRow
 from tests.bridge.test_plugin_api import CALL, app, attach, call, open_ticket, restart, run
 from tools.results import ToolResult
 from tools.run_states import RAISES_ATTEMPT, RunEvent
@@ -217,7 +218,7 @@ def test_a_run_is_taken_over_once_the_node_of_a_workflow_that_another_process_st
     app: Flask, run: RunRow
 ) -> None:
     core = core_of(app)
-    core.store.begun(run.id, None, task_id="task1")
+    core.store.begun(run, None, task_id="task1")
     began = threading.Timer(0.5, attach, (app,))
     began.start()
     core.runs.once_begun(run)
@@ -245,22 +246,60 @@ def test_a_run_is_taken_over_at_once_where_nothing_of_it_is_to_begin(
     assert core.runs.once_begun(now) is now
 
 
+def attempt_of(app: Flask, run: RunRow, live: LiveRun) -> Attempt:
+    core = core_of(app)
+    asked, served = core.services.requests.of(run), core.services.config.apps[0]
+    return Attempt(core.services, core.slots, core.live_runs, run, served, asked, live, None)
+
+
 def test_a_workflow_whose_beginning_could_not_be_written_is_stopped(
     app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     core, live, stopped = core_of(app), live_of(app, run), list[str]()
-    attempt = Attempt(
-        core.services,
-        core.slots,
-        core.live_runs,
-        run,
-        core.services.config.apps[0],
-        core.services.requests.of(run),
-        live,
-        None,
-    )
+    attempt = attempt_of(app, run, live)
     monkeypatch.setattr(attempt, "_stop_task", stopped.append)
     monkeypatch.setattr(core.store, "begun", lambda *_, **__: (_ for _ in ()).throw(unavailable("it is away")))
     with pytest.raises(StoreUnavailable):
         attempt._take(WorkflowStarted(task_id="task1", workflow_run_id="w"))
     assert stopped == ["task1"]
+
+
+def test_what_was_told_meanwhile_is_told_again_and_not_asked_again(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request has come to another bridge, and the answer of the first comes as that one would go on."""
+    core, stopped = core_of(app), list[str]()
+    core.store.begun(run, None, task_id="task1")
+    monkeypatch.setattr(core.services.apps, "stop", lambda _, task_id, __: stopped.append(task_id))
+    hold = core.store.hold
+
+    def hold_once_told(run_id: str) -> None:
+        if not core.store.segments(run_id):
+            attach(app)
+            open_ticket(app, run)
+            told = SegmentRow(
+                run_id, 0, text="", ticket_id="ticket1", finish_reason="tool_calls", usage="{}", reasoning=""
+            )
+            assert core.store.save_segment(told, attempt=1)
+        hold(run_id)
+
+    monkeypatch.setattr(core.store, "hold", hold_once_told)
+    reading = Turns(core)._take_up(run, core.services.config.apps[0])
+    assert reading is not None
+    assert [event.calls[0].id for event in reading.segment.read(0, 1) if isinstance(event, Calls)] == [CALL["id"]]
+    stored = core.store.run(run.id)
+    assert stored is not None
+    assert (stored.attempt, stored.task_id, stopped) == (1, "task1", []), "the workflow goes on with those calls"
+
+
+def test_a_workflow_that_begins_after_its_attempt_is_over_is_stopped_and_not_taken_for_the_next_one_s(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, live, stopped = core_of(app), live_of(app, run), list[str]()
+    attempt = attempt_of(app, run, live)
+    monkeypatch.setattr(attempt, "_stop_task", stopped.append)
+    assert core.store.step(run, RunEvent.TAKE_OVER)
+    assert attempt._take(WorkflowStarted(task_id="task1", workflow_run_id="w")) == Dropped()
+    stored = core.store.run(run.id)
+    assert stored is not None
+    assert (stopped, stored.task_id) == (["task1"], "")

@@ -13,12 +13,12 @@ from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, re
 from bridge.api.openai.keepalive import is_gone
 from bridge.config import App
 from bridge.dify.apps import AppFacts
-from bridge.errors import InvalidRequest
+from bridge.errors import Gone, InvalidRequest
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
 from bridge.runs.requests import Reply, RequestKeys, RunRequest, Said
-from bridge.runs.runs import MAX_ATTEMPTS
+from bridge.runs.runs import MAX_ATTEMPTS, MOVED
 from bridge.runs.segments import Calls, End, Segment
 from bridge.runs.sessions.conversations import Seeker
 from bridge.runs.sessions.sessions import (
@@ -241,7 +241,17 @@ class Turns:
             return Reading(run.id, segment)
         if run.state == "finished":
             return None
-        resumed = self._runs.resume(run, self._services.apps.get(run.model) or app, asked)
+        return self._gone_on(run, self._services.apps.get(run.model) or app, number, asked)
+
+    def _gone_on(self, run: RunRow, app: App, number: int, asked: RunRequest | None = None) -> Reading:
+        """Let a run go on to tell this segment, unless somebody tells it meanwhile: then that is what it was."""
+        try:
+            resumed = self._runs.resume(run, app, asked, untold=number)
+        except Gone as error:
+            segment = self._recorded.segment(run.id, number) if error.code == MOVED else None
+            if segment is None:
+                raise
+            return Reading(run.id, segment)
         asked_again = resumed.segment(number)
         return Reading(run.id, asked_again if asked_again and asked_again.asks else resumed.current)
 
@@ -351,7 +361,7 @@ class Turns:
 
     def _resumed(self, run: RunRow) -> Reading | None:
         app = self._services.apps.get(run.model)
-        return Reading(run.id, self._runs.resume(run, app).current) if app else None
+        return self._gone_on(run, app, 0) if app else None
 
     def _join(self, run: RunRow | None, session: Session, keys: RequestKeys) -> Reading | None:
         """Return what the same request gets already, where whoever sends it was not told all of it.
