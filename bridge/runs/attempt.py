@@ -352,9 +352,14 @@ class Attempt:
     # What it says
 
     def _ignore(self, event: events.Event) -> None:
-        """A suspended run's workflow ends. Where the node is tried again or gone on without, it is made to end."""
+        """A suspended run's workflow ends: only calls that wait for their text are told, behind it.
+
+        Where the node is tried again or gone on without, it is made to end.
+        """
         if isinstance(event, events.NodeRetry | events.NodeStarted):
             self._stop_task(event.task_id)
+        elif isinstance(event, events.Message) and self._live.awaits_text:
+            self._take(event)
 
     def _take(self, event: events.Event) -> Outcome | None:
         live = self._live

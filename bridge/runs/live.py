@@ -21,6 +21,9 @@ log = logging.getLogger("clawback.runs")
 
 KEPT_SEGMENTS = 2
 
+LAST_WORDS_SECONDS = 5.0
+"""How long a workflow that was let go of may take to end."""
+
 LLM_NODE = "llm"
 _MODEL_NODES = {LLM_NODE, "agent", "question-classifier", "parameter-extractor"}
 _CONTAINERS = {"iteration", "loop"}
@@ -352,6 +355,11 @@ class LiveRun:
         with self._lock:
             return any(ticket.id == ticket_id for ticket in (*self._pending, *self._stopped))
 
+    @property
+    def awaits_text(self) -> bool:
+        """Whether the text before a ticket is still to come through Dify."""
+        return bool(self._pending)
+
     def deliver_pending(self) -> None:
         """Deliver the tickets that wait for their text."""
         with self._lock:
@@ -566,10 +574,17 @@ class LiveRuns:
 
     def deliver_later(self, live: LiveRun) -> None:
         """Deliver what is held back once it was held for long enough."""
-        after(self._services.config.limits.boundary_seconds, self._deliver, live)
+        after(self._services.config.limits.boundary_seconds, self._deliver, live, live.attempt)
+
+    def _deliver(self, live: LiveRun, attempt: int) -> None:
+        if live.suspended and live.attempt == attempt and self._live.get(live.run_id) is live:
+            # Its workflow is about to end, and says before that what is to be said.
+            after(LAST_WORDS_SECONDS, self._deliver_now, live)
+        else:
+            self._deliver_now(live)
 
     @staticmethod
-    def _deliver(live: LiveRun) -> None:
+    def _deliver_now(live: LiveRun) -> None:
         try:
             live.deliver_pending()
         except BridgeError as error:

@@ -467,6 +467,7 @@ class Runs:
 
     def _release(self, run_id: str, live: LiveRun) -> None:
         """Forget a suspended run until its results come, unless its client still waits for a person's decision."""
+        live.deliver_pending()
         live.deliver_stopped()
         if not (live.undelivered or live.current.readers):
             self._live_runs.drop(run_id)

@@ -1,19 +1,25 @@
 """A turn survives what goes wrong on the way, and no finished round is paid for twice."""
 
 import json
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bridge.store import Store
 from demo.client import ClientError, Outcome, session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, stream, upstream_log, workflow_runs
+from tests.e2e.executors import wait_for
 
 RETRIED = (
     "[Queued user message from a previous active turn; preserved as context only. Continue with the active prompt "
@@ -28,8 +34,12 @@ def chunks(response: httpx.Response) -> Iterator[dict[str, Any]]:
 
 
 def tool_calls(response: httpx.Response) -> list[dict[str, Any]]:
+    return called(chunks(response))
+
+
+def called(told: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     calls: dict[int, dict[str, Any]] = {}
-    for chunk in chunks(response):
+    for chunk in told:
         for choice in chunk.get("choices", ()):
             for part in choice["delta"].get("tool_calls", ()):
                 entry = calls.setdefault(part["index"], {"type": "function", "function": {"name": "", "arguments": ""}})
@@ -40,9 +50,11 @@ def tool_calls(response: httpx.Response) -> list[dict[str, Any]]:
 
 
 def text(response: httpx.Response) -> str:
-    return "".join(
-        choice["delta"].get("content") or "" for chunk in chunks(response) for choice in chunk.get("choices", ())
-    )
+    return said(chunks(response))
+
+
+def said(told: Iterable[dict[str, Any]]) -> str:
+    return "".join(choice["delta"].get("content") or "" for chunk in told for choice in chunk.get("choices", ()))
 
 
 def ask(messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -53,7 +65,8 @@ def begin(stack: Stack, prompt: str, session: str) -> list[dict[str, Any]]:
     """Ask, and return the transcript up to the calls that came back."""
     user = {"role": "user", "content": prompt}
     with stream(stack, ask([user]), **session_headers(session)) as response:
-        return [user, {"role": "assistant", "content": None, "tool_calls": tool_calls(response)}]
+        told = list(chunks(response))
+    return [user, {"role": "assistant", "content": said(told) or None, "tool_calls": called(told)}]
 
 
 def results(transcript: list[dict[str, Any]], output: str) -> list[dict[str, Any]]:
@@ -65,6 +78,10 @@ def answered_after(stack: Stack, transcript: list[dict[str, Any]], session: str)
     follow_up = [*transcript, *results(transcript, "the result")]
     with stream(stack, ask(follow_up), **session_headers(session)) as response:
         return text(response)
+
+
+def states(store: Store) -> list[str]:
+    return [run.state for run_id in store.run_ids() if (run := store.run(run_id))]
 
 
 @pytest.mark.parametrize(
@@ -268,6 +285,24 @@ def test_the_question_again_after_callback_wait_seconds_gets_the_same_calls(
     with stream(stack, ask([*transcript, *results(transcript, "ok")]), **headers) as response:
         assert text(response) == "The end."
     assert len(upstream_log(stack, "Again.")) == 2, "the round was asked for again"
+
+
+def test_words_before_calls_that_dify_tells_after_their_run_was_suspended_are_told_with_these(
+    make_stack: MakeStack, tmp_path: Path
+) -> None:
+    stack = make_stack(apps=[], exports={"minimal": export_with(tmp_path, "minimal", callback_wait_seconds=0)})
+    prompt = f"Late words.\n!sleep 1\n!say Let me look.\n{call('exec', command='x')}\n!then\n!say The end."
+    with ThreadPoolExecutor(1) as pool, closing(stack.store()) as store:
+        asked = pool.submit(begin, stack, prompt, "late-words")
+        wait_for(lambda: upstream_log(stack, "Late words.") or None)
+        os.kill(stack.box.pid, signal.SIGSTOP)
+        try:
+            wait_for(lambda: "suspended" in states(store) or None)
+        finally:
+            os.kill(stack.box.pid, signal.SIGCONT)
+        transcript = asked.result()
+    assert transcript[-1]["content"] == "Let me look."
+    assert answered_after(stack, transcript, "late-words") == "The end."
 
 
 def test_results_that_come_while_the_workflow_is_let_go(
