@@ -315,7 +315,8 @@ class Limits(_Section):
     """How often the bridge hands out a call again after losing the executor that had it."""
     silent_seconds: float = Field(default=15, ge=1)
     """How long the plugin may not ask for its ticket. After that, the bridge runs the workflow again as soon as the
-    results have arrived."""
+    results have arrived. While its model thinks, the plugin says this often that it is there; after three times
+    without, the bridge takes it for killed."""
     dify_silent_seconds: float = Field(default=45, ge=1)
     """How long Dify may report nothing about an LLM node whose invocation has ended. After that, the bridge assumes
     that Dify's worker was killed, and runs the workflow again. It does not do so while any other node runs, because

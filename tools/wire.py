@@ -12,6 +12,7 @@
     POST /plugin/v1/tickets/{ticket_id}/suspend?invocation_id=ID
                                                  TicketStatus; still open: the plugin lets go; resolved: it goes on
     POST /plugin/v1/invocations/{id}/drafts      DraftRequest -> 204; calls that the model is still writing
+    POST /plugin/v1/invocations/{id}/beat        204; the invocation is alive
     POST /plugin/v1/invocations/{id}/record      RecordRequest -> 204
     GET  /plugin/v1/ping                         PingResponse; for credential validation
 
@@ -75,7 +76,7 @@ class AttachRequest(_Wire):
     be absent. `age_seconds` is how long ago the invocation began: one that could not ask in time may belong to a
     workflow run that was replaced since. Before that it may have waited `unread_seconds`, as its process was
     stopped. `label` is the node's, by which a client may choose it. `marker` is how earlier plugins send the last
-    marker alone.
+    marker alone, and they do not say that an invocation `beats`.
     """
 
     protocol: int = PROTOCOL
@@ -90,6 +91,7 @@ class AttachRequest(_Wire):
     marker: str | None = Field(default=None, max_length=64)
     age_seconds: float = Field(default=0, ge=0)
     unread_seconds: float = Field(default=0, ge=0)
+    beats: bool = False
 
 
 class Round(_Wire):
@@ -127,7 +129,8 @@ class AttachResponse(_Wire):
     in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow,
     `shown` that what is sent upstream is shown to who watches the bridge.
     `secret` names the run in what the plugin tells Dify, where the bridge has to find the run's question again by it.
-    `also` has a further name of some tools, by which a node's allowed_tools may name them.
+    `also` has a further name of some tools, by which a node's allowed_tools may name them. An invocation that was
+    answered nothing else for `beat_seconds` says that it is alive.
     """
 
     run_id: str | None = None
@@ -140,6 +143,7 @@ class AttachResponse(_Wire):
     past_queries: list[str] = Field(default_factory=list)
     tools: list[ToolDefinition] = Field(default_factory=list)
     also: dict[str, str] = Field(default_factory=dict)
+    beat_seconds: float | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)

@@ -290,6 +290,7 @@ ROUTES: Mapping[str, Keys] = {
     "POST /plugin/v1/tickets/{ticket_id}/suspend": _PLUGIN,
     "POST /plugin/v1/tickets/{ticket_id}/expire": _PLUGIN,
     "POST /plugin/v1/invocations/{invocation_id}/drafts": _PLUGIN,
+    "POST /plugin/v1/invocations/{invocation_id}/beat": _PLUGIN,
     "POST /plugin/v1/invocations/{invocation_id}/record": _PLUGIN,
     # Executors run calls, and answer them under their leases.
     "POST /executor/v1/executors": _EXECUTOR,

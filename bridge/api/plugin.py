@@ -111,6 +111,12 @@ def _add_invocations(blueprint: Blueprint, config: Config, invocations: Invocati
         invocations.draft(invocation_id, _body(config, invocations, DraftRequest))
         return Response(status=204)
 
+    @blueprint.post("/invocations/<invocation_id>/beat")
+    @operation("Say that an invocation is alive, which has nothing else to ask for.", statuses=(204,))
+    def beat(invocation_id: str) -> Response:
+        invocations.beat(invocation_id)
+        return Response(status=204)
+
     @blueprint.post("/invocations/<invocation_id>/record")
     @operation("Say how an invocation ended.", body=RecordRequest, statuses=(204,))
     def record(invocation_id: str) -> Response:

@@ -502,8 +502,8 @@ class LiveRun:
         return not (self._told.text or self._links)
 
 
-class Polls:
-    """When the plugin last asked for each ticket, while it has not been told of the ticket's end.
+class Heard:
+    """When the plugin was last heard of each ticket or invocation, while more is to be heard.
 
     Times are seconds since the epoch, in the future while a poll is under way.
     """
@@ -511,34 +511,34 @@ class Polls:
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
 
-    def heard(self, ticket_id: str, wait: float = 0) -> None:
+    def heard(self, name: str, wait: float = 0) -> None:
         """The plugin asks, or has asked, and is answered within `wait` seconds."""
-        self._at[ticket_id] = clock.now() + wait
+        self._at[name] = clock.now() + wait
 
-    def told(self, ticket_id: str) -> None:
+    def told(self, name: str) -> None:
         """The plugin knows the end, or nobody asks any more."""
-        self._at.pop(ticket_id, None)
+        self._at.pop(name, None)
 
-    def at(self, ticket_id: str) -> float:
-        """Return when the plugin last asked; 0 for never."""
-        return self._at.get(ticket_id, 0.0)
+    def at(self, name: str) -> float:
+        """Return when the plugin was last heard; 0 for never."""
+        return self._at.get(name, 0.0)
 
     def all(self) -> list[tuple[str, float]]:
-        """List the tickets and when the plugin last asked for each."""
+        """List of what the plugin was heard, and when."""
         return list(self._at.items())
 
     def forget_before(self, cutoff: float) -> None:
-        """Forget whom nobody has asked for since `cutoff`."""
-        self._at = {ticket_id: at for ticket_id, at in self._at.items() if at >= cutoff}
+        """Forget of what nothing was heard since `cutoff`."""
+        self._at = {name: at for name, at in self._at.items() if at >= cutoff}
 
 
 class LiveRuns:
-    """The runs that this process drives, and when their plugins last asked for each ticket."""
+    """The runs that this process drives, and when their plugins last asked for each ticket and told of themselves."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._live: dict[str, LiveRun] = {}
-        self.polls = Polls()
+        self.polls, self.beats = Heard(), Heard()
 
     def get(self, run_id: str) -> LiveRun | None:
         """Return the run if this process drives it now."""

@@ -1,6 +1,6 @@
 """Detect what was killed and says nothing, so that nobody waits for it.
 
-PluginWatchdog   a plugin process that stopped polling
+PluginWatchdog   a plugin process that stopped polling, or telling of itself
 WorkerWatchdog   a worker of Dify's that stopped working: its run is `running` for ever, and its stream only pings
 """
 
@@ -13,15 +13,20 @@ from bridge.errors import BridgeError, UnprocessableRun
 from bridge.runs.live import LiveRun, LiveRuns
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
+from bridge.store import clock
+from bridge.store.rows import RunRow
 
 log = logging.getLogger("clawback.watchdog")
+
+_BEATS = 3
+"""So many may a plugin miss."""
 
 Act = tuple[str, Callable[[], None]]
 """What is looked after, by its name, and how."""
 
 
 class PluginWatchdog:
-    """The tickets of endpoint runs whose plugin fell silent."""
+    """The tickets and the invocations whose plugin fell silent."""
 
     def __init__(self, services: Services, live_runs: LiveRuns, runs: Runs) -> None:
         self._services, self._store = services, services.store
@@ -31,10 +36,16 @@ class PluginWatchdog:
     def due(self, now: float) -> Iterator[Act]:
         """Run the workflow again where the results are there; where they are not, let go of it until they are."""
         limits = self._services.config.limits
+        # Who was stopped meanwhile has heard nobody.
+        since = clock.now() - self._services.presence.seconds()
         for ticket_id, polled_at in self._live_runs.polls.all():
-            if now - polled_at >= limits.silent_seconds:
-                is_gone = now - polled_at >= limits.forsaken_seconds
+            silence = now - max(polled_at, since)
+            if silence >= limits.silent_seconds:
+                is_gone = silence >= limits.forsaken_seconds
                 yield ticket_id, partial(self._look_after, ticket_id, is_gone=is_gone)
+        for invocation_id, beaten_at in self._live_runs.beats.all():
+            if now - max(beaten_at, since) >= _BEATS * limits.silent_seconds:
+                yield invocation_id, partial(self._look_after_invocation, invocation_id, now)
 
     def _look_after(self, ticket_id: str, *, is_gone: bool) -> None:
         ticket = self._store.ticket(ticket_id)
@@ -49,11 +60,35 @@ class PluginWatchdog:
             if ticket.state == "resolved":
                 log.warning("a plugin did not fetch its results; its workflow runs again", extra={"run": run.id})
                 polls.told(ticket_id)
-                self._runs.go_on(run)
+                _run_again(self._runs, live, run)
             elif ticket.state == "open" and is_gone:
                 log.warning("a plugin no longer asks for its ticket; its workflow ends", extra={"run": run.id})
                 polls.told(ticket_id)
                 self._runs.release_workflow(run.id)
+
+    def _look_after_invocation(self, invocation_id: str, now: float) -> None:
+        """Run the workflow again whose plugin was killed while it asked its model, or as it was told its results."""
+        row, beats = self._store.invocation(invocation_id), self._live_runs.beats
+        record = self._store.record(row.run_id) if row else None
+        if row is None or record is None:
+            beats.told(invocation_id)
+            return
+        run = record.run
+        with self._services.locks.of(run.id):
+            is_over = (row.state, run.state) != ("running", "running") or row.attempt != run.attempt
+            live = self._live_runs.get(run.id)
+            if is_over or (run.direction == "endpoint" and (live is None or live.over)):
+                beats.told(invocation_id)
+            elif any(ticket.state == "open" for ticket in record.tickets_of(invocation_id)):
+                # Its polls say more.
+                beats.heard(invocation_id)
+            elif now - run.updated_at >= _BEATS * self._services.config.limits.silent_seconds:
+                beats.told(invocation_id)
+                if live:
+                    log.warning("a plugin was killed at its work; its workflow runs again", extra={"run": run.id})
+                    _run_again(self._runs, live, run)
+                else:
+                    self._runs.cancel(run.id, "the plugin no longer works for this run")
 
 
 class WorkerWatchdog:
@@ -98,10 +133,7 @@ class WorkerWatchdog:
             if run is None or not self._live_runs.is_current(run, live):
                 return
             log.warning("Dify's worker was killed; its workflow runs again", extra={"run": run.id})
-            try:
-                self._runs.go_on(run)
-            except UnprocessableRun as error:
-                self._runs.give_up(live, run, error)
+            _run_again(self._runs, live, run)
 
     def _give_up(self, live: LiveRun, seconds: float) -> None:
         with self._services.locks.of(live.run_id):
@@ -109,6 +141,13 @@ class WorkerWatchdog:
             if run and self._live_runs.is_current(run, live):
                 log.warning("Dify says nothing more of a run; it ends", extra={"run": run.id})
                 self._runs.give_up(live, run, _lost(live, seconds))
+
+
+def _run_again(runs: Runs, live: LiveRun, run: RunRow) -> None:
+    try:
+        runs.go_on(run)
+    except UnprocessableRun as error:
+        runs.give_up(live, run, error)
 
 
 def _lost(live: LiveRun, seconds: float) -> BridgeError:

@@ -1,6 +1,8 @@
 """The bridge over HTTP: each exchange is one request, and its outcome one event. Nothing here tries again."""
 
 import logging
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +38,7 @@ _TURN_SECONDS = 10.0
 
 
 class BridgeClient:
-    """One bridge, and the token that it knows the plugin by."""
+    """One bridge, and the token that it knows the plugin by. An invocation that attaches beats until it is `over`."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._url = credentials.bridge_url
@@ -44,6 +46,8 @@ class BridgeClient:
         token = credentials.bridge_token.get_secret_value()
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": AGENT}
         self._request_id = ""
+        self._answered_at = 0.0
+        self.over = threading.Event()
 
     def attach(self, exchange: Attach) -> Attached | BridgeFailed:
         """Ask which run an invocation serves."""
@@ -51,7 +55,20 @@ class BridgeClient:
         if self._request_id:
             # The bridge names the client's request that this invocation works for.
             self._headers[_REQUEST_ID] = self._request_id
-        return outcome if isinstance(outcome, BridgeFailed) else Attached(outcome)
+        if isinstance(outcome, BridgeFailed):
+            return outcome
+        if outcome.beat_seconds:
+            beat = (f"invocations/{exchange.request.invocation_id}/beat", outcome.beat_seconds)
+            threading.Thread(target=self._beat, args=beat, daemon=True).start()
+        return Attached(outcome)
+
+    def _beat(self, path: str, seconds: float) -> None:
+        pause = seconds
+        while not self.over.wait(pause):
+            pause = self._answered_at + seconds - time.monotonic()
+            if pause <= 0:
+                self._send("POST", path, seconds=_PARTING_SECONDS)
+                pause = seconds
 
     def open_ticket(self, exchange: OpenTicket) -> TicketReported | BridgeFailed:
         """Hand over calls. Asked again with the same ticket, the bridge gives the same answer."""
@@ -185,7 +202,10 @@ class BridgeClient:
             if has_turn:
                 turn.release()
         self._request_id = response.headers.get(_REQUEST_ID, "")
-        return response if response.is_success else self._failed(response)
+        if response.is_success:
+            self._answered_at = time.monotonic()
+            return response
+        return self._failed(response)
 
     def _failed(self, response: httpx.Response) -> BridgeFailed:
         status = response.status_code

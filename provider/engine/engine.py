@@ -276,6 +276,7 @@ class Engine:
             marker=next(iter(given.markers), None),
             age_seconds=self._now - self._began,
             unread_seconds=given.unread,
+            beats=True,
         )
         return [*self._heartbeat(), Attach(request)]
 

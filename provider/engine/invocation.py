@@ -126,6 +126,7 @@ def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock |
                     events.close()
                     events = exchanges.events_of(action)
     finally:
+        bridge.over.set()
         events.close()
         parting = engine.close()
         if parting:

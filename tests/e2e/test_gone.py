@@ -16,6 +16,7 @@ from demo.client import session_headers
 from demo.stack import Stack
 from tests.e2e import flows
 from tests.e2e.conftest import MakeStack, call, stream, upstream_log, workflow_runs
+from tests.e2e.executors import wait_for
 from tests.e2e.test_survives import ask, begin, results, text
 
 QUERY = "{{#sys.query#}}"
@@ -38,13 +39,39 @@ def answered(stack: Stack, transcript: list[dict[str, Any]], session: str) -> st
         return text(response)
 
 
+def kill_plugin(stack: Stack) -> None:
+    os.kill(httpx.get(f"{stack.box_url}/box/state").json()["plugin"]["pid"], signal.SIGKILL)
+
+
 def test_a_plugin_that_was_killed_is_not_waited_for(stack: Stack) -> None:
     transcript = begin(stack, f"No plugin.\n{call('exec', command='x')}\n!then\n!say here again", "no-plugin")
-    state = httpx.get(f"{stack.box_url}/box/state").json()
-    os.kill(state["plugin"]["pid"], signal.SIGKILL)
+    kill_plugin(stack)
     assert answered(stack, transcript, "no-plugin") == "here again"
     rounds = [entry for entry in upstream_log(stack, "No plugin.") if entry["answer"]["tool_calls"]]
     assert len(rounds) == 1, "a finished round was asked for again"
+
+
+def test_a_plugin_that_was_killed_while_it_asked_its_model_is_not_waited_for(stack: Stack) -> None:
+    words = f"Thinking.\n{call('exec', command='x')}\n!then\n!sleep 3\n!say thought again"
+    transcript = begin(stack, words, "thinking")
+    follow_up = [*transcript, *results(transcript, "the result")]
+    with stream(stack, ask(follow_up), **session_headers("thinking")) as response:
+        wait_for(lambda: len(upstream_log(stack, "Thinking.")) == 2 or None)
+        kill_plugin(stack)
+        assert text(response) == "thought again"
+        runs = workflow_runs(stack, response.headers["x-clawback-run"])
+    assert len(runs) == 2
+    rounds = [entry for entry in upstream_log(stack, "Thinking.") if entry["answer"]["tool_calls"]]
+    assert len(rounds) == 1, "a finished round was asked for again"
+
+
+def test_a_model_that_thinks_for_longer_than_a_plugin_may_be_silent_is_waited_for(stack: Stack) -> None:
+    words = "Slowly.\n!sleep 9\n!say thought through"
+    with stream(stack, ask([{"role": "user", "content": words}]), **session_headers("slowly")) as response:
+        assert text(response) == "thought through"
+        runs = workflow_runs(stack, response.headers["x-clawback-run"])
+    assert len(runs) == 1
+    assert len(upstream_log(stack, "Slowly.")) == 1
 
 
 def test_a_dify_that_was_killed_and_started_again_does_not_end_the_run(stack: Stack) -> None:

@@ -24,6 +24,7 @@ from demo.service import Service
 from demo.stack import ROOT, Stack, free_port
 from tests.e2e.conftest import call, export_with, upstream_log
 from tests.e2e.executors import wait_for
+from tests.e2e.test_gone import kill_plugin
 from tests.e2e.test_survives import results, text, tool_calls
 from tests.servers import Servers
 
@@ -52,14 +53,18 @@ def pair(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @contextmanager
-def two_bridges(folder: Path, keys: dict[str, Any]) -> Iterator[Pair]:
+def two_bridges(folder: Path, keys: dict[str, Any], limits: dict[str, Any] | None = None) -> Iterator[Pair]:
     exports = {
         "holds": export_with(folder, "minimal"),
         "lets-go": export_with(folder, "minimal", callback_wait_seconds=0),
     }
     policy = folder / "policy.toml"
     policy.write_text('[[rules]]\ndirection = "endpoint"\ntool = "write"\naction = "ask"\n')
-    with Stack(folder, apps=[], exports=exports, bridge_keys=keys | {"policy": str(policy)}) as stack:
+    keys = keys | {"policy": str(policy)}
+    options = ["--plugin-restart-seconds", "0.5"]
+    with Stack(
+        folder, apps=[], exports=exports, bridge_keys=keys, bridge_settings=limits, box_options=options
+    ) as stack:
         second = start_second(folder, stack)
         try:
             yield Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
@@ -159,6 +164,24 @@ def test_the_last_bridge_has_the_answer_of_the_first(pair: Pair) -> None:
         with ask(pair, where, "holds", messages, "both") as response:
             assert text(response) == "one answer"
     assert len(upstream_log(pair.stack, "Both.")) == 2
+
+
+def test_a_plugin_that_is_killed_while_it_asked_its_model_is_missed_at_the_other_bridge(
+    servers: Servers, tmp_path: Path
+) -> None:
+    """And one that is alive is not: its bridge tells the one that drives the run."""
+    keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
+    with two_bridges(tmp_path, keys, {"silent_seconds": 1, "sweep_seconds": 0.3}) as pair:
+        messages: list[dict[str, Any]] = [{"role": "user", "content": "Apart.\n!sleep 9\n!say thought through"}]
+        with ask(pair, "b", "holds", messages, "slow") as response:
+            assert text(response) == "thought through"
+        assert len(upstream_log(pair.stack, "Apart.")) == 1
+        messages[0]["content"] = "Killed.\n!sleep 2\n!say thought again"
+        with ask(pair, "b", "holds", messages, "killed") as response:
+            wait_for(lambda: upstream_log(pair.stack, "Killed."))
+            kill_plugin(pair.stack)
+            assert text(response) == "thought again"
+        assert len(upstream_log(pair.stack, "Killed.")) == 2
 
 
 @pytest.mark.parametrize(("client", "person"), ["ab", "ba"])

@@ -143,7 +143,7 @@ def _name(path: Path) -> str:
 
 
 def packed(path: Path) -> bytes:
-    """Return a file as the package has it: a module without the docstrings of its classes and functions.
+    """Return a file as the package has it: a module without the docstrings of its classes, functions and names.
 
     They are a sixth of the package, and for who reads the repository. Lines keep their numbers, so that a traceback of
     the plugin names those of the repository.
@@ -152,14 +152,23 @@ def packed(path: Path) -> bytes:
     if path.suffix != ".py":
         return data
     lines = data.decode().split("\n")
-    for node in ast.walk(ast.parse(data)):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
-            said = node.body[0]
-            blank = ["" for _ in range(said.lineno, (said.end_lineno or said.lineno) + 1)]
-            if len(node.body) == 1:
-                blank[0] = " " * said.col_offset + "..."
-            lines[said.lineno - 1 : said.end_lineno] = blank
+    module = ast.parse(data)
+    for node in ast.walk(module):
+        body = getattr(node, "body", ())
+        for said in body if isinstance(body, list) else ():
+            if _is_text(said) and said is not module.body[0]:
+                blank = ["" for _ in range(said.lineno, (said.end_lineno or said.lineno) + 1)]
+                if len(body) == 1:
+                    blank[0] = " " * said.col_offset + "..."
+                lines[said.lineno - 1 : said.end_lineno] = blank
     return "\n".join(lines).encode()
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False
 
 
 _STORED = 0

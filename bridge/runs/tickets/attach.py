@@ -18,6 +18,7 @@ from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
 from bridge.store.run_record import Change, RunRecord
 from tools.carried import with_extras
+from tools.ids import random_name
 from tools.marker import marker_digest, new_secret, strip_markers
 from tools.results import Message
 from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
@@ -25,6 +26,9 @@ from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftReq
 log = logging.getLogger("clawback.attach")
 
 Opens = Callable[[str, str], bool]
+
+BEAT = "beat:"
+"""The wake-up of all other bridges: the plugin told the bridge that follows of an invocation of a run."""
 
 BACKLOG_SECONDS = 10.0
 """For so long after it began, or was stopped, a bridge may answer requests that waited for it: they are older than
@@ -48,6 +52,9 @@ class Invocations:
         self._admission = admission
         self._executor_runs = executor_runs
         self._delayed: set[str] = set()
+        self._beats = live_runs.beats
+        self._name = random_name()
+        services.wakeups.when(BEAT, self._heard_elsewhere)
 
     def run_of(
         self, *, run_id: str | None = None, ticket_id: str | None = None, invocation_id: str | None = None
@@ -96,7 +103,25 @@ class Invocations:
             assert record is not None  # noqa: S101 - it was found
             self._take_over(record, request.invocation_id, live)
         log.info("invocation attached", extra={"run": run.id, "invocation": request.invocation_id})
-        return self._answer(record, record.invocations[request.invocation_id], secret)
+        answer = self._answer(record, record.invocations[request.invocation_id], secret)
+        if not request.beats:
+            return answer
+        self.beat(request.invocation_id)
+        return answer.model_copy(update={"beat_seconds": self._services.config.limits.silent_seconds})
+
+    def beat(self, invocation_id: str) -> None:
+        """An invocation is alive."""
+        if row := self._store.invocation(invocation_id):
+            self._beats.heard(invocation_id)
+            self._services.wakeups.wake(f"{BEAT}{self._name}:{row.run_id}:{invocation_id}")
+
+    def _heard_elsewhere(self, said: str) -> None:
+        """Whoever drives a run looks after its invocations, else who has last heard of them. Our words come back."""
+        who, run_id, invocation_id = said.split(":")
+        if self._live_runs.get(run_id):
+            self._beats.heard(invocation_id)
+        elif who != self._name:
+            self._beats.told(invocation_id)
 
     def _attached(self, change: Change, request: AttachRequest, secret: str | None) -> RunRecord:
         if secret:

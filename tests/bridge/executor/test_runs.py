@@ -20,6 +20,19 @@ def test_it_ends_with_its_invocation(bridge: Bridge) -> None:
     assert (run.state, run.direction) == ("finished", "executor")
 
 
+def test_it_ends_soon_after_its_plugin_was_killed_while_it_asked_its_model(bridge: Bridge) -> None:
+    bridge.register()
+    silent, waiting, of_before = bridge.attach("f1", beats=True), bridge.attach("f2", beats=True), bridge.attach("f3")
+    assert silent["beat_seconds"] < 46
+    assert of_before["beat_seconds"] is None
+    bridge.open(("read", "{}"), attached=waiting)
+    states = {}
+    for seconds in (40, 46):
+        bridge.later(seconds)
+        states[seconds] = [bridge.store.run(each["run_id"]).state for each in (silent, waiting, of_before)]  # type: ignore[union-attr]
+    assert states == {40: ["running"] * 3, 46: ["cancelled", "running", "running"]}
+
+
 def test_the_same_question_again_is_a_run_of_its_own(bridge: Bridge) -> None:
     bridge.register()
     first = bridge.attach()

@@ -44,3 +44,21 @@ def test_a_checkout_that_lacks_the_compressor_is_told_what_to_run(
     monkeypatch.setitem(sys.modules, "zopfli.zlib", None)
     with pytest.raises(PackageError, match="Run scripts/bootstrap"):
         archive({"a": tmp_path / "a"})
+
+
+def test_a_module_has_its_lines_and_its_own_docstring_and_no_other(tmp_path: Path) -> None:
+    module = tmp_path / "a.py"
+    source = [
+        '"""Kept."""',
+        'KEPT = """kept"""',
+        '"""A name."""',
+        "class A:",
+        '    """Said."""',
+        "def f():",
+        "    'no'",
+        "    return 1",
+    ]
+    module.write_text("\n".join(source))
+    with zipfile.ZipFile(io.BytesIO(archive({"a.py": module}))) as unpacked:
+        kept = unpacked.read("a.py").decode().split("\n")
+    assert kept == [*source[:2], "", "class A:", "    ...", "def f():", "", "    return 1"]
