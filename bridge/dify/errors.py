@@ -262,6 +262,7 @@ class InputRefused(RunFailed):
 
 # The first that matches counts: an exhausted quota also arrives as a 429, and a prompt that is too long as a 400.
 _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
+    (RequestRefused, r"the upstream's filter refuses"),
     (
         ContextTooLong,
         r"context_length_exceeded|maximum context length|context (window|length|size)|(prompt|input) is too long"
@@ -307,7 +308,8 @@ _RUN_PATTERNS = [
 
 
 _OURS = "The upstream answered "
-"""Our provider knows its upstreams' words for a prompt that is too long, and what only looks like one of them."""
+_KNOWN = {ContextTooLong: "context_length_exceeded", QuotaUsedUp: "no quota left"}
+"""Our provider knows its upstreams' words, and says so in its own where they mean one of these."""
 
 
 def run_failed(error: str | None, *, status: int | None = None, retry_after: float | None = None) -> RunFailed:
@@ -316,8 +318,8 @@ def run_failed(error: str | None, *, status: int | None = None, retry_after: flo
     kind_of_error, message = _from_plugin(text)
     searched = f"{kind_of_error} {message}"
     kinds = (kind for kind, pattern in _RUN_PATTERNS if pattern.search(searched))
-    told = _OURS in message and "context_length_exceeded" not in message
-    kind = next((kind for kind in kinds if not (told and kind is ContextTooLong)), RunFailed)
+    told = {kind for kind, words in _KNOWN.items() if _OURS in message and words not in message}
+    kind = next((kind for kind in kinds if kind not in told), RunFailed)
     return kind(message or "The workflow run failed without saying why", status=status, retry_after=retry_after)
 
 

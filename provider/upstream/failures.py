@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,9 +18,8 @@ from provider.errors import (
     clean,
     with_advice,
 )
-from provider.upstream.wordings import tells_rate, tells_too_long
+from provider.upstream.wordings import seconds_in, tells_filtered, tells_no_quota, tells_rate, tells_too_long
 
-_NO_QUOTA = re.compile(r"insufficient.?(quota|balance)|billing|exceeded your current quota", re.IGNORECASE)
 _BAD_CALL = "tool_use_failed"
 """Groq's word for a call that it could not read; the model writes another one when it is asked again."""
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
@@ -34,7 +32,8 @@ def from_response(status: int, body: bytes, headers: Mapping[str, str], secrets:
     except ValueError:
         parsed = {"error": {"message": body.decode(errors="replace")}}
     failed = from_body(status, parsed if isinstance(parsed, dict) else {"error": {"message": str(parsed)}}, secrets)
-    return UpstreamFailed(failed.error, failed.transient, retry_after(headers), status)
+    asked = retry_after(headers)
+    return UpstreamFailed(failed.error, failed.transient, failed.retry_after if asked is None else asked, status)
 
 
 def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str] = ()) -> UpstreamFailed:
@@ -46,18 +45,17 @@ def from_body(status: int | None, body: Mapping[str, Any], secrets: Sequence[str
     message, param = _cause(fields) or message, fields.get("param")
     if param and isinstance(message, str) and str(param) not in message:
         message = f"{message} ({param})"
-    if status is None:
-        status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 500
     said = clean(message if isinstance(message, str) else json.dumps(message, ensure_ascii=False), secrets)
-    out_of_quota = bool(_NO_QUOTA.search(f"{code} {said}"))
-    meant = _error(status, code, said, out_of_quota=out_of_quota)
-    rated = isinstance(meant, RateLimited) and status != 402
-    passes = (
-        (status in _TRANSIENT or rated or code == _BAD_CALL)
-        and not out_of_quota
-        and not isinstance(meant, ContextTooLong)
-    )
-    return UpstreamFailed(meant, transient=passes, status=status)
+    words = f"{code} {fields.get('type') or ''} {said}"
+    if status is None:
+        numbered = code.isdigit() and 400 <= int(code) < 600
+        status = int(code) if numbered else 429 if tells_rate(429, words) else 500
+    meant = _error(status, code, said, words)
+    if isinstance(meant, RateLimited):
+        passes = status != 402 and not tells_no_quota(words)
+    else:
+        passes = code == _BAD_CALL or (status in _TRANSIENT and not isinstance(meant, Refused))
+    return UpstreamFailed(meant, passes, seconds_in(said), status)
 
 
 def _cause(fields: Mapping[str, Any]) -> Any:
@@ -74,18 +72,18 @@ def _cause(fields: Mapping[str, Any]) -> Any:
     return (error.get("message") if isinstance(error, dict) else None) or error
 
 
-def _error(status: int, code: str, said: str, *, out_of_quota: bool) -> ProviderError:
+def _error(status: int, code: str, said: str, words: str) -> ProviderError:
     told = f"The upstream answered {status}: {said or 'nothing more'}"
     if tells_too_long(status, code, said):
         return ContextTooLong(f"context_length_exceeded. {told}")
-    if status == 413 and tells_rate(said):
+    if tells_filtered(words):
+        return Refused(f"The upstream's filter refuses what is asked: {said}")
+    if status == 402 or (status != 404 and tells_no_quota(words)):
+        return RateLimited(with_advice(told, "The account at the upstream has no quota left"))
+    if status == 429 or (status in {400, 403, 413} and tells_rate(status, words)):
         return RateLimited(told)
     if status in {401, 403}:
         return Unauthorized(with_advice(told, "Check upstream_api_key"))
-    if status == 402 or (status == 429 and out_of_quota):
-        return RateLimited(with_advice(told, "The account at the upstream has no quota left"))
-    if status == 429:
-        return RateLimited(told)
     if status == 404 or 300 <= status < 400:
         return Refused(with_advice(told, "Check upstream_base_url (it usually ends in /v1) and upstream_model"))
     if status in _TRANSIENT or status >= 500:

@@ -20,7 +20,7 @@ from provider.errors import (
 )
 from provider.upstream.completion import CompletionReader
 from provider.upstream.failures import from_response, retry_after
-from provider.upstream.wordings import TOO_LONG, Wording
+from provider.upstream.wordings import FILTERED, NO_QUOTA, TOO_LONG
 from tools.wire import Usage
 
 
@@ -264,14 +264,133 @@ TOO_LONG_AS_SAID = {
 }
 
 
-@pytest.mark.parametrize("wording", TOO_LONG, ids=lambda wording: wording.server)
+def refused(status: int, said: str, code: str = "") -> UpstreamFailed:
+    return from_response(status, json.dumps({"error": {"message": said, "code": code}}).encode(), {})
+
+
+@pytest.mark.parametrize("server", TOO_LONG)
 @pytest.mark.parametrize("status", [400, 413, 500])
-def test_every_server_s_way_to_say_that_a_prompt_is_too_long(wording: Wording, status: int) -> None:
-    example = TOO_LONG_AS_SAID[wording.server]
-    assert re.search(wording.pattern, example, re.IGNORECASE), "the row recognises its own example"
-    failed = from_response(status, json.dumps({"error": {"message": example}}).encode(), {})
+def test_every_server_s_way_to_say_that_a_prompt_is_too_long(server: str, status: int) -> None:
+    example = TOO_LONG_AS_SAID[server]
+    assert re.search(TOO_LONG[server], example, re.IGNORECASE), "the row recognises its own example"
+    failed = refused(status, example)
     assert type(failed.error) is ContextTooLong
     assert not failed.transient
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens must be at least 1, got -7584. (parameter=max_tokens, value=-7584)",
+        "Input prompt (36893 tokens) is too long and exceeds limit of 1000",
+        "This prompt is longer than the free tier allows for a single request",
+        "number of input tokens (204703) has exceeded max_prompt_tokens (202752) limit.",
+        "tokens in request more than max tokens allowed",
+        "Prompt too large for this model",
+        "Invalid 'messages[1].content': string too long. Expected a string with maximum length 1048576.",
+        "输入内容超出模型上下文长度",
+    ],
+)
+def test_more_ways_to_say_that_a_prompt_is_too_long(said: str) -> None:
+    assert type(refused(400, said).error) is ContextTooLong
+
+
+NO_QUOTA_AS_SAID = {
+    "OpenAI": (429, "You exceeded your current quota, please check your plan and billing details."),
+    "OpenAI's prepaid accounts, xAI": (
+        403,
+        "Your team has either used all available credits or reached its monthly spending limit.",
+    ),
+    "OpenRouter": (403, "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys"),
+    "Ollama's cloud, Volcengine": (429, "you (ann) have reached your session usage limit, upgrade for higher limits"),
+    "DashScope (Qwen)": (400, "Access denied, please make sure your account is in good standing."),
+    "Zhipu (GLM)": (429, "余额不足或无可用资源包,请充值。"),
+}
+
+
+@pytest.mark.parametrize("server", NO_QUOTA)
+def test_every_server_s_way_to_say_that_nothing_is_left_to_spend(server: str) -> None:
+    status, example = NO_QUOTA_AS_SAID[server]
+    assert re.search(NO_QUOTA[server], example, re.IGNORECASE), "the row recognises its own example"
+    failed = refused(status, example)
+    assert type(failed.error) is RateLimited
+    assert "no quota left" in str(failed.error)
+    assert not failed.transient
+
+
+FILTERED_AS_SAID = {
+    "Azure, OpenAI": (400, "The response was filtered due to the prompt triggering Azure's content management policy."),
+    "xAI": (403, "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"),
+    "DashScope (Qwen)": (500, "Input data may contain inappropriate content."),
+    "DeepSeek, Moonshot": (400, "Content Exists Risk"),
+    "Zhipu (GLM), MiniMax, Volcengine": (400, "系统检测到输入或生成内容可能包含不安全或敏感内容"),
+    "OpenRouter": (403, "Your chosen model requires moderation and your input was flagged"),
+}
+
+
+@pytest.mark.parametrize("server", FILTERED)
+def test_what_a_filter_refuses_is_neither_a_wrong_key_nor_worth_another_try(server: str) -> None:
+    status, example = FILTERED_AS_SAID[server]
+    assert re.search(FILTERED[server], example, re.IGNORECASE), "the row recognises its own example"
+    failed = refused(status, example)
+    assert type(failed.error) is Refused
+    assert not failed.transient
+    assert "filter" in str(failed.error)
+    assert str(status) not in str(failed.error), "what reads the text must not go by a status that means something else"
+
+
+def test_what_a_filter_refuses_within_a_stream_is_not_asked_for_again() -> None:
+    [failed], _ = read({"error": {"message": "The response was filtered.", "code": "content_filter"}})
+    assert isinstance(failed, UpstreamFailed)
+    assert (type(failed.error), failed.transient) == (Refused, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Too many tokens per day, please wait before trying again."),
+        (400, "Tokens per minute limit exceeded - too many tokens processed"),
+        (403, "This request would exceed your account's rate limit"),
+        (413, "Request too large on tokens per minute (TPM): Limit 12000, Requested 13000"),
+    ],
+)
+def test_a_rate_is_a_rate_under_any_status(status: int, said: str) -> None:
+    failed = refused(status, said)
+    assert (type(failed.error), failed.transient) == (RateLimited, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        (
+            "You exceeded your current quota. Quota exceeded for metric: free_tier_requests. Please retry in 35.5s.",
+            35.5,
+        ),
+        ("Rate limit reached. Please try again in 320ms.", 0.32),
+        ("Rate limit reached. Please try again in 1m12s.", 72),
+        ("Rate limit reached. Please try again after 2m", 120),
+        ("Rate limit reached. Please try again in a while.", None),
+    ],
+)
+def test_the_wait_that_only_the_words_ask_for_is_read_and_makes_a_quota_a_rate(
+    said: str, seconds: float | None
+) -> None:
+    failed = refused(429, said)
+    assert (type(failed.error), failed.transient, failed.retry_after) == (RateLimited, True, seconds)
+    assert "no quota left" not in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Invalid schema for function 'recharge_card': billing_address is not allowed",
+        "Unknown parameter: 'rate_limit'.",
+        "Model context window too small (minimum is 128k tokens)",
+        "Invalid schema for function 'get_credit_balance'",
+    ],
+)
+def test_what_only_names_such_a_thing_is_a_refusal_like_others(said: str) -> None:
+    assert type(refused(400, said).error) is Refused
 
 
 @pytest.mark.parametrize(

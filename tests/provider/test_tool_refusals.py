@@ -10,7 +10,7 @@ from provider.modes import automatic
 from provider.modes.automatic import Automatic
 from provider.modes.openclaw_text import OpenclawText
 from provider.upstream.failures import from_response
-from provider.upstream.wordings import NO_TOOLS, Wording, tells_no_tools
+from provider.upstream.wordings import NO_TOOLS, tells_no_tools
 from tests.provider.play import Play, attached
 
 AS_SAID = {
@@ -26,10 +26,10 @@ AS_SAID = {
 }
 
 
-@pytest.mark.parametrize("wording", NO_TOOLS, ids=lambda wording: wording.server)
-def test_every_server_s_way_to_say_it(wording: Wording) -> None:
-    example = AS_SAID[wording.server]
-    assert re.search(wording.pattern, example, re.IGNORECASE), "the row recognises its own example"
+@pytest.mark.parametrize("server", NO_TOOLS)
+def test_every_server_s_way_to_say_it(server: str) -> None:
+    example = AS_SAID[server]
+    assert re.search(NO_TOOLS[server], example, re.IGNORECASE), "the row recognises its own example"
     assert tells_no_tools(400, example)
     assert not tells_no_tools(429, example)
 
