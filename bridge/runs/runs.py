@@ -647,6 +647,9 @@ class Runs:
 
     def release_unanswered(self, run_id: str, segment: int | None = None) -> None:
         """Let go of the workflow of a run whose client does not answer its calls, those of this segment or any."""
+        if (live := self._live_runs.get(run_id)) and live.over:
+            # Nothing was left unanswered, and the store need not be asked.
+            return
         with self._services.locks.of(run_id):
             run = self._store.run(run_id)
             tickets = self._store.tickets_of_run(run_id, "open")

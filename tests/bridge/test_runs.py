@@ -198,6 +198,19 @@ def test_who_comes_back_and_goes_again_gets_the_whole_grace_time_again(core: Cor
     assert core.store.run("r").state == "cancelled"  # type: ignore[union-attr]
 
 
+def test_nothing_is_asked_of_the_store_about_the_client_of_a_run_that_is_over(core: Core) -> None:
+    live = LiveRun("r", [], lambda *_: None, None, lambda _: Usage())
+    row(core, "r")
+    core.live_runs.add(live)
+    live.over = True
+    core.store.end_run("r", RunEvent.FINISH)
+    asked: list[str] = []
+    with core.store.reading() as connection:
+        connection.connection.dbapi_connection.set_trace_callback(asked.append)  # type: ignore[union-attr]
+    core.runs.release_unanswered("r", 0)
+    assert asked == []
+
+
 def form(core: Core, run_id: str, **values: object) -> FormRow:
     now = time.time()
     asked = FormRow("f", run_id, 1, "w", "node", "print", "{}", token="t", created_at=now, expires_at=now + DAY)
