@@ -109,11 +109,7 @@ class BridgeClient:
         path = f"invocations/{drafts.invocation_id}/drafts"
         outcome = self._send("POST", path, drafts.request, seconds=_PARTING_SECONDS)
         if isinstance(outcome, BridgeFailed):
-            log.info(
-                "the bridge could not be told of a call that is being written: %s (request %s)",
-                outcome.error,
-                self._request_id,
-            )
+            log.info("the bridge did not hear of a call in writing: %s (request %s)", outcome.error, self._request_id)
         return not isinstance(outcome, BridgeFailed)
 
     def record(self, exchange: Record) -> Recorded:

@@ -9,7 +9,7 @@ from provider.engine.events import TellDrafts
 from tools.wire import DraftDelta
 
 _PAUSE = 0.03
-"""Between two requests, in seconds: pieces that come faster travel together."""
+"""Seconds before each request: pieces that come faster travel together, or with the ticket."""
 
 
 class DraftSender:
@@ -36,14 +36,17 @@ class DraftSender:
             self._sending = True
         threading.Thread(target=self._send, daemon=True, name="clawback-drafts").start()
 
+    def forget(self) -> None:
+        """Let the ticket bring what waits."""
+        with self._lock:
+            self._waiting = []
+
     def _send(self) -> None:
         while batch := self._next():
-            if not self._bridge.draft(batch):
-                with self._lock:
-                    self._failed = True
-            time.sleep(_PAUSE)
+            self._failed = not self._bridge.draft(batch)
 
     def _next(self) -> TellDrafts | None:
+        time.sleep(_PAUSE)
         with self._lock:
             waiting, self._waiting = self._waiting, []
             self._sending = bool(waiting) and not self._failed
@@ -55,10 +58,8 @@ def together(waiting: Iterable[TellDrafts]) -> TellDrafts:
     *_, last = given = list(waiting)
     pieces: dict[str, DraftDelta] = {}
     for drafts in given:
-        if drafts.request.round != last.request.round:
-            continue
-        for delta in drafts.request.calls:
+        for delta in drafts.request.calls if drafts.request.round == last.request.round else ():
             known = pieces.get(delta.id)
             whole = known.arguments + delta.arguments if known else delta.arguments
             pieces[delta.id] = (known or delta).model_copy(update={"arguments": whole})
-    return TellDrafts(last.invocation_id, last.request.model_copy(update={"calls": list(pieces.values())}))
+    return TellDrafts(last.invocation_id, last.request.model_copy(update={"calls": [*pieces.values()]}))

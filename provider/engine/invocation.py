@@ -123,6 +123,8 @@ def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock |
                 elif isinstance(action, TellDrafts):
                     drafts.tell(action)
                 else:
+                    if isinstance(action, OpenTicket):
+                        drafts.forget()
                     events.close()
                     events = exchanges.events_of(action)
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from provider.bridge import draft_sender
 from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
 from provider.engine import invocation
@@ -26,6 +27,7 @@ from provider.engine.events import (
     Record,
     Recorded,
     Say,
+    TellDrafts,
     UpstreamFailed,
 )
 from provider.engine.invocation import deadline, hold_until, time_limit
@@ -36,7 +38,7 @@ from provider.upstream.client import Upstream
 from tests.provider.bridge_server import TOKEN, Bridge, wait_until
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import KEY, run_of
-from tools.wire import AttachRequest, RecordRequest
+from tools.wire import AttachRequest, DraftDelta, DraftRequest, RecordRequest
 
 pytestmark = pytest.mark.parts
 
@@ -248,6 +250,22 @@ def test_a_record_is_tried_twice_and_then_let_be(bridge: Bridge) -> None:
     bridge.failing = [500, 500]
     assert client(bridge.url).record(record) == Recorded()
     assert len(bridge.records) == 1
+
+
+def test_a_call_that_is_whole_at_once_goes_with_its_ticket_alone(
+    monkeypatch: pytest.MonkeyPatch, bridge: Bridge
+) -> None:
+    monkeypatch.setattr(draft_sender, "_PAUSE", 0.2)
+    sender = draft_sender.DraftSender(client(bridge.url))
+    for is_whole in (True, False):
+        delta = DraftDelta(id="call1", name="write", offset=0, arguments="{")
+        sender.tell(TellDrafts("inv12345", DraftRequest(run_id="run1", round=0, calls=[delta])))
+        if is_whole:
+            sender.forget()
+        for thread in threading.enumerate():
+            if thread.name == "clawback-drafts":
+                thread.join()
+        assert bridge.paths == ([] if is_whole else ["POST /plugin/v1/invocations/inv12345/drafts"])
 
 
 # Running the engine against both
