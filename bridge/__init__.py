@@ -22,7 +22,13 @@ class _Executors(ModuleType):
     """The room `executor` under its former name, which modules of users import: `from bridge.executors import tool`."""
 
     def __getattr__(self, name: str) -> object:
+        # Whoever looks through all modules for something of theirs is to load none.
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(import_module(__name__.removesuffix("bridge") + "executor"), name)
 
+
+# httpx looks for its own command line, which would take megabytes that nobody needs.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 executors = sys.modules.setdefault(f"{__name__}.executors", _Executors(f"{__name__}.executors"))
