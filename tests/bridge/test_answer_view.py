@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.runs import services
 from bridge.runs.answers.view import AnswerView
 from bridge.runs.segments import Reasoning, Text
 
@@ -51,3 +52,12 @@ def test_the_cut_makes_no_difference(pieces: list[str]) -> None:
     text = "".join(pieces)
     cuts = ([text], pieces, list(text))
     assert len({shown(AnswerView(guarded="nothing"), *((piece, "") for piece in cut)) for cut in cuts}) == 1
+
+
+def test_others_go_on_while_a_long_piece_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+    monkeypatch.setattr(services, "_LONG", 0.0)
+    monkeypatch.setattr(services.time, "sleep", paused.append)
+    told = shown(AnswerView(), ("<|" * 10_000, "llm"))
+    assert len(paused) > 10
+    assert told == shown(AnswerView(), *((character, "llm") for character in "<|" * 10_000))

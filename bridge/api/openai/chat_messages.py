@@ -121,8 +121,12 @@ def _string_or_parts(value: Any) -> str:
     return "parts" if isinstance(value, list) else "string"
 
 
+def _text_of_nothing(value: Any) -> Any:
+    return "" if value in (None, []) else value
+
+
 type _Text = Annotated[str, Tag("string")]
-type _TextParts = Annotated[list[TextPart], Field(min_length=1), Tag("parts")]
+type _TextParts = Annotated[list[TextPart], Tag("parts")]
 type _UserPart = Annotated[TextPart | ImagePart | FilePart | SoundPart, Field(discriminator="type")]
 type _ResultPart = Annotated[
     Annotated[TextPart | ImagePart, Field(discriminator="type")], BeforeValidator(_refuse_in_results)
@@ -137,9 +141,12 @@ class ThoughtPart(Part):
 
 type _AssistantPart = Annotated[TextPart | RefusalPart | ThoughtPart, Field(discriminator="type")]
 
-TextContent = Annotated[_Text | _TextParts, Discriminator(_string_or_parts)]
+# Clients keep messages without content in their transcripts: what is over and done is not refused.
+TextContent = Annotated[_Text | _TextParts, Discriminator(_string_or_parts), BeforeValidator(_text_of_nothing)]
 UserContent = Annotated[
-    _Text | Annotated[list[_UserPart], Field(min_length=1), Tag("parts")], Discriminator(_string_or_parts)
+    _Text | Annotated[list[_UserPart], Tag("parts")],
+    Discriminator(_string_or_parts),
+    BeforeValidator(_text_of_nothing),
 ]
 ResultContent = Annotated[_Text | Annotated[list[_ResultPart], Tag("parts")], Discriminator(_string_or_parts)]
 AssistantContent = Annotated[_Text | Annotated[list[_AssistantPart], Tag("parts")], Discriminator(_string_or_parts)]

@@ -145,6 +145,9 @@ def _media_tokens(part: Mapping[str, Any]) -> int:
     return _PER_SMALL_IMAGE if small else _PER_MEDIA
 
 
+_LONGEST_PIECE = 1024
+"""Some characters take a guard some hundredths of a millisecond each: others go on between such pieces."""
+
 Guarded = Literal["all", "calls", "nothing"]
 Form = Literal["text", "data", "checked_data"]
 """What an answer is: text, or data that is never changed; data is checked where its client may be OpenClaw."""
@@ -195,7 +198,8 @@ class AnswerView:
 
     def _text(self, text: str) -> list[Text | Reasoning]:
         self._block = self._block or bool(text)
-        return _texts(self._guard.feed(text))
+        pieces = (text[at : at + _LONGEST_PIECE] for at in range(0, len(text), _LONGEST_PIECE))
+        return _texts("".join(map(self._guard.feed, in_pieces(pieces, looked=1))))
 
 
 def _guard_of(guarded: Guarded, form: Form) -> Guard:

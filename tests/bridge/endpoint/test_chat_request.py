@@ -42,7 +42,6 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"messages": [{"content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": one(7)}, "messages[0].content"),
-        ({"messages": one([])}, "messages[0].content"),
         ({"messages": one([{"type": "text"}])}, "messages[0].content[0].text"),
         ({"messages": one([{"type": "smell", "smell": "x"}])}, "messages[0].content[0].type"),
         ({"messages": one([{"type": "input_audio", "input_audio": {}}])}, "messages[0].content[0].input_audio.data"),
@@ -115,6 +114,12 @@ def test_images_files_and_developer_messages_go_on_as_they_are() -> None:
     file = {"type": "file", "file": {"file_data": "data:text/plain;base64,AAAA", "filename": "a.txt"}}
     messages = [{"role": "developer", "content": "Be brief."}, *one([{"type": "text", "text": "see"}, image, file])]
     assert ask(messages=messages).messages == messages
+
+
+@pytest.mark.parametrize("role", ["user", "system", "developer"])
+@pytest.mark.parametrize("content", [None, [], ""])
+def test_a_message_without_content_is_an_empty_one(role: str, content: object) -> None:
+    assert ask(messages=[{"role": role, "content": content}, *HI]).messages == [{"role": role, "content": ""}, *HI]
 
 
 def test_an_assistant_message_as_an_sdk_dumps_it_is_taken() -> None:
