@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from bridge.api.bodies import checked
-from bridge.api.openai.chat_messages import Part, text_in
+from bridge.api.openai.chat_messages import CallName, Part, text_in
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import offer
 from bridge.api.openai.turns import Ask, Words
@@ -105,7 +105,7 @@ class ToolUseBlock(Part):
 
     type: Literal["tool_use"]
     id: str = ""
-    name: str = Field(min_length=1)
+    name: CallName = ""
     input: Any = None
 
 

@@ -148,7 +148,19 @@ UserContent = Annotated[
     Discriminator(_string_or_parts),
     BeforeValidator(_text_of_nothing),
 ]
-ResultContent = Annotated[_Text | Annotated[list[_ResultPart], Tag("parts")], Discriminator(_string_or_parts)]
+
+
+def _data_as_text(value: Any) -> Any:
+    is_data = not isinstance(value, str | list | None) or (
+        isinstance(value, list) and not all(isinstance(part, dict) and "type" in part for part in value)
+    )
+    return json.dumps(value, ensure_ascii=False) if is_data else value
+
+
+ResultContent = Annotated[
+    _Text | Annotated[list[_ResultPart], Tag("parts")], Discriminator(_string_or_parts), BeforeValidator(_data_as_text)
+]
+"""Text or parts; some clients send data as it is."""
 AssistantContent = Annotated[_Text | Annotated[list[_AssistantPart], Tag("parts")], Discriminator(_string_or_parts)]
 
 
@@ -165,6 +177,9 @@ CallId = Annotated[str, BeforeValidator(_as_id)]
 
 ArgumentsText = Annotated[str, BeforeValidator(_as_json)]
 """JSON text; some clients send the object itself."""
+
+CallName = Annotated[str, BeforeValidator(_as_id)]
+"""A call without a name, which models make up and clients keep, is left out of what the model is told."""
 
 
 class _Carrying(Part):
@@ -185,7 +200,7 @@ class _Message(Part):
 class FunctionCall(Part):
     """The function of a tool call. `arguments` is JSON text."""
 
-    name: str = Field(min_length=1)
+    name: CallName = ""
     arguments: ArgumentsText = "{}"
 
 
@@ -193,8 +208,16 @@ class MessageToolCall(_Carrying):
     """One entry of an assistant message's `tool_calls`."""
 
     id: CallId = ""
-    type: Literal["function"] = "function"
+    type: Annotated[Literal["function"], BeforeValidator(lambda _: "function")] = "function"
     function: FunctionCall
+
+    @model_validator(mode="before")
+    @classmethod
+    def _custom_is_function(cls, value: Any) -> Any:
+        custom = value.get("custom") if isinstance(value, dict) and "function" not in value else None
+        if not isinstance(custom, dict):
+            return value
+        return value | {"function": {"name": custom.get("name"), "arguments": {"input": custom.get("input")}}}
 
     @model_serializer(mode="wrap")
     def _with_extras(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:

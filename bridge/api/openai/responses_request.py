@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from bridge.api.bodies import checked
-from bridge.api.openai.chat_messages import ArgumentsText, CallId, Part, SoundPart, text_in
+from bridge.api.openai.chat_messages import ArgumentsText, CallId, CallName, Part, SoundPart, text_in
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
 from bridge.api.openai.turns import Ask, Words
@@ -96,7 +96,7 @@ class FunctionCallItem(Part):
     type: Literal["function_call"]
     id: str | None = None
     call_id: CallId = ""
-    name: str = Field(min_length=1)
+    name: CallName = ""
     namespace: str | None = None
     arguments: ArgumentsText = "{}"
 
@@ -112,7 +112,7 @@ class CustomCallItem(Part):
     type: Literal["custom_tool_call"]
     id: str | None = None
     call_id: CallId = ""
-    name: str = Field(min_length=1)
+    name: CallName = ""
     namespace: str | None = None
     input: str = ""
 

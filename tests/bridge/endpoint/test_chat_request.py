@@ -1,5 +1,6 @@
 """A chat completion request is read as OpenAI reads it, and what is wrong is named by its path."""
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -88,7 +89,6 @@ def one(content: Any, **fields: Any) -> list[dict[str, Any]]:
         ({"functions": [{"name": "f g"}]}, "functions[0].name"),
         ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "tool_choice"),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].name"),
-        ({"messages": [{"role": "assistant", "function_call": {}}]}, "messages[0].function_call.name"),
         ({"stream": "yes"}, "stream"),
         ({"parallel_tool_calls": 1}, "parallel_tool_calls"),
         ({"user": 7}, "user"),
@@ -120,6 +120,32 @@ def test_images_files_and_developer_messages_go_on_as_they_are() -> None:
 @pytest.mark.parametrize("content", [None, [], ""])
 def test_a_message_without_content_is_an_empty_one(role: str, content: object) -> None:
     assert ask(messages=[{"role": role, "content": content}, *HI]).messages == [{"role": role, "content": ""}, *HI]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "arguments"),
+    [
+        ({"function": {"name": "", "arguments": "{}"}}, "", "{}"),
+        ({"function": {"name": None}}, "", "{}"),
+        ({"function": {"arguments": {"a": 1}}}, "", '{"a": 1}'),
+        ({"type": None, "function": {"name": "read"}}, "read", "{}"),
+        ({"type": "functionfunction", "function": {"name": "read"}}, "read", "{}"),
+        ({"type": "custom", "custom": {"name": "patch", "input": "x"}}, "patch", '{"input": "x"}'),
+    ],
+)
+def test_a_call_that_a_model_or_a_client_has_spoilt_stays_in_the_past(
+    given: dict[str, Any], name: str, arguments: str
+) -> None:
+    [call] = ask(messages=[*HI, {"role": "assistant", "tool_calls": [{"id": "a"} | given]}, *HI]).messages[1][
+        "tool_calls"
+    ]
+    assert call == {"id": "a", "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@pytest.mark.parametrize("data", [{"a": [1]}, [1, "b"], ["a"], [{"a": 1}], 5, True])
+def test_a_result_that_is_data_is_told_as_json(data: object) -> None:
+    result = {"role": "tool", "tool_call_id": "a", "content": data}
+    assert ask(messages=[*HI, result]).messages[1]["content"] == json.dumps(data)
 
 
 def test_an_assistant_message_as_an_sdk_dumps_it_is_taken() -> None:

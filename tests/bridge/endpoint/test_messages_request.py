@@ -187,7 +187,6 @@ def test_what_is_for_the_model() -> None:
         ([user({"type": "audio"})], "messages[0].content[0].type"),
         ([user({"type": "image", "source": {"type": "file", "file_id": "f"}})], "messages[0].content[0].source"),
         ([user(result("a", [BITMAP]))], "messages[0].content[0].content[0].source.media_type"),
-        ([model({"type": "tool_use", "id": "a"})], "messages[0].content[0].name"),
         ([], "messages"),
     ],
 )
