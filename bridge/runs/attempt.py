@@ -82,10 +82,13 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The workflow ended without an answer; `cut_off` says that something outside of it ended it."""
+    """The workflow ended without an answer; `cut_off` says that something outside of it ended it, and `is_over` that it
+    has ended, or never began.
+    """
 
     error: BridgeError
     cut_off: bool = False
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,8 @@ class Attempt:
         except _StillPaused:
             return Paused()
         except DifyError as error:
-            return Failed(client_error(error), cut_off=isinstance(error, _CUT_OFF))
+            cut_off = isinstance(error, _CUT_OFF)
+            return Failed(client_error(error), cut_off=cut_off, is_over=not cut_off)
         except Exception:
             log.exception("a run's stream failed", extra={"run": self._run.id})
             return Failed(Internal("the bridge failed while it read Dify's stream; its log says more"))

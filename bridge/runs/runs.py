@@ -21,8 +21,8 @@ from bridge.runs.segments import Segment
 from bridge.runs.services import Services, after, in_background
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
-from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow
-from bridge.store.run_record import Change
+from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow, new_user
+from bridge.store.run_record import BEGINNING_SECONDS, Change
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent
@@ -47,9 +47,6 @@ RETRY_SECONDS = 5.0
 
 MOVED_SECONDS = 60.0
 """For so long a running run may be another bridge's."""
-
-BEGINNING_SECONDS = 10.0
-"""How long another process's workflow may take until a node of it attaches."""
 
 MOVED = "run_moved"
 """The code of the error that another bridge goes on with a run."""
@@ -102,7 +99,7 @@ class Runs:
             model=app.model,
             session_key=session.key,
             turn_key=keys.turn,
-            dify_user=f"clawback-{random_name()}" if apart else session.dify_user,
+            dify_user=new_user() if apart else session.dify_user,
             conversation_id="" if apart or app.conversation == "new" else session.conversation_id,
             query_digest=text_digest(request.query),
             auxiliary=auxiliary,
@@ -188,8 +185,7 @@ class Runs:
         if run.state != "running" or run.began_at is None or (live and live.attempt == run.attempt):
             return False
         record = self._store.record(run.id)
-        attached = record.invocations.values() if record else ()
-        return clock.now() - run.began_at < BEGINNING_SECONDS and all(row.attempt < run.attempt for row in attached)
+        return clock.now() - run.began_at < BEGINNING_SECONDS and record is not None and record.is_beginning
 
     def go_on(self, run: RunRow, latest: RunRequest | None = None) -> None:
         """Resume a run unless somebody else has, where no client is there to be told."""
@@ -375,7 +371,8 @@ class Runs:
                     self._pause(run, live, outcome)
                 case Failed():
                     late = self._forms.expired(run) if outcome.cut_off and not live.nodes.begun else None
-                    self.fail(run, live, out_of_time(late) if late else outcome.error, cut_off=outcome.cut_off)
+                    error = out_of_time(late) if late else outcome.error
+                    self.fail(run, live, error, cut_off=outcome.cut_off, is_over=outcome.is_over)
         except BridgeError as error:
             self.fail(run, live, error)
         except Exception:
@@ -477,13 +474,15 @@ class Runs:
         live.fail(_moved())
         self._live_runs.drop(live.run_id)
 
-    def fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool = False) -> None:
+    def fail(
+        self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool = False, is_over: bool = False
+    ) -> None:
         """The attempt ended without an answer. A suspended run has only let go of its workflow.
 
-        So has one whose workflow was `cut_off` while its client ran tools.
+        So has one whose workflow was `cut_off` while its client ran tools. One that `is_over` goes on nowhere.
         """
         try:
-            self._fail(run, live, error, cut_off=cut_off)
+            self._fail(run, live, error, cut_off=cut_off, is_over=is_over)
         except Exception as problem:
             # The store says itself what is the matter with it.
             is_fault = not isinstance(problem, StoreUnavailable)
@@ -492,7 +491,7 @@ class Runs:
             if not live.suspended and self._live_runs.is_current(run, live):
                 live.fail(error)
 
-    def _fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool) -> None:
+    def _fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool, is_over: bool) -> None:
         with self._services.locks.of(run.id):
             if not self._live_runs.is_current(run, live):
                 return
@@ -509,7 +508,8 @@ class Runs:
                 return
             # The client learns of it even where the store cannot be written, and that is why the run failed.
             live.fail(error)
-            self.end(run.id, RunEvent.FAIL, error.message, f"the workflow run failed: {error.message}", live.attempt)
+            reason = f"the workflow run failed: {error.message}"
+            self.end(run.id, RunEvent.FAIL, error.message, reason, live.attempt, is_over=is_over)
         self._services.observers.run_failed(run, error.code or error.type)
         log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
 
@@ -555,16 +555,29 @@ class Runs:
         live.fail(Gone(run.error or "the run was cancelled", code="run_cancelled"))
         self._live_runs.drop(run.id)
 
-    def end(self, run_id: str, event: RunEvent, error: str | None, reason: str, attempt: int | None = None) -> bool:
+    def end(
+        self,
+        run_id: str,
+        event: RunEvent,
+        error: str | None,
+        reason: str,
+        attempt: int | None = None,
+        *,
+        is_over: bool = False,
+    ) -> bool:
         """Bring an unfinished run to its end, its open tickets with it for this reason, and wake who waits for them.
 
-        Whoever knows of one attempt alone gives it: another bridge may have begun the next. Returns whether the run was
-        still unfinished, and in that attempt.
+        Whoever knows of one attempt alone gives it: another bridge may have begun the next. `is_over` says that its
+        workflow has ended, too. Returns whether the run was still unfinished, and in that attempt.
         """
 
         def decision(change: Change) -> list[str] | None:
             if not change.step(event, attempt, error=error):
                 return None
+            if is_over:
+                change.run(began_at=None)
+            else:
+                change.leave_user()
             change.also(self._store.forms.cancelling(run_id))
             return change.cancel_tickets(reason)
 

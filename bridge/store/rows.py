@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.calls import ToolCall
+from tools.ids import random_name
 from tools.results import ToolResult
 from tools.ticket_states import PENDING, CallState
 
@@ -36,10 +37,19 @@ class ExchangeRow:
     frame: str
 
 
+OWN_USER = "clawback-"
+"""How the Dify users of clients begin."""
+
+
+def new_user() -> str:
+    """Name a Dify user. Whoever uses the app may name one in a callback_key, so nobody may guess it."""
+    return OWN_USER + random_name()
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """One agent turn as its client sees it. `request` is JSON; times are seconds since the epoch; `began_at` is that of
-    the attempt.
+    the attempt, None where its workflow is known to be over.
 
     `request_key` is a digest of the whole request that began it, `idempotency` one of that and its Idempotency-Key.
     `version` rises with each change of the run and of all that belongs to it. `client` is whose it is: nobody's where

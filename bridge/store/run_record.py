@@ -15,10 +15,13 @@ from sqlalchemy import Connection, Table, bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow
+from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow, new_user
 from bridge.store.statements import Statement, columns_of, execute, fetch, inserting, updating, values_of
 from tools.run_states import RAISES_ATTEMPT, UNFINISHED, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
+
+BEGINNING_SECONDS = 10.0
+"""How long a workflow that has begun may take until a node of it attaches."""
 
 
 class Overtaken(Exception):
@@ -37,6 +40,14 @@ class RunRecord:
     invocations: dict[str, InvocationRow] = field(default_factory=dict)
     tickets: dict[str, TicketRow] = field(default_factory=dict)
     segments: dict[int, SegmentRow] = field(default_factory=dict)
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the first node of its attempt's workflow may yet attach: it has just begun, or is not known to."""
+        run = self.run
+        if run.began_at is None or any(row.attempt == run.attempt for row in self.invocations.values()):
+            return False
+        return not run.task_id or clock.now() - run.began_at < BEGINNING_SECONDS
 
     def tickets_in(self, *states: str) -> list[TicketRow]:
         """List the tickets in one of these states, or all of them."""
@@ -103,6 +114,20 @@ class Change:
         if values:
             self.run(**values)
         return True
+
+    def leave_user(self) -> str | None:
+        """Let the session go on as another Dify user where a node of this run's workflow may yet attach; return whom.
+
+        Such a node finds its run by its user: it would take part in the next one, beside that one's own. Dify stops no
+        workflow at once, and none that has not begun. The user's conversation stays behind.
+        """
+        run = self.was.run
+        if run.direction != "endpoint" or not self.was.is_beginning:
+            return None
+        user = new_user()
+        at = {"key": run.session_key, "dify_user": run.dify_user}
+        self.also(updating(t.sessions, at, {"dify_user": user, "conversation_id": "", "updated_at": self._now}))
+        return user
 
     def cancel_tickets(self, reason: str) -> list[str]:
         """Cancel the open tickets; return which they were."""
@@ -419,6 +444,9 @@ class HeldRuns:
 
     def put(self, state: RunRecord, as_of: float) -> None:
         """Hold a run, or what has become of it."""
+        former = self._states.get(state.run.id)
+        if former and former.run.dify_user != state.run.dify_user:
+            self._run_of.pop(f"user {former.run.dify_user}", None)
         self._states[state.run.id] = state
         self._as_of[state.run.id] = as_of
         self._run_of |= dict.fromkeys(_names(state), state.run.id)

@@ -97,7 +97,7 @@ runs = Table(
     Column("updated_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("direction", String(16), nullable=False, default="endpoint", doc="endpoint, executor, mcp"),
-    Column("began_at", Float, nullable=True, doc="when its attempt began; null: a version before 0.2 wrote it"),
+    Column("began_at", Float, nullable=True, doc="when its attempt began; null: its workflow is over, or not known"),
     Column("request_key", String(64), nullable=True, doc="digest of the whole request that began it"),
     Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
     Column("version", Integer, nullable=False, server_default="0", doc="rises with each change of the run"),

@@ -423,7 +423,7 @@ class Store:
             change.run(**values)
             if session:
                 row = values_of(session, but=["key"]) | {"updated_at": clock.now()}
-                change.also(updating(t.sessions, {"key": session.key}, row))
+                change.also(updating(t.sessions, {"key": session.key, "dify_user": session.dify_user}, row))
             return True
 
         return self.decide(run.id, decision) or False
@@ -441,7 +441,12 @@ class Store:
         def decision(change: Change) -> RunRow | None:
             if untold in change.was.segments:
                 return None
-            return change.was.run if change.step(RunEvent.RESUME, run.attempt, task_id="", error=None) else None
+            if not change.step(RunEvent.RESUME, run.attempt, task_id="", error=None):
+                return None
+            # Whoever goes on has waited for the first node of a workflow that had begun.
+            if not change.was.run.task_id and (user := change.leave_user()):
+                change.run(dify_user=user, conversation_id="")
+            return change.was.run
 
         return self.decide(run.id, decision)
 

@@ -13,10 +13,10 @@ from bridge.errors import Gone
 from bridge.runs.attempt import Attempt, Dropped
 from bridge.runs.core import Core
 from bridge.runs.live import LiveRun
-from bridge.runs.runs import BEGINNING_SECONDS
 from bridge.runs.segments import Calls
 from bridge.store.faults import StoreUnavailable, unavailable
-from bridge.store.rows import RunRow, SegmentRow
+from bridge.store.rows import RunRow, SegmentRow, SessionRow
+from bridge.store.run_record import BEGINNING_SECONDS
 from tests.bridge.test_plugin_api import CALL, app, attach, call, open_ticket, restart, run
 from tools.results import ToolResult
 from tools.run_states import RAISES_ATTEMPT, RunEvent
@@ -224,6 +224,64 @@ def test_a_run_is_taken_over_once_the_node_of_a_workflow_that_another_process_st
     core.runs.once_begun(run)
     assert core.store.has_invocations(run.id)
     began.join()
+
+
+def session_of(app: Flask, run: RunRow) -> SessionRow:
+    """Let the run be one of a session with a conversation, and return it."""
+    session = SessionRow(run.session_key, run.model, run.dify_user, "conversation1", scope="")
+    core_of(app).store.save_session(session)
+    return session
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "cut off"])
+@pytest.mark.parametrize("begun", ["not", "just now", "long ago", "with a node"])
+def test_a_session_goes_on_as_another_user_where_a_node_of_a_run_that_was_given_up_may_yet_attach(
+    app: Flask, run: RunRow, ends: str, begun: str
+) -> None:
+    core, live, session = core_of(app), live_of(app, run), session_of(app, run)
+    if begun == "with a node":
+        attach(app)
+    elif begun != "not":
+        core.store.update_run(run.id, task_id="task1")
+    if begun == "long ago":
+        core.store.update_run(run.id, began_at=(run.began_at or 0) - BEGINNING_SECONDS)
+    if ends == "cancelled":
+        core.runs.cancel(run.id, "nobody is there")
+    else:
+        core.runs.fail(run, live, Gone("the stream broke"), cut_off=True)
+    now = core.store.session(session.key)
+    assert now is not None
+    if begun in {"long ago", "with a node"}:
+        assert now == session
+        return
+    assert now.dify_user != session.dify_user
+    assert now.conversation_id == ""
+    core.store.insert_run(replace(run, id="run-after", dify_user=now.dify_user))
+    assert is_too_late(app, run, 0), "it would take part in the run that follows"
+
+
+def test_a_run_goes_on_as_another_user_where_its_workflow_may_yet_begin(app: Flask, run: RunRow) -> None:
+    core, session = core_of(app), session_of(app, run)
+    assert core.store.run_again(run)
+    went_on, now = core.store.run(run.id), core.store.session(session.key)
+    assert went_on is not None
+    assert now is not None
+    assert went_on.dify_user == now.dify_user != session.dify_user
+    assert went_on.conversation_id == now.conversation_id == ""
+    assert attach(app)["run_id"] is None, "a node of the former workflow takes no part"
+    assert attach(app, "invocation2", user=went_on.dify_user)["run_id"] == run.id
+
+
+def test_a_run_whose_workflow_has_failed_goes_on_as_the_user_that_it_has(app: Flask, run: RunRow) -> None:
+    core, live, session = core_of(app), live_of(app, run), session_of(app, run)
+    core.runs.fail(run, live, Gone("Dify refused it"), is_over=True)
+    failed = core.store.run(run.id)
+    assert failed is not None
+    assert core.store.run_again(failed)
+    went_on = core.store.run(run.id)
+    assert went_on is not None
+    assert went_on.dify_user == session.dify_user
+    assert core.store.session(session.key) == session
 
 
 @pytest.mark.parametrize("why", ["a node has attached", "it is driven here", "it began long ago", "it is suspended"])

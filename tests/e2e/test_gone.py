@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from demo.stack import Stack
 from tests.e2e import flows
 from tests.e2e.conftest import MakeStack, call, stream, upstream_log, workflow_runs
 from tests.e2e.executors import wait_for
-from tests.e2e.test_survives import ask, begin, results, text
+from tests.e2e.test_survives import ask, begin, chunks, results, states, text
 
 QUERY = "{{#sys.query#}}"
 
@@ -80,6 +82,25 @@ def test_a_dify_that_was_killed_and_started_again_does_not_end_the_run(stack: St
     stack.box.start()
     assert answered(stack, transcript, "no-dify") == "and so am I"
     assert len(upstream_log(stack, "No Dify.")) == 2
+
+
+def test_a_workflow_that_begins_once_its_client_has_gone_takes_no_part_in_the_run_that_follows(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(bridge_settings={"grace_seconds": 0.5, "keepalive_seconds": 0.3})
+    httpx.post(f"{stack.box_url}/box/worker/stop").raise_for_status()
+    prompt = f"Begun late.\n{call('exec', command='x')}\n!then\n!say once"
+    with stream(stack, ask([{"role": "user", "content": prompt}]), **session_headers("begun-late")) as response:
+        next(chunks(response))
+    with ThreadPoolExecutor(1) as pool, closing(stack.store()) as store:
+        wait_for(lambda: states(store) == ["cancelled"] or None)
+        asked = pool.submit(begin, stack, prompt, "begun-late")
+        wait_for(lambda: len(httpx.get(f"{stack.box_url}/box/state").json()["runs"]) == 2 or None)
+        httpx.post(f"{stack.box_url}/box/worker/start").raise_for_status()
+        transcript = asked.result()
+        assert answered(stack, transcript, "begun-late") == "once", "the call was given once more"
+        assert states(store) == ["cancelled", "finished"]
+    assert len(upstream_log(stack, "Begun late.")) == 2
 
 
 @pytest.fixture

@@ -113,9 +113,16 @@ def _told_the_model(played: Played, log: list[dict[str, Any]], tickets: list[Tic
         yield f"{played.name} was answered, and the upstream was never asked"
         return
     known = {call.id: call.output for ticket in tickets for call in ticket.calls}
-    # A person who was told of an error asks again, and may be answered by the run that was begun first.
-    whole = [entry for entry in asked if played.chats and _number(played, entry) == len(played.turn.rounds)]
-    given = _after(played, (whole or asked)[-1]["request"]["messages"])
+    # A person who was told of an error asks again, and may be answered by the run that was begun first. A part of the
+    # results may begin a run of its own, which nobody waits for.
+    whole = [entry for entry in asked if _number(played, entry) == len(played.turn.rounds)]
+    several = "in_parts" in played.turn.requests
+    answering = whole if several else whole[-1:] if played.chats else []
+    yield from min(([*_told_wrong(played, each, known)] for each in answering or asked[-1:]), key=len)
+
+
+def _told_wrong(played: Played, asked: dict[str, Any], known: dict[str, str | None]) -> Iterator[str]:
+    given = _after(played, asked["request"]["messages"])
     results = {m["tool_call_id"]: m["content"] for m in given if m["role"] == "tool"}
     made = [json.loads(c["function"]["arguments"])["key"] for m in given for c in m.get("tool_calls") or ()]
     expected = [key for number in range(len(played.turn.rounds)) for key in played.turn.keys(played.name, number)]

@@ -15,7 +15,7 @@ from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.store import clock
-from bridge.store.rows import RunRow
+from bridge.store.rows import OWN_USER, RunRow
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent
@@ -53,7 +53,9 @@ class ExecutorRuns:
         `user` is the name of Dify's user, where it is known.
         """
         catalogue = self._registry.catalogue()
-        if not catalogue.tools:
+        # A client's run has gone on as another user: this is a node of the workflow that it left.
+        is_left = (user or "").startswith(OWN_USER) and kind_of(user) is None
+        if is_left or not catalogue.tools:
             return None
         # Whom Dify does not name could be anybody: nobody goes on with what another began.
         whose = request.user or request.callback_key or random_name()

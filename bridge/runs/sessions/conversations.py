@@ -9,7 +9,7 @@ from bridge.runs.recorded import Recorded
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.sessions.sessions import Past, Session, past_of
-from bridge.store.rows import ExchangeRow, RunRow, SessionRow
+from bridge.store.rows import ExchangeRow, RunRow, SessionRow, new_user
 from tools.ids import random_name
 from tools.results import Message
 
@@ -54,10 +54,11 @@ class Conversations:
         """
         session, model = seeker.session, seeker.app.model
         if session.alone:
-            row = self._store.session(session.row_key(model))
-            if row:
-                self._supersede(row, seeker.turn)
-            return row or self._new(seeker, session.row_key(model))
+            key = session.row_key(model)
+            row = self._store.session(key)
+            if row and self._supersede(row, seeker.turn):
+                row = self._store.session(key)
+            return row or self._new(seeker, key)
         past = past_of(seeker.messages)
         return self._by_calls(seeker, past) or self._by_exchange(seeker, past) or self._new(seeker, random_name())
 
@@ -77,14 +78,16 @@ class Conversations:
         return row.scope == session.scope
 
     def _new(self, seeker: Seeker, key: str) -> SessionRow:
-        # Whoever uses the app may name a Dify user in a callback_key, so nobody may guess one.
-        user = f"clawback-{random_name()}"
-        return SessionRow(key, seeker.app.model, user, conversation_id="", scope=seeker.session.scope)
+        return SessionRow(key, seeker.app.model, new_user(), conversation_id="", scope=seeker.session.scope)
 
     # Names that count alone
 
-    def _supersede(self, row: SessionRow, turn: str) -> None:
-        """A new turn takes the place of runs that wait for results which are not coming, or that nobody drives."""
+    def _supersede(self, row: SessionRow, turn: str) -> bool:
+        """A new turn takes the place of runs that wait for results which are not coming, or that nobody drives.
+
+        Return whether there was one.
+        """
+        superseded = False
         for run in self._unfinished(row):
             live = self._live_runs.get(run.id)
             if live is None and run.turn_key == turn and self._services.config.is_shared:
@@ -93,6 +96,8 @@ class Conversations:
             waits = live is None or run.state == "suspended" or bool(self._store.tickets_of_run(run.id, "open"))
             if waits and (live is None or not live.current.readers):
                 self._runs.cancel(run.id, _MOVED_ON)
+                superseded = True
+        return superseded
 
     def _unfinished(self, row: SessionRow) -> list[RunRow]:
         return [run for run in self._store.unfinished_runs_of_session(row.key) if run.auxiliary is None]
@@ -160,7 +165,7 @@ class Conversations:
             return None
         for run in runs:
             self._runs.cancel(run.id, _MOVED_ON)
-        return row
+        return self._store.session(row.key) if runs else row
 
     def _has_call_of(self, run: RunRow, calls: Collection[str]) -> bool:
         return any(call.id in calls for ticket in self._store.tickets_of_run(run.id) for call in ticket.calls)
