@@ -1,7 +1,10 @@
 """The client reads a run to its end, whatever Dify's version, and says what went wrong where it did."""
 
 import socket
+import ssl
+import sys
 import threading
+from types import FrameType
 
 import httpx
 import pytest
@@ -459,3 +462,20 @@ def test_a_character_that_dify_passes_on_in_halves_comes_out_whole(server: ByteS
     halves = stream.replace(b"<1>", rb"\ud83d").replace(b"<2>", rb"\ude00")
     server.replies.append(event_stream(halves))
     assert answer(run(client)) == "Gr\U0001f600\ufffdüße"
+
+
+def test_the_list_of_authorities_is_read_once_for_all_apps() -> None:
+    reads = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal reads
+        reads += event == "call" and frame.f_code is ssl.create_default_context.__code__
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        for app in ("app-one", "app-two", "app-three"):
+            DifyClient("https://dify.example/v1", app).close()
+    finally:
+        sys.setprofile(before)
+    assert reads <= 1
