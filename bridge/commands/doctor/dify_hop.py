@@ -135,6 +135,6 @@ def look_at_waits(config: Config, since: float) -> Line:
     for kind, what in ((KilledByTimeout, "model calls"), (RanTooLong, "runs")):
         met = sum(1 for error in errors if kind.advice in error)
         if met:
-            text = f"Dify's time limits cut {what} short in {met} of {len(errors)} runs"
+            text = f"Dify's time limits cut {what} short (runs: {met} of {len(errors)})"
             return failed("waits", text, f"{kind.advice} Then start the bridge again")
-    return ok("waits", f"none of {len(errors)} runs was cut short by Dify's limits since the bridge started")
+    return ok("waits", f"Dify's limits cut no run short since the bridge started (runs: {len(errors)})")
