@@ -475,13 +475,14 @@ class Attempt:
                 "Dify ended the run",
                 code="form_expired",
             )
-        if event.status == "stopped" and not isinstance(run_failed(event.error), _CUT_OFF):
+        failure = None if event.succeeded else run_failed(event.error)
+        if event.status == "stopped" and not isinstance(failure, _CUT_OFF):
             raise Gone(
                 "the workflow run was stopped in Dify, by someone or by its time limit (APP_MAX_EXECUTION_TIME)",
                 code="run_stopped",
             )
-        if not event.succeeded:
-            raise run_failed(event.error)
+        if failure:
+            raise failure
         if self._live.stopped:
             return Stopped()
         self._bring(event.files)
