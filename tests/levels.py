@@ -11,6 +11,7 @@ by itself has its marker written above it: the highest of the three counts. A un
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def starts[Fixture: Callable[..., Any]](level: str) -> Callable[[Fixture], Fixtu
     return note
 
 
+@cache
 def folder_level(path: Path) -> str:
     """Return what the tests of a file start at the least."""
     below = Path(__file__).parent
