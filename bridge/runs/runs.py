@@ -48,9 +48,6 @@ RETRY_SECONDS = 5.0
 MOVED_SECONDS = 60.0
 """For so long a running run may be another bridge's."""
 
-MOVED = "run_moved"
-"""The code of the error that another bridge goes on with a run."""
-
 NO_MODEL_NODE = "no LLM node ran"
 """How the diagnosis of such a run begins."""
 
@@ -685,4 +682,4 @@ class Runs:
 
 
 def _moved() -> Gone:
-    return Gone("another bridge continues this run; send the request again", code=MOVED)
+    return Gone("another bridge continues this run; send the request again", code="run_moved")

@@ -17,7 +17,7 @@ from bridge.runs.segments import Calls
 from bridge.store.faults import StoreUnavailable, unavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow
 from bridge.store.run_record import BEGINNING_SECONDS
-from tests.bridge.test_plugin_api import CALL, app, attach, call, open_ticket, restart, run
+from tests.bridge.test_plugin_api import CALL, EXECUTOR, app, attach, call, open_ticket, restart, run
 from tools.results import ToolResult
 from tools.run_states import RAISES_ATTEMPT, RunEvent
 
@@ -268,7 +268,12 @@ def test_a_run_goes_on_as_another_user_where_its_workflow_may_yet_begin(app: Fla
     assert now is not None
     assert went_on.dify_user == now.dify_user != session.dify_user
     assert went_on.conversation_id == now.conversation_id == ""
-    assert attach(app)["run_id"] is None, "a node of the former workflow takes no part"
+    tool = {"type": "function", "function": {"name": "exec", "parameters": {"type": "object"}}}
+    hands = {"name": "hands", "tools": [tool]}
+    assert call(app, "POST", "/executor/v1/executors", hands, headers=EXECUTOR)[0] == 200
+    for number, named in enumerate(({}, {"user": None, "callback_key": f"u:{run.dify_user}"})):
+        answer = attach(app, f"invocation-late-{number}", **named)
+        assert answer["run_id"] is None, "a node of the former workflow takes no part, nor does it begin a run"
     assert attach(app, "invocation2", user=went_on.dify_user)["run_id"] == run.id
 
 

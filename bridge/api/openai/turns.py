@@ -18,7 +18,7 @@ from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
 from bridge.runs.requests import Reply, RequestKeys, RunRequest, Said
-from bridge.runs.runs import MAX_ATTEMPTS, MOVED
+from bridge.runs.runs import MAX_ATTEMPTS
 from bridge.runs.segments import Calls, End, Segment
 from bridge.runs.sessions.conversations import Seeker
 from bridge.runs.sessions.sessions import (
@@ -248,7 +248,7 @@ class Turns:
         try:
             resumed = self._runs.resume(run, app, asked, untold=number)
         except Gone as error:
-            segment = self._recorded.segment(run.id, number) if error.code == MOVED else None
+            segment = self._recorded.segment(run.id, number) if error.code == "run_moved" else None
             if segment is None:
                 raise
             return Reading(run.id, segment)
