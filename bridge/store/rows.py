@@ -83,7 +83,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class MarkerRow:
-    """A name of an attempt of a run inside texts, by the digest of its secret."""
+    """A name of an attempt of a run inside texts, by the digest of its secret, or the Dify user that it has left."""
 
     digest: str
     run_id: str

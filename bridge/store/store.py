@@ -39,6 +39,7 @@ from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, ExecutorStatements, LoginStatements
 from bridge.store.nodes import ModelCallStatements, NodeStatements
 from bridge.store.rows import (
+    OWN_USER,
     CallRow,
     EventRow,
     InvocationRow,
@@ -53,6 +54,7 @@ from bridge.store.rows import (
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
 from bridge.store.statements import Deferred, Statement, execute, fetch, inserting, updating, values_of
 from bridge.store.upgrade import prepare
+from tools.marker import marker_digest
 from tools.run_states import UNFINISHED, RunEvent, RunState
 from tools.ticket_states import CallState
 
@@ -444,9 +446,11 @@ class Store:
             if not change.step(RunEvent.RESUME, run.attempt, task_id="", error=None):
                 return None
             # Whoever goes on has waited for the first node of a workflow that had begun.
-            if not change.was.run.task_id and (user := change.leave_user()):
+            former = change.was.run
+            if not former.task_id and (user := change.leave_user()):
                 change.run(dify_user=user, conversation_id="")
-            return change.was.run
+                change.also(self.naming(MarkerRow(marker_digest(former.dify_user), run.id, former.attempt)))
+            return former
 
         return self.decide(run.id, decision)
 
@@ -552,6 +556,10 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(_select(t.markers, MarkerRow).where(t.markers.c.digest.in_(digests)))
             return [MarkerRow(**row._mapping) for row in rows]
+
+    def was_left(self, dify_user: str) -> bool:
+        """Say whether a run has gone on as another Dify user than this one."""
+        return dify_user.startswith(OWN_USER) and bool(self.markers([marker_digest(dify_user)]))
 
     def has_marker(self, run_id: str) -> bool:
         """Say whether anything names an attempt of this run in texts."""

@@ -271,9 +271,10 @@ def test_a_run_goes_on_as_another_user_where_its_workflow_may_yet_begin(app: Fla
     tool = {"type": "function", "function": {"name": "exec", "parameters": {"type": "object"}}}
     hands = {"name": "hands", "tools": [tool]}
     assert call(app, "POST", "/executor/v1/executors", hands, headers=EXECUTOR)[0] == 200
-    for number, named in enumerate(({}, {"user": None, "callback_key": f"u:{run.dify_user}"})):
-        answer = attach(app, f"invocation-late-{number}", **named)
-        assert answer["run_id"] is None, "a node of the former workflow takes no part, nor does it begin a run"
+    late = {"invocation_id": "invocation-late", "fingerprint": "f", "model": "main"}
+    for named in ({"user": run.dify_user}, {"callback_key": f"u:{run.dify_user}"}):
+        status, answer = call(app, "POST", "/plugin/v1/attach", late | named)
+        assert (status, answer["error"]["code"]) == (410, "run_over"), "it takes no part, nor does it begin a run"
     assert attach(app, "invocation2", user=went_on.dify_user)["run_id"] == run.id
 
 

@@ -8,14 +8,14 @@ user of the same app, goes on from there: because someone asks again, or because
 import logging
 
 from bridge.runs.executors.registry import Registry
-from bridge.runs.executors.resuming import Resuming, conversation_of, user_of
+from bridge.runs.executors.resuming import Resuming, conversation_of
 from bridge.runs.executors.trials import Trials, kind_of
 from bridge.runs.live import LiveRuns
 from bridge.runs.requests import RunRequest
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.store import clock
-from bridge.store.rows import OWN_USER, RunRow
+from bridge.store.rows import RunRow
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent
@@ -53,7 +53,7 @@ class ExecutorRuns:
         `user` is the name of Dify's user, where it is known.
         """
         catalogue = self._registry.catalogue()
-        if not catalogue.tools or any(map(_is_client_s, (user, request.user, user_of(request.callback_key)))):
+        if not catalogue.tools:
             return None
         # Whom Dify does not name could be anybody: nobody goes on with what another began.
         whose = request.user or request.callback_key or random_name()
@@ -147,8 +147,3 @@ class ExecutorRuns:
     def cancel_silent(self, run_id: str, _: float) -> None:
         """Cancel a run of which nothing was heard."""
         self._runs.cancel(run_id, "the plugin was not heard of any more")
-
-
-def _is_client_s(user: str | None) -> bool:
-    """Whether a client's run was driven for this user, and has gone on as another: its node may come late."""
-    return user is not None and user.startswith(OWN_USER) and kind_of(user) is None

@@ -228,7 +228,10 @@ class Invocations:
         return user
 
     def _run_of(self, user: str) -> RunRow | None:
-        return self._store.active_run_of_user(user) or self._under_way(self._store.latest_run_of_user(user))
+        run = self._store.active_run_of_user(user) or self._under_way(self._store.latest_run_of_user(user))
+        if run is None and self._store.was_left(user):
+            raise _run_again()
+        return run
 
     def _under_way(self, run: RunRow | None) -> RunRow | None:
         if run and self._goes_on(run):
