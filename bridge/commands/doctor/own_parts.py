@@ -125,6 +125,13 @@ def _status(url: str) -> str:
 def _absent(config: Config) -> Line:
     if config.port and is_taken(config.host, config.port):
         other = is_bridge(f"http://127.0.0.1:{config.port}")
+        if not other and (pid := holder(config.store_url)):
+            return failed(
+                "bridge",
+                f"The bridge is process {pid}, and does not answer",
+                "It may only be starting: run clawback doctor again in a minute. If it stays so, end that process. "
+                "Then run: clawback serve",
+            )
         user = "A bridge with another data folder" if other else f"Not this bridge, but {user_of(config.port)},"
         return failed(
             "bridge",

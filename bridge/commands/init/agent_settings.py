@@ -147,6 +147,14 @@ def change(agent: Agent, access: Access) -> Change | None:
     return Change(path, changed, shown, kept)
 
 
+def leads_to(agent: Agent, base_url: str) -> bool:
+    """Say whether an agent's settings name this bridge, as far as they can be read."""
+    try:
+        return base_url.removesuffix("/v1") in (config_file.read(agent.path()) or "")
+    except SetupError:
+        return False
+
+
 def _values(agent: Agent, path: Path, text: str) -> dict[str, Any]:
     try:
         read = agent.read(text)

@@ -123,11 +123,12 @@ def init(
     try:
         written = carry_out(plan_of(given), path)
         pasted = paste(written, client_url)
+        names = list(dict.fromkeys([*applied, *(["openclaw"] if apply_openclaw else [])]))
         if as_json:
             print_json(_as_json(path, written, pasted))
         else:
-            _tell(path, written, pasted, given.place)
-        for name in dict.fromkeys([*applied, *(["openclaw"] if apply_openclaw else [])]):
+            _tell(path, written, pasted, given.place, names)
+        for name in names:
             if "client" not in written.tokens:
                 raise SetupError(
                     f"{name} needs the client token, which is only known when it is made: add --renew client"
@@ -136,6 +137,8 @@ def init(
                 _apply_openclaw(openclaw, pasted)
             else:
                 _apply(name, written, client_url)
+        if "client" in renew:
+            _tell_who_has_the_old_one(written, client_url, names)
     except SetupError as error:
         raise click.ClickException(str(error)) from None
 
@@ -157,19 +160,14 @@ def _tools_as_json(answer: ToolsAnswer | None) -> dict[str, object] | None:
     return {"name": answer.name, "url": answer.url, "tools": list(answer.tools)} if answer else None
 
 
-def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> None:
+def _tell(path: Path, written: Written, pasted: Paste, place: str | None, applied: Sequence[str]) -> None:
     say(f"{'Wrote' if written.changed else 'Kept'} {path}", bold=True)
-    _section(
-        "1. In Dify, open Settings, Model Provider, Clawback. Enter your model server's address, key and model, and:"
-    )
-    for name, value in pasted.form.items():
-        say(f"   {name + ':':<14} {value}")
-    _section(
-        "2. In the app's LLM node, choose a model of Clawback, switch on External tool callbacks, and publish the app."
-    )
-    say(f"   In the app's DSL: {pasted.node}")
-    _section("3. Add this to ~/.openclaw/openclaw.json, or let --apply openclaw do it. Other agents: see --apply.")
-    say(pasted.openclaw)
+    # Who only has another agent's settings written has filled Dify's form before.
+    if "plugin" in written.tokens or not applied:
+        _tell_form(pasted)
+    if not applied:
+        _section("3. Add this to ~/.openclaw/openclaw.json, or let --apply openclaw do it. Other agents: see --apply.")
+        say(pasted.openclaw)
     if written.further:
         _section(f"This is another token, {written.further}: earlier ones stay valid")
         say(
@@ -189,6 +187,18 @@ def _tell(path: Path, written: Written, pasted: Paste, place: str | None) -> Non
     if pid and written.changed:
         say(f"\nThe running bridge still uses the old configuration. Load the new one: kill -HUP {pid}")
     say(f"\nNext: {'' if pid else 'clawback serve, and in another terminal '}clawback doctor")
+
+
+def _tell_form(pasted: Paste) -> None:
+    _section(
+        "1. In Dify, open Settings, Model Provider, Clawback. Enter your model server's address, key and model, and:"
+    )
+    for name, value in pasted.form.items():
+        say(f"   {name + ':':<14} {value}")
+    _section(
+        "2. In the app's LLM node, choose a model of Clawback, switch on External tool callbacks, and publish the app."
+    )
+    say(f"   In the app's DSL: {pasted.node}")
 
 
 def _tell_tools(answer: ToolsAnswer) -> None:
@@ -222,3 +232,17 @@ def _apply(name: str, written: Written, client_url: str | None) -> None:
         return
     change.write()
     say(f"Wrote {change.path}" + (f"; the old one is {change.kept}" if change.kept else ""), err=True)
+
+
+def _tell_who_has_the_old_one(written: Written, client_url: str | None, applied: Sequence[str]) -> None:
+    base_url = client_url or openclaw_entry.client_url(written.config)
+    others = [
+        name for name, agent in AGENTS.items() if name not in applied and agent_settings.leads_to(agent, base_url)
+    ]
+    if others:
+        all_of_them = "".join(f" --apply {name}" for name in [*applied, *others])
+        say(
+            f"\nThe settings of {' and '.join(others)} have the old client token, which opens nothing any more. "
+            f"Write the same new one into all: clawback init --renew client{all_of_them}",
+            err=True,
+        )

@@ -1,9 +1,11 @@
 """`clawback doctor`: each red line is provoked, and doing what it says, and only that, turns it green."""
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +71,22 @@ def test_another_program_on_the_port(patient_of: PatientOf) -> None:
     patient.follow(patient.red("bridge"))
     patient.serve()
     assert patient.doctor("--no-probe")["bridge"]["state"] == "ok"
+
+
+def test_a_bridge_that_does_not_answer_yet_is_not_taken_for_another_program(patient: Patient) -> None:
+    assert patient.bridge
+    pid = patient.bridge.pid
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for each in (pid, *map(int, workers)):
+        os.kill(each, signal.SIGSTOP)
+    try:
+        lines = patient.doctor("--no-probe")
+    finally:
+        for each in (pid, *map(int, workers)):
+            os.kill(each, signal.SIGCONT)
+    assert str(pid) in lines["bridge"]["text"]
+    assert "another port" not in lines["bridge"]["advice"]
+    assert "again in a minute" in lines["bridge"]["advice"]
 
 
 def test_no_app_at_all(patient: Patient) -> None:

@@ -423,6 +423,25 @@ def test_opencode_gains_a_provider(
     assert [path.read_text() for path in settings.parent.iterdir() if path != settings] == [before]
 
 
+def test_agents_whose_settings_have_the_old_token_are_named_and_what_was_done_is_not_asked_for_again(
+    dify: Stack, init: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, folder in (("CLAUDE_CONFIG_DIR", "claude"), ("CODEX_HOME", "codex"), ("XDG_CONFIG_HOME", "xdg")):
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    app = ("--dify-url", dify.box_url, "--app", f"assistant={key(dify, 'minimal')}", "--place", "docker")
+    first = init(*app, "--apply", "codex")
+    assert "Bridge token" in first.stdout
+    second = init("--renew", "client", "--apply", "claude-code")
+    assert "settings of codex have the old client token" in second.stderr
+    assert not [words for words in ("Bridge token", "openclaw") if words in second.stdout]
+    (advice,) = re.findall(r"clawback (init --renew client[\w -]+)", second.stderr)
+    both = init(*advice.split()[1:])
+    assert (both.returncode, "old client token" in both.stderr) == (0, False), both.stderr
+    codex = tomllib.loads((tmp_path / "codex/config.toml").read_text())["model_providers"]["clawback"]
+    claude = json.loads((tmp_path / "claude/settings.json").read_text())["env"]
+    assert codex["experimental_bearer_token"] == claude["ANTHROPIC_AUTH_TOKEN"]
+
+
 def test_settings_that_cannot_be_read_are_left_alone(
     dify: Stack, init: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
