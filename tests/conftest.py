@@ -33,7 +33,11 @@ def newest_postgresql() -> Path | None:
 
 def agents_are_as_locked() -> bool:
     """Whether `scripts/setup agents` has installed what the locks say now."""
-    locks = {"installed.json": "package-lock.json", "requirements.txt": "requirements.txt"}
+    locks = {
+        "installed.json": "package-lock.json",
+        "requirements.txt": "requirements.txt",
+        "nanobot.txt": "nanobot.txt",
+    }
     return all(
         (AGENTS / installed).exists()
         and (AGENTS / installed).read_bytes() == (ROOT / "scripts/agents" / lock).read_bytes()

@@ -22,11 +22,11 @@ CLIENTS = {
     "pydantic-ai": "agents/requirements.txt:pydantic-ai-slim",
     "langgraph": "agents/requirements.txt:langgraph",
     "AI SDK": "sdk/package-lock.json:ai",
-    "Qwen Code": "0.15.10",
-    "Cline CLI": "3.0.65",
-    "nanobot": "0.3.5",
+    "Qwen Code": "agents/package-lock.json:@qwen-code/qwen-code",
+    "Cline CLI": "agents/package-lock.json:cline",
+    "nanobot": "agents/nanobot.txt:nanobot-ai",
 }
-"""Each client's package in a lock of `scripts`, or the version of which requests were captured."""
+"""Each client's package in a lock of `scripts`."""
 
 _HEAD = """\
 # Clients
@@ -37,8 +37,8 @@ The tests run each client and framework unchanged against a bridge with the exam
 - **Yes**: a test saw the client's own program do this.
 - **No**: the client cannot do this; the reason is below the table.
 - **Not tried**: no test covers this, so it may or may not work.
-- **Captured requests**: a test sends requests again that were recorded from the client. For clients with only these,
-  the program itself was not run; the others do not need them.
+- **Captured requests**: a test also sends requests again that were recorded from the client, perhaps from an earlier
+  version. Not every client needs them.
 
 The tests are in `tests/agents`, `tests/e2e` and `tests/sdk`. CI runs all of them.
 """
@@ -77,9 +77,7 @@ def _cells(row: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
 
 
 def _version(lock: str) -> str:
-    path, found, package = lock.partition(":")
-    if not found:
-        return lock
+    path, _, package = lock.partition(":")
     text = (_ROOT / "scripts" / path).read_text(encoding="utf-8")
     if path.endswith(".json"):
         return str(json.loads(text)["packages"][f"node_modules/{package}"]["version"])

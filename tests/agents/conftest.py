@@ -7,6 +7,7 @@ import pytest
 
 from demo.stack import Stack
 from tests.agents.claude_code import ClaudeCode
+from tests.e2e.wire import Cable
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def claude(stack: Stack, tmp_path: Path) -> ClaudeCode:
     """A Claude Code that has done nothing yet."""
     return ClaudeCode(tmp_path, stack.bridge_url, stack.client_token)
+
+
+@pytest.fixture
+def cable(stack: Stack) -> Iterator[Cable]:
+    """Carries a client's connections to the bridge, and hears what it says."""
+    made = Cable()
+    made.target = int(stack.bridge_url.rpartition(":")[2])
+    yield made
+    made.close()

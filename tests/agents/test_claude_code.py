@@ -2,7 +2,6 @@
 
 import base64
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,6 @@ from tests.e2e.wire import Cable
 __all__ = ["make_stack"]
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
-
-
-@pytest.fixture
-def cable(stack: Stack) -> Iterator[Cable]:
-    """Carries Claude Code's connections to the bridge."""
-    made = Cable()
-    made.target = int(stack.bridge_url.rpartition(":")[2])
-    yield made
-    made.close()
 
 
 def results_in(stack: Stack, text: str) -> list[str]:

@@ -105,14 +105,11 @@ def test_the_settings_that_init_writes_are_enough(
     assert (done.returncode, done.stdout.strip()) == (0, "here"), done.stderr
 
 
-def test_a_cut_stream_is_joined(stack: Stack, tmp_path: Path, shows: Shows) -> None:
-    cable = Cable()
-    cable.target = int(stack.bridge_url.rpartition(":")[2])
+def test_a_cut_stream_is_joined(stack: Stack, cable: Cable, tmp_path: Path, shows: Shows) -> None:
     codex = Codex(tmp_path, f"http://127.0.0.1:{cable.port}/v1", stack.client_token)
 
     with cut_off(stack, cable, "Cut Codex off."):
         done = codex.turn("Cut Codex off.", "!say part", "!sleep 3", "!say whole")
-    cable.close()
     assert (done.returncode, done.stdout.split()) == (0, ["part", "whole"]), done.stderr
     assert len(upstream_log(stack, "Cut Codex off.")) == 1
     assert cable.asked() == ({"/v1/responses"}, True)

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,9 @@ pytestmark = [pytest.mark.agents, pytest.mark.timeout(240)]
 TURN_SECONDS = 100
 PYTHON = AGENTS / "python/bin"
 PATHS = {"chat completions": "/v1/chat/completions", "responses": "/v1/responses"}
+Turn = Callable[..., str]
 RED = "!say A red one."
 ROUNDS = ("one call", "parallel calls", "three rounds")
-
-
-@pytest.fixture
-def cable(stack: Stack) -> Iterator[Cable]:
-    """Carries a client's connections to the bridge, and hears what it says."""
-    made = Cable()
-    made.target = int(stack.bridge_url.rpartition(":")[2])
-    yield made
-    made.close()
 
 
 def run(command: list[str | Path], folder: Path, said: str | None = None, **environment: str) -> str:
@@ -142,7 +134,7 @@ def test_mini_swe_agent(stack: Stack, cable: Cable, tmp_path: Path, shows: Shows
 
 
 @pytest.fixture
-def opencode(stack: Stack, cable: Cable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def opencode(stack: Stack, cable: Cable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Turn:
     """An opencode with the settings that `clawback init --apply opencode` writes."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
     apps = load(stack.folder / "clawback.toml").apps
@@ -159,7 +151,7 @@ def opencode(stack: Stack, cable: Cable, tmp_path: Path, monkeypatch: pytest.Mon
     return turn
 
 
-def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, shows: Shows) -> None:
+def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Turn, shows: Shows) -> None:
     (tmp_path / "red.png").write_bytes(base64.b64decode(PIXEL))
     said = opencode(
         "The task of opencode.",
@@ -189,7 +181,7 @@ def test_opencode(stack: Stack, cable: Cable, tmp_path: Path, opencode: Any, sho
     shows("opencode", "chat completions", *ROUNDS, "streamed", "second turn", "images")
 
 
-def test_a_cut_stream_of_opencode_is_joined(stack: Stack, cable: Cable, opencode: Any, shows: Shows) -> None:
+def test_a_cut_stream_of_opencode_is_joined(stack: Stack, cable: Cable, opencode: Turn, shows: Shows) -> None:
     with cut_off(stack, cable, "Cut opencode off."):
         said = opencode("Cut opencode off.", "!say part", "!sleep 3", "!say whole")
     assert "whole" in said

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -157,28 +156,3 @@ def test_a_call_of_a_tool_that_is_not_there_is_mended_by_the_model(stack: Stack,
     )
     assert envelope["ok"], envelope
     assert "fine" in envelope["final"]
-
-
-def test_two_turns_of_a_session_are_one_conversation_and_nothing_is_remembered_twice(
-    stack: Stack, tmp_path: Path, shows: Shows
-) -> None:
-    config = tmp_path / "openclaw.json"
-    openclaw.write_config(config, stack.base_url, stack.client_token, ["minimal"])
-    environ = os.environ | {
-        "HOME": str(tmp_path),
-        "TMPDIR": str(tmp_path),
-        "OPENCLAW_STATE_DIR": str(tmp_path / "state"),
-        "OPENCLAW_CONFIG_PATH": str(config),
-    }
-    for number in ("one", "two"):
-        prompt = f"Session turn {number}.\n{call('exec', command=f'echo {number}')}\n!then\n!say done with {number}"
-        command = [str(openclaw.find()), "agent", "--local", "--agent", "main", "--json", "-m", prompt]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=110, check=False)
-        assert f"done with {number}" in done.stdout, done.stderr
-    runs = runs_that_hold(stack, "Session turn one.")
-    assert len(runs) == 2
-    assert len({run.conversation_id for run in runs}) == 1
-    last = upstream_log(stack, "Session turn two.")[-1]["request"]["messages"]
-    assert str(last).count("Session turn one.") == 1
-    assert [message["content"] for message in last if message["role"] == "tool"] == ["one", "two"]
-    shows("OpenClaw", "chat completions", "second turn")
