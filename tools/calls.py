@@ -106,6 +106,11 @@ class _Partial:
         else:
             self.write(piece)
 
+    def draft(self) -> Draft:
+        """The call so far. Behind an empty object the arguments may yet come."""
+        said = self.arguments[: self.sound.length]
+        return Draft(self.id, self.name, "{") if said == "{}" else Draft(self.id, self.name, said, self.sound.complete)
+
     def _repeats(self, piece: str) -> bool:
         known = self.arguments.strip()
         if self.sound.complete:
@@ -172,8 +177,8 @@ class ToolCallAssembler:
         if index is not None:
             self._by_index[index] = known
         known.upstream_id = known.upstream_id or upstream_id
-        if name and not known.is_begun and known.name != name:
-            # A name that comes in pieces.
+        if name and known.name != name and not (known.name and known.is_begun):
+            # A name that comes in pieces, or late.
             known.name += name
         return known
 
@@ -190,6 +195,8 @@ class ToolCallAssembler:
     def _begins(known: _Partial, upstream_id: str, name: str, piece: str) -> bool:
         if not name:
             return False
+        if not known.name and not known.sound.complete:
+            return False
         if upstream_id and known.upstream_id and upstream_id != known.upstream_id:
             # Some servers make up an id for each piece.
             return not known.is_begun or known.sound.complete or piece.lstrip().startswith("{")
@@ -200,11 +207,7 @@ class ToolCallAssembler:
 
     def drafts(self) -> list[Draft]:
         """Return the calls as far as they are written, in the order in which they began."""
-        return [
-            Draft(partial.id, partial.name, partial.arguments[: partial.sound.length], partial.sound.complete)
-            for partial in self._calls
-            if partial.name
-        ]
+        return [partial.draft() for partial in self._calls if partial.name]
 
     def calls(self) -> list[ToolCall]:
         """Return the calls in the order in which they began, each under an id of our own."""

@@ -2,7 +2,7 @@
 
 Mended: a code fence around it, line breaks inside strings, commas before a closing bracket, `True`, `False` and `None`,
 strings and keys in single quotes, brackets that are missing at the very end, marks of the model's own behind the
-object, an object that was encoded twice. NaN and Infinity are no JSON, and nothing else can be meant by them.
+object, an object that was encoded twice or written twice, and what says that there are no arguments. NaN and Infinity are no JSON, and nothing else can be meant by them.
 """
 
 import ast
@@ -20,6 +20,7 @@ _FENCE = re.compile(r"^```(?:json)?[ \t]*\n(.*)\n```$", re.DOTALL)
 # A string without an end goes to the end of the text: looked for from each of its quotes it would take for ever.
 _COMMA = re.compile(r',(?=\s*[}\]])|("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))', re.DOTALL)
 
+_NOTHING = frozenset({"", "null", "None", '""', '"{}"'})
 _MEANT = re.compile(r'[{":]')
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _PAIRS = {"{": "}", "[": "]"}
@@ -28,13 +29,13 @@ _PAIRS = {"{": "}", "[": "]"}
 def repaired(text: str) -> Any:
     """Return the value that the text stands for, or None where it is none, or no one meaning can be seen."""
     text = text.strip()
-    if not text:
+    if text in _NOTHING:
         return {}
     if len(text) > LONGEST:
         return _strict(text)
     fenced = _FENCE.match(text)
     for candidate in (text, fenced[1].strip()) if fenced else (text,):
-        for read in (_strict, _without_commas, _as_python, _without_rest, _closed):
+        for read in (_strict, _without_commas, _as_python, _without_rest, _once, _closed):
             value = read(candidate)
             if isinstance(value, str):
                 inner = _strict(value)
@@ -62,6 +63,20 @@ def _without_rest(text: str) -> Any:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and not _MEANT.search(text, end) else None
+
+
+def _once(text: str) -> Any:
+    """Read an object that is written more than once. An empty one beside it says nothing."""
+    decoder, said, at = json.JSONDecoder(strict=False, parse_constant=no_number), dict[str, Any](), 0
+    try:
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            at += len(text[at:]) - len(text[at:].lstrip())
+            said |= {json.dumps(value, sort_keys=True): value} if value != {} else {}
+    except (ValueError, RecursionError):
+        return None
+    values = [*said.values()] or [{}]
+    return values[0] if len(values) == 1 and isinstance(values[0], dict) else None
 
 
 def _closed(text: str) -> Any:

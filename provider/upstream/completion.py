@@ -99,7 +99,8 @@ class CompletionReader:
             delta = replace(delta, text="")
         elif delta.text:
             self._speaker = number
-        self._has_said = self._has_said or bool(delta.text.strip() or delta.tool_calls)
+        named = any((call.get("function") or {}).get("name") for call in delta.tool_calls)
+        self._has_said = self._has_said or bool(delta.text.strip()) or named
         self._has_thought = self._has_thought or bool(delta.reasoning)
         if not is_whole:
             self._is_begun = self._is_begun or bool(delta.text or delta.reasoning or delta.tool_calls)
@@ -225,6 +226,9 @@ def _calls(delta: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _call(call: Any) -> dict[str, Any]:
     if not isinstance(call, dict):
         raise _NoCall("an entry of tool_calls is not an object")
+    if "function" not in call and call.get("name"):
+        # Some servers write what belongs into `function` beside it.
+        call = {"id": call.get("id"), "index": call.get("index"), "function": call}
     function, index = call.get("function"), call.get("index")
     if function is not None and not isinstance(function, dict):
         raise _NoCall("function is not an object")

@@ -129,6 +129,18 @@ def test_an_index_is_a_number_however_it_is_written(index: object) -> None:
     assert [each["index"] for each in delta.tool_calls] == [0]
 
 
+def test_a_call_whose_name_stands_beside_its_function_is_one() -> None:
+    [given], _ = read(chunk("tool_calls", tool_calls=[{"index": 0, "id": "c", "name": "read", "arguments": "{}"}]))
+    [call] = given.tool_calls
+    assert (call["id"], call["function"]["name"], call["function"]["arguments"]) == ("c", "read", "{}")
+
+
+def test_a_call_without_a_name_is_no_answer() -> None:
+    _, end = read(chunk("tool_calls", tool_calls=[{"index": 0, "id": "c", "function": {"arguments": "{}"}}]))
+    assert isinstance(end, UpstreamFailed)
+    assert end.transient
+
+
 @pytest.mark.parametrize("thought", [{}, {"reasoning_content": "Hm."}])
 def test_a_thought_alone_is_no_answer_unless_it_holds_a_call(thought: dict[str, str]) -> None:
     _, end = read(chunk("stop", **thought))

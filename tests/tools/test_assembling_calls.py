@@ -83,6 +83,14 @@ def names_in_pieces(calls: Sequence[Call], cuts: Sequence[int]) -> Iterator[Delt
         yield delta(each["index"], "", name[1:])
 
 
+def names_late(calls: Sequence[Call], cuts: Sequence[int]) -> Iterator[Delta]:
+    for index, (name, arguments) in enumerate(calls):
+        first, *rest = pieces(json.dumps(arguments), cuts)
+        yield delta(index, f"call{index}", arguments=first)
+        yield delta(index, name=name)
+        yield from (delta(index, arguments=piece) for piece in rest)
+
+
 def arguments_once_more(calls: Sequence[Call], cuts: Sequence[int]) -> Iterator[Delta]:
     for index, (name, arguments) in enumerate(calls):
         yield delta(index, f"call{index}", name, "")
@@ -112,6 +120,7 @@ MANNERS: list[Callable[[Sequence[Call], Sequence[int]], Iterator[Delta]]] = [
     a_new_id_each,
     numbers_for_ids,
     names_in_pieces,
+    names_late,
     arguments_once_more,
     empty_first,
     the_message_behind,
@@ -137,3 +146,12 @@ def test_arguments_that_are_told_from_their_beginning_each_time(cumulative: list
     for piece in cumulative:
         assembler.feed(delta(0, arguments=piece))
     assert [json.loads(call.arguments) for call in assembler.calls()] == [{"a": 1, "b": 2}]
+
+
+@pytest.mark.parametrize(("pieces", "told"), [(["{}"], "{"), (["{}", '{"a": 1}'], '{"a": 1}'), (['{}{"a": 1}'], "{")])
+def test_an_empty_object_is_not_told_as_a_whole_call_while_arguments_may_follow(pieces: list[str], told: str) -> None:
+    assembler = ToolCallAssembler()
+    for piece in pieces:
+        assembler.feed(delta(0, "a", "read", piece))
+        assert assembler.drafts()[0].arguments in {"{", told}
+    assert assembler.drafts()[0].arguments == told
