@@ -16,8 +16,8 @@ from bridge.api.bodies import check_messages
 from bridge.api.openai.responses_request import (
     Item,
     ItemReference,
+    ReasoningItem,
     ResponsesRequest,
-    SkippedItem,
     ask_of,
     chat_messages,
     items_of,
@@ -306,7 +306,7 @@ class ResponseDesk:
             outputs[named] = {body["id"]: body for body in self._body(found)["output"]} if found else {}
         body = outputs[named].get(item.id)
         if body is None and item.id.startswith("rs_"):
-            return SkippedItem(type="reasoning", id=item.id)
+            return ReasoningItem(type="reasoning", id=item.id)
         if body is None:
             raise InvalidRequest(
                 f"item {item.id!r} does not exist", code="item_not_found", param=f"input[{position}].id"

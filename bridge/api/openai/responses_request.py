@@ -177,12 +177,32 @@ class SearchOutputItem(Part):
     tools: list[dict[str, Any]] = Field(default_factory=list)
 
 
-_NOT_OURS = {"reasoning", "compaction", "compaction_summary", "context_compaction", "compaction_trigger"}
+class ReasoningItem(Part):
+    """What the model thought. `encrypted_content` is for the server that made it: other servers' is only kept."""
+
+    type: Literal["reasoning"]
+    id: str | None = None
+    summary: Any = None
+    content: Any = None
+    encrypted_content: Any = None
+
+    @property
+    def carried(self) -> Message:
+        """What the upstream wants back of the thought, where the bridge put it there."""
+        try:
+            details = json.loads(self.encrypted_content)
+        except (TypeError, ValueError, RecursionError):
+            return {}
+        told = isinstance(details, list) and all(isinstance(each, dict) for each in details)
+        return {"reasoning_details": details} if details and told else {}
+
+
+_NOT_OURS = {"compaction", "compaction_summary", "context_compaction", "compaction_trigger"}
 _NOT_OURS_EITHER = ("_call", "_call_output", "_list_tools", "_approval_request", "_approval_response", "ghost_snapshot")
 
 
 class SkippedItem(Part):
-    """What the model thought, or what other makers' servers did; nothing of it goes back."""
+    """What other makers' servers did; nothing of it goes back."""
 
     type: str
     id: str | None = None
@@ -216,6 +236,7 @@ _OWN = {
     "local_shell_call",
     "tool_search_call",
     "tool_search_output",
+    "reasoning",
     "item_reference",
 }
 
@@ -238,6 +259,7 @@ Item = Annotated[
         | Annotated[SearchCallItem, Tag("tool_search_call")]
         | Annotated[SearchOutputItem, Tag("tool_search_output")]
         | Annotated[OutputItem, Tag("output")]
+        | Annotated[ReasoningItem, Tag("reasoning")]
         | Annotated[ItemReference, Tag("item_reference")]
         | Annotated[SkippedItem, Tag("skipped")],
         Discriminator(
@@ -484,10 +506,20 @@ def ask_of(
 def chat_messages(items: Sequence[Item]) -> list[Message]:
     """Return the items as messages: neighbouring calls, and the text before them, are one assistant message."""
     messages: list[Message] = []
+    thought: Message = {}
     for item in in_pieces(items):
         match item:
+            case MessageItem(role="assistant"):
+                messages.append({"role": item.role, "content": _content(item), **thought})
+                thought = {}
             case MessageItem():
+                thought = {}
                 messages.append({"role": item.role, "content": _content(item)})
+            case ReasoningItem() if messages and messages[-1]["role"] == "assistant":
+                # Clients keep items in the order in which they ended.
+                messages[-1] |= item.carried
+            case ReasoningItem():
+                thought = item.carried
             case FunctionCallItem() | CustomCallItem() | ShellCallItem() | SearchCallItem():
                 call = {
                     "id": item.call_id,
@@ -497,7 +529,8 @@ def chat_messages(items: Sequence[Item]) -> list[Message]:
                 if messages and messages[-1]["role"] == "assistant":
                     messages[-1].setdefault("tool_calls", []).append(call)
                 else:
-                    messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+                    messages.append({"role": "assistant", "content": None, **thought, "tool_calls": [call]})
+                    thought = {}
             case OutputItem():
                 messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _result(item)})
             case SearchOutputItem():

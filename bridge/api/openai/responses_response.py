@@ -3,8 +3,9 @@
 Source: OpenAI's API reference, responses and their streaming events.
 """
 
+import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +123,8 @@ class ResponseTeller:
             case Draft():
                 yield from self._arguments(event.call_id, event.name, event.arguments)
             case Calls():
+                yield from self._seal(event.details)
+                yield from self._end_thinking()
                 for call in event.calls:
                     yield from self._call(call)
             case End():
@@ -191,29 +194,40 @@ class ResponseTeller:
 
     # Reasoning
 
+    def _begin_thinking(self) -> Generator[Body, None, _Item]:
+        body = {"id": self._item_id("rs"), "type": "reasoning", "summary": [], "content": []}
+        yield from self._add(body | {"status": "in_progress"})
+        self._reasoning = self._items[-1]
+        return self._reasoning
+
+    def _seal(self, details: Sequence[Body]) -> Iterator[Body]:
+        """Put what the upstream wants back into the reasoning, before the calls that it belongs to."""
+        item = self._reasoning
+        if details and item is None and not self._calls:
+            item = yield from self._begin_thinking()
+        if details and item:
+            item.body["encrypted_content"] = json.dumps(details, ensure_ascii=False)
+
     def _think(self, piece: str) -> Iterator[Body]:
-        if self._reasoning is None:
-            body = {"id": self._item_id("rs"), "type": "reasoning", "summary": [], "content": []}
-            yield from self._add(body | {"status": "in_progress"})
-            self._reasoning = self._items[-1]
+        item = self._reasoning
+        if item is None:
+            item = yield from self._begin_thinking()
             part = {"type": "reasoning_text", "text": ""}
-            self._reasoning.body["content"] = [part]
-            yield self._event(
-                "response.content_part.added", **self._place(self._reasoning), content_index=0, part=_copy(part)
-            )
-        self._reasoning.text.append(piece)
-        yield self._event("response.reasoning_text.delta", **self._place(self._reasoning), content_index=0, delta=piece)
+            item.body["content"] = [part]
+            yield self._event("response.content_part.added", **self._place(item), content_index=0, part=_copy(part))
+        item.text.append(piece)
+        yield self._event("response.reasoning_text.delta", **self._place(item), content_index=0, delta=piece)
 
     def _end_thinking(self) -> Iterator[Body]:
         item, self._reasoning = self._reasoning, None
         if item is None:
             return
-        text = "".join(item.text)
-        part = {"type": "reasoning_text", "text": text}
-        item.body["content"] = [part]
-        place = self._place(item)
-        yield self._event("response.reasoning_text.done", **place, content_index=0, text=text)
-        yield self._event("response.content_part.done", **place, content_index=0, part=_copy(part))
+        if text := "".join(item.text):
+            part = {"type": "reasoning_text", "text": text}
+            item.body["content"] = [part]
+            place = self._place(item)
+            yield self._event("response.reasoning_text.done", **place, content_index=0, text=text)
+            yield self._event("response.content_part.done", **place, content_index=0, part=_copy(part))
         yield self._done(item)
 
     # Calls

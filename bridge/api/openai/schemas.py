@@ -245,6 +245,8 @@ class OutputReasoning(Answer):
     status: ItemStatus
     summary: list[Any]
     content: list[ReasoningText]
+    encrypted_content: str | None = None
+    """What the upstream wants back. Send it with the call that follows."""
 
 
 class OutputCall(Answer):
