@@ -24,6 +24,12 @@ KEPT_SEGMENTS = 2
 LAST_WORDS_SECONDS = 5.0
 """How long a workflow that was let go of may take to end."""
 
+KEEP_SECONDS = 1.0
+"""How often a bridge says what it drives, where others share the store."""
+
+AWAY_SECONDS = 5.0
+"""After so long without a word of its bridge, another one goes on with a run."""
+
 LLM_NODE = "llm"
 _MODEL_NODES = {LLM_NODE, "agent", "question-classifier", "parameter-extractor"}
 _CONTAINERS = {"iteration", "loop"}
@@ -557,6 +563,23 @@ class LiveRuns:
         """Drive a run no longer; what it told is in the store."""
         self._services.store.release(run_id)
         return self._live.pop(run_id, None)
+
+    def driving(self, run: RunRow) -> LiveRun | None:
+        """Return the run if this process drives the attempt of it that was read."""
+        live = self._live.get(run.id)
+        return live if live and live.attempt == run.attempt else None
+
+    def keep(self) -> None:
+        """Tell the bridges that share the store what is driven here, for as long as its client has not left."""
+        alive = (live for live in self.all() if not (live.over or live.suspended or live.current.is_left))
+        self._services.store.drive({live.run_id: live.attempt for live in alive}, clock.now())
+
+    def is_driven_elsewhere(self, run: RunRow) -> bool:
+        """Whether a bridge that shares the store is at the attempt of a run that was read."""
+        store, here = self._services.store, self._live.get(run.id)
+        if not store.is_shared or run.state != "running" or (here and here.attempt >= run.attempt):
+            return False
+        return store.is_driven(run, clock.now() - AWAY_SECONDS)
 
     def is_current(self, run: RunRow, live: LiveRun) -> bool:
         """Whether the attempt that `run` was read for is still the one that this process drives."""

@@ -113,6 +113,7 @@ class Runs:
             request_key=keys.request,
             idempotency=keys.idempotency,
             client=request.client,
+            driven_at=now,
         )
         pieces = request.pieces()
         kept = self._store.insert_run(run, pieces) if apart else self._store.begin_run(run, session, pieces)
@@ -144,7 +145,7 @@ class Runs:
             if forms and all(form.state == "open" for form in forms):
                 return self._hold_again(run, request, again)
             if not (self._store.go_on(run) if forms else self._run_again(run, untold)):
-                raise _moved()
+                raise moved()
             live = self._live_of(run, request)
             live.latest = latest
             resumed = self._store.run(run.id) or run
@@ -204,7 +205,7 @@ class Runs:
 
     def _save(self, segment: SegmentRow, attempt: int) -> None:
         if not self._store.save_segment(segment, attempt):
-            raise _moved()
+            raise moved()
 
     def _drive(
         self,
@@ -468,7 +469,7 @@ class Runs:
 
     def hand_over(self, live: LiveRun) -> None:
         """A bridge that shares the store goes on with the run. Who still reads it here is told to ask again."""
-        live.fail(_moved())
+        live.fail(moved())
         self._live_runs.drop(live.run_id)
 
     def fail(
@@ -649,7 +650,17 @@ class Runs:
             segment.left_at = time.monotonic()
             segment.departures += 1
             departure = segment.departures
+        if segment.is_echo:
+            return
+        self._let_others(run_id, segment)
         after(self._services.config.limits.grace_seconds, self._abandon, run_id, segment, departure)
+
+    def _let_others(self, run_id: str, segment: Segment) -> None:
+        """The client has gone: where it comes back to another bridge, that one goes on with the run at once."""
+        live = self._live_runs.get(run_id)
+        if live and live.current is segment and self._services.config.is_shared:
+            with suppress(StoreUnavailable):
+                self._store.drive({run_id: live.attempt}, None)
 
     def leave_with_calls(self, run_id: str, segment: Segment) -> None:
         """A client with calls in hand has closed its connection: it may bring the results on another."""
@@ -681,5 +692,6 @@ class Runs:
                 self.cancel(run_id, "the client went away and did not come back", live.attempt if live else None)
 
 
-def _moved() -> Gone:
+def moved() -> Gone:
+    """Return what a client is told that has to ask another bridge."""
     return Gone("another bridge continues this run; send the request again", code="run_moved")

@@ -117,6 +117,8 @@ class Segment:
         self.delivered = False
         self.is_owed = False
         """Whether its client was sent away before it was told."""
+        self.is_echo = False
+        """Whether it repeats what another segment tells: who leaves it gives nothing up."""
         self.departures = 0
         self.left_at = 0.0
         self._events: list[Event] = []
@@ -128,6 +130,11 @@ class Segment:
         """Let nobody else have it whose connection broke as well: it is another client's now."""
         self.broken = False
         self.connections = [None] * len(self.connections)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether all who read it have gone."""
+        return bool(self.departures) and not self.readers
 
     @property
     def closed(self) -> bool:

@@ -4,13 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 from bridge.errors import UnprocessableRun
 from bridge.runs.executors.leases import Leases
 from bridge.runs.executors.mcp_calls import UNWAITED
 from bridge.runs.executors.runs import UNHEARD_SECONDS, ExecutorRuns
-from bridge.runs.live import LiveRuns
+from bridge.runs.live import KEEP_SECONDS, LiveRuns
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.approvals import Approvals
@@ -79,10 +80,17 @@ class Sweeper:
 
     def start(self) -> None:
         threading.Thread(target=self._loop, daemon=True, name="clawback-sweeper").start()
+        if self._store.is_shared:
+            threading.Thread(target=self._keep, daemon=True, name="clawback-keeper").start()
 
     def stop(self) -> None:
         """End soon."""
         self._stop.set()
+
+    def _keep(self) -> None:
+        while not self._stop.wait(KEEP_SECONDS):
+            with suppress(StoreUnavailable):
+                self._live_runs.keep()
 
     def _loop(self) -> None:
         failure = ""

@@ -53,7 +53,7 @@ class RunRow:
 
     `request_key` is a digest of the whole request that began it, `idempotency` one of that and its Idempotency-Key.
     `version` rises with each change of the run and of all that belongs to it. `client` is whose it is: nobody's where
-    executors run its calls.
+    executors run its calls. `driven_at` is when its attempt began to be driven: the store knows since when it is not.
     """
 
     id: str
@@ -79,6 +79,7 @@ class RunRow:
     idempotency: str | None = None
     version: int = 0
     client: str = "default"
+    driven_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,9 @@ class Change:
         if then is None or (attempt != run.attempt and (attempt is not None or event in RAISES_ATTEMPT)):
             return False
         if event in RAISES_ATTEMPT:
-            values |= {"attempt": run.attempt + 1, "began_at": self._now}
+            # Who takes over has still to go on.
+            is_driven = event == RunEvent.RESUME
+            values |= {"attempt": run.attempt + 1, "began_at": self._now, "driven_at": self._now if is_driven else None}
         if then != run.state:
             values["state"] = str(then)
         if values:
@@ -244,7 +246,11 @@ class Change:
         was, state = self.was, self.state
         state.run = replace(state.run, version=was.run.version + 1, updated_at=self._now)
         fence = {"id": was.run.id, "version": was.run.version}
-        if not execute(connection, updating(t.runs, fence, _changed(was.run, state.run))):
+        changed = _changed(was.run, state.run)
+        if "attempt" in changed:
+            # The store has been told since that the attempt before is driven.
+            changed["driven_at"] = state.run.driven_at
+        if not execute(connection, updating(t.runs, fence, changed)):
             raise Overtaken(f"run {was.run.id} was changed since")
         for statement in (*self._rows(), *self._also):
             execute(connection, statement)

@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from importlib import import_module
@@ -479,6 +479,18 @@ class Store:
         """Suspend an unfinished run, in this attempt if one is given; return whether that was so."""
         return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND, attempt)) or False
 
+    def drive(self, attempts: Mapping[str, int], at: float | None) -> None:
+        """Say that these attempts of runs are driven, or no longer: other bridges then go on with them."""
+        values = [{"of": run_id, "in": attempt, "at": at} for run_id, attempt in sorted(attempts.items())]
+        if values:
+            with self.transaction() as connection:
+                connection.execute(_DRIVE, values)
+
+    def is_driven(self, run: RunRow, since: float) -> bool:
+        """Whether somebody has said since a time that the attempt of a run that was read is driven."""
+        with self.reading() as connection:
+            return bool(fetch(connection, _IS_DRIVEN, **{"of": run.id, "in": run.attempt, "since": since}))
+
     def end_run(self, run_id: str, event: RunEvent, error: str | None = None) -> bool:
         """Bring an unfinished run to its end and say whether it was still unfinished."""
         return self.decide(run_id, lambda change: change.step(event, error=error)) or False
@@ -924,5 +936,8 @@ _ATTACHING = select(
 )
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
+_IS_ATTEMPT = and_(t.runs.c.id == bindparam("of"), t.runs.c.attempt == bindparam("in"))
+_DRIVE = update(t.runs).where(_IS_ATTEMPT).values(driven_at=bindparam("at"))
+_IS_DRIVEN = select(t.runs.c.id).where(_IS_ATTEMPT, t.runs.c.driven_at >= bindparam("since"))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))
 _INVOCATION = _select(t.invocations, InvocationRow).where(t.invocations.c.id == bindparam("at"))

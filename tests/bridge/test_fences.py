@@ -12,8 +12,9 @@ from bridge.dify.events import WorkflowStarted
 from bridge.errors import Gone
 from bridge.runs.attempt import Attempt, Dropped
 from bridge.runs.core import Core
-from bridge.runs.live import LiveRun
+from bridge.runs.live import AWAY_SECONDS, LiveRun
 from bridge.runs.segments import Calls
+from bridge.store import clock
 from bridge.store.faults import StoreUnavailable, unavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow
 from bridge.store.run_record import BEGINNING_SECONDS
@@ -367,3 +368,44 @@ def test_a_workflow_that_begins_after_its_attempt_is_over_is_stopped_and_not_tak
     stored = core.store.run(run.id)
     assert stored is not None
     assert (stopped, stored.task_id) == (["task1"], "")
+
+
+def test_a_bridge_makes_a_run_its_own_with_what_is_new_and_not_with_what_was_brought_before(
+    app: Flask, run: RunRow
+) -> None:
+    core = core_of(app)
+    attach(app)
+    open_ticket(app, run)
+    result = ToolResult(tool_call_id=CALL["id"], output="R")
+    for attempt in (2, 2):
+        core.tickets.add_results("ticket1", [result], taken=core.store.run(run.id))
+        stored = core.store.run(run.id)
+        assert stored is not None
+        assert stored.attempt == attempt
+
+
+def test_a_run_is_driven_until_its_client_leaves_its_attempt_is_over_or_nobody_says_so(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, live = core_of(app), live_of(app, run)
+
+    def is_driven() -> bool:
+        stored = core.store.run(run.id)
+        assert stored is not None
+        return core.store.is_driven(stored, clock.now() - AWAY_SECONDS)
+
+    core.runs.enter_reading(run.id, live.current)
+    core.live_runs.keep()
+    assert is_driven()
+    assert not core.store.is_driven(run, clock.now() + AWAY_SECONDS)
+    monkeypatch.setattr(core.services.config, "database_url", "postgresql://elsewhere")
+    core.runs.leave_reading(run.id, live.current)
+    assert not is_driven()
+    core.live_runs.keep()
+    assert not is_driven(), "nobody reads it here"
+    core.runs.enter_reading(run.id, live.current)
+    core.live_runs.keep()
+    assert is_driven()
+    assert core.store.step(run, RunEvent.TAKE_OVER)
+    core.live_runs.keep()
+    assert not is_driven(), "another bridge has begun the next attempt"

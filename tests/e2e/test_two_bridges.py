@@ -307,3 +307,48 @@ def test_a_bridge_of_the_version_before_is_replaced_while_turns_run_and_none_is_
                 if (found := re.findall(r"Rolling \d\d\.", json.dumps(entry["request"])))
             )
             assert set(asked.values()) == {2}, "a finished round was asked for again"
+
+
+@pytest.mark.parametrize("app", ["holds", "lets-go"])
+def test_a_request_that_comes_again_at_the_other_bridge_is_told_what_the_first_one_is(app: str, pair: Pair) -> None:
+    """Each request of a turn, while the model works on the first: nothing is begun again, and nobody is cut off."""
+    name = f"Again {app}."
+    rounds = ["!sleep 1.5", call("exec", command="x"), "!then", "!sleep 1.5", "!say the end"]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "\n".join([name, *rounds])}]
+    with ThreadPoolExecutor(2) as pool:
+        first, again = sent_again(pair, pool, app, messages, name, rounds=1)
+        assert first["tool_calls"] == again["tool_calls"]
+        messages += [first, *({"role": "tool", "tool_call_id": c["id"], "content": "ok"} for c in first["tool_calls"])]
+        first, again = sent_again(pair, pool, app, messages, name, rounds=2)
+        assert first["content"] == again["content"] == "the end"
+    assert len(upstream_log(pair.stack, name)) == 2
+
+
+def sent_again(
+    pair: Pair, pool: ThreadPoolExecutor, app: str, messages: list[dict[str, Any]], session: str, rounds: int
+) -> list[dict[str, Any]]:
+    """Return what is said at bridge a, and then at b, which is asked once the model works on this round."""
+    first = pool.submit(said_at, pair, "a", app, messages, session)
+    wait_for(lambda: len(upstream_log(pair.stack, session)) >= rounds or first.done())
+    return [each.result(60) for each in (first, pool.submit(said_at, pair, "b", app, messages, session))]
+
+
+def said_at(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], session: str) -> dict[str, Any]:
+    answer = httpx.post(
+        f"{pair.urls[where]}/v1/chat/completions",
+        json={"model": app, "messages": messages, "tools": DEFINITIONS},
+        headers={"Authorization": f"Bearer {pair.stack.client_token}", **session_headers(session)},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json()["choices"][0]["message"])
+
+
+def test_who_asks_again_elsewhere_is_told_the_rest_when_the_first_one_has_gone(pair: Pair) -> None:
+    name = "Gone and again."
+    messages = [{"role": "user", "content": f"{name}\n!sleep 3\n{call('exec', command='x')}\n!then\n!say the end"}]
+    with ThreadPoolExecutor(1) as pool, ask(pair, "a", "holds", messages, name):
+        wait_for(lambda: upstream_log(pair.stack, name))
+        again = pool.submit(said_at, pair, "b", "holds", messages, name)
+        wait_for(lambda: "POST /v1/chat/completions" in (pair.stack.folder / "second.log").read_text())
+    assert len(again.result(60)["tool_calls"]) == 1

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +14,14 @@ from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, re
 from bridge.api.openai.keepalive import is_gone
 from bridge.config import App
 from bridge.dify.apps import AppFacts
-from bridge.errors import Gone, InvalidRequest
+from bridge.errors import BridgeError, Gone, InvalidRequest
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
 from bridge.runs.requests import Reply, RequestKeys, RunRequest, Said
-from bridge.runs.runs import MAX_ATTEMPTS
-from bridge.runs.segments import Calls, End, Segment
+from bridge.runs.runs import LOOK_SECONDS, MAX_ATTEMPTS, moved
+from bridge.runs.segments import Calls, End, Failure, Segment, extent
+from bridge.runs.services import in_background
 from bridge.runs.sessions.conversations import Seeker
 from bridge.runs.sessions.sessions import (
     Session,
@@ -34,12 +36,13 @@ from bridge.runs.sessions.sessions import (
 from bridge.runs.sessions.turn import Answers, answers_of, is_worded, result_ids
 from bridge.runs.tickets.moves import digest as digest_of
 from bridge.store import clock
+from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, TicketRow
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.marker import without_markers
 from tools.results import Message, ToolResult
-from tools.run_states import UNFINISHED, RunEvent
+from tools.run_states import UNFINISHED
 from tools.wire import Usage
 
 
@@ -77,6 +80,7 @@ class Ask:
 log = logging.getLogger("clawback.endpoint")
 
 IDEMPOTENCY_SECONDS = 600.0
+ECHO_SECONDS = 1.0
 _NEWEST, _NEWER = 16, 200
 """The open round is looked for among so many of the last results, among more of them, and then among all others."""
 
@@ -191,8 +195,8 @@ class Turns:
         told = gathered(asked.messages, ticket)
         asked = asked.model_copy(update={"messages": told, "turn": split_turn(told).index})
         with self._services.locks.of(run.id):
-            self._take_over(run)
-            ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked)
+            taken = None if self._live_runs.driving(run) else run
+            ticket = self._tickets.add_results(ticket.id, results, reply, latest=asked, taken=taken)
             if not ticket.unanswered():
                 return self._segment_after(app, self._store.run(run.id) or run, ticket, asked)
         if ask.one_call or _was_cut(ask.messages, ticket):
@@ -203,15 +207,6 @@ class Turns:
             code="missing_tool_results",
             param="messages",
         )
-
-    def _take_over(self, run: RunRow) -> None:
-        """Make a run that this process does not drive its own, before whoever drove it can go on with the results.
-
-        That is the plugin of a bridge that was killed, or another bridge that shares the store.
-        """
-        live = self._live_runs.get(run.id)
-        if run.state == "running" and not (live and live.attempt == run.attempt):
-            self._store.step(run, RunEvent.TAKE_OVER)
 
     def _ticket_of(self, app: App, asked: RunRequest, follows: str | None) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)
@@ -233,8 +228,7 @@ class Turns:
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
         # What a suspended run would tell next, it tells when it is resumed.
-        live = self._live_runs.get(run.id) if run.state != "suspended" else None
-        live = live if live and live.attempt == run.attempt else None
+        live = self._live_runs.driving(run) if run.state != "suspended" else None
         segment = live.segment(number) if live else None
         segment = segment or self._recorded.segment(run.id, number)
         if segment and not segment.failed:
@@ -244,16 +238,65 @@ class Turns:
         return self._gone_on(run, self._services.apps.get(run.model) or app, number, asked)
 
     def _gone_on(self, run: RunRow, app: App, number: int, asked: RunRequest | None = None) -> Reading:
-        """Let a run go on to tell this segment, unless somebody tells it meanwhile: then that is what it was."""
+        """Return what a run tells in this segment, here or at another bridge."""
+        reading = self._here(run, app, number, asked)
+        if reading is None:
+            reading = Reading(run.id, Segment(number))
+            reading.segment.is_echo = True
+            in_background(self._echo, run.id, app, reading.segment, asked)
+        return reading
+
+    def _here(self, run: RunRow, app: App, number: int, asked: RunRequest | None) -> Reading | None:
+        """Let a run go on to tell this segment, unless it is told meanwhile; None while another bridge is at it."""
+        while not self._live_runs.is_driven_elsewhere(run):
+            try:
+                resumed = self._runs.resume(run, app, asked, untold=number)
+            except Gone as error:
+                if segment := self._recorded.segment(run.id, number):
+                    return Reading(run.id, segment)
+                now = self._store.run(run.id)
+                if error.code != "run_moved" or now is None or now.attempt == run.attempt:
+                    raise
+                run = self._runs.once_begun(now)
+            else:
+                again = resumed.segment(number)
+                return Reading(run.id, again if again and again.asks else resumed.current)
+        return None
+
+    def _echo(self, run_id: str, app: App, echo: Segment, asked: RunRequest | None) -> None:
+        """Tell what another bridge tells, once it is whole; go on with the run as soon as that bridge does not."""
         try:
-            resumed = self._runs.resume(run, app, asked, untold=number)
-        except Gone as error:
-            segment = self._recorded.segment(run.id, number) if error.code == "run_moved" else None
-            if segment is None:
-                raise
-            return Reading(run.id, segment)
-        asked_again = resumed.segment(number)
-        return Reading(run.id, asked_again if asked_again and asked_again.asks else resumed.current)
+            while not echo.is_left:
+                with suppress(StoreUnavailable):
+                    if reading := self._found(run_id, app, echo.number, asked):
+                        self._repeat(reading, echo)
+                        return
+                time.sleep(LOOK_SECONDS)
+        except BridgeError as error:
+            echo.add(Failure(error))
+        except Exception:
+            log.exception("what another bridge told could not be repeated", extra={"run": run_id})
+            echo.add(Failure(moved()))
+
+    def _found(self, run_id: str, app: App, number: int, asked: RunRequest | None) -> Reading | None:
+        if segment := self._recorded.segment(run_id, number):
+            return Reading(run_id, segment)
+        run = self._store.run(run_id)
+        if run is None or run.state not in UNFINISHED:
+            raise moved()
+        return self._here(run, app, number, asked)
+
+    def _repeat(self, reading: Reading, echo: Segment) -> None:
+        source, position, is_whole = reading.segment, 0, False
+        self._runs.enter_reading(reading.run_id, source)
+        try:
+            while not (is_whole or echo.is_left):
+                events = source.read(position, ECHO_SECONDS)
+                echo.add(*events)
+                position += sum(map(extent, events))
+                is_whole = source.closed and position >= source.length
+        finally:
+            self._runs.leave_reading(reading.run_id, source, complete=is_whole, broken=not is_whole)
 
     # A new turn
 
@@ -316,7 +359,7 @@ class Turns:
         if run is None or run.state not in {*UNFINISHED, "finished"}:
             return None
         run = self._runs.once_begun(run)
-        live = self._live_runs.get(run.id)
+        live = self._live_runs.driving(run)
         segment = (live.segment(0) if live else None) or self._recorded.segment(run.id, 0)
         if segment is None:
             return self._resumed(run) if run.state in UNFINISHED else None
@@ -331,7 +374,7 @@ class Turns:
         run = self._runs.once_begun(found) if found else None
         if run and run.state == "finished":
             return self._owed(run)
-        live = self._live_runs.get(run.id) if run else None
+        live = self._live_runs.driving(run) if run else None
         # What is over here may not be so in the store: how it ended could not be written.
         live = live if live and not live.over else None
         if run is None or run.attempt >= MAX_ATTEMPTS or run.state not in ({"suspended"} if live else UNFINISHED):
@@ -385,7 +428,7 @@ class Turns:
         return self._store.runs_of_request(keys.request, since) if keys.request else []
 
     def _first_segment(self, run: RunRow) -> Segment | None:
-        live = self._live_runs.get(run.id)
+        live = self._live_runs.driving(run)
         is_paused = run.state == "suspended" and bool(self._store.forms.pausing(run))
         if live is None or not (is_paused or run.state in {"running", "finished"}):
             return None

@@ -89,7 +89,7 @@ class Conversations:
         """
         superseded = False
         for run in self._unfinished(row):
-            live = self._live_runs.get(run.id)
+            live = self._live_runs.driving(run)
             if live is None and run.turn_key == turn and self._services.config.is_shared:
                 # The same request has come to another bridge meanwhile.
                 continue
@@ -175,7 +175,7 @@ class Conversations:
         tickets = self._store.tickets_of_run(run.id, "open")
         if any(ticket.segment is not None for ticket in tickets):
             return False
-        live = self._live_runs.get(run.id)
+        live = self._live_runs.driving(run)
         if live is None:
             # Its bridge was killed, and the connection with it, unless another bridge drives it.
             return not self._services.config.is_shared

@@ -23,7 +23,7 @@ from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.moves import digest, refusal, resolve
 from bridge.store import clock
-from bridge.store.rows import CallRow, Move, SegmentRow, TicketRow
+from bridge.store.rows import CallRow, Move, RunRow, SegmentRow, TicketRow
 from bridge.store.run_record import Change, RunRecord
 from tools.calls import ToolCall
 from tools.ids import random_name
@@ -320,13 +320,15 @@ class Tickets:
         reply: Reply | None = None,
         holder: Holder | None = None,
         latest: RunRequest | None = None,
+        taken: RunRow | None = None,
     ) -> TicketRow:
         """Take results, and do what follows from them: a run that was suspended goes on when it has all.
 
         The same result again changes nothing; a different one for a call that has one is refused. They come from the
         executor that holds the calls' leases, or, without a `holder`, from the run's own client; `latest` is the
-        client's request. Raises NotFound, InvalidRequest (a result of no call of this ticket), TooLarge, Conflict,
-        Gone.
+        client's request. `taken` is the run as it was read, where this bridge makes it its own, before whoever drove it
+        can go on with them: the plugin of a bridge that was killed, or another bridge. Raises NotFound, InvalidRequest
+        (a result of no call of this ticket), TooLarge, Conflict, Gone.
         """
         actor = f"executor {holder.name}" if holder else "client"
         run_id = self.known(ticket_id).run_id
@@ -338,6 +340,8 @@ class Tickets:
                 raise Gone(f"ticket {ticket_id} is {ticket.state}: {ticket.reason}", code=f"ticket_{ticket.state}")
             if not fresh:
                 return ticket, False
+            if taken and change.was.run.state == "running":
+                change.step(RunEvent.TAKE_OVER, taken.attempt)
             moves = [resolve(call, result, self._as_told(call, result, actor), actor) for call, result in fresh]
             return change.move_calls(ticket_id, moves, self._reply(change.was, reply)), True
 
