@@ -66,7 +66,7 @@ class Dialect:
         self._vendor: Vendor = form.vendor
         self._can = can
         self._optional: frozenset[str] = frozenset()
-        self._passing: list[lessons.Lesson] = []
+        self._new: list[lessons.Lesson] = []
         self.left_out: list[str] = []
         """What a client asked for and the last body says not or with less, and nobody here does instead."""
 
@@ -90,7 +90,7 @@ class Dialect:
         body |= self._form.extra_body | extra
         body = {name: value for name, value in body.items() if value is not None}
         self._optional = frozenset(asked - self._form.extra_body.keys() - extra.keys())
-        for lesson in (*lessons.lessons_of(self._upstream(body), self._vendor.lessons), *self._passing):
+        for lesson in lessons.lessons_of(self._upstream(body), self._vendor.lessons, self._new):
             if not lesson.optional or lesson.name in self._optional:
                 body = lesson.write(body)
         if self._form.completion_mode == "completion":
@@ -106,22 +106,33 @@ class Dialect:
         self, events: Iterator[standing_in.StreamEvent], request: dict[str, Any], body: dict[str, Any]
     ) -> Iterator[standing_in.StreamEvent]:
         """Return the answer to `body` as the request wants it, where the upstream refuses to make it so."""
-        upstream = self._upstream(body)
         stop, wanted = request.get("stop"), request.get("response_format")
-        if stop and lessons.taught(upstream, "stop"):
+        taught = {lesson.name for lesson in lessons.lessons_of(self._upstream(body), new=self._new)}
+        events = self._accepted(events, body)
+        if stop and "stop" in taught:
             events = standing_in.stopped_at(events, [stop] if isinstance(stop, str) else stop)
         kind = wanted.get("type") if isinstance(wanted, dict) else None
         by_words = {"json_schema": ("json_schema", "response_format"), "json_object": ("response_format",)}
-        if isinstance(wanted, dict) and any(lessons.taught(upstream, name) for name in by_words.get(str(kind), ())):
+        if isinstance(wanted, dict) and not taught.isdisjoint(by_words.get(str(kind), ())):
             events = standing_in.held_against(events, wanted)
         return events
 
     def learn(self, body: dict[str, Any], failed: UpstreamFailed) -> str | None:
         """Return the name of what a refusal of `body` taught, None where another try would be refused as well."""
-        lesson = lessons.learn(self._upstream(body), body, failed, self._optional)
-        if lesson and lesson.passing:
-            self._passing.append(lesson)
+        lesson = lessons.learn(body, failed, self._optional)
+        if lesson:
+            self._new.append(lesson)
         return lesson.name if lesson else None
+
+    def _accepted(
+        self, events: Iterator[standing_in.StreamEvent], body: dict[str, Any]
+    ) -> Iterator[standing_in.StreamEvent]:
+        """Let what was learned hold for all once the upstream answers."""
+        for event in events:
+            if self._new and not isinstance(event, UpstreamFailed):
+                lessons.remember(self._upstream(body), self._new)
+                self._new = [lesson for lesson in self._new if lesson.passing]
+            yield event
 
     def _upstream(self, body: dict[str, Any]) -> tuple[str, str]:
         return self._form.upstream_base_url, str(body.get("model"))

@@ -128,6 +128,9 @@ KNOWN = (
         _leave_out("stream", "stream_options"),
     ),
 )
+_ADDED = {"reasoning_content", "thought_signature"}
+"""These add a field: a refusal of the field itself does not ask for it."""
+
 _BY_NAME = {known.name: known for known in KNOWN}
 _ORDER = {name: place for place, name in enumerate(_BY_NAME)}
 
@@ -135,9 +138,10 @@ _learned: dict[Upstream, tuple[Lesson, ...]] = {}
 """What each upstream (its address and the model) has taught since this process began."""
 
 
-def lessons_of(upstream: Upstream, names: Collection[str] = ()) -> list[Lesson]:
+def lessons_of(upstream: Upstream, names: Collection[str] = (), new: Collection[Lesson] = ()) -> list[Lesson]:
     """Return what holds for an upstream, `names` are what is known of its vendor. Shapes come in their own order."""
-    lessons = {lesson.name: lesson for lesson in (*map(_BY_NAME.__getitem__, names), *_learned.get(upstream, ()))}
+    known = (*map(_BY_NAME.__getitem__, names), *_learned.get(upstream, ()), *new)
+    lessons = {lesson.name: lesson for lesson in known}
     return sorted(lessons.values(), key=lambda lesson: _ORDER.get(lesson.name, -1))
 
 
@@ -146,8 +150,8 @@ def taught(upstream: Upstream, name: str) -> bool:
     return any(lesson.name == name for lesson in _learned.get(upstream, ()))
 
 
-def learn(upstream: Upstream, body: Body, failed: UpstreamFailed, optional: Collection[str] = ()) -> Lesson | None:
-    """Return what a refusal of `body` teaches, and remember it; None where it teaches nothing that is not known.
+def learn(body: Body, failed: UpstreamFailed, optional: Collection[str] = ()) -> Lesson | None:
+    """Return what a refusal of `body` teaches; None where it teaches nothing that is not known.
 
     `optional` are fields that only the client asked for.
     """
@@ -156,13 +160,20 @@ def learn(upstream: Upstream, body: Body, failed: UpstreamFailed, optional: Coll
     said = str(failed.error)
     # What another request has learned meanwhile is news to this one all the same.
     lesson = next((lesson for lesson in _candidates(said, body, optional) if lesson.write(body) != body), None)
-    if lesson is None:
-        return None
-    others = [other for other in _learned.get(upstream, ()) if other.name != lesson.name]
-    if not lesson.passing and len(others) < _MOST:
-        _learned[upstream] = (*others, lesson)
-    log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
+    if lesson:
+        log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
     return lesson
+
+
+def remember(upstream: Upstream, new: Collection[Lesson]) -> None:
+    """Let lessons hold for every later request: one that was written so was accepted.
+
+    A refusal may repeat what a client sent, and so say anything; what does not help is not kept.
+    """
+    for lesson in new:
+        others = [other for other in _learned.get(upstream, ()) if other.name != lesson.name]
+        if not lesson.passing and len(others) < _MOST:
+            _learned[upstream] = (*others, lesson)
 
 
 def forget() -> None:
@@ -172,8 +183,9 @@ def forget() -> None:
 
 def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Lesson]:
     yield from _of_limit(said, body)
+    refused = bool(_REFUSED.search(said))
     for known in KNOWN:
-        if re.search(known.refusal, said, re.IGNORECASE):
+        if re.search(known.refusal, said, re.IGNORECASE) and not (refused and known.name in _ADDED):
             yield known
     yield from _of_schemas(said, body)
     for name, (field, write) in _STOOD_IN.items():
@@ -182,7 +194,7 @@ def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Le
     for name in optional:
         if name in body and _names(said, name):
             yield Lesson(name, _leave_out(name), optional=True)
-    if _REFUSED.search(said):
+    if refused:
         yield from _inside(said, body)
 
 
@@ -293,7 +305,9 @@ def _inside(said: str, body: Body) -> Iterator[Lesson]:
     fields |= {name for message in body["messages"] for call in message.get("tool_calls") or () for name in call}
     fields |= {name for tool in body.get("tools") or () for part in (tool, tool["function"]) for name in part}
     for name in sorted(fields - (_NEEDED - {"name"})):
-        if re.search(rf"['\"`.]{re.escape(name)}\b", said):
+        # An everyday word is a field only where it is marked as one.
+        begin = r"(?<!\w)" if "_" in name else r"['\"`.]"
+        if re.search(rf"{begin}{re.escape(name)}\b", said):
             yield Lesson(f"inside {name}", partial(_without_inside, name))
 
 

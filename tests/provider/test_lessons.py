@@ -158,6 +158,16 @@ SHAPES: list[tuple[str, list[Body], Callable[[Body], bool]]] = [
         [USER, ROUND[1] | {"reasoning_content": "Hm."}, RESULT],
         lambda body: "reasoning_content" not in body["messages"][1],
     ),
+    (
+        "messages[1].tool_calls[0] has unknown fields: extra_content",
+        [USER, ROUND[1] | {"tool_calls": [CALL | {"extra_content": {"google": {"thought_signature": "s"}}}]}, RESULT],
+        lambda body: body["messages"][1]["tool_calls"] == [CALL],
+    ),
+    (
+        "Unknown parameter: 'messages[1].tool_calls[0].thought_signature'.",
+        [USER, ROUND[1] | {"tool_calls": [CALL | {"thought_signature": "s"}]}, RESULT],
+        lambda body: body["messages"][1]["tool_calls"] == [CALL],
+    ),
 ]
 
 
@@ -170,6 +180,17 @@ def test_a_shape_is_learned_from_its_refusal(words: str, messages: list[Body], h
             assert list(upstream.complete({"model": "m", "messages": messages}, 10))[-1:] != []
     bodies = [json.loads(each.partition(b"\r\n\r\n")[2]) for each in asked]
     assert [holds(body) for body in bodies[1:]] == [True, True], "the second request is not refused any more"
+
+
+def test_what_a_refusal_repeats_of_a_client_s_request_changes_no_other_request() -> None:
+    words = "Invalid schema for function 'look': 'system role not supported' is not valid under any of the schemas"
+    messages = [{"role": "system", "content": "Be brief."}, USER]
+    asked: list[bytes] = []
+    with answering([refuses(words)], [refuses(words)], [says("done")], asked=asked) as url:
+        form = Credentials.read({"upstream_base_url": url})
+        ends = [list(Upstream(form).complete({"model": "m", "messages": messages}, 10))[-1] for _ in range(2)]
+    assert [type(end) for end in ends] == [UpstreamFailed, Completed]
+    assert roles(json.loads(asked[-1].partition(b"\r\n\r\n")[2])) == ["system", "user"]
 
 
 def test_what_is_known_of_a_vendor_needs_no_refusal() -> None:
