@@ -2,7 +2,8 @@
 
 Mended: a code fence around it, line breaks inside strings, commas before a closing bracket, `True`, `False` and `None`,
 strings and keys in single quotes, brackets that are missing at the very end, marks of the model's own behind the
-object, an object that was encoded twice or written twice, and what says that there are no arguments. NaN and Infinity are no JSON, and nothing else can be meant by them.
+object, an object that was encoded twice or written twice, and what says that there are no arguments. NaN and Infinity
+are no JSON, and nothing else can be meant by them.
 """
 
 import ast
