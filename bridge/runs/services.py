@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -53,6 +55,35 @@ def in_pieces[Item](items: Iterable[Item], looked: int = _LOOKED) -> Iterator[It
     for some in batched(items, looked):
         yield from some
         breath.take()
+
+
+AT_ONCE = 8
+"""So many changes of one request are under way at once: more would take the store's connections from others."""
+
+
+def at_once[Item, Result](
+    change: Callable[[Item], Result], items: Sequence[Item], run_of: Callable[[Item], str]
+) -> list[Result]:
+    """Make a change for each item, those of one run one after the other, and of several runs at once.
+
+    So they wait for the disk together. The first error is raised.
+    """
+    results: dict[int, Result] = {}
+    of_runs: defaultdict[str, list[int]] = defaultdict(list)
+    for number, item in enumerate(items):
+        of_runs[run_of(item)].append(number)
+
+    def change_run(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            results[number] = change(items[number])
+
+    if len(of_runs) < 2:
+        change_run(range(len(items)))
+    else:
+        context = copy_context()
+        with ThreadPoolExecutor(min(AT_ONCE, len(of_runs)), "clawback-change") as pool:
+            list(pool.map(lambda numbers: context.copy().run(change_run, numbers), of_runs.values()))
+    return [results[number] for number in range(len(items))]
 
 
 class Locks:

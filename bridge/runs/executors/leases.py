@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from bridge.config import Config
 from bridge.errors import NotFound
 from bridge.runs.executors.registry import Candidate, Offer, Registry, first_choice, offers_for, offers_of, places_of
-from bridge.runs.services import Services
+from bridge.runs.services import Services, at_once
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.tickets import CALLS, Holder, Tickets
@@ -112,6 +112,13 @@ class Handout:
 
 log = logging.getLogger("clawback.leases")
 
+Held = tuple[TicketRow, CallRow]
+"""A call in an executor's hands, behind its ticket."""
+
+
+def _run_of(held: Held) -> str:
+    return held[0].run_id
+
 
 LOOK_SECONDS = 5.0
 """A hint that was lost costs this much."""
@@ -171,11 +178,9 @@ class Leases:
                 del self.waiting[executor_id]
 
     def _hand_out(self, executor: ExecutorRow, most: int) -> list[Lease]:
-        leases: list[Lease] = []
         plan = self._handout.plan(executor, most, self.waiting)
-        for waiting in plan.take:
-            with suppress(CallMoved):  # Another bridge that shares the store was first.
-                leases.append(self._lease(waiting, executor))
+        leased = at_once(lambda waiting: self._lease(waiting, executor), plan.take, lambda waiting: waiting.run_id)
+        leases = [lease for lease in leased if lease]
         for waiting, offers in plan.judge_again:
             with suppress(CallMoved):
                 self._judge_again(waiting, offers)
@@ -189,7 +194,7 @@ class Leases:
         after = str(moves[-1].after)
         log.info("call judged again", extra={"call": waiting.call.id, "tool": waiting.call.name, "state": after})
 
-    def _lease(self, waiting: UnclaimedCall, executor: ExecutorRow) -> Lease:
+    def _lease(self, waiting: UnclaimedCall, executor: ExecutorRow) -> Lease | None:
         call = waiting.call
         moves = []
         if call.state == CallState.AWAITING_APPROVAL:
@@ -208,7 +213,11 @@ class Leases:
                 handouts=call.handouts + 1,
             )
         )
-        self._store.move_calls(call.ticket_id, moves)
+        try:
+            self._store.move_calls(call.ticket_id, moves)
+        except CallMoved:
+            # Another bridge that shares the store was first.
+            return None
         log.info("call handed out", extra={"call": call.id, "tool": call.name, "executor": executor.name})
         return Lease(lease, call, waiting.run_id, until)
 
@@ -218,22 +227,24 @@ class Leases:
         """Prolong leases. Return until when each lasts now, and which are over."""
         executor = self._registry.seen(executor_id)
         until = clock.now() + self._limits.lease_seconds
-        held = {call.lease: call for _, call in self._held(executor_id)}
         kept: dict[str, float] = {}
-        for lease_id in lease_ids:
-            if call := held.get(lease_id):
-                move = steps.step(call, CallEvent.EXTEND, f"executor {executor.name}", leased_until=until)
-                with suppress(CallMoved):
-                    self._store.move_calls(call.ticket_id, [move])
-                    kept[lease_id] = until
+
+        def prolong(held: Held) -> None:
+            call = held[1]
+            move = steps.step(call, CallEvent.EXTEND, f"executor {executor.name}", leased_until=until)
+            with suppress(CallMoved):
+                self._store.move_calls(call.ticket_id, [move])
+                kept[str(call.lease)] = until
+
+        named = set(lease_ids)
+        at_once(prolong, [held for held in self._held(executor_id) if held[1].lease in named], _run_of)
         return kept, [lease_id for lease_id in lease_ids if lease_id not in kept]
 
     def let_go(self, executor_id: str, lease_ids: Sequence[str]) -> None:
         """Give calls back, unrun. Leases that are over already are no matter."""
         executor = self._registry.seen(executor_id)
-        for _, call in self._held(executor_id):
-            if call.lease in lease_ids:
-                self._move(call, steps.let_go(call, f"executor {executor.name}"))
+        given = [held for held in self._held(executor_id) if held[1].lease in lease_ids]
+        at_once(lambda held: self._move(held[1], steps.let_go(held[1], f"executor {executor.name}")), given, _run_of)
 
     def resolve(self, executor_id: str, results: Sequence[tuple[str, ToolResult]]) -> list[TicketRow]:
         """Take results, each with the id of the lease under which this executor ran its call.
@@ -242,15 +253,19 @@ class Leases:
         Raises NotFound, Conflict, Gone, TooLarge.
         """
         executor = self._registry.seen(executor_id)
-        tickets: dict[str, list[ToolResult]] = {}
+        tickets: dict[str, tuple[TicketRow, list[ToolResult]]] = {}
         leases = {result.tool_call_id: lease_id for lease_id, result in results}
         holder = Holder(executor_id, executor.name, leases)
         for _, result in results:
             found = self._store.call(result.tool_call_id)
             if found is None:
                 raise NotFound(f"there is no call {result.tool_call_id}", param="tool_call_id")
-            tickets.setdefault(found[0].id, []).append(result)
-        changed = [self._tickets.add_results(ticket_id, own, holder=holder) for ticket_id, own in tickets.items()]
+            tickets.setdefault(found[0].id, (found[0], []))[1].append(result)
+        changed = at_once(
+            lambda own: self._tickets.add_results(own[0].id, own[1], holder=holder),
+            list(tickets.values()),
+            lambda own: own[0].run_id,
+        )
         self._services.wakeups.wake(CALLS)
         return changed
 
@@ -267,8 +282,7 @@ class Leases:
 
     def lose_all(self, executor_id: str) -> None:
         """Take back what an executor held that is gone, and end its claims that wait."""
-        for _, call in self._held(executor_id):
-            self._lose(call)
+        at_once(lambda held: self._lose(held[1]), self._held(executor_id), _run_of)
         self._services.wakeups.wake(CALLS)
 
     def give_up(self, call_id: str, lease_id: str, why: str) -> None:
@@ -292,5 +306,5 @@ class Leases:
         with suppress(CallMoved):  # Somebody else was first.
             self._tickets.move(call.ticket_id, moves)
 
-    def _held(self, executor_id: str) -> list[tuple[TicketRow, CallRow]]:
+    def _held(self, executor_id: str) -> list[Held]:
         return [pair for pair in self._store.calls_in(CallState.LEASED) if pair[1].executor == executor_id]

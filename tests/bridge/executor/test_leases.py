@@ -1,7 +1,9 @@
 """A call is handed to one executor at a time, again after a lost lease, and its result is accepted once."""
 
+import os
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -308,3 +310,37 @@ def test_a_claim_that_waits_is_answered_when_the_bridge_stops(bridge: Bridge) ->
     waiting.join(15)
     assert claimed == [[]]
     assert laptop.claim(wait=30) == [], "nobody begins to wait any more"
+
+
+@pytest.mark.parametrize("what", ["claim", "extend", "results", "let_go"])
+def test_changes_of_many_runs_wait_for_the_disk_together(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    laptop, disk, reach = bridge.register(concurrency=20), bridge.store._disk, os.fdatasync
+    assert disk is not None
+    for number in range(20):
+        bridge.open(("read", "{}"), attached=bridge.attach(f"f{number}"))
+    calls = [] if what == "claim" else laptop.claim(20)
+    times = 0
+
+    def sync(file: int) -> None:
+        nonlocal times
+        times, until = times + 1, time.monotonic() + 1
+        while disk._written - disk._synced < 2 and time.monotonic() < until:
+            time.sleep(0.001)
+        reach(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    leases = [call["lease_id"] for call in calls]
+    results = [{"lease_id": call["lease_id"], "tool_call_id": call["tool_call_id"], "output": "x"} for call in calls]
+    bodies: dict[str, Any] = {
+        "claim": {"max": 20},
+        "extend": {"leases": leases},
+        "results": {"results": results},
+        "let_go": {"leases": leases},
+    }
+    answer = laptop.ask(what, bodies[what])
+    assert answer.status == 200
+    assert times < 15
+    told = {"claim": "calls", "extend": "until", "results": "tickets"}
+    assert what == "let_go" or len(answer.body[told[what]]) == 20
