@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from bridge.store.faults import REPLACED, UNWRITABLE, code_of, unavailable
+from bridge.store.faults import CUT, DAMAGED, REPLACED, RESTORE, UNWRITABLE, code_of, fault_of, unavailable
 
 CONNECTIONS = 30
 """Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
@@ -248,6 +248,7 @@ class Disk:
         self._turn = threading.Lock()
         self._written = self._synced = self._taken_over = self._length = 0
         self._is_sound = True
+        self._file_at = self._changed_at()
         self._head = self._read_head()
         self.begins_anew = True
         """Whether a commit may begin the log anew, whose head SQLite has on the disk before anything else."""
@@ -278,10 +279,15 @@ class Disk:
             # The system tells of what it could not write only once: the next time all of the log has to be written.
             self._is_sound = False
             raise unavailable(UNWRITABLE, str(error)) from None
-        # What cannot be taken over now is safe in the log.
-        with suppress(OSError, sqlite3.Error):
-            if self._written - self._taken_over > self._COMMITS or self._grown() > self._BYTES:
+        try:
+            is_due = self._written - self._taken_over > self._COMMITS or self._grown() > self._BYTES
+            # Whoever else wrote to the file may have put another in its place, which does not take what is in the log.
+            if is_due or self._changed_at() != self._file_at:
                 _apart(self._take_over)
+        except (OSError, sqlite3.Error) as error:
+            # What cannot be taken over now is safe in the log, but not where there is no file to take it.
+            if (fault := fault_of(error)) and fault.reason == DAMAGED:
+                raise fault from None
 
     def _read_head(self) -> bytes:
         """Return the log's head, which is another each time that the log begins anew."""
@@ -302,6 +308,12 @@ class Disk:
         finally:
             os.close(file)
 
+    def _changed_at(self) -> int:
+        try:
+            return os.stat(self._path).st_mtime_ns  # noqa: PTH116
+        except FileNotFoundError:
+            return 0
+
     def _grown(self) -> int:
         return os.stat(self._log).st_size - self._length  # noqa: PTH116 - Path.stat takes twice as long
 
@@ -314,6 +326,7 @@ class Disk:
             raise OSError("what could not be written before cannot be yet")
         self._is_sound = self.begins_anew = True
         self._taken_over, self._length = reached, os.stat(self._log).st_size  # noqa: PTH116
+        self._file_at = self._changed_at()
 
 
 def _sqlite(url: str, disk: Disk | None) -> Engine:
@@ -388,20 +401,25 @@ class Patience:
 
 
 class Files:
-    """The files of a SQLite store. Only their owner reads them, and they stay those that were opened."""
+    """The files of a SQLite store. Only their owner reads them, and they stay those that were opened, and whole."""
 
     def __init__(self, path: Path) -> None:
         self._paths = [str(path), f"{path}-wal", f"{path}-shm"]
         self._opened: list[tuple[int, int] | None] = []
+        self._size = 0
 
     def remember(self) -> None:
         """These are the files from now on."""
-        self._opened = [self._identity(path) for path in self._paths]
+        self._opened, self._size = [self._identity(path) for path in self._paths], 0
 
     def check(self) -> None:
         """Raise StoreUnavailable where they are others by now."""
         if [self._identity(path) for path in self._paths] != self._opened:
             raise unavailable(REPLACED, f"put {self._paths[0]} back, or start the bridge again")
+        size = os.stat(self._paths[0]).st_size  # noqa: PTH116
+        if size < self._size:
+            raise unavailable(CUT, f"{self._paths[0]} has {size} bytes instead of {self._size}: {RESTORE}")
+        self._size = size
 
     @staticmethod
     def _identity(path: str) -> tuple[int, int] | None:

@@ -14,6 +14,8 @@ from bridge.errors import Unavailable
 
 RETRY_SECONDS = 5.0
 
+RESTORE = "stop the bridge, put a backup in its place, and start the bridge again"
+
 
 class StoreError(Exception):
     """The store cannot be used until somebody does something about it; the text says what."""
@@ -36,6 +38,7 @@ def unavailable(reason: str, detail: str = "") -> StoreUnavailable:
     return fault
 
 
+CUT = "its file was cut off while the bridge ran"
 DAMAGED = "its file is damaged"
 FULL = "its disk is full"
 LOCKED = "another process keeps it locked"

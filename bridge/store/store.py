@@ -34,7 +34,7 @@ from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of, path_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PiecesGone, PieceStatements
-from bridge.store.faults import StoreUnavailable, told
+from bridge.store.faults import DAMAGED, RESTORE, StoreUnavailable, told, unavailable
 from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, ExecutorStatements, LoginStatements
 from bridge.store.nodes import ModelCallStatements, NodeStatements
@@ -89,6 +89,8 @@ class Store:
         self._connection: Connection | None = None
         self._is_ready = False
         self._faulty = False
+        self._damaged: StoreUnavailable | None = None
+        """Why its file is of no use any more. SQLite would go on with what it remembers, and write it into the file."""
         self._told_at = -math.inf
         # SQLite has one writer; one connection behind a lock is both simplest and fastest there.
         self._lock = threading.RLock() if self._engine.dialect.name == "sqlite" else None
@@ -147,6 +149,8 @@ class Store:
 
     def _note(self, fault: StoreUnavailable) -> None:
         self._faulty = True
+        if fault.reason == DAMAGED and self._lock:
+            fault = self._damaged = self._damaged or unavailable(DAMAGED, f"{fault.detail}: {RESTORE}")
         if time.monotonic() - self._told_at > TOLD_SECONDS:
             self._told_at = time.monotonic()
             log.error("the store cannot be used: %s (%s)", fault.reason, fault.detail)
@@ -178,6 +182,8 @@ class Store:
         connection = self._connection
         driver: Any = connection.connection.dbapi_connection
         driver.check()
+        if self._damaged:
+            raise self._damaged.fresh()
         try:
             yield connection
             # What went past SQLAlchemy began what it knows nothing of.

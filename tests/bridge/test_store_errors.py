@@ -94,6 +94,45 @@ def test_a_copy_in_the_place_of_the_file_is_told(store: Store, path: Path) -> No
         store.probe()
 
 
+def unlink(path: Path) -> None:
+    for name in FILES:
+        path.with_name(name).unlink()
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def clear(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+
+
+def put_another(path: Path) -> None:
+    """A longer one, into the same file."""
+    other = Store(f"sqlite:///{path.with_name('other.sqlite3')}")
+    with other.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE long AS SELECT hex(zeroblob(1000000))")
+    other.close()
+    shutil.copyfile(path.with_name("other.sqlite3"), path)
+
+
+@pytest.mark.parametrize("spoil", [cut, clear, put_another])
+def test_a_file_that_is_spoilt_where_it_is_is_told_and_nothing_more_is_written(
+    store: Store, path: Path, spoil: Callable[[Path], None]
+) -> None:
+    write(store)
+    spoil(path)
+    with pytest.raises(StoreUnavailable, match=r"cut off|damaged"):
+        store.probe()
+    spoilt = path.read_bytes()
+    for work in (store.probe, lambda: write(store), lambda: store.run("")):
+        with pytest.raises(StoreUnavailable, match=r"cut off|damaged") as told:
+            work()
+        assert "start the bridge again" in told.value.detail
+    assert path.read_bytes() == spoilt
+
+
 def test_tables_that_are_gone_are_told_until_they_are_back(store: Store, path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("ALTER TABLE runs RENAME TO gone")
@@ -179,7 +218,8 @@ def test_a_folder_that_takes_no_store_is_told_in_a_sentence(tmp_path: Path) -> N
 
 
 @pytest.mark.parts
-def test_clients_are_told_to_come_back_and_nothing_else_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoil", [unlink, cut, clear])
+def test_clients_are_told_to_come_back_and_nothing_else_waits(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
     path = tmp_path / "data" / "bridge.sqlite3"
     with bridge(tmp_path) as (process, url):
@@ -207,11 +247,11 @@ def test_clients_are_told_to_come_back_and_nothing_else_waits(tmp_path: Path) ->
         assert {answer.status_code for answer in answers[1:]} == {503}
         assert "retry-after" in answers[-1].headers
         assert httpx.get(f"{url}/readyz", timeout=30).status_code == 200
-        for name in FILES:
-            path.with_name(name).unlink()
+        spoil(path)
+        assert httpx.get(f"{url}/readyz", timeout=30).status_code == 503
         answer = httpx.get(f"{url}/operator/v1/runs", **told)  # type: ignore[arg-type]
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
         assert "retry-after" in answer.headers
         assert str(path) not in answer.text
-        assert httpx.get(f"{url}/readyz", timeout=30).status_code == 503
+        assert [httpx.get(f"{url}/{each}", timeout=30).status_code for each in ("readyz", "healthz")] == [503, 200]
         assert worker_of(process)
