@@ -33,6 +33,7 @@ from tools.wire import TicketStatus
 
 CALL = '<tool_call>\n{"name": "read", "arguments": {"path": "a"}}\n</tool_call>'
 BROKEN = '<tool_call>\n{"name": "read", "arguments": {"path": \n</tool_call>'
+BARE = '{"name": "read", "arguments": {"path": "a"}}'
 TEXT = OpenclawText("qwen3:8b", 32_000)
 
 
@@ -153,7 +154,12 @@ def test_an_answer_that_is_nothing_but_text_calls_is_those_calls(text: str, size
 @pytest.mark.parametrize(
     "text",
     [
-        f"I look.\n{CALL}",
+        f"I look: {CALL}",
+        f"I look.\n{CALL}\nThat is how it is done.",
+        f"I look.\n{BARE}",
+        f"I look.\n```json\n{BARE}\n```",
+        f"I look.\n> {CALL}",
+        f"I look.\n`{CALL}`",
         f"{CALL}\nThat is how it is done.",
         BROKEN,
         CALL.replace("read", "fly"),
@@ -170,6 +176,19 @@ def test_any_other_answer_is_text_to_the_letter(text: str, data: st.DataObject) 
     play = Play(mode=auto()).start(attached(), *deltas, Completed())
     assert play.said == text
     assert not play.all(OpenTicket)
+
+
+@pytest.mark.parametrize(
+    "call", [CALL, f"{CALL}\n{CALL.replace('read', 'exec')}", "<function=read><parameter=path>a</parameter></function>"]
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_words_before_a_call_that_is_announced_are_shown_and_the_call_is_one(call: str, size: int) -> None:
+    play = Play(mode=auto()).start(attached(), *streamed(f"I look.\n\n{call}", size))
+
+    assert [made.name for made in play.last(OpenTicket).request.calls] == (
+        ["read", "exec"] if "exec" in call else ["read"]
+    )
+    assert play.said.strip() == "I look."
 
 
 def test_a_call_in_a_thought_with_a_field_of_its_own_is_found_where_nothing_else_was_said() -> None:

@@ -126,6 +126,7 @@ _ANY_PREFIX = OneOf((*formats.PREFIX.choices, formats.UNDERSCORED, formats.BARRE
 WRAPPERS = [*tags((*formats.WRAPPERS, *formats.BRACKET_WRAPPERS)), *formats.FAMILY_WRAPPERS]
 HEADS = [*tags(formats.FUNCTION_HEADS), *formats.FAMILY_HEADS]
 SPELLED = _spelled((*formats.HOLDER_WORDS, *formats.CALL_WORDS), "opening")
+_ANNOUNCED = Token.of(*WRAPPERS, *HEADS, *SPELLED)
 CLOSERS = [
     *tags(formats.CLOSERS),
     *formats.FAMILY_CLOSERS,
@@ -148,6 +149,11 @@ THOUGHT_MARKS = Token.kinds(
         "call": [*WRAPPERS, *HEADS, *SPELLED],
     }
 )
+
+
+def announces(text: str, position: int) -> bool:
+    """Say whether what announces a call stands at `position`, or may with more text."""
+    return bool(_ANNOUNCED.at(text, position)) or _ANNOUNCED.may_stand(text, position)
 
 
 _KIMI = formats.SPELLINGS[0]

@@ -95,8 +95,9 @@ class Reader:
         #: Whether the text ended inside a thought, and what calls were found there: where, and how they were written.
         self._open_thought = False
         self._rehearsed: list[tuple[int, str]] = []
-        #: Whether there was text outside of thoughts.
+        #: Whether there was text outside of thoughts, and whether all calls were announced, on a line of theirs.
         self.spoke = False
+        self.announced = True
         self._thinking = False
         #: Whether a thought has ended, and how the calls before that are written.
         self._thought_over = False
@@ -171,6 +172,7 @@ class Reader:
             # Some models repeat what was between the tags, without them.
             return
         self._read, self._closed_calls = items, []
+        self.announced = self.announced and hard and _AT_LINE.search(self._last) is not None
         if self._open_thought:
             self._forget_rehearsal()
             self._rehearsed.append((len(self._events), raw))
