@@ -409,3 +409,18 @@ def test_a_run_is_driven_until_its_client_leaves_its_attempt_is_over_or_nobody_s
     assert core.store.step(run, RunEvent.TAKE_OVER)
     core.live_runs.keep()
     assert not is_driven(), "another bridge has begun the next attempt"
+
+
+def test_how_a_node_of_an_attempt_before_ended_is_not_how_the_answer_ends(app: Flask, run: RunRow) -> None:
+    core = core_of(app)
+    attach(app)
+    restart(app, run)
+    again = core.store.run(run.id)
+    assert again is not None
+    live = live_of(app, again)
+    for invocation, reason in (("invocation1", "stop"), ("invocation2", "length")):
+        if invocation != "invocation1":
+            attach(app, invocation)
+        body = {"run_id": run.id, "text": "half", "finish_reason": "length"}
+        assert call(app, "POST", f"/plugin/v1/invocations/{invocation}/record", body)[0] == 204
+        assert live.finish_reason == reason

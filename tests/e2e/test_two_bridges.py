@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ import pytest
 
 from demo.client import session_headers
 from demo.local_tools import DEFINITIONS
-from demo.service import Service
+from demo.service import Service, children
 from demo.stack import ROOT, Stack, free_port
 from tests.e2e.conftest import call, export_with, upstream_log
 from tests.e2e.executors import wait_for
@@ -36,6 +37,7 @@ class Pair:
     """The stack, whose plugin talks to bridge a, and bridge b."""
 
     stack: Stack
+    second: Service
     urls: dict[str, str]
 
 
@@ -67,7 +69,7 @@ def two_bridges(folder: Path, keys: dict[str, Any], limits: dict[str, Any] | Non
     ) as stack:
         second = start_second(folder, stack)
         try:
-            yield Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
+            yield Pair(stack, second, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
         finally:
             second.stop()
 
@@ -287,7 +289,7 @@ def test_a_bridge_of_the_version_before_is_replaced_while_turns_run_and_none_is_
         exports = {"holds": export_with(tmp_path, "minimal")}
         with Stack(tmp_path, apps=[], exports=exports, bridge_keys=keys) as stack:
             second = start_second(tmp_path, stack, version_before)
-            pair = Pair(stack, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
+            pair = Pair(stack, second, {"a": stack.bridge_url, "b": second.ready["base_url"].removesuffix("/v1")})
             try:
                 with ThreadPoolExecutor(10) as pool:
                     turns = [pool.submit(Roller(pair).turn, number) for number in range(TURNS)]
@@ -334,14 +336,18 @@ def sent_again(
 
 
 def said_at(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], session: str) -> dict[str, Any]:
-    answer = httpx.post(
+    answer = asked_at(pair, where, app, messages, session)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json()["choices"][0]["message"])
+
+
+def asked_at(pair: Pair, where: str, app: str, messages: list[dict[str, Any]], session: str) -> httpx.Response:
+    return httpx.post(
         f"{pair.urls[where]}/v1/chat/completions",
         json={"model": app, "messages": messages, "tools": DEFINITIONS},
         headers={"Authorization": f"Bearer {pair.stack.client_token}", **session_headers(session)},
         timeout=60,
     )
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json()["choices"][0]["message"])
 
 
 def test_who_asks_again_elsewhere_is_told_the_rest_when_the_first_one_has_gone(pair: Pair) -> None:
@@ -352,3 +358,31 @@ def test_who_asks_again_elsewhere_is_told_the_rest_when_the_first_one_has_gone(p
         again = pool.submit(said_at, pair, "b", "holds", messages, name)
         wait_for(lambda: "POST /v1/chat/completions" in (pair.stack.folder / "second.log").read_text())
     assert len(again.result(60)["tool_calls"]) == 1
+
+
+def test_a_bridge_that_slept_while_another_went_on_with_its_run_tells_nothing_else(pair: Pair) -> None:
+    name = "Slept."
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": f"{name}\n!sleep 1\n{call('exec', command='x')}\n!then\n!say the end"}
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        slept = pool.submit(asked_at, pair, "b", "holds", messages, name)
+        wait_for(lambda: upstream_log(pair.stack, name))
+        with asleep(pair.second.pid, *children(pair.second.pid)):
+            said = said_at(pair, "a", "holds", messages, name)
+        told = slept.result(60)
+    assert told.status_code == 410 or told.json()["choices"][0]["message"]["tool_calls"] == said["tool_calls"]
+    messages += [said, *({"role": "tool", "tool_call_id": c["id"], "content": "ok"} for c in said["tool_calls"])]
+    assert said_at(pair, "b", "holds", messages, name)["content"] == "the end"
+
+
+@contextmanager
+def asleep(*pids: int) -> Iterator[None]:
+    """Stop processes meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)

@@ -318,7 +318,11 @@ class Invocations:
             return
         if run := self._store.run(request.run_id):
             self._services.used_upstream(run, request.usage)
-        live = self._live_runs.get(request.run_id)
+        live, record = self._live_runs.get(request.run_id), self._store.record(request.run_id)
+        invocation = record.invocations.get(invocation_id) if record else None
+        if live and (invocation is None or invocation.attempt != live.attempt):
+            # How a node of an attempt before has ended says nothing of this one.
+            live = None
         if live:
             live.stop_writing(invocation_id, request.error)
         if live and request.error is None:
