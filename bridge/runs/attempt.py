@@ -347,11 +347,14 @@ class Attempt:
             return query, inputs
         secret = new_secret()
         self._store.add_marker(MarkerRow(marker_digest(secret), run.id, run.attempt))
+        marker = marker_for(secret)
+        # An app may answer with the words that it was asked.
+        self._live.withhold(f" {marker}", marker)
         if app.marker_input:
-            return query, {**inputs, app.marker_input: marker_for(secret)}
+            return query, {**inputs, app.marker_input: marker}
         if facts.kind == "completion" and (taker := query_variable(app, facts)):
-            return query, {**inputs, taker: f"{inputs.get(taker, '')} {marker_for(secret)}"}
-        return f"{query} {marker_for(secret)}", inputs
+            return query, {**inputs, taker: f"{inputs.get(taker, '')} {marker}"}
+        return f"{query} {marker}", inputs
 
     # What it says
 

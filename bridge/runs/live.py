@@ -285,10 +285,12 @@ class LiveRun:
     def catch_up(self, answer: str) -> bool:
         """Tell what is missing of the run's whole `answer`; say whether what was told is its beginning."""
         with self._lock:
-            told = self._replayed + "".join(self._told.text)
+            told, answer = self._replayed + "".join(self._told.text), self._withheld.without(answer)
             if not answer.startswith(told) and not self.stopped:
                 return False
             self._skip = ""
+            # What waited is in the answer, too.
+            self._withheld.close()
             if len(answer) > len(told):
                 self.text(answer[len(told) :])
             return True
@@ -386,6 +388,12 @@ class LiveRun:
             if ticket.handed_out():
                 self._stopped.append(ticket)
             self._withheld.add(text)
+
+    def withhold(self, *texts: str) -> None:
+        """Tell the client nothing of these texts in what this attempt says."""
+        with self._lock:
+            for text in texts:
+                self._withheld.add(text)
 
     def deliver_stopped(self) -> None:
         """Deliver the tickets with which nodes have ended, but for those that a person has to decide on."""

@@ -64,6 +64,17 @@ def test_an_answer_is_streamed_and_ends_with_usage() -> None:
     assert events(segment) == [Text("Hello"), End("stop", Usage(prompt_tokens=1, completion_tokens=5))]
 
 
+def test_what_is_withheld_is_missing_in_pieces_and_in_the_whole_answer_that_is_caught_up_with() -> None:
+    run = live()
+    segment = run.current
+    run.withhold(" [[secret]]", "[[secret]]")
+    for piece in ("You said hi [[se", "cret]]. ", "[[secret"):
+        run.text(piece)
+    assert run.catch_up("You said hi [[secret]]. [[secret]]Bye")
+    run.finish()
+    assert text(segment) == "You said hi. Bye"
+
+
 def test_a_ticket_ends_the_response_and_what_follows_belongs_to_the_next() -> None:
     run = live()
     first = run.current

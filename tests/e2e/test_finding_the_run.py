@@ -1,10 +1,12 @@
 """A model call finds its run in each of three ways alone, and where it finds none, the client learns what to change."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, export_with, upstream_log
@@ -48,6 +50,24 @@ def test_by_the_marker_which_the_upstream_never_sees(
     )
     assert make_client(stack, "m").ask(TURN).http_requests == 2
     assert "[[clawback:" not in str([entry["request"] for entry in upstream_log(stack, "Find me.")])
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_the_marker_stays_with_dify_where_an_app_answers_with_what_it_was_asked(
+    make_stack: MakeStack, tmp_path: Path, streams: bool
+) -> None:
+    path = export_with(tmp_path, "minimal", callback_key=None)
+    export = yaml.safe_load(path.read_text())
+    [node] = [node["data"] for node in export["workflow"]["graph"]["nodes"] if node["data"]["type"] == "answer"]
+    node["answer"] = f"You asked: {{{{#sys.query#}}}}. {node['answer']}"
+    path.write_text(yaml.safe_dump(export, allow_unicode=True))
+    stack = make_stack(apps=[], exports={"m": path}, app_settings={"find_run": "marker"})
+    body = {"model": "m", "stream": streams, "messages": [{"role": "user", "content": "Quote me.\n!say done"}]}
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+    response = httpx.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
+    chunks = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")]
+    said = [chunk["choices"][0]["delta"] for chunk in chunks] or [response.json()["choices"][0]["message"]]
+    assert "".join(each.get("content") or "" for each in said) == "You asked: Quote me.\n!say done. done"
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,17 @@ class Withheld:
         """Take a piece and return what may be told by now."""
         if not self._texts:
             return piece
-        told, self._held = self._held + piece, ""
-        for text in self._texts:
-            told = told.replace(text, "")
+        told, self._held = self.without(self._held + piece), ""
         held = max(_begun(told, text) for text in self._texts)
         if held:
             told, self._held = told[:-held], told[-held:]
         return told
+
+    def without(self, text: str) -> str:
+        """Return a whole text without them."""
+        for withheld in self._texts:
+            text = text.replace(withheld, "")
+        return text
 
     def close(self) -> str:
         """Return what waited: nothing follows that could complete it."""
