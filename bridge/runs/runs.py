@@ -372,7 +372,7 @@ class Runs:
                     error = out_of_time(late) if late else outcome.error
                     self.fail(run, live, error, cut_off=outcome.cut_off, is_over=outcome.is_over)
         except BridgeError as error:
-            self.fail(run, live, error)
+            self.fail(run, live, error, is_over=isinstance(outcome, Answered))
         except Exception:
             log.exception("how a run ended could not be kept", extra={"run": run.id})
             self.fail(run, live, Internal("the bridge failed at the end of the run; its log says more"))

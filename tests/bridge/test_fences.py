@@ -10,7 +10,7 @@ from bridge.api.openai.turns import Turns
 from bridge.app import create_app
 from bridge.dify.events import WorkflowStarted
 from bridge.errors import Gone
-from bridge.runs.attempt import Attempt, Dropped
+from bridge.runs.attempt import Answered, Attempt, Dropped, Failed
 from bridge.runs.core import Core
 from bridge.runs.live import AWAY_SECONDS, LiveRun
 from bridge.runs.segments import Calls
@@ -279,11 +279,17 @@ def test_a_run_goes_on_as_another_user_where_its_workflow_may_yet_begin(app: Fla
     assert attach(app, "invocation2", user=went_on.dify_user)["run_id"] == run.id
 
 
-def test_a_run_whose_workflow_has_failed_goes_on_as_the_user_that_it_has(app: Flask, run: RunRow) -> None:
+@pytest.mark.parametrize(
+    "outcome", [Answered(), Failed(Gone("Dify refused it"), is_over=True)], ids=["empty", "failed"]
+)
+def test_a_run_whose_workflow_is_over_goes_on_as_the_user_that_it_has(
+    app: Flask, run: RunRow, outcome: Answered | Failed
+) -> None:
     core, live, session = core_of(app), live_of(app, run), session_of(app, run)
-    core.runs.fail(run, live, Gone("Dify refused it"), is_over=True)
+    core.runs._conclude(run, core.services.requests.of(run), live, outcome)
     failed = core.store.run(run.id)
     assert failed is not None
+    assert failed.state == "failed"
     assert core.store.run_again(failed)
     went_on = core.store.run(run.id)
     assert went_on is not None
