@@ -7,6 +7,7 @@ is read here. What stands behind `[DONE]` counts for nothing.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +40,7 @@ class CompletionReader:
         self._usage: Usage | None = None
         self._done = False
         self._may_be_empty = may_be_empty
-        self._is_begun = self._has_said = self._has_thought = False
+        self._is_begun = self._is_shown = self._has_said = self._has_thought = False
         self._speaker: object = None
         self._told: list[str] = []
         self._thought: list[str] = []
@@ -94,7 +95,7 @@ class CompletionReader:
                 tool_calls=[{**call, "position": position} for position, call in enumerate(delta.tool_calls)],
             )
         # Another choice holds the calls of the first, where there is one: its words are a second answer's.
-        number = choice.get("index") or 0
+        number = str(choice.get("index") or 0)
         if delta.text and self._speaker not in (None, number):
             delta = replace(delta, text="")
         elif delta.text:
@@ -122,6 +123,9 @@ class CompletionReader:
 
     def _shown(self, delta: Delta) -> Iterator[Delta]:
         reasoning, text = self._tags.feed(delta.text)
+        if "</think>" in text and not (self._has_thought or reasoning or self._is_shown):
+            reasoning, text = _parted(text)
+        self._is_shown = self._is_shown or bool(text.strip())
         if not self._show_reasoning:
             delta, reasoning = replace(delta, reasoning=""), ""
         if reasoning or text != delta.text:
@@ -139,13 +143,14 @@ class CompletionReader:
         """Say how the stream ended."""
         if self._finish_reason is None and not self._done:
             return UpstreamFailed(Unreachable(CUT_OFF), transient=True)
-        reason = _REASONS.get(str(self._finish_reason or "stop").lower(), self._finish_reason)
+        word = str(self._finish_reason or "stop").lower()
+        reason = _REASONS.get(word, FAULT if _FAILED.search(word) else self._finish_reason)
         if reason == FAULT:
             told = f"The upstream gave its answer up ({self._finish_reason}). Trying again may help."
             return UpstreamFailed(Unavailable(told), transient=True)
         counted = self._usage is not None and self._usage.completion_tokens > 0
         is_meant = self._may_be_empty and counted and reason == "stop"
-        if not (self._has_said or is_meant) and reason in {"stop", "tool_calls"}:
+        if not (self._has_said or is_meant) and reason not in {"length", "content_filter"}:
             failed = UpstreamFailed(SaidNothing(NOTHING), transient=True)
             return Completed(str(reason), self._usage, failed=failed) if self._has_thought else failed
         return Completed(str(reason), self._usage)
@@ -164,6 +169,7 @@ _WORDS = {
 """What vendors call the end of an answer. Source: the references of OpenAI, Gemini, Anthropic, Cohere, Mistral,
 DeepSeek, Zhipu, OpenRouter and vLLM. Words that are not here are passed on.
 """
+_FAILED = re.compile("error|fail|overload")
 _REASONS = {word: reason for reason, words in _WORDS.items() for word in words.split()}
 
 
@@ -190,10 +196,24 @@ def error_in(chunk: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]) -> 
         return {"error": {"message": base.get("status_msg"), "code": base["status_code"]}}
     if choices:
         return None
+    listed = chunk.get("errors")
+    if isinstance(listed, list) and listed and isinstance(listed[0], dict):
+        return {"error": listed[0]}
     message = chunk.get("error_msg") or chunk.get("errorMessage") or chunk.get("message") or chunk.get("msg")
     status = chunk.get("status") if str(chunk.get("status")).isdigit() else chunk.get("success") is False and 400
     code = chunk.get("error_code") or chunk.get("code") or status
     return {"error": {"message": message, "code": code}} if isinstance(message, str) and code else None
+
+
+_LONE_END = re.compile(r"(?<!`)</think>(?!`)\s*")
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """Return the thought that ends in a text, where the prompt holds its beginning, and the answer behind it."""
+    thought, *answer = _LONE_END.split(text, maxsplit=1)
+    if not answer or not answer[0] or "<think" in thought:
+        return "", text
+    return thought.strip("\n"), answer[0]
 
 
 def _rest(text: str, pieces: Sequence[str]) -> str:

@@ -95,7 +95,9 @@ def test_each_vendor_s_word_for_an_end_is_one_of_openai_s(word: str, reason: str
     assert read(chunk(word, content="x"))[1] == Completed(reason)
 
 
-@pytest.mark.parametrize("word", ["TIMEOUT", "cancelled", "network_error", "MALFORMED_RESPONSE", "abort"])
+@pytest.mark.parametrize(
+    "word", ["TIMEOUT", "cancelled", "network_error", "MALFORMED_RESPONSE", "abort", "model_error", "engine_overloaded"]
+)
 def test_a_word_for_a_failure_is_no_end(word: str) -> None:
     _, end = read(chunk(word, content="x"))
     assert isinstance(end, UpstreamFailed)
@@ -109,6 +111,7 @@ def test_a_word_for_a_failure_is_no_end(word: str) -> None:
         {"success": False, "message": "token is invalid", "code": 0},
         {"status": "449", "msg": "token is invalid", "body": None},
         {"error_code": 336003, "error_msg": "token is invalid"},
+        {"success": False, "errors": [{"message": "token is invalid", "code": 5007}], "result": {}},
     ],
 )
 def test_an_error_without_an_error_object_is_told_in_its_words(body: dict[str, Any]) -> None:
@@ -148,6 +151,32 @@ def test_a_thought_alone_is_no_answer_unless_it_holds_a_call(thought: dict[str, 
     assert isinstance(failed, UpstreamFailed)
     assert failed.transient
     assert "answered nothing" in str(failed.error)
+
+
+def test_an_end_that_nobody_knows_is_no_answer_where_nothing_was_said() -> None:
+    assert isinstance(read(chunk("unheard_of"))[1], UpstreamFailed)
+    assert read(chunk("unheard_of", content="x"))[1] == Completed("unheard_of")
+
+
+def test_a_choice_is_the_same_one_however_its_number_is_written() -> None:
+    deltas = [{"choices": [{"index": index, "delta": {"content": "x"}}]} for index in (0, "0", None)]
+    assert read(*deltas)[0] == [Delta(text="x")] * 3
+
+
+@pytest.mark.parametrize("show", [True, False])
+def test_a_thought_whose_beginning_the_prompt_holds_is_told_by_its_end(show: bool) -> None:
+    reader = CompletionReader(show_reasoning=show)
+    message = {"role": "assistant", "content": "I look.\n</think>\n\nHello, </think>!"}
+    [delta] = reader.feed_chunk({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    assert isinstance(delta, Delta)
+    assert (delta.reasoning, delta.text) == ("I look." if show else "", "Hello, </think>!")
+
+
+@pytest.mark.parametrize(
+    "text", ["The tag `</think>` ends it.", "Between <think> and </think> it thinks.", "It ends with </think>"]
+)
+def test_an_answer_may_speak_of_the_end_of_a_thought(text: str) -> None:
+    assert read(chunk("stop", content=text))[0] == [Delta(text=text)]
 
 
 def test_a_stream_without_an_end_was_cut() -> None:
