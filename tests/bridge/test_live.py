@@ -68,11 +68,11 @@ def test_what_is_withheld_is_missing_in_pieces_and_in_the_whole_answer_that_is_c
     run = live()
     segment = run.current
     run.withhold(" [[secret]]", "[[secret]]")
-    for piece in ("You said hi [[se", "cret]]. ", "[[secret"):
+    for piece in ("You said hi [[se", "cret]]: ho", "[[secret"):
         run.text(piece)
-    assert run.catch_up("You said hi [[secret]]. [[secret]]Bye")
+    assert run.catch_up("You said hi [[secret]]: ho[[secret]], bye")
     run.finish()
-    assert text(segment) == "You said hi. Bye"
+    assert text(segment) == "You said hi: ho, bye"
 
 
 def test_a_ticket_ends_the_response_and_what_follows_belongs_to_the_next() -> None:
