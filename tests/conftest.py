@@ -79,6 +79,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which nothing is yet."""
+    from bridge.store import Store
+
+    path = tmp_path_factory.mktemp("store") / "bridge.sqlite3"
+    Store(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, new_store: Path) -> Path:
+    """A bridge's folder, with its store: to make the tables anew takes longer than most tests."""
+    shutil.copy(new_store, tmp_path)
+    return tmp_path
+
+
 CLIENTS = ROOT / "tests/agents/clients.json"
 """What each client was seen to do, which docs/reference/clients.md shows: written with CLAWBACK_RECORD=1."""
 

@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 
 LEVELS = ("unit", "parts", "e2e")
-FOLDERS = {"agents": "e2e", "conversations": "e2e", "deploy": "e2e", "e2e": "e2e", "sdk": "e2e"}
+FOLDERS = {
+    "agents": "e2e",
+    "conversations": "e2e",
+    "demo/scripted": "parts",
+    "deploy": "e2e",
+    "e2e": "e2e",
+    "sdk": "e2e",
+}
 """Below tests/; the tests of other folders start nothing unless they say so."""
 
 _STARTS = {"os.fork", "os.posix_spawn", "os.system", "socket.bind", "socket.connect", "subprocess.Popen"}
@@ -41,8 +48,9 @@ def starts[Fixture: Callable[..., Any]](level: str) -> Callable[[Fixture], Fixtu
 def folder_level(path: Path) -> str:
     """Return what the tests of a file start at the least."""
     below = Path(__file__).parent
-    folder = path.relative_to(below).parts[:1] if path.is_relative_to(below) else ()
-    return FOLDERS.get("".join(folder), "unit")
+    inside = path.relative_to(below) if path.is_relative_to(below) else Path()
+    names = (folder.as_posix() for folder in (inside, *inside.parents))
+    return next((FOLDERS[name] for name in names if name in FOLDERS), "unit")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

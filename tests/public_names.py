@@ -70,16 +70,18 @@ def _app() -> Iterator[Flask]:
 
 
 @cache
-def _sources() -> list[tuple[str, ast.Module]]:
+def _sources() -> list[tuple[str, list[ast.AST]]]:
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
-    return [(source, ast.parse(source)) for source in (path.read_text(encoding="utf-8") for path in paths)]
+    return [
+        (source, list(ast.walk(ast.parse(source)))) for source in (path.read_text(encoding="utf-8") for path in paths)
+    ]
 
 
 def _nodes[Node: ast.AST](kind: type[Node], beside: str = "") -> Iterator[Node]:
     """Yield the nodes of a kind in all sources, or in those that hold the text `beside`."""
-    for source, tree in _sources():
+    for source, nodes in _sources():
         if beside in source:
-            yield from (node for node in ast.walk(tree) if isinstance(node, kind))
+            yield from (node for node in nodes if isinstance(node, kind))
 
 
 def _texts(beside: str = "") -> Iterator[str]:

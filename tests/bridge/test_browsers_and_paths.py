@@ -16,8 +16,8 @@ KEY = "clawback-client-test"
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    made = create_app(parse({"data_dir": str(tmp_path), "tokens": {"client": hash_token(KEY)}}))
+def app(data_dir: Path) -> Iterator[Flask]:
+    made = create_app(parse({"data_dir": str(data_dir), "tokens": {"client": hash_token(KEY)}}))
     yield made
     made.extensions["clawback"].sweeper.stop()
 

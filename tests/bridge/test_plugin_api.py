@@ -30,11 +30,11 @@ SECOND = {"id": "call0000000002", "name": "read", "arguments": "{}"}
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
+def app(data_dir: Path) -> Iterator[Flask]:
     made = create_app(
         parse(
             {
-                "data_dir": str(tmp_path),
+                "data_dir": str(data_dir),
                 "tokens": {"plugin": hash_token("plugin-token"), "executor": hash_token("executor-token")},
                 "plugins": [
                     {"name": "next", "token": hash_token("next-token")},

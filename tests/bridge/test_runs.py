@@ -30,10 +30,10 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def core(tmp_path: Path) -> Iterator[Core]:
+def core(data_dir: Path) -> Iterator[Core]:
     """Runs of an app whose Dify nobody can reach."""
     app = {"model": "desk", "base_url": "http://127.0.0.1:9/v1", "api_key": "app-x"}
-    config = parse({"data_dir": str(tmp_path), "apps": [app], "limits": {"grace_seconds": 3600}})
+    config = parse({"data_dir": str(data_dir), "apps": [app], "limits": {"grace_seconds": 3600}})
     store = Store(config.store_url)
     others = set(threading.enumerate())
     yield Core(config, store)

@@ -140,17 +140,17 @@ MakeBridge = Callable[..., Bridge]
 
 
 @pytest.fixture
-def make_bridge(tmp_path: Path) -> Iterator[MakeBridge]:
+def make_bridge(data_dir: Path) -> Iterator[MakeBridge]:
     """Start bridges on the same data folder, with a policy and limits of one's own."""
     tokens = {audience: new_token(audience) for audience in ("client", "plugin", "executor", "operator")}
     hashes = {audience: hash_token(token) for audience, token in tokens.items()}
     made: list[Bridge] = []
 
     def make(policy: str | None = None, *, log_content: bool = False, **limits: Any) -> Bridge:
-        values: dict[str, Any] = {"data_dir": str(tmp_path), "tokens": hashes, "limits": limits}
+        values: dict[str, Any] = {"data_dir": str(data_dir), "tokens": hashes, "limits": limits}
         if policy is not None:
-            (tmp_path / "policy.toml").write_text(policy)
-            values["policy"] = str(tmp_path / "policy.toml")
+            (data_dir / "policy.toml").write_text(policy)
+            values["policy"] = str(data_dir / "policy.toml")
         config = parse(values | {"log_content": log_content})
         made.append(Bridge(create_app(config), config, tokens))
         return made[-1]
