@@ -11,7 +11,7 @@ A call that nobody answered in time is `expired`, one that nobody needs any more
 is not an end. A ready call may be resolved without a lease: an endpoint's client runs the calls that its response held.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
@@ -173,19 +173,6 @@ def after(state: CallState, event: CallEvent) -> CallState:
         return CALLS[state][event]
     except KeyError:
         raise _refusal(state, event)(state, event) from None
-
-
-def ticket_after(state: TicketState, event: TicketEvent) -> TicketState:
-    """Return the ticket's next state. Raises Refused."""
-    try:
-        return TICKETS[state][event]
-    except KeyError:
-        raise (Settled if state is TicketState.RESOLVED else Over)(state, event) from None
-
-
-def is_settled(states: Iterable[CallState]) -> bool:
-    """Say whether no call waits for a result any more, so that the ticket resolves."""
-    return PENDING.isdisjoint(states)
 
 
 def _refusal(state: CallState, event: CallEvent) -> type[Refused]:

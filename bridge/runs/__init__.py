@@ -1,7 +1,7 @@
 """The core: what a client asked for, until it has its answer.
 
 core         all parts, made once                 services     what they share
-runs         runs: started, resumed, ended        attempt      one Dify workflow run of a run
+runs         started, suspended, resumed, ended   attempt      one Dify workflow run of a run
 live         a run under way, without I/O         segments     what one response tells its client
 recorded     what clients were told, as the store has it
 tickets/     the pending calls of one round: attach, tickets (opened, given results), admission, approvals

@@ -520,10 +520,6 @@ class Store:
         with self.reading() as connection:
             return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
 
-    def unfinished_run_of_user(self, dify_user: str) -> RunRow | None:
-        """Find the newest run that this Dify user is being driven for, or will be when its results arrive."""
-        return self._one_run(t.runs.c.dify_user == dify_user, t.runs.c.state.in_(UNFINISHED))
-
     def latest_run_of_user(self, dify_user: str) -> RunRow | None:
         """Find the newest run that this Dify user was driven for, whatever became of it."""
         return self._newest_run(_RUN_OF_USER, dify_user)
@@ -743,12 +739,6 @@ class Store:
         if held := self._of_memory(self._held.get(run_id)):
             return held.tickets_in(*states)
         return self._tickets(t.tickets.c.run_id == run_id, *([t.tickets.c.state.in_(states)] if states else []))
-
-    def tickets_of_invocation(self, invocation_id: str) -> list[TicketRow]:
-        """List the invocation's tickets, oldest first."""
-        if held := self._of_memory(self._held.of_invocation(invocation_id)):
-            return held.tickets_of(invocation_id)
-        return self._tickets(t.tickets.c.invocation_id == invocation_id)
 
     def call(self, call_id: str) -> tuple[TicketRow, CallRow] | None:
         """Find a call and its ticket."""
