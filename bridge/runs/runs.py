@@ -650,14 +650,15 @@ class Runs:
             segment.left_at = time.monotonic()
             segment.departures += 1
             departure = segment.departures
+            live = self._live_runs.get(run_id)
+            attempt = live.attempt if live else None
         if segment.is_echo:
             return
-        self._let_others(run_id, segment)
-        after(self._services.config.limits.grace_seconds, self._abandon, run_id, segment, departure)
+        self._let_others(run_id, segment, live)
+        after(self._services.config.limits.grace_seconds, self._abandon, run_id, segment, departure, attempt)
 
-    def _let_others(self, run_id: str, segment: Segment) -> None:
+    def _let_others(self, run_id: str, segment: Segment, live: LiveRun | None) -> None:
         """The client has gone: where it comes back to another bridge, that one goes on with the run at once."""
-        live = self._live_runs.get(run_id)
         if live and live.current is segment and self._services.config.is_shared:
             with suppress(StoreUnavailable):
                 self._store.drive({run_id: live.attempt}, None)
@@ -679,7 +680,7 @@ class Runs:
                 self.release_workflow(run_id)
                 log.info("a run let go of its workflow: its client has gone", extra={"run": run_id})
 
-    def _abandon(self, run_id: str, segment: Segment, departure: int) -> None:
+    def _abandon(self, run_id: str, segment: Segment, departure: int, attempt: int | None = None) -> None:
         with self._services.locks.of(run_id):
             if not segment.abandoned or segment.departures != departure or segment.closed:
                 return
@@ -687,9 +688,9 @@ class Runs:
                 # What a person has been asked is carried out all the same, once they have answered.
                 self._store.forms.owe(run_id, is_owed=True)
             else:
-                # It may have come back to another bridge, which goes on with the run.
+                # It may have come back to another bridge, which goes on with the run; also with one let go of here.
                 live = self._live_runs.get(run_id)
-                self.cancel(run_id, "the client went away and did not come back", live.attempt if live else None)
+                self.cancel(run_id, "the client went away and did not come back", live.attempt if live else attempt)
 
 
 def moved() -> Gone:

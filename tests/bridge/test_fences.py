@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -177,14 +178,19 @@ def test_a_run_that_another_bridge_goes_on_with_is_not_ended_by_who_could_not_wr
     assert core.live_runs.get(run.id) is None
 
 
+@pytest.mark.parametrize("is_let_go", [False, True])
 def test_a_client_that_has_come_back_to_another_bridge_is_not_given_up_by_the_one_it_left(
-    app: Flask, run: RunRow
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch, is_let_go: bool
 ) -> None:
-    core, live = core_of(app), live_of(app, run)
+    core, live, later = core_of(app), live_of(app, run), list[partial[None]]()
+    monkeypatch.setattr("bridge.runs.runs.after", lambda _, act, *given: later.append(partial(act, *given)))
     core.runs.enter_reading(run.id, live.current)
     core.runs.leave_reading(run.id, live.current)
     assert core.store.step(run, RunEvent.TAKE_OVER)
-    core.runs._abandon(run.id, live.current, live.current.departures)
+    if is_let_go:
+        core.live_runs.drop(run.id)
+    [abandon] = later
+    abandon()
     stored = core.store.run(run.id)
     assert stored is not None
     assert stored.state == "running"
