@@ -464,8 +464,9 @@ class LiveRun:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Keep only what was told: who comes back for it needs no more, and a request may be long."""
-        self.latest = None
+        """Keep only what was told, once: who comes back for it needs no more, and requests and answers may be long."""
+        self.latest = self._view = None
+        self._told, self._replayed, self._skip = _Told(), "", ""
         self._estimate = lambda _: Usage()
 
     def _refuses(self) -> bool:

@@ -1,7 +1,10 @@
 """A run's segments tell the client everything once, and what is told survives."""
 
+import gc
 import json
+import sys
 from dataclasses import replace
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -408,3 +411,30 @@ def test_a_retry_counts_as_another_node() -> None:
     nodes.note(dify.NodeRetry(node_id="ours", title="ours"), frozenset)
     assert not nodes.have_ended({"one": True})
     assert nodes.have_ended({"one": True, "two": True})
+
+
+def kept(of: object) -> int:
+    """Return how many bytes of text are kept with something."""
+    seen, left = {id(of)}, [of]
+    size = 0
+    while left:
+        size += sys.getsizeof(found) if isinstance(found := left.pop(), str) else 0
+        for each in gc.get_referents(found):
+            if id(each) not in seen and not isinstance(each, type | ModuleType | FunctionType):
+                seen.add(id(each))
+                left.append(each)
+    return size
+
+
+@pytest.mark.parametrize("view", [None, AnswerView])
+@pytest.mark.parametrize("ends", ["finish", "fail"])
+def test_of_a_run_that_is_over_its_answer_is_kept_once(view: Any, ends: str) -> None:
+    run = live(view=view)
+    for number in range(100):
+        run.text(f"{number:>3}" * 1000)
+    if ends == "finish":
+        run.finish()
+    else:
+        run.fail(Unavailable("the stream broke"))
+    assert len(text(run.current)) == 300_000
+    assert kept(run) < 330_000
