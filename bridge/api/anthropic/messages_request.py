@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from bridge.api.bodies import checked
-from bridge.api.openai.chat_messages import CallName, Part, text_in
+from bridge.api.openai.chat_messages import CallId, CallName, Part, data_as_text, text_in, text_of_nothing
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import offer
 from bridge.api.openai.turns import Ask, Words
@@ -104,7 +104,7 @@ class ToolUseBlock(Part):
     """A call that the model asked for."""
 
     type: Literal["tool_use"]
-    id: str = ""
+    id: CallId = ""
     name: CallName = ""
     input: Any = None
 
@@ -130,8 +130,8 @@ class ToolResultBlock(Part):
     """What came of a call."""
 
     type: Literal["tool_result"]
-    tool_use_id: str = ""
-    content: _Shown | None = None
+    tool_use_id: CallId = ""
+    content: Annotated[_Shown | None, BeforeValidator(data_as_text)] = None
     is_error: bool | None = None
 
 
@@ -183,14 +183,22 @@ class UserTurn(Part):
     """What the user says, and what came of calls."""
 
     role: Literal["user"]
-    content: Annotated[_String | Annotated[list[UserBlock], Tag("blocks")], Discriminator(_string_or_blocks)]
+    content: Annotated[
+        _String | Annotated[list[UserBlock], Tag("blocks")],
+        Discriminator(_string_or_blocks),
+        BeforeValidator(text_of_nothing),
+    ]
 
 
 class ModelTurn(Part):
     """What the model said, and which calls it asked for."""
 
     role: Literal["assistant"]
-    content: Annotated[_String | Annotated[list[ModelBlock], Tag("blocks")], Discriminator(_string_or_blocks)]
+    content: Annotated[
+        _String | Annotated[list[ModelBlock], Tag("blocks")],
+        Discriminator(_string_or_blocks),
+        BeforeValidator(text_of_nothing),
+    ]
 
 
 class SystemTurn(Part):

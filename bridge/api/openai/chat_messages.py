@@ -121,7 +121,8 @@ def _string_or_parts(value: Any) -> str:
     return "parts" if isinstance(value, list) else "string"
 
 
-def _text_of_nothing(value: Any) -> Any:
+def text_of_nothing(value: Any) -> Any:
+    """Return an empty text instead of nothing."""
     return "" if value in (None, []) else value
 
 
@@ -142,15 +143,16 @@ class ThoughtPart(Part):
 type _AssistantPart = Annotated[TextPart | RefusalPart | ThoughtPart, Field(discriminator="type")]
 
 # Clients keep messages without content in their transcripts: what is over and done is not refused.
-TextContent = Annotated[_Text | _TextParts, Discriminator(_string_or_parts), BeforeValidator(_text_of_nothing)]
+TextContent = Annotated[_Text | _TextParts, Discriminator(_string_or_parts), BeforeValidator(text_of_nothing)]
 UserContent = Annotated[
     _Text | Annotated[list[_UserPart], Tag("parts")],
     Discriminator(_string_or_parts),
-    BeforeValidator(_text_of_nothing),
+    BeforeValidator(text_of_nothing),
 ]
 
 
-def _data_as_text(value: Any) -> Any:
+def data_as_text(value: Any) -> Any:
+    """Return data that is neither text nor parts as JSON text."""
     is_data = not isinstance(value, str | list | None) or (
         isinstance(value, list) and not all(isinstance(part, dict) and "type" in part for part in value)
     )
@@ -158,7 +160,7 @@ def _data_as_text(value: Any) -> Any:
 
 
 ResultContent = Annotated[
-    _Text | Annotated[list[_ResultPart], Tag("parts")], Discriminator(_string_or_parts), BeforeValidator(_data_as_text)
+    _Text | Annotated[list[_ResultPart], Tag("parts")], Discriminator(_string_or_parts), BeforeValidator(data_as_text)
 ]
 """Text or parts; some clients send data as it is."""
 AssistantContent = Annotated[_Text | Annotated[list[_AssistantPart], Tag("parts")], Discriminator(_string_or_parts)]

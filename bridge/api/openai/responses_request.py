@@ -20,7 +20,16 @@ from pydantic import (
 )
 
 from bridge.api.bodies import checked
-from bridge.api.openai.chat_messages import ArgumentsText, CallId, CallName, Part, SoundPart, text_in
+from bridge.api.openai.chat_messages import (
+    ArgumentsText,
+    CallId,
+    CallName,
+    Part,
+    SoundPart,
+    data_as_text,
+    text_in,
+    text_of_nothing,
+)
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
 from bridge.api.openai.turns import Ask, Words
@@ -87,7 +96,7 @@ class MessageItem(Part):
     type: Literal["message"] = "message"
     id: str | None = None
     role: Literal["user", "assistant", "system", "developer"]
-    content: _Contents
+    content: Annotated[_Contents, BeforeValidator(text_of_nothing)]
 
 
 class FunctionCallItem(Part):
@@ -160,7 +169,7 @@ class OutputItem(Part):
     type: Literal["function_call_output", "custom_tool_call_output", "local_shell_call_output"]
     id: str | None = None
     call_id: CallId = ""
-    output: _Contents
+    output: Annotated[_Contents, BeforeValidator(text_of_nothing), BeforeValidator(data_as_text)]
 
     @model_validator(mode="after")
     def _has_a_call(self) -> "OutputItem":

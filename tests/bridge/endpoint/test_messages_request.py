@@ -121,6 +121,20 @@ def test_what_others_did_in_the_past_is_left_out() -> None:
     assert [message["content"] for message in ask.messages] == ["hi", "found", "and?"]
 
 
+def test_a_past_that_clients_and_models_have_spoilt_is_mended() -> None:
+    nameless = {"type": "tool_use", "id": None, "name": None, "input": None}
+    said = asked(
+        {"role": "user", "content": None},
+        model(nameless),
+        user({"type": "tool_result", "tool_use_id": 5, "content": {"a": 1}}),
+        {"role": "assistant", "content": None},
+        user(text("and?")),
+    ).messages
+    assert said[0] == {"role": "user", "content": ""}
+    assert said[1]["tool_calls"] == [{"id": "", "type": "function", "function": {"name": "", "arguments": "{}"}}]
+    assert said[2] == {"role": "tool", "tool_call_id": "5", "content": '{"a": 1}'}
+
+
 @pytest.mark.parametrize("call_id", ["", "call_0", "x" * 5000, "tool.1:é"])
 def test_any_id_of_the_past_is_taken(call_id: str) -> None:
     ask = asked(user("hi"), model(use(call_id)), user(result(call_id, "r")), model("ok"), user("more"))
