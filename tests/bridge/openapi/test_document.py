@@ -41,7 +41,7 @@ def test_every_route_that_takes_a_body_says_which_and_shows_one(app: Flask) -> N
         if method in {"POST", "PUT"} and said.body is None and not rule.endpoint.startswith("page.")
     ]
     # What there is to say stands in the path and in the query.
-    assert all(rule.endswith(("/cancel", "/suspend", "/expire")) for rule, _ in silent), silent
+    assert all(rule.endswith(("/beat", "/cancel", "/suspend", "/expire")) for rule, _ in silent), silent
     bodies = {said.body.__name__ for _, _, said in described_routes(app) if said.body}
     assert bodies - set(EXAMPLES) == set()
 
