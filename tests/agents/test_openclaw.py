@@ -82,7 +82,6 @@ def test_a_turn_with_parallel_calls_is_one_run(
     shows("OpenClaw", protocol, "one call", "parallel calls", "three rounds", "streamed", "images")
 
 
-@pytest.mark.parametrize("api", ["openai-completions"])
 def test_two_turns_of_a_session_are_one_conversation_and_nothing_is_remembered_twice(
     api: str, base_url: str, stack: Stack, tmp_path: Path, shows: Shows
 ) -> None:
