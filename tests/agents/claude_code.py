@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from tests.conftest import AGENTS
 
 TURN_SECONDS = 100
 NOBODY = 65534
-TEMPORARY = Path(tempfile.gettempdir())
 
 
 def program() -> Path:
@@ -73,10 +71,6 @@ class ClaudeCode:
         if os.geteuid() != 0:
             return {}
         for folder in (self.home, self.work):
-            # pytest's folders are for their owner alone.
-            for above in (folder, *folder.parents):
-                if TEMPORARY in above.parents and above.owner() == folder.owner():
-                    above.chmod(0o755)
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
         return {"user": NOBODY, "group": NOBODY, "extra_groups": []}

@@ -1,5 +1,6 @@
 """Coding agents as they are, before the real parts."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,9 +23,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def claude(stack: Stack, tmp_path: Path) -> ClaudeCode:
+def apart() -> Iterator[Path]:
+    """A folder that another user reaches: each pytest that starts closes those of pytest to all but their owner."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def claude(stack: Stack, apart: Path) -> ClaudeCode:
     """A Claude Code that has done nothing yet."""
-    return ClaudeCode(tmp_path, stack.bridge_url, stack.client_token)
+    return ClaudeCode(apart, stack.bridge_url, stack.client_token)
 
 
 @pytest.fixture

@@ -100,10 +100,8 @@ def test_the_model_sees_a_picture_that_it_reads(stack: Stack, claude: ClaudeCode
     shows("Claude Code", "messages", "images")
 
 
-def test_the_settings_that_init_writes_are_enough(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claude = ClaudeCode(tmp_path)
+def test_the_settings_that_init_writes_are_enough(stack: Stack, apart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claude = ClaudeCode(apart)
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(claude.home / ".claude"))
     access = Access(stack.base_url, stack.client_token, load(stack.folder / "clawback.toml").apps)
     written = change(AGENTS["claude-code"], access)
@@ -158,9 +156,9 @@ def test_an_app_that_fails_for_good_ends_the_turn_at_once(stack: Stack, claude: 
     assert len(users(stack, "Refused.")) == 1
 
 
-def test_a_full_context_is_compacted_and_the_turn_done(make_stack: MakeStack, tmp_path: Path) -> None:
+def test_a_full_context_is_compacted_and_the_turn_done(make_stack: MakeStack, apart: Path) -> None:
     stack = make_stack(upstream_model="scripted-small-context")
-    claude = ClaudeCode(tmp_path, stack.bridge_url, stack.client_token)
+    claude = ClaudeCode(apart, stack.bridge_url, stack.client_token)
     for number, words in enumerate((10, 2700, 2700)):
         options = ("--continue",) if number else ()
         done = claude.turn(f"Turn {number}.", "word " * words, f"!say answer {number}", options=options)
