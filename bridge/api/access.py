@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from hmac import compare_digest
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, g, request
@@ -21,7 +23,7 @@ from bridge.store import Store, clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.keys import DAY_SECONDS, spender
 from bridge.store.rows import ClientRow
-from tools.tokens import hash_token, matches
+from tools.tokens import hash_token
 
 _SHOWN = "X-Request-Id, X-Clawback-Run, Retry-After"
 _USUAL = "authorization, content-type"
@@ -161,9 +163,9 @@ class Clients:
         self._known: dict[str, tuple[float, ClientRow | None]] = {}
         self._asked: dict[str, deque[float]] = {}
 
-    def of(self, tokens: Sequence[str]) -> ClientRow | None:
-        """Return the client with one of these tokens, None where they are no client's of its own."""
-        return next((client for token in tokens if (client := self._with(hash_token(token)))), None)
+    def of(self, hashes: Sequence[str]) -> ClientRow | None:
+        """Return the client with one of these tokens' hashes, None where they are no client's of its own."""
+        return next((client for hashed in hashes if (client := self._with(hashed))), None)
 
     def _with(self, hashed: str) -> ClientRow | None:
         now = time.monotonic()
@@ -356,8 +358,9 @@ ROUTES: Mapping[str, Keys] = {
 
 def keys_of(rule: Rule, method: str) -> Keys | None:
     """Return what opens a route, or None where the table has forgotten it."""
-    own = sorted((rule.methods or set()) - _BY_ITSELF)
-    return ROUTES.get(f"{own[0] if method in _BY_ITSELF and own else method} {path_of_rule(rule)}")
+    if method in _BY_ITSELF:
+        method = min((rule.methods or set()) - _BY_ITSELF, default=method)
+    return ROUTES.get(f"{method} {path_of_rule(rule)}")
 
 
 _BY_ITSELF = frozenset({"HEAD", "OPTIONS"})
@@ -366,7 +369,12 @@ _BY_ITSELF = frozenset({"HEAD", "OPTIONS"})
 
 def path_of_rule(rule: Rule) -> str:
     """Return a route's path as OpenAPI and the table write it."""
-    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+    return _path(rule.rule)
+
+
+@cache
+def _path(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 def protect(app: Flask, config: Config, clients: Clients) -> None:
@@ -382,7 +390,7 @@ def protect(app: Flask, config: Config, clients: Clients) -> None:
                 f"{request.method} {request.url_rule.rule} is open to nobody: bridge.api.access does not list it"
             )
         if keys and Token.LOGIN not in keys:
-            given = _tokens_in(request, keys)
+            given = _hashes_in(request, keys)
             g.client, g.shown, g.plugin = _who(config, clients, keys, given)
             g.clients, g.tokens = clients, config.tokens
             if g.client:
@@ -459,43 +467,45 @@ def may_ask(model: str) -> bool:
 def _who(config: Config, clients: Clients, keys: Keys, given: list[str]) -> tuple[ClientRow | None, Token, Plugin]:
     """Return the client that has shown a token of its own, where its kind may ask here; else what was shown.
 
-    Raises Unauthorized.
+    `given` are hashes. Raises Unauthorized.
     """
+    kept = [(hashed, key, _OPENS_ALL) for key in keys if (hashed := config.tokens.hash_of(key))]
+    if Token.PLUGIN in keys:
+        kept += [(plugin.token, Token.PLUGIN, plugin) for plugin in config.plugins]
+    # Every hash is compared, so that the time taken does not tell which one a token is for.
+    found = [(key, plugin) for its in given for hashed, key, plugin in kept if compare_digest(its, hashed)]
+    if found:
+        return None, *found[0]
     client = clients.of(given) if not _OWN.isdisjoint(keys) else None
-    key = Token(client.kind or Token.CLIENT) if client else None
-    return (client, key, _OPENS_ALL) if key in keys else (None, *_shown(config, keys, given))
+    if client and (key := Token(client.kind or Token.CLIENT)) in keys:
+        return client, key, _OPENS_ALL
+    raise _refusal(keys, given, has_others=any(key is not Token.LOCAL for _, key, _ in kept))
 
 
 _OWN = frozenset({Token.CLIENT, Token.MCP, Token.EXECUTOR})
 """The kinds of those that may have tokens of their own."""
 
 
-def _tokens_in(request: Request, keys: Keys) -> list[str]:
-    """Return the request's bearer token and, where clients ask, what Anthropic's clients send in `x-api-key`."""
+def _hashes_in(request: Request, keys: Keys) -> list[str]:
+    """Return the hash of the bearer token and, where clients ask, of what Anthropic's clients send in `x-api-key`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     given = [token if scheme.lower() == "bearer" else ""]
     if Token.CLIENT in keys:
         given.append(request.headers.get("x-api-key", ""))
-    return [token.strip() for token in given if token.strip()]
+    return [hash_token(token.strip()) for token in given if token.strip()]
 
 
-def _shown(config: Config, keys: Keys, given: list[str]) -> tuple[Token, Plugin]:
-    kept = [(hashed, key, _OPENS_ALL) for key in keys if (hashed := config.tokens.hash_of(key))]
-    if Token.PLUGIN in keys:
-        kept += [(plugin.token, Token.PLUGIN, plugin) for plugin in config.plugins]
-    # Every hash is compared, so that the time taken does not tell which one a token is for.
-    found = [(key, plugin) for token in given for hashed, key, plugin in kept if matches(token, hashed)]
-    if found:
-        return found[0]
+def _refusal(keys: Keys, given: list[str], *, has_others: bool) -> BridgeError:
+    """Return what is said to who has shown nothing that opens these; whether there are tokens but the local one."""
     if keys == _MCP:
-        raise Unauthorized(
+        return Unauthorized(
             f"the token of an MCP client {'is not the right one' if given else 'is missing'}: send it as "
             "Authorization: Bearer <token>; `clawback token add NAME --mcp` makes one"
         )
     if keys == (Token.LOCAL,):
-        raise Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
-    if all(key is Token.LOCAL for _, key, _ in kept):
-        raise Unauthorized(f"this bridge has no {keys[0]} token yet: `clawback token {keys[0]}` makes one")
+        return Forbidden("this is for commands on the bridge's own machine, which show the token in its data folder")
+    if not has_others:
+        return Unauthorized(f"this bridge has no {keys[0]} token yet: `clawback token {keys[0]}` makes one")
     missing = "is not the right one" if given else "is missing"
     other = ", or as x-api-key" if Token.CLIENT in keys else ""
-    raise Unauthorized(f"the {keys[0]} token {missing}: send it as Authorization: Bearer <token>{other}")
+    return Unauthorized(f"the {keys[0]} token {missing}: send it as Authorization: Bearer <token>{other}")
