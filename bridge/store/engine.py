@@ -99,7 +99,7 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def _clean(*statement: Any) -> Any:
         _, _, text, values, _, many = statement
-        return text, [_without_nul(each) for each in values] if many else _without_nul(values)
+        return text, [without_nul(each) for each in values] if many else without_nul(values)
 
     return engine
 
@@ -163,7 +163,7 @@ def _timely() -> Any:
     return Timely
 
 
-def _without_nul(values: Any) -> Any:
+def without_nul(values: Any) -> Any:
     """Show what PostgreSQL takes in no text as what cannot be shown."""
     if not isinstance(values, Mapping):
         return values

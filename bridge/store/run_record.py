@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, select
@@ -16,7 +17,16 @@ from sqlalchemy import Connection, Table, bindparam, select
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow, new_user
-from bridge.store.statements import Statement, columns_of, execute, fetch, inserting, updating, values_of
+from bridge.store.statements import (
+    Statement,
+    columns_of,
+    execute_fenced,
+    fetch,
+    fetch_together,
+    inserting,
+    updating,
+    values_of,
+)
 from tools.run_states import RAISES_ATTEMPT, UNFINISHED, RunEvent, run_after
 from tools.ticket_states import CallEvent, TicketEvent, TicketState
 
@@ -241,8 +251,8 @@ class Change:
 
     # Writing
 
-    def write(self, connection: Connection) -> None:
-        """Write all of it. Raises Overtaken where the run is not as it was read."""
+    def write(self, connection: Connection, also: Iterable[Statement] = ()) -> None:
+        """Write all of it, and what else is to be written. Raises Overtaken where the run is not as it was read."""
         was, state = self.was, self.state
         state.run = replace(state.run, version=was.run.version + 1, updated_at=self._now)
         fence = {"id": was.run.id, "version": was.run.version}
@@ -250,12 +260,10 @@ class Change:
         if "attempt" in changed:
             # The store has been told since that the attempt before is driven.
             changed["driven_at"] = state.run.driven_at
-        if not execute(connection, updating(t.runs, fence, changed)):
+        events = [inserting(t.events, *self._events)] if self._events else []
+        fenced = updating(t.runs, fence, changed)
+        if not execute_fenced(connection, fenced, *self._rows(), *self._also, *events, *also):
             raise Overtaken(f"run {was.run.id} was changed since")
-        for statement in (*self._rows(), *self._also):
-            execute(connection, statement)
-        if self._events:
-            execute(connection, inserting(t.events, *self._events))
 
     def _rows(self) -> Iterator[Statement]:
         """Yield what writes the rows that are new or changed; what others refer to comes first."""
@@ -326,18 +334,21 @@ def _is_earlier_try(row: InvocationRow, fingerprint: str, attempt: int) -> bool:
 
 def load(connection: Connection, run_id: str) -> RunRecord | None:
     """Read a run with all that belongs to it."""
-    row = connection.execute(_RUN, {"at": run_id}).first()
-    if row is None:
+    at = {"at": run_id}
+    runs, invocations, calls, tickets, segments = fetch_together(
+        connection, (_RUN, at), (_INVOCATIONS, at), (_CALLS, at), (_TICKETS, at), (_SEGMENTS, at)
+    )
+    if not runs:
         return None
-    state = RunRecord(RunRow(*row))
-    state.invocations = {each.id: InvocationRow(*each) for each in connection.execute(_INVOCATIONS, {"at": run_id})}
-    calls: dict[str, list[CallRow]] = {}
-    for each in connection.execute(_CALLS, {"at": run_id}):
-        calls.setdefault(each.ticket_id, []).append(CallRow(*each))
-    for each in connection.execute(_TICKETS, {"at": run_id}):
-        ticket = TicketRow(**each._mapping, calls=calls.get(each.id, []))
-        state.tickets[ticket.id] = ticket
-    state.segments = {each.number: SegmentRow(*each) for each in connection.execute(_SEGMENTS, {"at": run_id})}
+    state = RunRecord(RunRow(*runs[0]))
+    state.invocations = {each.id: each for each in starmap(InvocationRow, invocations)}
+    of_ticket: dict[str, list[CallRow]] = {}
+    for call in starmap(CallRow, calls):
+        of_ticket.setdefault(call.ticket_id, []).append(call)
+    for row in tickets:
+        ticket = TicketRow(**dict(zip(_TICKET, row, strict=True)))
+        state.tickets[ticket.id] = replace(ticket, calls=of_ticket.get(ticket.id, []))
+    state.segments = {each.number: each for each in starmap(SegmentRow, segments)}
     return state
 
 
@@ -352,6 +363,7 @@ def version_of(connection: Connection, run_id: str) -> int | None:
 
 _RUN = select(*columns_of(t.runs, RunRow)).where(t.runs.c.id == bindparam("at"))
 _VERSION = select(t.runs.c.version).where(t.runs.c.id == bindparam("at"))
+_TICKET = [column.name for column in columns_of(t.tickets, TicketRow)]
 _INVOCATIONS = (
     select(*columns_of(t.invocations, InvocationRow))
     .where(t.invocations.c.run_id == bindparam("at"))

@@ -18,8 +18,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, update
 from sqlalchemy import insert as plain_insert
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
+from bridge.store.engine import without_nul
 from bridge.store.faults import StoreUnavailable
 
 log = logging.getLogger("clawback.store")
@@ -56,6 +57,56 @@ def fetch(connection: Connection, query: Executable, **values: Any) -> list[Sequ
     """Run a query that was made once; return its rows as the driver has them: of SQLite, a Boolean is a number."""
     rows: list[Sequence[Any]] = _run(connection, query, values).fetchall()
     return rows
+
+
+def execute_fenced(connection: Connection, fence: Statement, *rest: Statement) -> bool:
+    """Run statements where the first one changes a row; say whether it did. A database that is a server is asked once.
+
+    Where it changed none, the transaction is to be rolled back.
+    """
+    if connection.dialect.name == "sqlite":
+        if execute(connection, fence):
+            for statement in rest:
+                execute(connection, statement)
+            return True
+        return False
+    fenced, *_ = cursors = _cursors(connection, 1 + len(rest))
+    try:
+        _run_together(connection, cursors, (fence, *rest))
+    except SQLAlchemyError:
+        # What follows may well be refused there.
+        if fenced.rowcount == 0:
+            return False
+        raise
+    return bool(fenced.rowcount)
+
+
+def fetch_together(connection: Connection, *queries: Statement) -> list[list[Sequence[Any]]]:
+    """Run queries that were made once; return the rows of each. A database that is a server is asked once."""
+    if connection.dialect.name == "sqlite":
+        return [list(connection.execute(*query)) for query in queries]
+    cursors = _cursors(connection, len(queries))
+    _run_together(connection, cursors, queries)
+    return [cursor.fetchall() for cursor in cursors]
+
+
+def _cursors(connection: Connection, number: int) -> list[Any]:
+    driver: Any = connection.connection.dbapi_connection
+    return [driver.cursor() for _ in range(number)]
+
+
+def _run_together(connection: Connection, cursors: Sequence[Any], statements: Sequence[Statement]) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        with driver.pipeline():
+            for cursor, (executable, values) in zip(cursors, statements, strict=True):
+                sql, _, given = _sql(executable, connection.dialect)
+                cursor.execute(sql, without_nul({**given, **values}))
+    except driver.Error as error:
+        if driver.closed:
+            # SQLAlchemy has to find out by itself: it lets go of all connections then.
+            connection.exec_driver_sql("SELECT 1")
+        raise DBAPIError.instance(None, None, error, driver.Error, hide_parameters=True) from None
 
 
 def _run(connection: Connection, executable: Executable, values: Mapping[str, Any]) -> Any:

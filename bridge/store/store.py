@@ -339,9 +339,7 @@ class Store:
         """Write a change. Raises Overtaken where the run is not as it was read."""
         as_of = time.monotonic()
         with self._deferred.ripe() as deferred, self.transaction() as connection:
-            change.write(connection)
-            for statement in deferred:
-                execute(connection, statement)
+            change.write(connection, deferred)
         change.is_written = True
         self._held.renew(change.state, as_of)
 

@@ -15,7 +15,7 @@ from tests.e2e.conftest import MakeClient, MakeStack
 ROUNDS = 3
 STATEMENTS = 74
 COMMITS = 13
-SHARED = 150
+SHARED = 110
 
 
 def test_a_turn_of_three_rounds_needs_so_many_statements_and_commits(tmp_path: Path) -> None:

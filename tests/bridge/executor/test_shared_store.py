@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -17,7 +18,9 @@ from hypothesis import settings
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
 from bridge.store import Store
+from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import SegmentRow, SessionRow
+from bridge.store.run_record import Change, Overtaken
 from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps
@@ -99,6 +102,38 @@ def test_a_result_with_a_character_that_postgresql_does_not_take_is_kept_without
     ticket = a.open(("read", "{}"))
     assert laptop.post(laptop.claim()[0], "one\x00two").status == 200
     assert at(a, ticket).status(0)["results"][0]["output"] == "one\ufffdtwo"
+    laptop.leave()
+
+
+def test_who_writes_what_another_bridge_has_just_written_is_overtaken(bridges: Pair) -> None:
+    stores = [bridge.core.store for bridge in bridges]
+    laptop = bridges[0].register()
+    run_id = bridges[0].core.tickets.known(bridges[0].open(("read", "{}")).id).run_id
+    first, second = (Change(record) for store in stores if (record := store.record(run_id)))
+    for change in (first, second):
+        change.attach(f"another-{run_id}", "f")
+    stores[0].commit(first)
+    with pytest.raises(Overtaken):
+        stores[1].commit(second)
+    assert all(store.invocation(f"another-{run_id}") for store in stores)
+    laptop.leave()
+
+
+def test_a_bridge_goes_on_after_its_connections_were_cut(servers: Servers, bridges: Pair) -> None:
+    a, _ = bridges
+    laptop = a.register()
+    store, run_id = a.core.store, a.core.tickets.known(a.open(("read", "{}")).id).run_id
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
+    with psycopg.connect(servers.database_url(), autocommit=True) as other:
+        other.execute(end, [urlsplit(a.core.services.config.store_url).path.strip("/")])
+    # Each of them may be found so once.
+    with suppress(StoreUnavailable):
+        store.update_run(run_id, task_id="cut")
+    with suppress(StoreUnavailable):
+        store.record(run_id)
+    store.update_run(run_id, task_id="task")
+    assert (run := store.run(run_id)) is not None
+    assert run.task_id == "task"
     laptop.leave()
 
 
