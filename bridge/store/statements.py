@@ -156,7 +156,7 @@ def columns_of(table: Table, row: type) -> list[Any]:
     return [table.c[name] for name in row.__slots__ if name in table.c]  # type: ignore[attr-defined]
 
 
-RIPE_SECONDS = 1.0
+RIPE_SECONDS = 2.0
 """What has waited for so long goes with the next commit: until then more is said of the same rows."""
 LATEST_SECONDS = 3.0
 """After so long it is written by itself."""

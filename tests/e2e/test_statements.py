@@ -13,8 +13,8 @@ from bench.long_session import ask
 from tests.e2e.conftest import MakeClient, MakeStack
 
 ROUNDS = 3
-STATEMENTS = 74
-COMMITS = 13
+STATEMENTS = 68
+COMMITS = 12
 SHARED = 110
 
 
