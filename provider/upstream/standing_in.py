@@ -8,7 +8,6 @@ from typing import Any
 from provider.engine.events import Completed, Delta, UpstreamFailed
 from provider.errors import Refused
 from tools.arguments import checked
-from tools.json_repair import repaired
 from tools.results import Message, text_of
 
 StreamEvent = Delta | Completed | UpstreamFailed
@@ -46,7 +45,7 @@ def held_against(events: Iterator[StreamEvent], wanted: dict[str, Any]) -> Itera
             continue
         rest = [replace(delta, reasoning="") for delta in held]
         if isinstance(event, Completed) and event.finish_reason == "stop" and not any(d.tool_calls for d in held):
-            found = checked(json.dumps(repaired("".join(delta.text for delta in held))), schema_of(wanted))
+            found = checked("".join(delta.text for delta in held), schema_of(wanted))
             if found.problem:
                 yield UpstreamFailed(Refused(f"{NOT_AS_ASKED}: {found.problem}"))
                 return

@@ -1,8 +1,10 @@
 """Which files are in a plugin's package, among them a pyproject.toml of its own, and the zip file that they make."""
 
 import ast
+import io
 import json
 import struct
+import tokenize
 import tomllib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -143,7 +145,7 @@ def _name(path: Path) -> str:
 
 
 def packed(path: Path) -> bytes:
-    """Return a file as the package has it: a module without the docstrings of its classes, functions and names.
+    """Return a file as the package has it: a module without comments, and docstrings of classes, functions and names.
 
     They are a sixth of the package, and for who reads the repository. Lines keep their numbers, so that a traceback of
     the plugin names those of the repository.
@@ -152,6 +154,10 @@ def packed(path: Path) -> bytes:
     if path.suffix != ".py":
         return data
     lines = data.decode().split("\n")
+    for token in tokenize.tokenize(io.BytesIO(data).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
     module = ast.parse(data)
     for node in ast.walk(module):
         body = getattr(node, "body", ())
