@@ -108,7 +108,8 @@ def test_a_result_with_a_character_that_postgresql_does_not_take_is_kept_without
 def test_who_writes_what_another_bridge_has_just_written_is_overtaken(bridges: Pair) -> None:
     stores = [bridge.core.store for bridge in bridges]
     laptop = bridges[0].register()
-    run_id = bridges[0].core.tickets.known(bridges[0].open(("read", "{}")).id).run_id
+    ticket = bridges[0].open(("read", "{}"))
+    run_id = bridges[0].core.tickets.known(ticket.id).run_id
     first, second = (Change(record) for store in stores if (record := store.record(run_id)))
     for change in (first, second):
         change.attach(f"another-{run_id}", "f")
@@ -116,6 +117,7 @@ def test_who_writes_what_another_bridge_has_just_written_is_overtaken(bridges: P
     with pytest.raises(Overtaken):
         stores[1].commit(second)
     assert all(store.invocation(f"another-{run_id}") for store in stores)
+    laptop.post(laptop.claim()[0], "done")
     laptop.leave()
 
 
@@ -134,6 +136,7 @@ def test_a_bridge_goes_on_after_its_connections_were_cut(servers: Servers, bridg
     store.update_run(run_id, task_id="task")
     assert (run := store.run(run_id)) is not None
     assert run.task_id == "task"
+    laptop.post(laptop.claim()[0], "done")
     laptop.leave()
 
 
