@@ -277,4 +277,5 @@ class RecordRequest(_Wire):
     rounds: int = 0
     error: str | None = None
     stopped: bool = False
+    logprobs: list[dict[str, Any]] = Field(default_factory=list)
     model_calls: list[ModelCall] = Field(default_factory=list)

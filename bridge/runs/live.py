@@ -5,13 +5,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.dify import events
 from bridge.errors import BridgeError, Unavailable
 from bridge.runs.answers.guards import Withheld
 from bridge.runs.answers.view import AnswerView, Drafts
 from bridge.runs.requests import RunRequest
-from bridge.runs.segments import Begun, Calls, Citation, End, Failure, Reasoning, Segment, Text, write_citations
+from bridge.runs.segments import (
+    Begun,
+    Calls,
+    Citation,
+    End,
+    Failure,
+    Reasoning,
+    Segment,
+    Text,
+    read_logprobs,
+    text_of,
+    write_citations,
+)
 from bridge.runs.services import Services, after
 from bridge.store import clock
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
@@ -167,6 +180,8 @@ class LiveRun:
         self.failure: BridgeError | None = None
         self.latest: RunRequest | None = None
         self.finish_reason = "stop"
+        self.logprobs: Sequence[dict[str, Any]] = ()
+        """Those of the answer that a node of this attempt gave last."""
         self.stopped: list[str] = []
         """The tickets with which nodes of this attempt ended. It is not the last attempt then."""
         self.touched_at = time.monotonic()
@@ -234,6 +249,7 @@ class LiveRun:
             self.nodes = Nodes()
             self.over = self.suspended = False
             self.finish_reason = "stop"
+            self.logprobs = ()
             self.stopped = []
             self._stopped.clear()
             self._withheld = Withheld()
@@ -466,6 +482,7 @@ class LiveRun:
     def _let_go(self) -> None:
         """Keep only what was told, once: who comes back for it needs no more, and requests and answers may be long."""
         self.latest = self._view = None
+        self.logprobs = ()
         self._told, self._replayed, self._skip = _Told(), "", ""
         self._estimate = lambda _: Usage()
 
@@ -500,7 +517,14 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        self._current.add(*rest, *calls, End(finish_reason, usage, self._noted(), citations))
+        logprobs = () if ticket else self._logprobs_of(self._current.text + text_of(rest))
+        self._current.add(*rest, *calls, End(finish_reason, usage, self._noted(), citations, logprobs))
+
+    def _logprobs_of(self, told: str) -> tuple[dict[str, Any], ...]:
+        """Return what the upstream said of the tokens of this text: nothing where an app or a guard has changed it."""
+        tokens = read_logprobs(self.logprobs)
+        # A token may be a part of a character.
+        return tokens if told and b"".join(bytes(token["bytes"]) for token in tokens) == told.encode() else ()
 
     def sent_without(self, calls: Sequence[ModelCall]) -> None:
         """The plugin left out of calls of a model what the client asked for."""

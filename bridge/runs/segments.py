@@ -5,9 +5,11 @@ joins the segment in progress and receives all of it.
 """
 
 import json
+import math
 import socket
 import threading
 from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +80,8 @@ class End:
     usage: Usage
     note: str | None = None
     citations: tuple[Citation, ...] = ()
+    logprobs: tuple[dict[str, Any], ...] = ()
+    """What the upstream said of the tokens of the text, all of them or none, in OpenAI's shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,27 @@ _TOGETHER = 4096
 def extent(event: Event) -> int:
     """Return how far an event reaches in its segment: text as many places as characters, anything else one."""
     return len(event.text) if isinstance(event, Text | Reasoning) else 1
+
+
+def read_logprobs(said: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return what an upstream says of tokens, in the fields that OpenAI has; nothing where one of them is no number."""
+    try:
+        likely = [[_scored(other) for other in token.get("top_logprobs") or ()] for token in said]
+        return tuple(_scored(token) | {"top_logprobs": others} for token, others in zip(said, likely, strict=True))
+    except (AttributeError, TypeError, ValueError):
+        return ()
+
+
+def _scored(token: Mapping[str, Any]) -> dict[str, Any]:
+    text, logprob = token.get("token"), token.get("logprob")
+    if not isinstance(text, str) or not isinstance(logprob, int | float) or not math.isfinite(logprob):
+        raise TypeError
+    return {"token": text, "logprob": float(logprob), "bytes": [*bytes(token.get("bytes") or text.encode())]}
+
+
+def text_of(events: Iterable[Event]) -> str:
+    """Return the text that events tell."""
+    return "".join(event.text for event in events if isinstance(event, Text))
 
 
 class Segment:
@@ -145,6 +170,11 @@ class Segment:
     def asks(self) -> bool:
         """Whether it ended with calls."""
         return any(isinstance(event, Calls) for event in self._events[-2:])
+
+    @property
+    def text(self) -> str:
+        """What was told of the answer so far."""
+        return text_of(self._events)
 
     @property
     def length(self) -> int:

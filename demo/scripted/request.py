@@ -18,6 +18,7 @@ class Request:
     parallel: bool
     stream: bool
     include_usage: bool
+    logprobs: int | None  # so many likeliest tokens beside each; None: not asked for
     max_tokens: int | None
     stop: Sequence[str]
     response_format: Mapping[str, Any]

@@ -96,6 +96,7 @@ def read_request(raw: bytes) -> Request:
         tool_choice="auto" if "tool_choice" in overlooked else tool_choice,
         parallel=body.get("parallel_tool_calls", True),
         stream=body.get("stream", False),
+        logprobs=body.get("top_logprobs") or 0 if body.get("logprobs") else None,
         include_usage=_read_include_usage(body) and "stream_options" not in overlooked,
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         stop=[body["stop"]] if isinstance(body.get("stop"), str) else body.get("stop", []),

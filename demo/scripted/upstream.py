@@ -64,7 +64,11 @@ def refuse(refusal: Refusal, headers: dict[str, str] | None = None, delay: float
 
 def _plan(request: Request, answer: Answer, memory: Memory) -> Plan:
     envelope = Envelope(
-        memory.new_id("chatcmpl-"), int(memory.clock()), request.model.name, request.stream and request.include_usage
+        memory.new_id("chatcmpl-"),
+        int(memory.clock()),
+        request.model.name,
+        request.stream and request.include_usage,
+        logprobs=request.logprobs,
     )
     fails = [piece for piece in answer.pieces if isinstance(piece, Fail)]
     if request.stream and not (fails and answer.pieces[0] is fails[0]):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ class Envelope:
     model: str
     include_usage: bool = False
     always: dict[str, object] | None = None
+    logprobs: int | None = None
 
     def chunk(self, choices: list[dict[str, Any]], usage: dict[str, object] | None = None) -> Send:
         """One event of the stream."""
@@ -55,8 +57,23 @@ class Envelope:
             "created": self.created,
             "model": self.model,
             "system_fingerprint": "fp_scripted",
-            "choices": choices,
+            "choices": [self._with_logprobs(choice) for choice in choices],
         }
+
+    def _with_logprobs(self, choice: dict[str, Any]) -> dict[str, Any]:
+        content = (choice.get("delta") or choice.get("message") or {}).get("content")
+        if self.logprobs is None or not isinstance(content, str) or not content:
+            return choice
+        tokens = [_scored(token, self.logprobs) for token in re.findall(r"\s*\S+|\s+", content)]
+        return choice | {"logprobs": {"content": tokens, "refusal": None}}
+
+
+def _scored(token: str, others: int) -> dict[str, Any]:
+    """A word as a token with its log probability, and as many of the likeliest."""
+    likely = [
+        {"token": word, "logprob": -0.25 - at, "bytes": list(word.encode())} for at, word in enumerate([token, *"ab"])
+    ]
+    return {**likely[0], "top_logprobs": likely[:others]}
 
 
 def _choices(answer: Answer) -> list[dict[str, Any]]:

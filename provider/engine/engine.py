@@ -217,6 +217,7 @@ class Engine:
 
         self._response = _Response(mode, Prompt(()))
         self._usage = Usage()
+        self._logprobs: Sequence[Any] = ()
         self._total = Usage()
 
         self._round = OpenRound("", ())
@@ -413,6 +414,7 @@ class Engine:
             return self._upstream_failed(replace(event.failed, asked=event.asked))
         said = _said(response.tail if self._given.stream else response.shown)
         self._usage = event.usage or response.estimate()
+        self._logprobs = event.logprobs
         self._total += self._usage
         self._model_calls.add(event.asked, self._rounds, self._now, self._usage, event.finish_reason)
         if reply.refusal:
@@ -646,6 +648,7 @@ class Engine:
             rounds=self._rounds,
             error=error,
             stopped=stopped,
+            logprobs=list(self._logprobs),
             model_calls=self._model_calls.take(self._now),
         )
         return [Record(self._given.invocation_id, request)]

@@ -78,6 +78,7 @@ class Completed:
     usage: Usage | None = None
     asked: Sequence[Asked] = field(default=(), compare=False, repr=False)
     failed: UpstreamFailed | None = None
+    logprobs: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ StreamEvent = Delta | Completed | UpstreamFailed
 
 DONE = "[DONE]"
 NOTHING = "The upstream answered nothing: no text and no call. Trying again may help, or another model."
+_MOST_TOKENS = 4_096
+"""Logprobs of so many tokens are kept at most: they may be a hundred times as long as the text."""
 CUT_OFF = "The upstream's answer broke off before its end. Trying again may help."
 
 
@@ -38,6 +40,7 @@ class CompletionReader:
         self._halves: dict[object, Halves] = defaultdict(Halves)
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
+        self._logprobs: list[Any] = []
         self._done = False
         self._may_be_empty = may_be_empty
         self._is_begun = self._is_shown = self._has_said = self._has_thought = False
@@ -75,6 +78,7 @@ class CompletionReader:
         self._usage = _usage(chunk.get("usage"), self._usage)
         for choice in said:
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
+            self._note_logprobs(choice.get("logprobs"))
             try:
                 delta = self._delta(choice)
             except _NoCall as problem:
@@ -153,7 +157,14 @@ class CompletionReader:
         if not (self._has_said or is_meant) and reason not in {"length", "content_filter"}:
             failed = UpstreamFailed(SaidNothing(NOTHING), transient=True)
             return Completed(str(reason), self._usage, failed=failed) if self._has_thought else failed
-        return Completed(str(reason), self._usage)
+        return Completed(str(reason), self._usage, logprobs=tuple(self._logprobs))
+
+    def _note_logprobs(self, said: Any) -> None:
+        content = said.get("content") if isinstance(said, dict) else None
+        if isinstance(content, list):
+            self._logprobs += (
+                entry for entry in content[: _MOST_TOKENS - len(self._logprobs)] if isinstance(entry, dict)
+            )
 
 
 FAULT = "fault"

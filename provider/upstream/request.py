@@ -20,7 +20,7 @@ SAMPLING = (
     "thinking",
     "reasoning_effort",
 )
-_OF_CLIENT = frozenset({*SAMPLING, "verbosity", "max_tokens", "stop", "response_format"})
+_OF_CLIENT = frozenset({*SAMPLING, "verbosity", "logprobs", "top_logprobs", "max_tokens", "stop", "response_format"})
 FROM_CLIENT = "from_client"
 """Under this name a request says which of its fields only the client asked for: those may be left out."""
 

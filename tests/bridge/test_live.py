@@ -438,3 +438,33 @@ def test_of_a_run_that_is_over_its_answer_is_kept_once(view: Any, ends: str) -> 
         run.fail(Unavailable("the stream broke"))
     assert len(text(run.current)) == 300_000
     assert kept(run) < 330_000
+
+
+def scored(*tokens: bytes, **more: Any) -> list[dict[str, Any]]:
+    """Tokens as an upstream tells them; a part of a character has no text of its own."""
+    return [{"token": token.decode(errors="replace"), "logprob": -0.5, "bytes": [*token]} | more for token in tokens]
+
+
+@pytest.mark.parametrize(
+    ("told", "tokens", "kept"),
+    [
+        pytest.param("Hi you", scored(b"Hi", b" you"), 2, id="all of them"),
+        pytest.param("Hi you", scored(b"Hi", b" you", bytes=None), 2, id="without bytes"),
+        pytest.param("\u00e9", scored(b"\xc3", b"\xa9"), 2, id="parts of a character"),
+        pytest.param("Answer: Hi", scored(b"Hi"), 0, id="the app says more"),
+        pytest.param("Hi", scored(b"Hi", logprob=None), 0, id="no number"),
+        pytest.param("Hi", scored(b"Hi", logprob=float("-inf")), 0, id="no number in JSON"),
+        pytest.param("Hi", scored(b"Hi", top_logprobs=[1]), 0, id="no token"),
+        pytest.param("Hi", scored(b"Hi", bytes=[256]), 0, id="no byte"),
+        pytest.param("", [], 0, id="nothing said"),
+    ],
+)
+def test_log_probabilities_are_told_of_the_text_as_it_was_told(told: str, tokens: list[Any], kept: int) -> None:
+    run = live()
+    run.logprobs = tokens
+    run.text(told)
+    segment = run.current
+    run.finish()
+    end = events(segment)[-1]
+    assert isinstance(end, End)
+    assert len(end.logprobs) == kept

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,9 +173,8 @@ def log(upstream: dict[str, Any]) -> Iterator[Callable[[], list[dict[str, Any]]]
         yield lambda: client.get(upstream["log_url"]).json()
 
 
-def run_of(text: str, *names: str) -> AttachResponse:
-    """A run whose client said `text` and brings tools of these names."""
-    tools = [
-        ToolDefinition(function=Function(name=name, parameters={"type": "object", "properties": {}})) for name in names
-    ]
+def run_of(text: str, *names: str, texts: Sequence[str] = ()) -> AttachResponse:
+    """A run whose client said `text` and brings tools of these names, each with these parameters."""
+    parameters = {"type": "object", "properties": {name: {"type": "string"} for name in texts}}
+    tools = [ToolDefinition(function=Function(name=name, parameters=parameters)) for name in names]
     return AttachResponse(run_id="run1", messages=[{"role": "user", "content": text}], turn=0, query=text, tools=tools)

@@ -86,6 +86,18 @@ def test_how_a_stream_ends(chunks: list[Any], end: Completed) -> None:
     assert read(*chunks)[1] == end
 
 
+def test_log_probabilities_are_kept_of_so_many_tokens() -> None:
+    """What is none is passed over, whatever a server puts there."""
+    one = {"token": "x", "logprob": -0.5}
+    odd: list[Any] = [None, "x", {}, {"content": "x"}, {"content": ["x", None, one]}]
+    chunks = [{"choices": [{"delta": {"content": "x"}, "logprobs": said}]} for said in odd]
+    assert read(*chunks, chunk("stop"))[1] == Completed("stop", logprobs=(one,))
+    long = [{"choices": [{"delta": {"content": "x"}, "logprobs": {"content": [one] * 3000}}]}] * 2
+    end = read(*long, chunk("stop"))[1]
+    assert isinstance(end, Completed)
+    assert len(end.logprobs) == 4096
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [("STOP", "stop"), ("COMPLETE", "stop"), ("eos_token", "stop"), ("MAX_TOKENS", "length"), ("repetition", "length")]

@@ -323,7 +323,8 @@ def test_models_that_write_their_calls_as_text(dify: Dify, bridge: Bridge, mode:
     script = '!say I look.\n!call read {"path": "a"}\n!then\n!call exec {"cmd": "ls"}\n!then\n!say All done.'
     running = {}
     for name in FORMATS:
-        bridge.answers[name] = run_of(script, "read", "exec")
+        # Lines of YAML are a call only where they name a parameter.
+        bridge.answers[name] = run_of(script, "read", "exec", texts=["path", "cmd"])
         model = f"scripted-text-{name}"
         credentials = dify.credentials | {"upstream_model": model}
         parameters = {"tool_call_mode": mode}

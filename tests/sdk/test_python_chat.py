@@ -77,15 +77,30 @@ def test_the_stream_helper_sees_every_event(client: openai.OpenAI) -> None:
     assert calls[0].function.parsed_arguments == {"path": "a"}
 
 
-def test_log_probabilities_are_left_out(client: openai.OpenAI) -> None:
-    """Dify tells none: the SDK finds null where they would stand, whole or streamed."""
-    completion = client.chat.completions.create(model=MODEL, messages=say("!say Hi."), logprobs=True, top_logprobs=3)
-    with client.chat.completions.stream(model=MODEL, messages=say("!say Hi."), logprobs=True, top_logprobs=3) as stream:
+def test_log_probabilities_are_those_of_the_upstream(client: openai.OpenAI) -> None:
+    completion = client.chat.completions.create(
+        model=MODEL, messages=say("!say Hi there."), logprobs=True, top_logprobs=3
+    )
+    with client.chat.completions.stream(
+        model=MODEL, messages=say("!say Hi there."), logprobs=True, top_logprobs=3
+    ) as stream:
         kinds = {event.type for event in stream}
         streamed = stream.get_final_completion()
     for choice in (completion.choices[0], streamed.choices[0]):
-        assert (choice.message.content, choice.logprobs) == ("Hi.", None)
-    assert not [kind for kind in kinds if kind.startswith("logprobs")]
+        assert choice.message.content == "Hi there."
+        assert choice.logprobs
+        tokens = choice.logprobs.content or []
+        assert "".join(token.token for token in tokens) == "Hi there."
+        assert {token.logprob < 0 and len(token.top_logprobs) for token in tokens} == {3}
+    assert {"logprobs.content.delta", "logprobs.content.done"} <= kinds
+
+
+def test_log_probabilities_are_left_out_where_nobody_asks_or_a_call_is_the_answer(client: openai.OpenAI) -> None:
+    plain = client.chat.completions.create(model=MODEL, messages=say("!say Hi."))
+    called = client.chat.completions.create(
+        model=MODEL, messages=say("!say Let me look.", '!call read {"path": "a"}'), tools=[READ], logprobs=True
+    )
+    assert [plain.choices[0].logprobs, called.choices[0].logprobs] == [None, None]
 
 
 class GetWeather(BaseModel):

@@ -39,18 +39,20 @@ def test_an_answer(client: openai.OpenAI) -> None:
     assert response.usage.input_tokens > 0
 
 
-def test_log_probabilities_are_left_out(client: openai.OpenAI) -> None:
-    """Dify tells none: the SDK finds an empty list where they would stand, whole or streamed."""
+def test_log_probabilities_are_those_of_the_upstream(client: openai.OpenAI) -> None:
     asked: Any = {"model": MODEL, "include": ["message.output_text.logprobs"], "top_logprobs": 3}
-    response = client.responses.create(input=task("!say Hi."), **asked)
-    with client.responses.stream(input=task("!say Hi."), **asked) as stream:
-        deltas = [event for event in stream if event.type == "response.output_text.delta"]
+    response = client.responses.create(input=task("!say Hi there."), **asked)
+    with client.responses.stream(input=task("!say Hi there."), **asked) as stream:
+        done = [event for event in stream if event.type == "response.output_text.done"]
         streamed = stream.get_final_response()
     for whole in (response, streamed):
         (part,) = [part for item in whole.output if item.type == "message" for part in item.content]
         assert part.type == "output_text"
-        assert (part.text, part.logprobs, whole.top_logprobs) == ("Hi.", [], 0)
-    assert [delta.logprobs for delta in deltas] == [[]] * len(deltas) != []
+        assert part.logprobs
+        assert "".join(entry.token for entry in part.logprobs) == "Hi there."
+        assert {entry.logprob < 0 and len(entry.top_logprobs) for entry in part.logprobs} == {3}
+        assert (part.text, whole.top_logprobs) == ("Hi there.", 3)
+    assert "".join(entry.token for event in done for entry in event.logprobs or ()) == "Hi there."
 
 
 def test_a_round_of_calls_goes_on_in_the_same_run(client: openai.OpenAI) -> None:

@@ -97,12 +97,18 @@ class Sampling(BaseModel):
     """How long the answer should be."""
     response_format: ResponseFormat | None = None
     """The answer's format: text, any JSON, or JSON with a schema."""
+    logprobs: bool | None = None
+    """Asks for the log probability of each token of the answer, where the upstream gives it."""
+    top_logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    """So many of the likeliest tokens at each place, with `logprobs`."""
 
     def parameters(self, most_tokens: int, messages: Sequence[Message]) -> dict[str, Any]:
         """Return what goes to the plugin. The limit on the answer is called `max_tokens`, as a node calls it."""
         names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort")
         carried = {name: getattr(self, name) for name in (*names, "verbosity")}
         carried["stop"] = [self.stop] if isinstance(self.stop, str) else self.stop or None
+        if self.logprobs:
+            carried |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         carried["response_format"] = self.response_format.to_openai() if self.response_format else None
         limit = self.max_completion_tokens or self.max_tokens or 0
         least = _LEAST_OF_OPENCLAW if limit < _LEAST_OF_OPENCLAW and is_openclaw(messages) else 1

@@ -123,7 +123,7 @@ class ChatStream:
         reason = _finish_reason(end, self._form)
         if end.citations:
             yield self._delta({"annotations": annotations_of(end, self._length)})
-        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}
+        choice = {"index": 0, "delta": {}, "logprobs": _logprobs(end), "finish_reason": reason}
         last = {**self._head, "choices": [choice], **_note(end, self._note)}
         if self._include_usage:
             yield self._sse(last)
@@ -194,11 +194,15 @@ def completion(
         "created": int(time.time()),
         "model": model,
         "choices": [
-            {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(end, form)},
+            {"index": 0, "message": message, "logprobs": _logprobs(end), "finish_reason": _finish_reason(end, form)},
         ],
         "usage": usage_body(end.usage),
         **_note(end, note),
     }
+
+
+def _logprobs(end: End) -> dict[str, Any] | None:
+    return {"content": list(end.logprobs), "refusal": None} if end.logprobs else None
 
 
 def _finish_reason(end: End, form: CallForm) -> str:

@@ -359,6 +359,10 @@ class ResponsesRequest(Part):
     """Penalises tokens by how often they occur in the text so far."""
     max_output_tokens: int | None = Field(default=None, ge=1, strict=True)
     """The largest number of tokens in the answer, up to the app's `max_output_tokens`."""
+    include: list[str] | None = None
+    """`message.output_text.logprobs` asks for the log probability of each token of the answer."""
+    top_logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    """So many of the likeliest tokens at each place, with these."""
     text: TextConfig | None = None
     """`format`: text, any JSON, or JSON with a schema. `verbosity`: how long the answer should be."""
     reasoning: Reasoning | None = None
@@ -423,7 +427,13 @@ class ResponsesRequest(Part):
             reasoning_effort=self.reasoning.effort if self.reasoning else None,
             verbosity=self.text.verbosity if self.text else None,
             response_format=response_format,
+            logprobs=self._asks_for_logprobs,
+            top_logprobs=self.top_logprobs if self._asks_for_logprobs else None,
         )
+
+    @property
+    def _asks_for_logprobs(self) -> bool:
+        return "message.output_text.logprobs" in (self.include or ())
 
     def echo(self) -> dict[str, Any]:
         """Return what a response repeats of its request."""
@@ -444,7 +454,7 @@ class ResponsesRequest(Part):
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "presence_penalty": self.presence_penalty or 0.0,
             "frequency_penalty": self.frequency_penalty or 0.0,
-            "top_logprobs": 0,
+            "top_logprobs": self.top_logprobs or 0,
             "store": self.store is not False,
             "service_tier": "default",
             "max_tool_calls": self.max_tool_calls,

@@ -58,6 +58,7 @@ class ResponseTeller:
         self._created_at = int(created_at or time.time())
         self._items: list[_Item] = []
         self._annotations: list[Body] = []
+        self._logprobs: list[Body] = []
         self._message: _Item | None = None
         self._reasoning: _Item | None = None
         self._calls: dict[str, _Item] = {}
@@ -128,6 +129,7 @@ class ResponseTeller:
                 for call in event.calls:
                     yield from self._call(call)
             case End():
+                self._logprobs = list(event.logprobs)
                 yield from self._cite(event)
                 yield from self._end(event)
             case Failure():
@@ -185,10 +187,12 @@ class ResponseTeller:
         if item is None:
             return
         text = "".join(item.text)
-        part = _text_part(text) | {"annotations": self._annotations}
+        part = _text_part(text) | {"annotations": self._annotations, "logprobs": self._logprobs}
         item.body["content"] = [part]
         place = self._place(item)
-        yield self._event("response.output_text.done", **place, content_index=0, text=text, logprobs=[])
+        # OpenAI's event has no bytes.
+        told = [_without_bytes(token) for token in self._logprobs]
+        yield self._event("response.output_text.done", **place, content_index=0, text=text, logprobs=told)
         yield self._event("response.content_part.done", **place, content_index=0, part=_copy(part))
         yield self._done(item)
 
@@ -303,6 +307,11 @@ def response_of_item(item_id: str) -> str | None:
 def _copy(body: Body) -> Body:
     """What was sent stays as it was, while the item goes on."""
     return {name: list(value) if isinstance(value, list) else value for name, value in body.items()}
+
+
+def _without_bytes(token: Body) -> Body:
+    told = {name: value for name, value in token.items() if name != "bytes"}
+    return told | {name: [*map(_without_bytes, told[name])] for name in told.keys() & {"top_logprobs"}}
 
 
 def _text_part(text: str) -> Body:

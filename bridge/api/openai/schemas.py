@@ -64,12 +64,19 @@ class AnsweredMessage(Answer):
 FinishReason = Literal["stop", "length", "tool_calls", "function_call", "content_filter"]
 
 
+class Logprobs(Answer):
+    """What the upstream said of the tokens of the text."""
+
+    content: list[dict[str, Any]]
+    refusal: None
+
+
 class Choice(Answer):
     """The one answer."""
 
     index: Literal[0]
     message: AnsweredMessage
-    logprobs: None
+    logprobs: Logprobs | None
     finish_reason: FinishReason
 
 
@@ -117,7 +124,7 @@ class ChunkChoice(Answer):
 
     index: Literal[0]
     delta: Delta
-    logprobs: None
+    logprobs: Logprobs | None
     finish_reason: FinishReason | None
 
 

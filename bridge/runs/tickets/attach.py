@@ -330,6 +330,7 @@ class Invocations:
             live.sent_without(request.model_calls)
             if request.finish_reason in {"length", "content_filter"}:
                 live.finish_reason = request.finish_reason
+            live.logprobs = request.logprobs
         if request.error is not None:
             self._store.end_invocation(invocation_id, "failed", None, request.error)
             self._executor_runs.ended(request)
