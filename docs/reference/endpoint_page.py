@@ -108,9 +108,9 @@ headers, query strings and fields that are not listed here.
 - `finish_reason` is always present, and `tool_calls` is present if there are calls. A stream ends with `data: [DONE]`.
 - A stream is never silent for longer than `limits.keepalive_seconds`. The bridge then sends an empty delta, or
   `response.in_progress`.
-- Log probabilities come with the end of an answer, for up to 4,096 tokens, if the client asks for them, the upstream gives
-  them and the answer is one node's text as its model wrote it. Otherwise, and where an answer is told again after a
-  restart, `logprobs` is null in a chat completion and an empty list in a response.
+- Log probabilities come with the end of an answer, for up to 4,096 tokens, if the client asks for them, the upstream
+  gives them and the answer is one node's text as its model wrote it. Otherwise, and where an answer is told again
+  after a restart, `logprobs` is null in a chat completion and an empty list in a response.
 - `X-Request-Id` is the request's id in the answer, in the log and on its tickets; a client may send its own.
   `X-Clawback-Run` is the run's id.
 
