@@ -364,6 +364,9 @@ class LiveRun:
         """This invocation has ended; calls that it began and never handed over make the response fail."""
         with self._lock:
             if any(ticket.invocation_id == invocation_id for ticket in self._pending):
+                if self.suspended:
+                    # Its workflow ends as well, and says before that what is to be said before the calls.
+                    return
                 self.deliver_pending()
             if self._drafts.belongs_to(invocation_id):
                 self.fail(_half_a_call(reason))

@@ -440,6 +440,18 @@ def test_of_a_run_that_is_over_its_answer_is_kept_once(view: Any, ends: str) -> 
     assert kept(run) < 330_000
 
 
+@pytest.mark.parametrize("suspended", [True, False])
+def test_calls_of_a_node_that_let_go_wait_for_their_words_though_it_has_ended(suspended: bool) -> None:
+    run = live()
+    segment = run.current
+    run.hold_ticket(ticket())
+    run.suspended = suspended
+    run.stop_writing("i", None)
+    run.text("Let me look.")
+    run.text("")
+    assert [type(event) for event in events(segment)] == ([Text] if suspended else []) + [Calls, End]
+
+
 def scored(*tokens: bytes, **more: Any) -> list[dict[str, Any]]:
     """Tokens as an upstream tells them; a part of a character has no text of its own."""
     return [{"token": token.decode(errors="replace"), "logprob": -0.5, "bytes": [*token]} | more for token in tokens]
