@@ -22,6 +22,7 @@ _FENCE = re.compile(r"^```(?:json)?[ \t]*\n(.*)\n```$", re.DOTALL)
 _COMMA = re.compile(r',(?=\s*[}\]])|("(?:[^"\\]++|\\.)*+(?:"|\\?\Z))', re.DOTALL)
 
 _NOTHING = frozenset({"", "null", "None", '""', '"{}"'})
+_SPACE = re.compile(r"\s*")
 _MEANT = re.compile(r'[{":]')
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _PAIRS = {"{": "}", "[": "]"}
@@ -72,7 +73,7 @@ def _once(text: str) -> Any:
     try:
         while at < len(text):
             value, at = decoder.raw_decode(text, at)
-            at += len(text[at:]) - len(text[at:].lstrip())
+            at = space.end() if (space := _SPACE.match(text, at)) else at
             said |= {json.dumps(value, sort_keys=True): value} if value != {} else {}
     except (ValueError, RecursionError):
         return None

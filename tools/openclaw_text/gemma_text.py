@@ -24,7 +24,7 @@ _BEFORE_VALUE = ":=,{[("
 _LONGEST = len("<escape>")
 _KEY = re.compile(r"\s*(?:<\|\"\|>|<escape>|[\"'])?([^\s:=\"'<>{}\[\],]+?)(?:<\|\"\|>|<escape>|[\"'])?\s*[:=]\s*")
 _BARE = re.compile(r"[^,{}\[\]]*")
-_HALF_QUOTED = re.compile(r"([^:=<{}\[\]]*)(?:<\|\"\|>|<escape>)\s*(?=[,}\]])")
+_HALF_QUOTED = re.compile(r"([^:=<{}\[\]]*+)((?:<\|\"\|>|<escape>)\s*(?=[,}\]]))?")
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _NUMBER = re.compile(r"-?\d{1,300}(\.\d+)?([eE][-+]?\d{1,2})?")
 
@@ -78,6 +78,8 @@ def _close(parts: list[str], depth: int, quote: str) -> str:
 class _Source:
     def __init__(self, text: str) -> None:
         self.text = text
+        #: Before this position no quote ends a value that began without one.
+        self.unquoted = 0
 
     def value(self, at: int, depth: int) -> tuple[Any, int]:
         if depth > DEPTH_CAP:
@@ -133,8 +135,10 @@ class _Source:
         return self.text[at:end], end + len(quote)
 
     def _bare(self, at: int) -> tuple[Any, int]:
-        if half := _HALF_QUOTED.match(self.text, at):
-            return half.group(1), half.end()
+        if at >= self.unquoted and (half := _HALF_QUOTED.match(self.text, at)):
+            if half.group(2):
+                return half.group(1), half.end()
+            self.unquoted = half.end()
         match = _BARE.match(self.text, at)
         word = match.group().strip() if match else ""
         if not match or not word:

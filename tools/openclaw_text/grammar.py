@@ -53,6 +53,8 @@ _CALL_TYPES = ("function", "tool_use", "tool_call", "function_call")
 _PYTHON_HEAD = re.compile(r"(?:print\s{0,4}\(\s{0,4})?([\w.]{1,120})\s{0,4}\(")
 _PYTHON_BEGUN = re.compile(r"(?:print\s{0,4}\(\s{0,4})?(?:[\w.]{1,120}\s{0,4})?\Z")
 _FENCE_MARKS = re.compile(r"`{3,}|~{3,}")
+_NO_FENCE_MARK = re.compile(r"[^`~]")
+_LINE_END = re.compile(r"\n")
 _CHANNEL_HEAD = re.compile(
     r"(?:<[|｜](?:start|channel)[|｜]>|to=[\w.:-]{1,64}(?=<))[^{}]{0,300}?(?:<[|｜]message[|｜]>|\{)", re.IGNORECASE
 )
@@ -81,6 +83,8 @@ class Grammar:
     beside_call: bool = field(default=False)
     #: Whether the object that was read has only a name.
     bare: bool = field(default=False)
+    #: The positions of the objects, read last, that have only a name and are no calls.
+    barren: range = field(default=range(0))
 
     def read(self, *, hard: bool, wrapper: str = "") -> Steps[list[Item]]:
         """Read one call, or one list of calls, from behind its `wrapper` if it has one.
@@ -126,12 +130,15 @@ class Grammar:
     def _objects(self, *, hard: bool) -> Steps[list[Item]]:
         """Read an object, and further ones while they have only a name: such a one is a call beside others."""
         found: list[Item] = []
+        start = self.tape.position
         while True:
             self.bare = False
             found += yield from self._object(hard=hard)
             if hard or not self.bare or self.beside_call:
                 return found
-            if (yield from self.tape.peek()) != "{":
+            char = yield from self.tape.peek()
+            self.barren = range(start, self.tape.position)
+            if char != "{":
                 raise NotACallError
 
     def _object(self, *, hard: bool) -> Steps[list[Item]]:
@@ -244,7 +251,7 @@ class Grammar:
             except BrokenCallError as error:
                 return [*found, error]
             except NotACallError:
-                if not hard:
+                if not hard or tape.spent:
                     raise
         if char == "]":
             tape.at += 1
@@ -265,8 +272,7 @@ class Grammar:
                 raise NotACallError
             return found
         except NotACallError:
-            if hard:
-                tape.rewind(start)
+            if hard and tape.try_again(start):
                 yield from self._skip_brackets()
             raise
         finally:
@@ -305,7 +311,7 @@ class Grammar:
         return found
 
     def _python_failure(self, source: str, error: BadPythonError, *, hard: bool) -> Exception:
-        head = re.match(r"\W*(?:print\s*\(\s*)?([\w.]+)\s*\(", source)
+        head = re.match(r"[^\w.]*(?:print\s*\(\s*)?([\w.]+)\s*\(", source)
         name = self.toolbox.resolve(head.group(1)) if head else None
         return BrokenCallError(name, f"the call cannot be read: {error}") if name and hard else NotACallError()
 
@@ -579,8 +585,9 @@ class Grammar:
             if tape.text.startswith('{"', tape.at):
                 try:
                     return [self._call(name, (yield from read_json(tape)))]
-                except BadJSONError:
-                    tape.rewind(start)
+                except BadJSONError as error:
+                    if not tape.try_again(start):
+                        raise BadGemmaError(str(error)) from error
             return [self._call(name, (yield from read_object(tape)))]
         except BadGemmaError as error:
             raise BrokenCallError(name, f"the call cannot be read: {error}") from error
@@ -652,7 +659,7 @@ class Grammar:
         name = self.toolbox.declared(written)
         if (yield from self.tape.peek()) == "{":
             return [self._call(name, (yield from self._json_arguments(name)))]
-        while (end := self.tape.text.find("\n", self.tape.at)) < 0 and (yield from self.tape.more()):
+        while (end := self.tape.text.find("\n", self.tape.at)) < 0 and (yield from self.tape.more(_LINE_END)):
             pass
         end = len(self.tape.text) if end < 0 else end
         line = self.tape.text[self.tape.at : end].strip()
@@ -690,7 +697,9 @@ class Grammar:
         """Read the end of a fence that began behind an opener."""
         self.fenced = False
         tape = self.tape
-        while tape.text[tape.at] * (len(tape.text) - tape.at) == tape.text[tape.at :] and (yield from tape.more()):
+        while tape.text[tape.at] * (len(tape.text) - tape.at) == tape.text[tape.at :] and (
+            yield from tape.more(_NO_FENCE_MARK)
+        ):
             pass
         match = _FENCE_MARKS.match(tape.text, tape.at)
         tape.at = match.end() if match else tape.at

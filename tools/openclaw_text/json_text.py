@@ -26,6 +26,7 @@ class CutOffError(BadJSONError):
 
 _FILLER = re.compile(r"[\s,]*")
 _SPACE = re.compile(r"\s*")
+_NO_SPACE = re.compile(r"\S")
 _BARE = re.compile(r"[^\s,:{}\[\]\"'<`;]*")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?|[-+]?\.\d+([eE][-+]?\d+)?")
 _KEY = re.compile(r"[A-Za-z_$][\w$.-]*")
@@ -183,7 +184,7 @@ class _Reading:
         while True:
             match = _SPACE.match(tape.text, tape.at + 1)
             after = match.end() if match else tape.at + 1
-            if after < len(tape.text) or not (yield from tape.more()):
+            if after < len(tape.text) or not (yield from tape.more(_NO_SPACE)):
                 break
         char = tape.text[after : after + 1]
         tape.at += 1

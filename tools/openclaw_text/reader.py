@@ -26,8 +26,6 @@ from tools.openclaw_text.toolbox import BrokenCallError, Call, Item, NotACallErr
 
 #: The characters that a call may hold, as in OpenClaw.
 PAYLOAD_CAP = 256_000
-#: The characters that may be read a second time because what seemed to be a call was none.
-RESCAN_CAP = 1_000_000
 CALLS_CAP = 128
 SLICE = 4096
 #: The blanks that may stand before what must begin a line.
@@ -79,7 +77,6 @@ class Reader:
         self._grammar = Grammar(self._tape, self._toolbox)
         self._events: list[Event] = []
         self._calls = 0
-        self._rescanned = 0
         #: The end of what was shown, for what must stand at the beginning of a line or outside a value.
         self._last = "\n"
         #: White space behind a call, which is shown only if text follows.
@@ -280,15 +277,14 @@ class Reader:
         return False
 
     def _give_back(self, start: int) -> None:
-        """Go back to what was no opener and show its first character."""
-        tape = self._tape
-        self._rescanned += tape.position - start
-        if self._rescanned > RESCAN_CAP:
+        """Go back to what was no opener and show its first character, or all that is known to be no call."""
+        tape, barren = self._tape, self._grammar.barren
+        if not tape.try_again(start):
             self._show(tape.since(start))
             return
-        tape.rewind(start)
-        self._show(tape.text[tape.at : tape.at + 1])
-        tape.at += 1
+        behind = tape.at + (len(barren) if barren and barren.start == start else 1)
+        self._show(tape.text[tape.at : behind])
+        tape.at = behind
 
     def _skip_broken(self) -> Steps[None]:
         """Go to the end of a broken call: behind the next closer, or before the next opener."""
@@ -540,7 +536,9 @@ class Reader:
                 return
             tape.rewind(start)
         except NotACallError:
-            tape.rewind(start)
+            if not tape.try_again(start):
+                self._show(tape.since(start))
+                return
         except BrokenCallError as error:
             yield from fence.skip(tape) if fence else ()
             self._emit([error], tape.since(start))

@@ -151,7 +151,8 @@ class _Value:
             end = self.end or self.quoted_end
             if not end:
                 raise BadTagsError("the text ends in a value")
-            tape.rewind(end[0])
+            if not tape.try_again(end[0]):
+                raise BadTagsError("it is uncertain where a value ends")
             text = tape.since(start)
             tape.rewind(end[1])
             return text if end[0] < end[1] else text.removesuffix("\n").removesuffix("\r")

@@ -11,6 +11,10 @@ from tools.openclaw_text.openers import Found, Token
 #: None. It is sent the next text, or None when there is none.
 type Steps[Result] = Generator[re.Pattern[str] | None, str | None, Result]
 
+#: How often, on the average, a character may be read again because it was not what it seemed, and how many may be.
+AGAIN_CAP = 8
+REREAD_CAP = 512_000
+
 _SPACE = re.compile(r"\s*")
 
 
@@ -25,7 +29,7 @@ class Tape:
     Between `hold` and `release` everything read is kept, so that `rewind` can go back; at most `most` characters.
     """
 
-    __slots__ = ("_base", "_holds", "_kept", "_limit", "_most", "_rest", "at", "ended", "text")
+    __slots__ = ("_base", "_furthest", "_holds", "_kept", "_limit", "_most", "_reread", "_rest", "at", "ended", "text")
 
     def __init__(self, most: int) -> None:
         self.text = ""
@@ -37,6 +41,8 @@ class Tape:
         self._kept: list[str] = []
         self._limit = 0
         self._rest = ""
+        self._furthest = 0
+        self._reread = 0
 
     @property
     def position(self) -> int:
@@ -66,6 +72,11 @@ class Tape:
         if self._holds:
             self._cut_off()
         return True
+
+    @property
+    def spent(self) -> bool:
+        """Whether so much was read again that `try_again` goes back no more."""
+        return self._reread > min(AGAIN_CAP * self._furthest, REREAD_CAP)
 
     def peek(self) -> Steps[str]:
         """Skip white space and return the next character, or nothing at the end."""
@@ -125,6 +136,14 @@ class Tape:
         if len(pieces) > 1:
             self.text = "".join(reversed(pieces))
         self.at = position - self._base
+
+    def try_again(self, position: int) -> bool:
+        """Rewind to read in another way; false, and nothing moves, where that is `spent`."""
+        self._furthest = max(self._furthest, self.position)
+        self._reread += self.position - position
+        if not self.spent:
+            self.rewind(position)
+        return not self.spent
 
     def _cut_off(self) -> None:
         beyond = self._limit - self._base

@@ -316,6 +316,18 @@ ENDLESS = [
     "</think>",
     ">>>save\n{",
     '{"name": "stop"}',
+    '{"name": "stop",}\n',
+    '{"function": {"name": "stop"}}',
+    '{"name": "stop", "arguments": {}}',
+    '{"name": "stop"}{"name": "nobody"}',
+    '[{"name": "stop"}]',
+    '[{"name": "stop", "arguments": {}}, ',
+    '{"a":',
+    '{"name": "',
+    '{"name": "stop", "arguments": "',
+    '[TOOL_CALLS][{"name": "save"',
+    '```json\n{"name": "a"b\n```\nc\n',
+    '<|tool_call>call:save{"path": "a"b}',
     '<|tool_call>call:save(path=a<|"|>',
     "<think><tool_call>",
     "```json\n{",
@@ -330,20 +342,48 @@ ENDLESS = [
     "\ncommentary to=save code {",
     "<",
     "`",
+    "```\n",
 ]
 
 
-@pytest.mark.parametrize("unit", ENDLESS)
-def test_no_text_takes_more_than_linear_time(unit: str) -> None:
+#: What goes on without end once something has begun.
+BEGUN = [
+    ("<tool_call>[", '{"a": "b"c},'),
+    ("<function=save>", "<parameter=path><function=a></parameter>"),
+]
+
+
+@pytest.mark.parametrize(("begin", "unit"), [*(("", unit) for unit in ENDLESS), *BEGUN])
+@pytest.mark.parametrize("width", [1, 5, 4_096])
+def test_no_text_takes_more_than_linear_time(begin: str, unit: str, width: int) -> None:
     def steps(size: int) -> int:
         """Count the calls that reading so much takes."""
-        text = (unit * (size // len(unit) + 1))[:size]
+        text = (begin + unit * (size // len(unit) + 1))[:size]
         reader = Reader(TOOLS)
         with Profile() as counted:
-            for chunk in cut(text, [4]):
+            for chunk in cut(text, [width]):
                 reader.feed(chunk)
             reader.close()
         return sum(each.callcount for each in counted.getstats())
 
     steps(4_000)  # compiles the patterns that this text meets first
-    assert steps(16_000) < 5 * steps(4_000)
+    assert steps(4_000) < 10 * steps(500)
+    assert steps(4_000) < 100 * 4_000
+
+
+@pytest.mark.parametrize(
+    ("begin", "unit"),
+    [
+        ('<tool_call>{"a": "b"', " "),
+        ("\nAction: save\nAction Input: ", "a"),
+        ('<tool_call>```\n{"name": "stop"}', "`"),
+    ],
+)
+def test_what_decides_nothing_is_not_looked_at_piece_by_piece(begin: str, unit: str) -> None:
+    reader = Reader(TOOLS)
+    reader.feed(begin)
+    with Profile() as counted:
+        for _ in range(20_000):
+            reader.feed(unit)
+
+    assert sum(each.callcount for each in counted.getstats() if getattr(each.code, "co_name", "") == "more") < 100
