@@ -23,7 +23,7 @@ from tools.openclaw_text.tag_text import (
     read_parameters,
     read_tag,
 )
-from tools.openclaw_text.tag_tree import OPENING, Spelling, Tree, attributes, told
+from tools.openclaw_text.tag_tree import BARE_CAP, OPENING, Spelling, Tree, attributes, told
 from tools.openclaw_text.tape import Steps, Tape
 from tools.openclaw_text.toolbox import BrokenCallError, Item, NotACallError, Toolbox
 
@@ -440,6 +440,7 @@ class Grammar:
                 inner = None
                 if (yield from tape.peek()) in ("<", "]"):
                     inside = tape.position
+                    yield from self._bare_tag(spelling)
                     if not (inner := (yield from read_tag(tape, spelling.any))):
                         raise NotACallError
                     if opening["word"].lower() in formats.HOLDER_WORDS and end.fullmatch(inner.group()):
@@ -457,6 +458,13 @@ class Grammar:
             raise NotACallError
         finally:
             tape.release()
+
+    def _bare_tag(self, spelling: Spelling) -> Steps[None]:
+        """Wait for what tells whether a closing tag without its mark, if one stands here, counts."""
+        tape = self.tape
+        while spelling.bare and len(tape.text) - tape.at < BARE_CAP:
+            if not tape.text.startswith("</"[: len(tape.text) - tape.at], tape.at) or not (yield from tape.more()):
+                break
 
     def _spelled_call(self, source: str, spelling: Spelling, opening: re.Match[str]) -> Item:
         tree = Tree(source, spelling, opening)

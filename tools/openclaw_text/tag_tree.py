@@ -14,6 +14,7 @@ from tools.openclaw_text.schema import Schema
 from tools.openclaw_text.tag_text import BadTagsError
 
 DEPTH_CAP = 32
+BARE_CAP = 300
 _WORD = r"(?P<word>[^\s<>|:/\]]{1,120})(?P<attributes>(?:\s[^<>|]{0,200})?)"
 _ATTRIBUTE = re.compile(r"([\w-]{1,40})\s{0,4}=\s{0,4}[\"']([^\"']*)[\"']")
 #: Tags that stand alone.
@@ -27,6 +28,8 @@ class Spelling:
     opening: re.Pattern[str]
     any: re.Pattern[str]
     divider: str
+    #: Whether a closing tag may have lost its mark. What follows tells, within `BARE_CAP` characters.
+    bare: bool
 
     @classmethod
     def of(cls, spelling: formats.Spelling) -> Spelling:
@@ -38,7 +41,7 @@ class Spelling:
         mark = whole(spelling.closing[0]).removesuffix("</")
         bare = rf"</(?P<bare>[^\s<>/]{{1,120}})>(?=\s{{0,8}}(?:{mark}(?!</(?P=bare)>)|\Z))"
         bare = bare if spelling.bare else "(?!)(?P<bare>)"
-        return cls(re.compile(opening), re.compile(f"{closing}|{opening}|{bare}"), spelling.divider)
+        return cls(re.compile(opening), re.compile(f"{closing}|{opening}|{bare}"), spelling.divider, spelling.bare)
 
     def end_of(self, opening: re.Match[str]) -> re.Pattern[str]:
         """What ends the call that begins with this tag: its own closing tag, with the same suffix if it has one."""

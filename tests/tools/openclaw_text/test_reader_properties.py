@@ -122,6 +122,15 @@ def test_the_cut_does_not_matter(text: str, widths: list[int]) -> None:
     assert read(cut(text, widths)) == read([text])
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("behind", ["", "a", " ]<]minimax[>[</invoke>", "]<]minimax[>[</save>", " " * 300])
+@pytest.mark.parametrize("word", ["invoke", "tool_call", "save"])
+def test_the_cut_does_not_matter_to_a_closing_tag_without_its_mark(word: str, behind: str, width: int) -> None:
+    text = f']<]minimax[>[<invoke name="save"></{word}>{behind}'
+
+    assert read(cut(text, [width])) == read([text])
+
+
 @given(st.binary(max_size=300), CUTS)
 def test_nothing_raises(data: bytes, widths: list[int]) -> None:
     for text in (data.decode("latin-1"), data.decode("utf-8", "replace")):
