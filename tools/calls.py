@@ -80,6 +80,8 @@ class _Partial:
     extra: dict[str, Any] = field(default_factory=dict)
     sound: JsonObjectPrefix = field(default_factory=JsonObjectPrefix)
     _pieces: list[str] = field(default_factory=list)
+    _whole: str = ""
+    """The last piece, where it may be all of the arguments so far instead of going on with them."""
 
     @property
     def arguments(self) -> str:
@@ -101,10 +103,19 @@ class _Partial:
     def take(self, piece: str) -> None:
         """Write a piece, unless it says once more what is written: all of it, or all of it and more."""
         # Only what begins an object can be more than a piece: looking at each piece would take time that grows with it.
-        if self._pieces and piece.lstrip().startswith("{") and self._repeats(piece.strip()):
+        is_whole = bool(self._pieces) and piece.lstrip().startswith("{")
+        if is_whole and self._repeats(piece.strip()):
             self.replace(piece)
-        else:
-            self.write(piece)
+            return
+        if piece:
+            # It may go on, or say all of it: what comes behind it tells.
+            self._whole = piece.strip() if is_whole and self._may_be_whole(piece.strip()) else ""
+        self.write(piece)
+
+    def end(self) -> str:
+        """Return the arguments, now that all has come."""
+        is_said_again = not self.sound.complete and _object(self._whole) is not None
+        return self._whole if is_said_again else self.arguments
 
     def draft(self) -> Draft:
         """The call so far. Behind an empty object the arguments may yet come."""
@@ -116,12 +127,17 @@ class _Partial:
         if self.sound.complete:
             before, after = _object(known), _object(piece)
             return piece == known or (before is not None and after is not None and before.items() <= after.items())
+        if not self._may_be_whole(piece):
+            return False
         longer = JsonObjectPrefix()
         longer.feed(known + piece)
-        return piece.startswith(known) and longer.length < len(known + piece)
+        return not longer.sound
+
+    def _may_be_whole(self, piece: str) -> bool:
+        return piece.startswith(self.arguments.strip()) or bool(self._whole and piece.startswith(self._whole))
 
     def replace(self, whole: str) -> None:
-        self._pieces, self.sound = [], JsonObjectPrefix()
+        self._pieces, self.sound, self._whole = [], JsonObjectPrefix(), ""
         self.write(whole)
 
 
@@ -215,7 +231,7 @@ class ToolCallAssembler:
             ToolCall(
                 id=partial.id,
                 name=partial.name[:LONGEST_NAME],
-                arguments=partial.arguments.strip() or "{}",
+                arguments=partial.end().strip() or "{}",
                 extra=partial.extra,
             )
             for partial in self._calls
