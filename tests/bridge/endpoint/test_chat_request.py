@@ -102,11 +102,16 @@ def test_what_is_wrong_is_named_by_its_path(fields: dict[str, Any], param: str) 
 
 
 def test_unknown_fields_and_fields_without_meaning_here_are_ignored() -> None:
-    asked = ask(
-        store=True, service_tier="flex", logprobs=True, top_logprobs=2, logit_bias={"5": 1}, no_such_field=[], n=None
-    )
+    asked = ask(store=True, service_tier="flex", top_logprobs=2, logit_bias={"5": 1}, no_such_field=[], n=None)
     assert asked.messages == HI
     assert asked.parameters == {}
+
+
+def test_log_probabilities_are_asked_for_with_their_number_alone() -> None:
+    """The number means nothing to an upstream where they are not asked for, and some refuse it."""
+    assert ask(logprobs=True, top_logprobs=2).parameters == {"logprobs": True, "top_logprobs": 2}
+    assert ask(logprobs=True).parameters == {"logprobs": True}
+    assert ask(logprobs=False, top_logprobs=2).parameters == {}
 
 
 def test_images_files_and_developer_messages_go_on_as_they_are() -> None:
