@@ -347,6 +347,8 @@ def test_what_was_told_meanwhile_is_told_again_and_not_asked_again(
     """The same request has come to another bridge, and the answer of the first comes as that one would go on."""
     core, stopped = core_of(app), list[str]()
     core.store.begun(run, None, task_id="task1")
+    # Its workflow is not waited for.
+    monkeypatch.setattr("bridge.runs.runs.BEGINNING_SECONDS", 0.0)
     monkeypatch.setattr(core.services.apps, "stop", lambda _, task_id, __: stopped.append(task_id))
     hold = core.store.hold
 
