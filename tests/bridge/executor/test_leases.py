@@ -325,7 +325,7 @@ def test_changes_of_many_runs_wait_for_the_disk_together(
 
     def sync(file: int) -> None:
         nonlocal times
-        times, until = times + 1, time.monotonic() + 1
+        times, until = times + 1, time.monotonic() + 0.3
         while disk._written - disk._synced < 2 and time.monotonic() < until:
             time.sleep(0.001)
         reach(file)
