@@ -115,14 +115,14 @@ def tells_no_quota(said: str) -> bool:
     return bool(_ANY_NO_QUOTA.search(said)) and seconds_in(said) is None
 
 
-_AGAIN = re.compile(r"(?:retry|try again) (?:in|after) (?:(\d+)m(?!s))?(?:([\d.]+) ?(ms|s))?", re.IGNORECASE)
+_AGAIN = re.compile(r"(?:retry|try again) (?:in|after) (?:(\d+)m(?!s))?(?:(\d+\.?\d*) ?(ms|s))?", re.IGNORECASE)
 
 
 def seconds_in(said: str) -> float | None:
     """Return after how many seconds a refusal says to try again."""
     if not (found := _AGAIN.search(said)) or not (found[1] or found[2]):
         return None
-    seconds = float((found[2] or "0").rstrip("."))
+    seconds = float(found[2] or 0)
     return 60 * int(found[1] or 0) + (seconds / 1000 if found[3] and found[3].lower() == "ms" else seconds)
 
 

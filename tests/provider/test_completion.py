@@ -423,6 +423,8 @@ def test_a_rate_is_a_rate_under_any_status(status: int, said: str) -> None:
         ("Rate limit reached. Please try again in 1m12s.", 72),
         ("Rate limit reached. Please try again after 2m", 120),
         ("Rate limit reached. Please try again in a while.", None),
+        ("Rate limit reached. Please try again in ...s.", None),
+        ("Rate limit reached. Please try again in 1.2.3s.", None),
     ],
 )
 def test_the_wait_that_only_the_words_ask_for_is_read_and_makes_a_quota_a_rate(
