@@ -102,14 +102,20 @@ class _Partial:
 
     def take(self, piece: str) -> None:
         """Write a piece, unless it says once more what is written: all of it, or all of it and more."""
+        said, whole = piece.strip(), ""
         # Only what begins an object can be more than a piece: looking at each piece would take time that grows with it.
-        is_whole = bool(self._pieces) and piece.lstrip().startswith("{")
-        if is_whole and self._repeats(piece.strip()):
-            self.replace(piece)
-            return
+        if self._pieces and said.startswith("{"):
+            if self.sound.complete:
+                is_again = self.repeats(said)
+            else:
+                # It may go on, or say all of it: what comes behind it tells.
+                whole = said if self._may_be_whole(said) else ""
+                is_again = bool(whole) and not self._may_go_on(said)
+            if is_again:
+                self.replace(piece)
+                return
         if piece:
-            # It may go on, or say all of it: what comes behind it tells.
-            self._whole = piece.strip() if is_whole and self._may_be_whole(piece.strip()) else ""
+            self._whole = whole
         self.write(piece)
 
     def end(self) -> str:
@@ -122,16 +128,16 @@ class _Partial:
         said = self.arguments[: self.sound.length]
         return Draft(self.id, self.name, "{") if said == "{}" else Draft(self.id, self.name, said, self.sound.complete)
 
-    def _repeats(self, piece: str) -> bool:
+    def repeats(self, piece: str) -> bool:
+        """Say whether this says once more what is whole, or all of that and more."""
         known = self.arguments.strip()
-        if self.sound.complete:
-            before, after = _object(known), _object(piece)
-            return piece == known or (before is not None and after is not None and before.items() <= after.items())
-        if not self._may_be_whole(piece):
-            return False
+        before, after = _object(known), _object(piece)
+        return piece == known or (before is not None and after is not None and before.items() <= after.items())
+
+    def _may_go_on(self, piece: str) -> bool:
         longer = JsonObjectPrefix()
-        longer.feed(known + piece)
-        return not longer.sound
+        longer.feed(self.arguments.strip() + piece)
+        return longer.sound
 
     def _may_be_whole(self, piece: str) -> bool:
         return piece.startswith(self.arguments.strip()) or bool(self._whole and piece.startswith(self._whole))
@@ -218,7 +224,7 @@ class ToolCallAssembler:
             return not known.is_begun or known.sound.complete or piece.lstrip().startswith("{")
         if known.sound.complete:
             says_more = piece.strip() not in {"", "{}"} and known.arguments.strip() != "{}"
-            return known.name != name or (says_more and not known._repeats(piece.strip()))
+            return known.name != name or (says_more and not known.repeats(piece.strip()))
         return known.is_begun and known.name != name
 
     def drafts(self) -> list[Draft]:
