@@ -520,12 +520,15 @@ class LiveRun:
         self._replayed += text
         rest = self._view.close() if self._view else []
         calls = [Calls(tuple(ticket.handed_out()), ticket.reasoning_details())] if ticket else []
-        logprobs = () if ticket else self._logprobs_of(self._current.text + text_of(rest))
+        logprobs = self._logprobs_of(rest) if self.logprobs and not ticket else ()
         self._current.add(*rest, *calls, End(finish_reason, usage, self._noted(), citations, logprobs))
 
-    def _logprobs_of(self, told: str) -> tuple[dict[str, Any], ...]:
-        """Return what the upstream said of the tokens of this text: nothing where an app or a guard has changed it."""
-        tokens = read_logprobs(self.logprobs)
+    def _logprobs_of(self, rest: Iterable[Text | Reasoning]) -> tuple[dict[str, Any], ...]:
+        """Return what the upstream said of the tokens of what is told, with its rest.
+
+        Nothing where an app or a guard has changed the text.
+        """
+        told, tokens = text_of((*self._current.read(0, 0), *rest)), read_logprobs(self.logprobs)
         # A token may be a part of a character.
         return tokens if told and b"".join(bytes(token["bytes"]) for token in tokens) == told.encode() else ()
 

@@ -2,7 +2,7 @@
 
 from bridge.runs.answers.view import AnswerView, form_of, view_of
 from bridge.runs.requests import Reply, RunRequest
-from bridge.runs.segments import Calls, End, Event, Reasoning, Segment, Text, read_citations
+from bridge.runs.segments import Calls, End, Event, Reasoning, Segment, read_citations, text_of
 from bridge.runs.services import Services
 from bridge.runs.sessions.sessions import Past, exchange_after
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
@@ -36,7 +36,7 @@ class Recorded:
         for row in record.segments.values():
             ticket = record.tickets.get(row.ticket_id or "")
             told = _events_of(row, ticket, self._view(record.run, request))
-            messages.append(assistant_message("".join(event.text for event in told if isinstance(event, Text)), []))
+            messages.append(assistant_message(text_of(told), []))
             if ticket and ticket.reply:
                 messages += Reply.model_validate_json(ticket.reply).messages
         return exchange_after(messages)

@@ -172,11 +172,6 @@ class Segment:
         return any(isinstance(event, Calls) for event in self._events[-2:])
 
     @property
-    def text(self) -> str:
-        """What was told of the answer so far."""
-        return text_of(self._events)
-
-    @property
     def length(self) -> int:
         """The position behind the last event so far."""
         return self._length

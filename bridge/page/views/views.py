@@ -33,7 +33,7 @@ from bridge.runs.core import Core
 from bridge.runs.executors.registry import offers_of
 from bridge.runs.executors.trials import Trial, original_of
 from bridge.runs.forms import form_of
-from bridge.runs.segments import Text
+from bridge.runs.segments import text_of
 from bridge.server.figures import short
 from bridge.store.clock import now
 from bridge.store.rows import CallRow, FormRow, ModelCallRow, RunRow
@@ -561,5 +561,5 @@ def _telling(parts: Parts, run_id: str) -> Telling | None:
     if live is None or live.over or live.current.closed:
         return None
     segment = live.current
-    text = "".join(event.text for event in segment.read(0, 0) if isinstance(event, Text))
+    text = text_of(segment.read(0, 0))
     return Telling(segment.number, text) if text else None

@@ -290,14 +290,19 @@ class Invocations:
 
         return [carried(message) for message in messages] if of_call else list(messages)
 
+    def _live_of(self, invocation_id: str, run_id: str) -> LiveRun | None:
+        """Return the run if this process drives it in the attempt of this invocation."""
+        live, record = self._live_runs.get(run_id), self._store.record(run_id)
+        invocation = record.invocations.get(invocation_id) if record else None
+        return live if live and invocation and invocation.attempt == live.attempt else None
+
     def draft(self, invocation_id: str, request: DraftRequest) -> None:
         """Let the client watch calls grow. What belongs to no attempt under way is left out.
 
         So is a call that may yet be withheld from the client, from its first piece on: it would be run as it was told.
         """
-        live, record = self._live_runs.get(request.run_id), self._store.record(request.run_id)
-        invocation = record.invocations.get(invocation_id) if record else None
-        if not (live and record and invocation) or invocation.attempt != live.attempt:
+        live, record = self._live_of(invocation_id, request.run_id), self._store.record(request.run_id)
+        if not (live and record):
             return
         requests = self._services.requests
         clients = [
@@ -318,11 +323,8 @@ class Invocations:
             return
         if run := self._store.run(request.run_id):
             self._services.used_upstream(run, request.usage)
-        live, record = self._live_runs.get(request.run_id), self._store.record(request.run_id)
-        invocation = record.invocations.get(invocation_id) if record else None
-        if live and (invocation is None or invocation.attempt != live.attempt):
-            # How a node of an attempt before has ended says nothing of this one.
-            live = None
+        # How a node of an attempt before has ended says nothing of this one.
+        live = self._live_of(invocation_id, request.run_id)
         if live:
             live.stop_writing(invocation_id, request.error)
         if live and request.error is None:
