@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,20 @@ def test_a_task_of_three_rounds_is_one_workflow_run(app: str, stack: Stack, tmp_
     (user,) = users(stack, f"Codex works through {app}.")
     assert runs_of(stack, user) == ["succeeded"]
     shows("Codex CLI", "responses", "one call", "parallel calls", "three rounds")
+
+
+def test_what_the_upstream_wants_back_with_its_calls_comes_back_sealed(
+    make_stack: MakeStack, tmp_path: Path, cable: Cable
+) -> None:
+    """The upstream refuses a call without the details of its thought, and Codex keeps these for it, unread."""
+    stack = make_stack(upstream_model="scripted-like-openrouter")
+    cable.target = int(stack.bridge_url.rpartition(":")[2])
+    codex = Codex(tmp_path, f"http://127.0.0.1:{cable.port}/v1", stack.client_token)
+    rounds = [call("exec_command", cmd="echo 1"), "!then", call("exec_command", cmd="echo 2"), "!then"]
+    done = codex.turn("Codex keeps thoughts.", *rounds, "!say all done")
+    assert (done.returncode, done.stdout.strip()) == (0, "all done"), done.stderr
+    kept = re.findall(rb'"encrypted_content":\s*"([^"\\]|\\.)+"', bytes(cable.heard))
+    assert len(kept) == 1 + 2, "the second request brings the first round's, the third that of both"
 
 
 def test_a_resumed_thread_goes_on_with_its_conversation(stack: Stack, codex: Codex, shows: Shows) -> None:
