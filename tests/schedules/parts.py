@@ -87,7 +87,8 @@ class Parts:
         self._whose: dict[str, str] = {}
         self._made = 0
         try:
-            self._store = Store(str(keys.get("database_url", self.stack.store_url)))
+            self._store_url = str(keys.get("database_url", self.stack.store_url))
+            self._store = Store(self._store_url)
             self._executors = [self._start_executor() for _ in range(0 if shared else EXECUTORS)]
         except BaseException:
             self.stack.stop()
@@ -137,6 +138,10 @@ class Parts:
                 self._acts(pause)[what]()
             finally:
                 kill.ended = time.monotonic()
+            if what.startswith("postgres"):
+                # Connections of before ended with it.
+                self._store.close()
+                self._store = Store(self._store_url)
 
     def faults_since(self, moment: float) -> set[Fault]:
         """Return what was being killed then, or was killed later."""
