@@ -25,7 +25,7 @@ from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow, new_use
 from bridge.store.run_record import BEGINNING_SECONDS, Change
 from tools.fingerprint import text_digest
 from tools.ids import random_name
-from tools.run_states import RunEvent
+from tools.run_states import RunEvent, RunState
 
 log = logging.getLogger("clawback.runs")
 
@@ -485,9 +485,10 @@ class Runs:
             # The store says itself what is the matter with it.
             is_fault = not isinstance(problem, StoreUnavailable)
             log.error("how a run failed could not be kept", extra={"run": run.id}, exc_info=is_fault)
-            # The client learns of it all the same, and the sweeper of the store later.
+            # The client learns of it all the same, and the sweeper of the store later. Whether the run goes on, nobody
+            # knows before the store answers.
             if not live.suspended and self._live_runs.is_current(run, live):
-                live.fail(error)
+                live.fail(problem if isinstance(problem, StoreUnavailable) else error)
 
     def _fail(self, run: RunRow, live: LiveRun, error: BridgeError, *, cut_off: bool, is_over: bool) -> None:
         with self._services.locks.of(run.id):
@@ -495,21 +496,25 @@ class Runs:
                 return
             if cut_off and self._survives(run, live):
                 log.warning("a workflow was cut off while tools ran", extra={"run": run.id, "error": error.message})
-            stored = self._store.run(run.id)
             if not self._live_runs.is_current(run, live):
                 return
-            if stored and stored.attempt > live.attempt:
-                self.hand_over(live)
-                return
-            if stored and stored.state == "suspended":
-                self._release(run.id, live)
-                return
-            # The client learns of it even where the store cannot be written, and that is why the run failed.
-            live.fail(error)
             reason = f"the workflow run failed: {error.message}"
-            self.end(run.id, RunEvent.FAIL, error.message, reason, live.attempt, is_over=is_over)
+            if not self.end(run.id, RunEvent.FAIL, error.message, reason, live.attempt, is_over=is_over):
+                self._outlives(run.id, live, error)
+                return
+            live.fail(error)
         self._services.observers.run_failed(run, error.code or error.type)
         log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
+
+    def _outlives(self, run_id: str, live: LiveRun, error: BridgeError) -> None:
+        """The store has not let the run fail: it has gone on elsewhere, has let go of its workflow, or is over."""
+        stored = self._store.run(run_id)
+        if stored and stored.attempt > live.attempt:
+            self.hand_over(live)
+        elif stored and stored.state == "suspended":
+            self._release(run_id, live)
+        else:
+            live.fail(error)
 
     def _survives(self, run: RunRow, live: LiveRun) -> bool:
         """Suspend the run if its client runs tools, or resume it with results that its plugin did not fetch any more.
@@ -566,11 +571,13 @@ class Runs:
         """Bring an unfinished run to its end, its open tickets with it for this reason, and wake who waits for them.
 
         Whoever knows of one attempt alone gives it: another bridge may have begun the next. `is_over` says that its
-        workflow has ended, too. Returns whether the run was still unfinished, and in that attempt.
+        workflow has ended, too. Returns whether the run was still unfinished, and in that attempt; a suspended run does
+        not fail with its attempt's workflow, which it has let go of.
         """
 
         def decision(change: Change) -> list[str] | None:
-            if not change.step(event, attempt, error=error):
+            lets_go = event == RunEvent.FAIL and attempt is not None and change.state.run.state == RunState.SUSPENDED
+            if lets_go or not change.step(event, attempt, error=error):
                 return None
             if is_over:
                 change.run(began_at=None)

@@ -303,6 +303,22 @@ def test_a_run_whose_workflow_is_over_goes_on_as_the_user_that_it_has(
     assert core.store.session(session.key) == session
 
 
+def test_a_client_hears_of_no_failure_that_the_store_does_not_take(app: Flask, run: RunRow) -> None:
+    core, live = core_of(app), live_of(app, run)
+    attach(app)
+    open_ticket(app, run)
+    live.deliver_pending()
+    other = create_app(core.services.config)
+    try:
+        assert call(other, "POST", "/plugin/v1/tickets/ticket1/suspend")[1]["state"] == "open"
+        core.runs.fail(run, live, Gone("The run is suspended"), is_over=True)
+        stored = core.store.run(run.id)
+        assert (live.failure, stored and stored.state) == (None, "suspended")
+    finally:
+        core_of(other).sweeper.stop()
+        core_of(other).store.close()
+
+
 @pytest.mark.parametrize("why", ["a node has attached", "it is driven here", "it began long ago", "it is suspended"])
 def test_a_run_is_taken_over_at_once_where_nothing_of_it_is_to_begin(
     app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch, why: str
