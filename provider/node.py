@@ -19,7 +19,7 @@ from provider.errors import Refused
 from provider.modes.choice import mode_for
 from provider.modes.normalised import Normalised
 from provider.settings import NodeSettings
-from provider.upstream.capabilities import capabilities
+from provider.upstream.capabilities import Capabilities, capabilities
 from provider.upstream.client import Upstream
 from provider.upstream.request import base_request, node_headers
 from tools.ids import random_name
@@ -47,12 +47,13 @@ class NodeCall:
 def outputs_of(call: NodeCall, form: Credentials) -> Generator[Output]:
     """Return the outputs of a node's call. Raises Refused where its settings or the credentials cannot be used."""
     settings = NodeSettings.read(call.parameters)
-    engine = Engine(_invocation(call, form, settings), Normalised(mode_for(settings, form, call.model)))
-    upstream = Upstream(form, call.model, node_headers(settings))
+    can = capabilities(form, call.model)
+    engine = Engine(_invocation(call, form, settings, can), Normalised(mode_for(settings, form, call.model, can)))
+    upstream = Upstream(form, call.model, node_headers(settings), can)
     return invocation.run(engine, upstream, BridgeClient(form))
 
 
-def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> Invocation:
+def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings, can: Capabilities) -> Invocation:
     callbacks = settings.external_tool_callback_enabled
     if callbacks and not form.has_bridge:
         raise Refused(NO_BRIDGE)
@@ -74,7 +75,7 @@ def _invocation(call: NodeCall, form: Credentials, settings: NodeSettings) -> In
         user=call.user,
         app_id=call.app_id,
         markers=markers,
-        sees_images=capabilities(form, call.model).vision,
+        sees_images=can.vision,
         prices=(form.input_price, form.output_price, form.price_currency),
         unread=invocation.pulse().unread(),
     )

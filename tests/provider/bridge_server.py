@@ -90,6 +90,7 @@ class Bridge:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or an answer's body waits 40 ms for its head to be acknowledged
     bridge: Bridge
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -143,7 +143,7 @@ def test_a_model_without_tools_gets_them_as_text_from_the_start(
 ) -> None:
     form = form_for(upstream, vendor, tool_support=support)
     find_out(form, "main")
-    assert isinstance(mode_for(NodeSettings(), form, "main"), mode)
+    assert isinstance(mode_for(NodeSettings(), form, "main", capabilities(form, "main")), mode)
     assert capabilities(form, "main").tools, "Dify may still offer it tools"
 
 

@@ -1,4 +1,7 @@
-"""The plugin starts with no network, no secret and no input, as the marketplace's install test wants."""
+"""The plugin starts with no network, no secret and no input, as the marketplace's install test wants.
+
+And Dify's SDK reads it, and invokes it without needless work.
+"""
 
 import os
 import signal
@@ -7,9 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+
+from tests.provider.conftest import KEY
 
 pytestmark = pytest.mark.parts
 
@@ -74,3 +80,22 @@ def test_what_the_daemon_sees_of_it() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.strip() == '["clawback", "clawback", ["light", "main"], ["icon.svg", "icon_dark.svg"]]'
+
+
+def test_the_schema_of_an_invocation_is_made_once(upstream: dict[str, Any]) -> None:
+    """The SDK asks for it with each parameter's rules and each price, and it takes long to make."""
+    code = (
+        "from dify_plugin import DifyPluginEnv\n"
+        "from dify_plugin.core.plugin_registration import PluginRegistration\n"
+        "from dify_plugin.entities.model import ModelType\n"
+        "from dify_plugin.entities.model.message import UserPromptMessage\n"
+        "model = PluginRegistration(DifyPluginEnv()).get_model_instance('clawback', ModelType.LLM)\n"
+        "code, made = type(model).get_model_schema.__globals__, []\n"
+        "schema_for = code['schema_for']\n"
+        "code['schema_for'] = lambda *given: made.append(schema_for(*given)) or made[-1]\n"
+        f"form = {{'upstream_base_url': {upstream['base_url']!r}, 'upstream_api_key': {KEY!r}}}\n"
+        "said = list(model.invoke('scripted', form, [UserPromptMessage(content='!say Yes.')], {'temperature': 0.5}))\n"
+        "print(''.join(chunk.delta.message.content for chunk in said), bool(said[-1].delta.usage), len(made))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.strip() == "Yes. True 1"

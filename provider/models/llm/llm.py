@@ -116,11 +116,20 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
 
     # What the model can do
 
-    _may_probe = True
-    """Whether nobody waits for an answer: Dify makes an object of this class for each request."""
+    _of_invocation: dict[str, AIModelEntity] | None = None
+    """What an invocation asked for, as the SDK does time and again, None where there is none and nobody waits for an
+    answer: Dify makes an object of this class for each request.
+    """
 
     def get_model_schema(self, model: str, credentials: Mapping[str, Any] | None = None) -> AIModelEntity | None:
         """Return the schema of `main`, `light` or a model whose name the user typed, as the credentials make it."""
+        if self._of_invocation is None:
+            return self._schema(model, credentials, may_probe=True)
+        if model not in self._of_invocation:
+            self._of_invocation[model] = self._schema(model, credentials, may_probe=False)
+        return self._of_invocation[model]
+
+    def _schema(self, model: str, credentials: Mapping[str, Any] | None, *, may_probe: bool) -> AIModelEntity:
         static = self._static_schema(model)
         if not credentials:
             return static
@@ -128,7 +137,7 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
             form = Credentials.read(credentials)
         except Refused:
             return static
-        if self._may_probe and form.names(model) and form.upstream_base_url and not findings_about(form, model):
+        if may_probe and form.names(model) and form.upstream_base_url and not findings_about(form, model):
             find_out(form, model)
         return schema_for(static, form, capabilities(form, model))
 
@@ -149,7 +158,7 @@ class ClawbackLargeLanguageModel(LargeLanguageModel):  # type: ignore[misc]
 
         Dify turns a parameter's text that looks like a number or a truth value into one, variables included.
         """
-        self._may_probe = False
+        self._of_invocation = {}
         fitted = {
             rule.name: _fitting(rule.type, model_parameters[rule.name])
             for rule in self.get_parameter_rules(model, credentials)
