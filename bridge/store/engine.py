@@ -125,6 +125,13 @@ def _limits(command: str) -> str:
     return "; ".join(f"{command} {name} = '{limit}'" for name, limit in _LIMITS.items())
 
 
+def limits_of(connection: Any) -> list[str]:
+    """Return what sets the limits of a transaction that is begun on this connection without a word."""
+    if not connection.info.get("is_pooled"):
+        return []
+    return [f"SELECT set_config('{name}', '{limit}', true)" for name, limit in _LIMITS.items()]
+
+
 def is_pooled(connection: Any) -> bool:
     """Return whether a pooler is between this connection and PostgreSQL: it cannot know the server's process before."""
     (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()

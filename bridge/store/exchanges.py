@@ -18,7 +18,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.faults import DAMAGED, unavailable
 from bridge.store.rows import ExchangeRow, RunRow
-from bridge.store.statements import Statement, Transaction, execute, fetch, inserting
+from bridge.store.statements import Statement, Transaction, execute, fetch, fetch_together, inserting
 
 
 class ExchangeStatements:
@@ -221,6 +221,6 @@ def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def _read(connection: Connection, session_key: str, ranges: Sequence[Sequence[int]]) -> Iterator[tuple[int, str]]:
-    for first, last in ranges:
-        for row in connection.execute(_BODIES, {"session": session_key, "first": first, "last": last}):
-            yield row.number, row.body
+    asked = [(_BODIES, {"session": session_key, "first": first, "last": last}) for first, last in ranges]
+    for rows in fetch_together(connection, *asked):
+        yield from ((number, body) for number, body in rows)

@@ -16,11 +16,11 @@ from functools import cache, lru_cache
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, update
+from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, literal_column, select, text, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from bridge.store.engine import without_nul
+from bridge.store.engine import limits_of, without_nul
 from bridge.store.faults import StoreUnavailable
 
 log = logging.getLogger("clawback.store")
@@ -59,26 +59,37 @@ def fetch(connection: Connection, query: Executable, **values: Any) -> list[Sequ
     return rows
 
 
-def execute_fenced(connection: Connection, fence: Statement, *rest: Statement) -> bool:
-    """Run statements where the first one changes a row; say whether it did. A database that is a server is asked once.
+def execute_together(connection: Connection, *statements: Statement) -> None:
+    """Run statements of one transaction. A database that is a server is asked once, and commits them."""
+    if connection.dialect.name == "sqlite":
+        for statement in statements:
+            execute(connection, statement)
+    else:
+        _run_together(connection, _cursors(connection, len(statements)), statements)
 
-    Where it changed none, the transaction is to be rolled back.
+
+def execute_fenced(connection: Connection, fence: Statement, *rest: Statement) -> bool:
+    """Run statements of one transaction where the first one changes a row; say whether it did.
+
+    A database that is a server is asked once, and commits them. In SQLite the transaction is to be rolled back where
+    the first one changed none.
     """
     if connection.dialect.name == "sqlite":
         if execute(connection, fence):
-            for statement in rest:
-                execute(connection, statement)
+            execute_together(connection, *rest)
             return True
         return False
-    fenced, *_ = cursors = _cursors(connection, 1 + len(rest))
+    update, values = fence
+    limits: list[Statement] = [(_text(limit), {}) for limit in limits_of(connection)]
+    cursors = _cursors(connection, len(limits) + 1 + len(rest))
     try:
-        _run_together(connection, cursors, (fence, *rest))
-    except SQLAlchemyError:
-        # What follows may well be refused there.
-        if fenced.rowcount == 0:
+        _run_together(connection, cursors, (*limits, (_fenced(update), values), *rest))
+    except DBAPIError as error:
+        is_fence = cursors[len(limits)].rowcount < 1 and getattr(error.orig, "sqlstate", None) == _NOT_A_NUMBER
+        if is_fence:
             return False
         raise
-    return bool(fenced.rowcount)
+    return True
 
 
 def fetch_together(connection: Connection, *queries: Statement) -> list[list[Sequence[Any]]]:
@@ -134,6 +145,21 @@ def _sql(statement: Executable, dialect: Dialect) -> tuple[str, list[str] | None
 def _update(table: Table, at: tuple[str, ...], columns: tuple[str, ...]) -> Executable:
     where = [table.c[name] == bindparam(f"{name}_at") for name in at]
     return update(table).where(*where).values({name: bindparam(name) for name in columns})
+
+
+_NOT_A_NUMBER = "22P02"
+_text = cache(text)
+
+
+@lru_cache(maxsize=1000)
+def _fenced(update: Any) -> Executable:
+    """Return what makes this update and fails where it changes nothing: what is sent behind it is then not done.
+
+    It fails over the only words that an expression can leave in PostgreSQL's log.
+    """
+    changed = update.returning(literal_column("1")).cte("changed")
+    said = "CAST('changed meanwhile, so it is read again: ' || count(*) AS integer)"
+    return select(literal_column(f"CASE count(*) WHEN 0 THEN {said} ELSE 1 END")).select_from(changed)
 
 
 @cache
@@ -237,8 +263,7 @@ class Deferred:
         """Write what waits now."""
         if self._waiting:
             with self._taken() as statements, self._transaction() as connection:
-                for statement in statements:
-                    execute(connection, statement)
+                execute_together(connection, *statements)
 
     @contextmanager
     def _taken(self) -> Iterator[Sequence[Statement]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from importlib import import_module
+from itertools import batched
 from typing import Any
 
 from sqlalchemy import (
@@ -69,6 +70,8 @@ TOLD_SECONDS = 60.0
 _FORGOTTEN_AT_ONCE = 50
 """So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
 
+_DRIVEN_AT_ONCE = 1000
+
 TRIES = 20
 """How often a decision is made again because somebody else changed its run meanwhile."""
 
@@ -101,7 +104,7 @@ class Store:
         self.executors = ExecutorStatements(self.transaction, self.reading)
         # Each dialect takes megabytes of memory; the other one's are not needed.
         self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
-        self._deferred = Deferred(self.transaction, self._insert)
+        self._deferred = Deferred(self.reading, self._insert)
         self._end_users: dict[str, str] = {}
         upsert = self._insert(t.sessions)
         self._upsert_session = upsert.on_conflict_do_update(
@@ -196,7 +199,8 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read, with each statement for itself where the database is a server: it is asked once, not three times."""
+        """Read. Where the database is a server it is asked once, not three times: each statement is for itself, and so
+        are those that are sent together, which may write."""
         if self._reader is None:
             with self.transaction() as connection:
                 yield connection
@@ -338,7 +342,7 @@ class Store:
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
         as_of = time.monotonic()
-        with self._deferred.ripe() as deferred, self.transaction() as connection:
+        with self._deferred.ripe() as deferred, self.reading() as connection:
             change.write(connection, deferred)
         change.is_written = True
         self._held.renew(change.state, as_of)
@@ -485,10 +489,10 @@ class Store:
 
     def drive(self, attempts: Mapping[str, int], at: float | None) -> None:
         """Say that these attempts of runs are driven, or no longer: other bridges then go on with them."""
-        values = [{"of": run_id, "in": attempt, "at": at} for run_id, attempt in sorted(attempts.items())]
-        if values:
-            with self.transaction() as connection:
-                connection.execute(_DRIVE, values)
+        for these in batched(attempts.items(), _DRIVEN_AT_ONCE):
+            # One statement needs no transaction around it, and keeps the runs locked for no trip.
+            with self.reading() as connection:
+                connection.execute(_DRIVE, {"these": these, "at": at})
 
     def is_driven(self, run: RunRow, since: float) -> bool:
         """Whether somebody has said since a time that the attempt of a run that was read is driven."""
@@ -931,7 +935,11 @@ _ATTACHING = select(
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
 _IS_ATTEMPT = and_(t.runs.c.id == bindparam("of"), t.runs.c.attempt == bindparam("in"))
-_DRIVE = update(t.runs).where(_IS_ATTEMPT).values(driven_at=bindparam("at"))
+_DRIVE = (
+    update(t.runs)
+    .where(tuple_(t.runs.c.id, t.runs.c.attempt).in_(bindparam("these", expanding=True)))
+    .values(driven_at=bindparam("at"))
+)
 _IS_DRIVEN = select(t.runs.c.id).where(_IS_ATTEMPT, t.runs.c.driven_at >= bindparam("since"))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))
 _INVOCATION = _select(t.invocations, InvocationRow).where(t.invocations.c.id == bindparam("at"))

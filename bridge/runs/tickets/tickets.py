@@ -38,7 +38,7 @@ from tools.wire import TicketRequest, TicketStatus
 log = logging.getLogger("clawback.tickets")
 
 OPENED = "opened:"
-"""The wake-up of another bridge, which drives the run of the ticket that follows."""
+"""The wake-up of another bridge, which drives the run that follows: a ticket of it is to be handed out."""
 
 ASKED = "asked:"
 """The wake-up of all other bridges: the plugin asks the bridge that follows for the ticket behind it."""
@@ -196,7 +196,7 @@ class Tickets:
             self._wakeups.wake(CALLS)
         if live is None or self._live_runs.is_elsewhere(live):
             self._wakeups.wake(CALLS)
-            self._wakeups.wake(OPENED + ticket.id)
+            self._wakeups.wake(OPENED + ticket.run_id)
         elif ticket.state != "open" or self.known(ticket.id).segment is not None or live.holds(ticket.id):
             return
         elif request.stops:
@@ -214,10 +214,9 @@ class Tickets:
         if live and ticket.state == "open" and ticket.segment is None:
             self._hand_out_later(live, ticket, request)
 
-    def _opened_elsewhere(self, ticket_id: str) -> None:
+    def _opened_elsewhere(self, run_id: str) -> None:
         """Deliver a ticket of a run that this process drives, and that the plugin opened at another bridge."""
-        ticket = self._store.ticket(ticket_id)
-        if ticket and (live := self._live_runs.get(ticket.run_id)):
+        if live := self._live_runs.get(run_id):
             self.catch_up_with(live)
 
     def catch_up_with(self, live: LiveRun) -> None:
@@ -266,7 +265,7 @@ class Tickets:
         ticket = self.known(ticket_id)
         status = self.status(ticket, invocation_id)
         if status.state == "open" and ticket.is_deliverable and self._live_runs.get(ticket.run_id) is None:
-            self._wakeups.wake(OPENED + ticket_id)
+            self._wakeups.wake(OPENED + ticket.run_id)
         lets_go = status.state == "open" and (self._is_released(ticket) or self._slots.gives_way(ticket))
         return status.model_copy(update={"let_go": True}) if lets_go else status
 
@@ -408,7 +407,7 @@ class Tickets:
             if live and not self._live_runs.is_elsewhere(live):
                 live.deliver(ticket)
             else:
-                self._wakeups.wake(OPENED + ticket.id)
+                self._wakeups.wake(OPENED + ticket.run_id)
 
     def _as_told(self, call: CallRow, result: ToolResult, actor: str) -> ToolResult:
         """Return the result as the model is told it. What an endpoint's client sends, it sends again every turn."""
