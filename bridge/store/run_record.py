@@ -260,10 +260,20 @@ class Change:
         if "attempt" in changed:
             # The store has been told since that the attempt before is driven.
             changed["driven_at"] = state.run.driven_at
-        events = [inserting(t.events, *self._events)] if self._events else []
         fenced = updating(t.runs, fence, changed)
-        if not execute_fenced(connection, fenced, *self._rows(), *self._also, *events, *also):
+        if not execute_fenced(connection, fenced, *self._belongings(), *also):
             raise Overtaken(f"run {was.run.id} was changed since")
+
+    def begin(self, connection: Connection) -> None:
+        """Write a run that is new, and all of it."""
+        self.state.run = replace(self.state.run, version=self.was.run.version + 1)
+        execute_fenced(connection, inserting(t.runs, values_of(self.state.run)), *self._belongings())
+
+    def _belongings(self) -> Iterator[Statement]:
+        yield from self._rows()
+        yield from self._also
+        if self._events:
+            yield inserting(t.events, *self._events)
 
     def _rows(self) -> Iterator[Statement]:
         """Yield what writes the rows that are new or changed; what others refer to comes first."""

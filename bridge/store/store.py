@@ -101,7 +101,7 @@ class Store:
         """Whether other bridges may change what is in it."""
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_shared else None
         self._held = HeldRuns()
-        self.executors = ExecutorStatements(self.transaction, self.reading)
+        self.executors = ExecutorStatements(self.transaction, self.reading, is_shared=self.is_shared)
         # Each dialect takes megabytes of memory; the other one's are not needed.
         self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
         self._deferred = Deferred(self.reading, self._insert)
@@ -378,6 +378,15 @@ class Store:
         assert kept is not None  # noqa: S101 - nothing speaks against it
         return kept
 
+    def begin_with(self, run: RunRow, decision: Callable[[Change], object]) -> RunRecord:
+        """Write a new run together with its first invocation, which `decision` adds; this process holds it."""
+        change = Change(RunRecord(run))
+        decision(change)
+        with self.transaction() as connection:
+            change.begin(connection)
+        self._began(change.state)
+        return change.state
+
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change some columns of a run."""
         self.decide(run_id, lambda change: change.run(**values))
@@ -414,12 +423,12 @@ class Store:
                 return self._written(run, pieces, may_begin, tries - 1)
             raise
         self.pieces.learn(run.session_key, learned)
-        self._began(kept)
+        self._began(RunRecord(kept))
         return kept
 
-    def _began(self, run: RunRow) -> None:
+    def _began(self, record: RunRecord) -> None:
         """Hold a new run."""
-        self._held.drive(RunRecord(run), 0.0)
+        self._held.drive(record, 0.0)
 
     def begun(self, run: RunRow, session: SessionRow | None, **values: Any) -> bool:
         """Write what Dify calls the workflow of a run's attempt, and the session where its conversation is another one.
@@ -510,21 +519,17 @@ class Store:
         held = self._of_memory(self._held.get(run_id))
         return held.run if held else self._newest_run(_RUN, run_id)
 
-    def active_run_of_user(self, dify_user: str) -> RunRow | None:
-        """Find the run that this Dify user is being driven for."""
+    def run_of_user(self, dify_user: str) -> RunRow | None:
+        """Find the run that this Dify user is being driven for, else the newest that it was driven for."""
         for state in self._held.of_user(dify_user):
             if (now := self._of_memory(state)) and now.run.state == "running":
                 return now.run
-        return self._newest_run(_RUNNING_OF_USER, dify_user)
+        return self._newest_run(_RUN_OF_USER, dify_user)
 
     def run_ids(self) -> list[str]:
         """List all runs, oldest first."""
         with self.reading() as connection:
             return list(connection.execute(select(t.runs.c.id).order_by(t.runs.c.created_at)).scalars())
-
-    def latest_run_of_user(self, dify_user: str) -> RunRow | None:
-        """Find the newest run that this Dify user was driven for, whatever became of it."""
-        return self._newest_run(_RUN_OF_USER, dify_user)
 
     def has_given_up(self, run: RunRow) -> bool:
         """Return whether an earlier attempt of a run, or run of its Dify user, ended without an answer."""
@@ -908,17 +913,17 @@ def _select(table: Table, row: type) -> Select[Any]:
     return select(*(table.c[name] for name in row.__slots__ if name in table.c))  # type: ignore[attr-defined]
 
 
-def _newest(*conditions: Any) -> Select[Any]:
-    return _select(t.runs, RunRow).where(*conditions).order_by(t.runs.c.created_at.desc())
+def _newest(*conditions: Any, first: ColumnElement[bool] | None = None) -> Select[Any]:
+    """Return the statement that reads runs, newest first; before all others those for which `first` holds."""
+    before = [] if first is None else [first.desc()]
+    return _select(t.runs, RunRow).where(*conditions).order_by(*before, t.runs.c.created_at.desc())
 
 
 # A list of states becomes SQL each time anew.
 _IS_UNFINISHED = or_(*(t.runs.c.state == state for state in sorted(UNFINISHED)))
-_OF_USER = t.runs.c.dify_user == bindparam("at")
 _RUN = _newest(t.runs.c.id == bindparam("at"))
 _RUN_OF_TURN = _newest(t.runs.c.turn_key == bindparam("at")).limit(1)
-_RUN_OF_USER = _newest(_OF_USER).limit(1)
-_RUNNING_OF_USER = _newest(_OF_USER, t.runs.c.state == "running").limit(1)
+_RUN_OF_USER = _newest(t.runs.c.dify_user == bindparam("at"), first=t.runs.c.state == "running").limit(1)
 _UNFINISHED_OF_SESSION = _newest(t.runs.c.session_key == bindparam("at"), _IS_UNFINISHED)
 _PAST_QUERIES = (
     select(t.runs.c.query_digest)

@@ -103,9 +103,8 @@ class McpCalls:
                     "the call of this id is still under way in this session: wait for it, or give another call an id "
                     "of its own"
                 )
-            self._store.insert_run(run)
+            self._store.begin_with(run, lambda change: change.attach(call.invocation_id, ""))
         try:
-            self._store.attach_invocation(call.invocation_id, run.id, run.attempt, "")
             status = self._tickets.open(
                 call.ticket_id,
                 TicketRequest(run_id=run.id, invocation_id=call.invocation_id, round=0, calls=[tool_call]),

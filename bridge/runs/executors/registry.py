@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -44,6 +45,9 @@ def first_choice(candidates: Sequence[Candidate]) -> str | None:
 
 
 log = logging.getLogger("clawback.executors")
+
+NOTED = 0.1
+"""When an executor was seen is written once so much of `limits.executor_seconds` has passed since."""
 
 _DIFY = "dify-"
 _LONGEST = 128
@@ -227,8 +231,11 @@ class Registry:
 
     def seen(self, executor_id: str, tools: list[OfferedTool] | None = None) -> ExecutorRow:
         """Note that an executor is there, and what it offers now. Raises Gone where it is not registered."""
-        self._store.seen(executor_id, **({} if tools is None else {"tools": _dump(tools)}))
         executor = self._store.find(executor_id)
+        is_noted = executor is not None and clock.now() - executor.seen_at < self._seconds * NOTED
+        if tools is not None or not is_noted:
+            self._store.seen(executor_id, **({} if tools is None else {"tools": _dump(tools)}))
+            executor = self._store.find(executor_id)
         if executor is None:
             raise _gone()
         return executor
@@ -299,15 +306,18 @@ def is_at(place: str | None, offer: Offer) -> bool:
 
 def offers_of(executor: ExecutorRow, tool: str | None = None) -> list[Offer]:
     """List what an executor offers: of one tool, or of all."""
-    patterns = json.loads(executor.patterns)
+    offers = _offers(executor.name, executor.id, executor.tools, executor.patterns)
+    return [offer for offer in offers if tool in {None, offer.definition.name}]
+
+
+@lru_cache(maxsize=64)
+def _offers(executor: str, executor_id: str, tools: str, patterns: str) -> list[Offer]:
     offers = []
-    for entry in json.loads(executor.tools):
-        name = entry["function"]["name"]
-        weight = specificity(patterns, name)
-        if weight is None or tool not in {None, name}:
-            continue
-        definition = ToolDefinition.model_validate(entry)
-        offers.append(Offer(executor.name, executor.id, definition, bool(entry.get("read_only")), weight))
+    for entry in json.loads(tools):
+        weight = specificity(json.loads(patterns), entry["function"]["name"])
+        if weight is not None:
+            definition = ToolDefinition.model_validate(entry)
+            offers.append(Offer(executor, executor_id, definition, bool(entry.get("read_only")), weight))
     return offers
 
 

@@ -6,6 +6,7 @@ user of the same app, goes on from there: because someone asks again, or because
 """
 
 import logging
+from collections.abc import Callable
 
 from bridge.runs.executors.registry import Registry
 from bridge.runs.executors.resuming import Resuming, conversation_of
@@ -16,6 +17,7 @@ from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.store import clock
 from bridge.store.rows import RunRow
+from bridge.store.run_record import Change, RunRecord
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent
@@ -47,10 +49,13 @@ class ExecutorRuns:
         self._trials = trials
         self._born = clock.now()
 
-    def begin(self, request: AttachRequest, user: str | None) -> RunRow | None:
+    def begin(
+        self, request: AttachRequest, user: str | None, attach: Callable[[Change], RunRecord]
+    ) -> RunRecord | None:
         """Return the run of an invocation that belongs to no client's run, or None where no executor is there.
 
-        `user` is the name of Dify's user, where it is known.
+        `attach` adds the invocation to it: to a new one in the same transaction. `user` is the name of Dify's user,
+        where it is known.
         """
         catalogue = self._registry.catalogue()
         if not catalogue.tools:
@@ -72,26 +77,20 @@ class ExecutorRuns:
         )
         with self._services.locks.of(turn):
             former = self._store.latest_run_of_turn(turn)
-            if former and former.state == "running" and self._is_left_over(former):
-                return former
             # A node before the one that was suspended has its answer, and its tools are not run again.
             if former and former.state == "finished" and resumed and self._store.step(former, RunEvent.REPLAY):
-                return self._store.run(former.id)
+                return self._store.decide(former.id, attach)
             if former and former.state in {"suspended", "failed"} and former.expires_at > clock.now():
                 going_on = asked.model_copy(update={"resumed": False}).model_dump_json()
                 if self._store.step(former, RunEvent.RESUME, error=None, request=going_on):
                     self._store.hold(former.id)
                     log.info("an executors' run goes on", extra={"run": former.id})
-                    return self._store.run(former.id)
+                    return self._store.decide(former.id, attach)
             run = self._new(request, kind_of(user), asked.model_dump_json(), session, turn)
-            self._store.insert_run(run)
+            record = self._store.begin_with(run, attach)
         self._trials.note(user, run.id)
         log.info("an executors' run started", extra={"run": run.id, "tools": len(catalogue.tools)})
-        return run
-
-    def _is_left_over(self, run: RunRow) -> bool:
-        """Whether the bridge was killed between the run and its invocation, which asks again now."""
-        return run.created_at < self._born and not self._store.has_invocations(run.id)
+        return record
 
     def _new(self, request: AttachRequest, kind: str | None, asked: str, session: str, turn: str) -> RunRow:
         now = clock.now()

@@ -8,8 +8,7 @@ from bridge.runs.executors.registry import Registry
 from bridge.runs.observing.observers import Observer
 from bridge.store import Store, clock
 from bridge.store.engine import CONNECTIONS, Durability
-from bridge.store.rows import RunRow
-from bridge.store.run_record import Change
+from bridge.store.run_record import Change, RunRecord
 from bridge.store.watching import Waiting, Watching
 from tools.run_states import UNFINISHED
 
@@ -80,10 +79,10 @@ class ObservedStore(Store):
         super().__init__(url, connections, durability)
         self._observer = observer
 
-    def _began(self, run: RunRow) -> None:
+    def _began(self, record: RunRecord) -> None:
         """Hold a new run."""
-        super()._began(run)
-        self._observer.run_began(run)
+        super()._began(record)
+        self._observer.run_began(record.run)
 
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""

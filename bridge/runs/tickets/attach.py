@@ -76,9 +76,15 @@ class Invocations:
                 "of both",
                 code="protocol_mismatch",
             )
+        # What an executors' run is called in Dify's history, where its question is looked for to resume it.
+        secret = new_secret()
+
+        def attached(change: Change) -> RunRecord:
+            return self._attached(change, request, secret)
+
         # An invocation that asks again because it did not get the answer is known.
         known, user = self._store.attaching(request.invocation_id, request.user or "")
-        run, reason = (known and self._store.run(known)) or None, ""
+        run, record, reason = (known and self._store.run(known)) or None, None, ""
         if run is None:
             user = user or self._end_user(request, opens)
             run, reason = self._find(request, user)
@@ -86,7 +92,8 @@ class Invocations:
             reason = f"the plugin's token is not for runs of {run.model!r} (`apps` of its entry in `plugins`)"
             run = None
         elif run is None and opens("", "executor"):
-            run = self._executor_runs.begin(request, user)
+            record = self._executor_runs.begin(request, user, attached)
+            run = record.run if record else None
         if run is None:
             self._runs.unmatched.append((clock.now(), reason))
             log.info("an invocation belongs to no run", extra={"reason": reason})
@@ -96,10 +103,8 @@ class Invocations:
         live = self._live_runs.get(run.id)
         if live and live.request_id:
             request_id.go_on_with(live.request_id)
-        # What an executors' run is called in Dify's history, where its question is looked for to resume it.
-        secret = new_secret() if run.direction == "executor" else None
         with self._services.locks.of(run.id):
-            record = self._store.decide(run.id, lambda change: self._attached(change, request, secret))
+            record = record or self._store.decide(run.id, attached)
             assert record is not None  # noqa: S101 - it was found
             self._take_over(record, request.invocation_id, live)
         log.info("invocation attached", extra={"run": run.id, "invocation": request.invocation_id})
@@ -123,8 +128,8 @@ class Invocations:
         elif who != self._name:
             self._beats.told(invocation_id)
 
-    def _attached(self, change: Change, request: AttachRequest, secret: str | None) -> RunRecord:
-        if secret:
+    def _attached(self, change: Change, request: AttachRequest, secret: str) -> RunRecord:
+        if change.was.run.direction == "executor":
             change.also(self._store.naming(MarkerRow(marker_digest(secret), change.run_id, change.was.run.attempt)))
         known = change.was.invocations.get(request.invocation_id)
         if known is None:
@@ -228,7 +233,7 @@ class Invocations:
         return user
 
     def _run_of(self, user: str) -> RunRow | None:
-        run = self._store.active_run_of_user(user) or self._under_way(self._store.latest_run_of_user(user))
+        run = self._under_way(self._store.run_of_user(user))
         if run is None and self._store.was_left(user):
             raise _run_again()
         return run
@@ -244,7 +249,7 @@ class Invocations:
         """Whether a suspended run goes on: somebody may have answered its form in Dify itself."""
         return run.state == "suspended" and self._runs.goes_on_in_dify(run)
 
-    def _answer(self, record: RunRecord, invocation: InvocationRow, secret: str | None) -> AttachResponse:
+    def _answer(self, record: RunRecord, invocation: InvocationRow, secret: str) -> AttachResponse:
         run, tickets = record.run, record.tickets_of(invocation.id)
         live = self._live_runs.get(run.id)
         request = self._services.requests.of_invocation(record, invocation, live.latest if live else None)
@@ -254,7 +259,7 @@ class Invocations:
             past.append(run.query_digest)
         return AttachResponse(
             run_id=run.id,
-            secret=secret,
+            secret=secret if run.direction == "executor" else None,
             messages=self._with_carried(run, request.messages),
             turn=request.turn,
             query=request.query,

@@ -1,8 +1,14 @@
 """A run of the executor direction is one invocation; what it had done when it let go is not done again."""
 
+from typing import Any
+
 import pytest
 
+from bridge.store.run_record import RunRecord
 from tests.bridge.executor.conftest import Bridge, MakeBridge
+from tools.ids import random_name
+
+INVOCATION = random_name()
 
 
 def record(bridge: Bridge, attached: dict[str, str], **more: object) -> None:
@@ -40,21 +46,28 @@ def test_the_same_question_again_is_a_run_of_its_own(bridge: Bridge) -> None:
     assert bridge.attach()["run_id"] != first["run_id"]
 
 
-def test_a_bridge_that_is_killed_while_a_run_begins_leaves_none_behind(make_bridge: MakeBridge) -> None:
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_bridge_that_is_killed_while_a_run_begins_leaves_none_behind(
+    make_bridge: MakeBridge, *, is_written: bool
+) -> None:
     first = make_bridge()
     first.register()
 
     class Killed(BaseException):
         pass
 
-    def killed(*_: object) -> None:
+    begin_with = first.store.begin_with
+
+    def killed(*arguments: Any) -> RunRecord:
+        if is_written:
+            begin_with(*arguments)
         raise Killed
 
-    first.store.decide = killed  # type: ignore[method-assign,assignment]
+    first.store.begin_with = killed  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        first.attach()
+        first.attach(invocation_id=INVOCATION)
     again = make_bridge()
-    run_id = again.attach()["run_id"]
+    run_id = again.attach(invocation_id=INVOCATION)["run_id"]
     assert again.store.run_ids() == [run_id]
     assert again.attach()["run_id"] != run_id, "another invocation that asks the same is a run of its own"
 
