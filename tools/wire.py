@@ -1,7 +1,7 @@
 """What the plugin and the bridge say to each other, over HTTP with a bearer token.
 
     POST /plugin/v1/attach                       AttachRequest -> AttachResponse
-    PUT  /plugin/v1/tickets/{ticket_id}          TicketRequest -> TicketStatus; the same body again: the same answer
+    PUT  /plugin/v1/tickets/{ticket_id}?wait=10  TicketRequest -> TicketStatus, as below; the same body opens no other
     GET  /plugin/v1/tickets/{ticket_id}?wait=10&invocation_id=ID
                                                  TicketStatus; a long poll of at most `wait` seconds. An invocation
                                                  whose run was started again since hears that it is cancelled

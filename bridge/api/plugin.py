@@ -5,7 +5,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -45,10 +45,14 @@ class OfInvocation(BaseModel):
     invocation_id: str | None = Field(default=None, max_length=64)
 
 
-class TicketWait(OfInvocation):
-    """A long poll: how many seconds to wait for a ticket that is still open."""
+class Wait(BaseModel):
+    """How many seconds to wait for a ticket that is still open."""
 
     wait: float = Field(default=0, ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False)
+
+
+class TicketWait(OfInvocation, Wait):
+    """A long poll."""
 
 
 def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets) -> Blueprint:
@@ -71,18 +75,16 @@ def plugin_blueprint(config: Config, invocations: Invocations, tickets: Tickets)
         return json_answer(invocations.attach(body(AttachRequest), plugin().opens))
 
     @blueprint.put("/tickets/<ticket_id>")
-    @operation("Open a ticket for a round of calls.", body=TicketRequest, answer=TicketStatus)
+    @operation("Open a ticket for a round of calls.", body=TicketRequest, query=Wait, answer=TicketStatus)
     def open_ticket(ticket_id: str) -> Response:
-        return json_answer(tickets.open(ticket_id, body(TicketRequest)))
+        seconds = checked_query(Wait, request.args).wait
+        return json_answer(tickets.open(ticket_id, body(TicketRequest), seconds, is_there=_is_there()))
 
     @blueprint.get("/tickets/<ticket_id>")
     @operation("Wait for a ticket's results.", query=TicketWait, answer=TicketStatus)
     def wait_ticket(ticket_id: str) -> Response:
         asked = checked_query(TicketWait, request.args)
-        connection = connection_of(request.environ)
-        return json_answer(
-            tickets.wait(ticket_id, asked.invocation_id, asked.wait, is_there=lambda: not is_gone(connection))
-        )
+        return json_answer(tickets.wait(ticket_id, asked.invocation_id, asked.wait, is_there=_is_there()))
 
     @blueprint.post("/tickets/<ticket_id>/cancel")
     @operation("Wait for a ticket no longer.", body=CancelRequest, answer=TicketStatus)
@@ -122,6 +124,12 @@ def _add_invocations(blueprint: Blueprint, config: Config, invocations: Invocati
     def record(invocation_id: str) -> Response:
         invocations.record(invocation_id, _body(config, invocations, RecordRequest))
         return Response(status=204)
+
+
+def _is_there() -> Callable[[], bool]:
+    """Return what says whether anybody still waits for the answer to this request."""
+    connection = connection_of(request.environ)
+    return lambda: not is_gone(connection)
 
 
 def _body[Model: BaseModel](config: Config, invocations: Invocations, model: type[Model]) -> Model:

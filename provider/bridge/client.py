@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -71,8 +72,13 @@ class BridgeClient:
                 pause = seconds
 
     def open_ticket(self, exchange: OpenTicket) -> TicketReported | BridgeFailed:
-        """Hand over calls. Asked again with the same ticket, the bridge gives the same answer."""
-        return self._status("PUT", f"tickets/{exchange.ticket_id}", exchange.request)
+        """Hand over calls and wait for the ticket to change; an older bridge answers at once.
+
+        Asked again with the same ticket, the bridge opens no other.
+        """
+        seconds = exchange.seconds
+        params = {"wait": f"{seconds:.1f}"} if seconds else None
+        return self._status("PUT", f"tickets/{exchange.ticket_id}", exchange.request, params, seconds + _GRACE_SECONDS)
 
     def poll_ticket(self, exchange: PollTicket) -> TicketReported | BridgeFailed:
         """Wait for a ticket to change."""
@@ -177,17 +183,25 @@ class BridgeClient:
         params: Mapping[str, str] | None = None,
         seconds: float = _GRACE_SECONDS,
     ) -> httpx.Response | BridgeFailed:
-        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        content = body.model_dump_json().encode() if body else b""
+        described = {"Content-Type": "application/json", "Content-Length": str(len(content))} if body else {}
         # Hundreds of requests under way at once leave far more memory behind than those that wait for a result.
-        turn = connections.turns(self._url)
-        has_turn = body is not None and turn.acquire(timeout=_TURN_SECONDS)
+        turns, turn = connections.turns(self._url), ExitStack()
+        if body is not None and turns.acquire(timeout=_TURN_SECONDS):
+            turn.callback(turns.release)
+
+        def sent() -> Iterator[bytes]:
+            yield content
+            if params and "wait" in params:
+                turn.close()
+
         try:
             response = connections.bridges().request(
                 method,
                 f"{self._url}/plugin/v1/{path}",
-                content=body.model_dump_json() if body else None,
+                content=sent() if body else None,
                 params=dict(params or {}),
-                headers=headers,
+                headers=self._headers | described,
                 timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
             )
         except httpx.HTTPError as error:
@@ -195,8 +209,7 @@ class BridgeClient:
         except (httpx.InvalidURL, ValueError) as error:
             return BridgeFailed(Refused(f"The bridge cannot be asked: {clean(str(error), self._secrets)}"))
         finally:
-            if has_turn:
-                turn.release()
+            turn.close()
         self._request_id = response.headers.get(_REQUEST_ID, "")
         if response.is_success:
             self._answered_at = time.monotonic()

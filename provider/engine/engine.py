@@ -499,8 +499,8 @@ class Engine:
         self._round.rename(settled)
         self._ticket_id = f"{self._given.invocation_id}r{self._rounds}"
         self._phase = Phase.OPENING
-        self._be_patient(self._given.hold_until)
         self._hold()
+        self._be_patient(self._given.deadline, self._wait_until)
         self._response.prompt = Prompt(())
         request = TicketRequest(
             run_id=self._run_id,
@@ -516,7 +516,13 @@ class Engine:
             stops=self._settings.stop_after_tool_calls,
             model_calls=self._model_calls.take(self._now),
         )
-        return self._exchange(OpenTicket(self._ticket_id, request))
+        return self._open(request)
+
+    def _open(self, request: TicketRequest) -> list[Action]:
+        """Hand over the calls and begin to wait, unless Dify is to hear first that the text before them is complete."""
+        waits = not (request.stops or request.streamed_text)
+        seconds = min(POLL_SECONDS, max(0.0, self._wait_until - self._now)) if waits else 0.0
+        return [*self._heartbeat(), *self._exchange(OpenTicket(self._ticket_id, request, seconds))]
 
     def _stop(self) -> list[Action]:
         """End with the calls, for the nodes behind this one. What the results lead to is another workflow run's."""
@@ -667,9 +673,9 @@ class Engine:
         self._retry = exchange
         return [exchange]
 
-    def _be_patient(self, end: float) -> None:
+    def _be_patient(self, end: float, since: float = 0) -> None:
         self._backoff.reset()
-        self._patient_until = min(self._now + BRIDGE_PATIENCE, end)
+        self._patient_until = min(max(self._now, since) + BRIDGE_PATIENCE, end)
 
     def _try_again(self, event: BridgeFailed) -> list[Action]:
         pause = self._backoff.pause()
@@ -678,6 +684,8 @@ class Engine:
         return [*self._heartbeat(), Pause(pause)]
 
     def _again(self, _: Woke) -> list[Action]:
+        if isinstance(self._retry, OpenTicket):
+            return self._open(self._retry.request)
         return [*self._heartbeat(), self._retry]
 
     def _poll_again(self, _: Woke) -> list[Action]:

@@ -128,10 +128,11 @@ class CallUpstream:
 
 @dataclass(frozen=True, slots=True)
 class OpenTicket:
-    """Hand calls to the bridge."""
+    """Hand calls to the bridge, and wait at most `seconds` for their results."""
 
     ticket_id: str
     request: TicketRequest
+    seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)

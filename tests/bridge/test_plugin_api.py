@@ -107,7 +107,9 @@ def attach(app: Flask, invocation: str = "invocation1", fingerprint: str = "f", 
     return dict(answer)
 
 
-def open_ticket(app: Flask, run: RunRow, invocation: str = "invocation1", *calls: dict[str, str]) -> dict[str, Any]:
+def open_ticket(
+    app: Flask, run: RunRow, invocation: str = "invocation1", *calls: dict[str, str], wait: float = 0
+) -> dict[str, Any]:
     body = {
         "run_id": run.id,
         "invocation_id": invocation,
@@ -115,7 +117,7 @@ def open_ticket(app: Flask, run: RunRow, invocation: str = "invocation1", *calls
         "content": "Look.",
         "calls": list(calls or [CALL]),
     }
-    status, answer = call(app, "PUT", "/plugin/v1/tickets/ticket1", body)
+    status, answer = call(app, "PUT", f"/plugin/v1/tickets/ticket1?wait={wait}", body)
     assert status == 200, answer
     return dict(answer)
 
@@ -224,20 +226,49 @@ def test_a_ticket_opened_twice_is_one_ticket(app: Flask, run: RunRow) -> None:
     assert len(list(app.extensions["clawback"].store.record(run.id).calls())) == 1
 
 
-def test_a_wait_ends_as_soon_as_the_last_result_is_in(app: Flask, run: RunRow) -> None:
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_wait_ends_as_soon_as_the_last_result_is_in(app: Flask, run: RunRow, *, is_open: bool) -> None:
+    """Whoever opens a ticket may wait for it with the same request: nothing of it is answered before."""
     attach(app)
-    open_ticket(app, run, "invocation1", CALL, SECOND)
     answers: list[Any] = []
-    path = "/plugin/v1/tickets/ticket1?wait=20&invocation_id=invocation1"
-    waiting = threading.Thread(target=lambda: answers.append(call(app, "GET", path)))
+    if is_open:
+        open_ticket(app, run, "invocation1", CALL, SECOND)
+        path = "/plugin/v1/tickets/ticket1?wait=20&invocation_id=invocation1"
+        waiting = threading.Thread(target=lambda: answers.append(call(app, "GET", path)[1]))
+    else:
+        waiting = threading.Thread(
+            target=lambda: answers.append(open_ticket(app, run, "invocation1", CALL, SECOND, wait=20))
+        )
     waiting.start()
+    while not app.extensions["clawback"].store.ticket("ticket1"):
+        time.sleep(0.01)
     assert post(app, (CALL["id"], "one"))[1]["state"] == "open"
     assert waiting.is_alive()
     assert post(app, (SECOND["id"], "two"))[1]["state"] == "resolved"
     waiting.join(10)
-    status, answer = answers[0]
-    assert (status, answer["state"]) == (200, "resolved")
-    assert [result["output"] for result in answer["results"]] == ["one", "two"]
+    assert answers[0]["state"] == "resolved"
+    assert [result["output"] for result in answers[0]["results"]] == ["one", "two"]
+
+
+def test_a_ticket_that_is_opened_again_is_waited_for_again(app: Flask, run: RunRow) -> None:
+    attach(app)
+    assert open_ticket(app, run, wait=0.05)["state"] == "open"
+    post(app, (CALL["id"], "one"))
+    assert open_ticket(app, run, wait=20)["state"] == "resolved"
+
+
+def test_nobody_waits_for_a_ticket_that_was_not_opened(app: Flask, run: RunRow) -> None:
+    attach(app)
+    app.extensions["clawback"].store.end_run(run.id, RunEvent.CANCEL, "nobody waits")
+    assert open_ticket(app, run, wait=20)["state"] == "cancelled"
+    assert app.extensions["clawback"].store.ticket("ticket1") is None
+
+
+def test_a_ticket_whose_run_was_let_go_of_meanwhile_is_let_go_of_at_once(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    assert call(app, "POST", "/plugin/v1/tickets/ticket1/suspend?invocation_id=invocation1")[1]["state"] == "open"
+    assert open_ticket(app, run, wait=20)["let_go"]
 
 
 def test_a_wait_that_nobody_ends_comes_back_open(app: Flask, run: RunRow) -> None:
@@ -250,8 +281,9 @@ def test_a_wait_that_nobody_ends_comes_back_open(app: Flask, run: RunRow) -> Non
 def test_a_wait_without_an_end_is_refused(app: Flask, run: RunRow, wait: str) -> None:
     attach(app)
     open_ticket(app, run)
-    status, body = call(app, "GET", f"/plugin/v1/tickets/ticket1?wait={wait}")
-    assert (status, body["error"]["param"]) == (400, "wait")
+    for method in ("GET", "PUT"):
+        status, body = call(app, method, f"/plugin/v1/tickets/ticket1?wait={wait}")
+        assert (status, body["error"]["param"]) == (400, "wait")
 
 
 def test_the_same_result_again_changes_nothing_and_another_is_refused(app: Flask, run: RunRow) -> None:

@@ -73,14 +73,15 @@ class Bridge:
         self.attached.append(request)
         return self.answers.get(request.user or "", AttachResponse(reason="nobody"))
 
-    def put_ticket(self, ticket_id: str, body: bytes) -> BaseModel:
+    def put_ticket(self, ticket_id: str, body: bytes, seconds: float) -> BaseModel:
         known = self.tickets.get(ticket_id)
         if known:
             known.opened += 1
-            return known.status
-        request = TicketRequest.model_validate_json(body)
-        self.tickets[ticket_id] = Ticket(request, TicketStatus(ticket_id=ticket_id, state="open"))
-        return self.tickets[ticket_id].status
+        else:
+            request = TicketRequest.model_validate_json(body)
+            self.tickets[ticket_id] = Ticket(request, TicketStatus(ticket_id=ticket_id, state="open"))
+            self.changed.notify_all()
+        return self.get_ticket(ticket_id, seconds)
 
     def get_ticket(self, ticket_id: str, seconds: float) -> BaseModel:
         ticket = self.tickets[ticket_id]
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", "attach":
                 return bridge.post_attach(body)
             case "PUT", "tickets", ticket_id:
-                return bridge.put_ticket(ticket_id, body)
+                return bridge.put_ticket(ticket_id, body, float(query.get("wait", "0")[0]))
             case "GET", "tickets", ticket_id:
                 return bridge.get_ticket(ticket_id, float(query["wait"][0]))
             case "POST", "tickets", ticket_id, "suspend":

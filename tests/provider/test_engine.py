@@ -429,6 +429,37 @@ def test_broken_calls_count_as_rounds_too() -> None:
 # Waiting
 
 
+def test_a_ticket_is_opened_and_waited_for_in_one_request() -> None:
+    play = Play().start(attached(), *asks(READ))
+    assert play.last(OpenTicket).seconds == 10
+    assert [type(action) for action in play.feed(play.status("open"), after=10)] == [Heartbeat, PollTicket]
+    short = Play(settings={"callback_wait_seconds": 4}).start(attached(), *asks(READ))
+    assert short.last(OpenTicket).seconds == 4
+    assert short.feed(short.status("open"), after=4) == [SuspendTicket("inv12345r0", "inv12345")]
+
+
+def test_nobody_waits_where_dify_is_to_hear_first_that_the_text_is_complete_or_that_the_node_ends() -> None:
+    assert not Play().start(attached(), Delta(text="Let me look."), *asks(READ)).last(OpenTicket).seconds
+    assert Play(stream=False).start(attached(), Delta(text="Look."), *asks(READ)).last(OpenTicket).seconds == 10
+    ends = Play(settings={"stop_after_tool_calls": True}).start(attached(), *asks(READ))
+    assert not ends.last(OpenTicket).seconds
+
+
+def test_a_wait_that_breaks_off_is_asked_for_again_for_as_long_as_is_left() -> None:
+    play = Play(settings={"callback_wait_seconds": 12}).start(attached(), *asks(READ))
+    play.feed(DOWN, after=8)
+    play.feed(Woke(), after=1)
+    assert play.last(OpenTicket).seconds == 3
+    # The ticket may be there: the bridge has as long to come back as where it is asked to let go of one.
+    for after in (3, 0, 0, 0, 0):
+        pause = play.feed(DOWN, after=after)[-1]
+        assert isinstance(pause, Pause)
+        play.feed(Woke(), after=pause.seconds)
+    assert not play.last(OpenTicket).seconds
+    play.feed(play.status("open"), play.status("open"))
+    assert isinstance(play.failure(), Suspended)
+
+
 def test_after_callback_wait_seconds_the_invocation_lets_go() -> None:
     play = Play(settings={"callback_wait_seconds": 25}).start(attached(), *asks(READ))
     play.feed(play.status("open"))

@@ -23,6 +23,7 @@ from provider.engine.events import (
     Delta,
     Finish,
     Heartbeat,
+    OpenTicket,
     Output,
     Record,
     Recorded,
@@ -38,7 +39,8 @@ from provider.upstream.client import Upstream
 from tests.provider.bridge_server import TOKEN, Bridge, wait_until
 from tests.provider.byte_server import answering, response
 from tests.provider.conftest import KEY, run_of
-from tools.wire import AttachRequest, DraftDelta, DraftRequest, RecordRequest
+from tools.calls import ToolCall
+from tools.wire import AttachRequest, DraftDelta, DraftRequest, RecordRequest, TicketRequest
 
 pytestmark = pytest.mark.parts
 
@@ -191,6 +193,7 @@ def client(url: str, token: str = TOKEN) -> BridgeClient:
     return BridgeClient(Credentials.read({"bridge_url": url, "bridge_token": token}))
 
 
+CALL = ToolCall(id="call1", name="read", arguments="{}")
 ATTACH = Attach(AttachRequest(invocation_id="inv12345", fingerprint="f", model="main", user="user1"))
 
 
@@ -215,6 +218,16 @@ def test_few_requests_to_a_bridge_are_under_way_at_once(monkeypatch: pytest.Monk
         outcomes = list(pool.map(lambda _: client(bridge.url).attach(ATTACH), range(60)))
     assert [type(outcome) for outcome in outcomes] == [Attached] * 60
     assert 1 < max(most) <= 16
+
+
+def test_those_that_wait_for_their_tickets_keep_nobody_from_asking(bridge: Bridge) -> None:
+    request = TicketRequest(run_id="run1", invocation_id="inv12345", round=0, calls=[CALL])
+    with ThreadPoolExecutor(40) as pool:
+        opened = [OpenTicket(f"inv12345r{number}", request, 10.0) for number in range(40)]
+        outcomes = [pool.submit(client(bridge.url).open_ticket, ticket) for ticket in opened]
+        for ticket in list(bridge.wait_for("tickets", 40, 9).values()):
+            bridge.settle(ticket, outputs=["A"])
+    assert all(outcome.result().status.state == "resolved" for outcome in outcomes)
 
 
 @pytest.mark.parametrize(

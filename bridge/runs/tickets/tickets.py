@@ -91,13 +91,24 @@ class Tickets:
         self._wakeups.when(OPENED, self._opened_elsewhere)
         self._wakeups.when(ASKED, self._asked_elsewhere)
 
-    def open(self, ticket_id: str, request: TicketRequest) -> TicketStatus:
-        """Open a ticket and hand it to the client. Opened again with the same id, it stays what it is."""
+    def open(
+        self,
+        ticket_id: str,
+        request: TicketRequest,
+        seconds: float = 0,
+        is_there: Callable[[], bool] = lambda: True,
+    ) -> TicketStatus:
+        """Open a ticket and hand it to the client, then wait for it. Opened again with the same id, it stays as it is.
+
+        See `wait` for `seconds` and `is_there`.
+        """
         with self._services.locks.of(request.run_id):
             self._count(ticket_id, request)
             status = self._store.decide(request.run_id, lambda change: self._open(change, ticket_id, request))
             if status is None:
                 raise NotFound(f"there is no run {request.run_id}", code="run_not_found", param="run_id")
+        if seconds and status.state == "open":
+            return self.wait(ticket_id, request.invocation_id, seconds, is_there)
         return self._told(status, asks_again=not request.stops)
 
     def _count(self, ticket_id: str, request: TicketRequest) -> None:
