@@ -68,6 +68,21 @@ class PingResponse(_Wire):
     protocol: int = PROTOCOL
 
 
+class Part(_Wire):
+    """So many messages that follow one another, and their digest."""
+
+    count: int = Field(ge=1)
+    digest: str = Field(max_length=64)
+
+
+class Digests(_Wire):
+    """What an answer to attach holds: its messages, its tools, and how many characters all of it has."""
+
+    messages: list[Part] = Field(default_factory=list, max_length=64)
+    tools: str = Field(default="", max_length=64)
+    characters: int = 0
+
+
 class AttachRequest(_Wire):
     """An invocation asks which run it serves.
 
@@ -75,8 +90,9 @@ class AttachRequest(_Wire):
     node's parameter, and `markers` is what the markers in the prompt hold, the newest first; any of the three may
     be absent. `age_seconds` is how long ago the invocation began: one that could not ask in time may belong to a
     workflow run that was replaced since. Before that it may have waited `unread_seconds`, as its process was
-    stopped. `label` is the node's, by which a client may choose it. `marker` is how earlier plugins send the last
-    marker alone, and they do not say that an invocation `beats`.
+    stopped. `label` is the node's, by which a client may choose it. `has` are the digests of the answer that the plugin
+    still has for this user, or none of any: that is left out of the answer. `marker` is how earlier plugins send the
+    last marker alone; they do not say what they have, nor that an invocation `beats`.
     """
 
     protocol: int = PROTOCOL
@@ -92,6 +108,7 @@ class AttachRequest(_Wire):
     age_seconds: float = Field(default=0, ge=0)
     unread_seconds: float = Field(default=0, ge=0)
     beats: bool = False
+    has: Digests | None = None
 
 
 class Round(_Wire):
@@ -122,8 +139,10 @@ class AttachResponse(_Wire):
     `left_out` belongs to a run whose client chose another one by its label.
 
     `messages` is the client's transcript in OpenAI's form; `messages[turn]` is the user message whose text went to
-    Dify as `query`. `past_queries` holds `text_digest`s of the queries of earlier runs of this Dify conversation, by
-    which the plugin recognises turns that Dify's memory adds. `open_ticket` is the ticket that an earlier try of this
+    Dify as `query`. It `omits` the parts of these numbers of what the plugin `has`, which stand in the same places, and
+    may omit the tools. `digests` is what the plugin has then, where all of it is long. `past_queries` holds
+    `text_digest`s of the queries of earlier runs of this Dify conversation, by which the plugin recognises turns that
+    Dify's memory adds. `open_ticket` is the ticket that an earlier try of this
     invocation left open: the plugin waits for it instead of asking the upstream again. `parameters` is what the client
     asks of the model, under the names of a node's parameters (`temperature`, `max_tokens`, `stop`, `response_format`
     in OpenAI's form, ...): the node's own settings come first. `watched` says that a client may watch calls grow,
@@ -139,6 +158,9 @@ class AttachResponse(_Wire):
     left_out: bool = False
     messages: list[Message] = Field(default_factory=list)
     turn: int | None = None
+    omits: list[int] = Field(default_factory=list)
+    omits_tools: bool = False
+    digests: Digests | None = None
     query: str = ""
     past_queries: list[str] = Field(default_factory=list)
     tools: list[ToolDefinition] = Field(default_factory=list)

@@ -88,8 +88,11 @@ class RunRequest(BaseModel):
 
     def pieces(self) -> Pieces:
         """Return what the store keeps apart from it."""
-        tools = [tool.model_dump(mode="json", exclude_none=True) for tool in self.tools]
-        return Pieces([_piece(message) for message in self.messages], piece_of(_encode(tools)))
+        return Pieces([piece(message) for message in self.messages], self.tools_piece())
+
+    def tools_piece(self) -> Piece:
+        """Return the list of tools as a piece."""
+        return piece_of(_encode([tool.model_dump(mode="json", exclude_none=True) for tool in self.tools]))
 
     def rest(self) -> str:
         """Return all else, as JSON."""
@@ -100,7 +103,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @once
-def _piece(message: Message) -> Piece:
+def piece(message: Message) -> Piece:
+    """Return a message as a piece."""
     return piece_of(_encode(message))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from provider.bridge import transcripts
 from provider.credentials import Credentials, advice_for_host
 from provider.engine.events import (
     Attach,
@@ -52,7 +53,12 @@ class BridgeClient:
 
     def attach(self, exchange: Attach) -> Attached | BridgeFailed:
         """Ask which run an invocation serves."""
-        outcome = self._ask(AttachResponse, "POST", "attach", exchange.request)
+        request = exchange.request
+        had, of = transcripts.Transcript(), (self._url, self._headers["Authorization"], request.user or "")
+        if request.user:
+            had = transcripts.last(of)
+            request = request.model_copy(update={"has": had.digests})
+        outcome = self._ask(AttachResponse, "POST", "attach", request)
         if self._request_id:
             # The bridge names the client's request that this invocation works for.
             self._headers[_REQUEST_ID] = self._request_id
@@ -61,7 +67,9 @@ class BridgeClient:
         if outcome.beat_seconds:
             beat = (f"invocations/{exchange.request.invocation_id}/beat", outcome.beat_seconds)
             threading.Thread(target=self._beat, args=beat, daemon=True).start()
-        return Attached(outcome)
+        answer = had.completing(outcome)
+        transcripts.keep(of, answer)
+        return Attached(answer)
 
     def _beat(self, path: str, seconds: float) -> None:
         pause = seconds

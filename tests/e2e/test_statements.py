@@ -6,11 +6,12 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.long_session import ask
-from tests.e2e.conftest import MakeClient, MakeStack
+from tests.e2e.conftest import MakeClient, MakeStack, upstream_log
 
 ROUNDS = 3
 STATEMENTS = 68
@@ -38,6 +39,28 @@ def test_a_turn_on_postgresql_needs_so_many_round_trips() -> None:
 
 WRITTEN_LATE = ('INSERT INTO "nodes"', 'INSERT INTO "model_calls"')
 """Of a turn, these may not be there yet."""
+
+
+def test_tools_that_come_with_each_result_are_stored_where_they_are_others(
+    make_stack: MakeStack, make_client: MakeClient
+) -> None:
+    stack = make_stack()
+    client = make_client(stack)
+    tools = client._tools.definitions
+    offers = iter([tools, tools[1:], tools])
+
+    def change(kind: str, _: Any) -> None:
+        if kind == "result":
+            client._tools.definitions = next(offers)
+
+    client._tell = change
+    rounds = "\n!then\n".join(f'!call exec {{"command": "echo {number}"}}' for number in range(3))
+    client.ask(f"{rounds}\n!then\n!say done")
+    with closing(sqlite3.connect(stack.store_url.removeprefix("sqlite:///"))) as store:
+        replies = store.execute("SELECT reply FROM tickets ORDER BY created_at").fetchall()
+    assert [json.loads(reply).get("tools") for (reply,) in replies] == [None, tools[1:], tools]
+    asked = [len(entry["request"]["tools"]) for entry in upstream_log(stack, "!say done")]
+    assert asked == [3, 3, 2, 3]
 
 
 def test_a_turn_of_a_long_session_stores_what_is_new(make_stack: MakeStack, make_client: MakeClient) -> None:

@@ -189,9 +189,12 @@ class Turns:
             return None
         # What is refused changes nothing, and so not who drives the run either.
         self._tickets.check(ticket, results)
-        if self._services.requests.of(run).places is not None:
+        began = self._services.requests.of(run)
+        if began.places is not None:
             asked = self._with_executors(asked)
         reply = Reply(messages=answers.said, tools=asked.tools, places=asked.places, tool_choice=asked.tool_choice)
+        if (asked.tools, asked.places) == (began.tools, began.places) and not self._has_changed_tools(run):
+            reply.tools = reply.places = None
         told = gathered(asked.messages, ticket)
         asked = asked.model_copy(update={"messages": told, "turn": split_turn(told).index})
         with self._services.locks.of(run.id):
@@ -207,6 +210,12 @@ class Turns:
             code="missing_tool_results",
             param="messages",
         )
+
+    def _has_changed_tools(self, run: RunRow) -> bool:
+        """Whether a follow-up of a run has brought other tools than the run began with."""
+        record = self._store.record(run.id)
+        replies = [ticket.reply for ticket in record.tickets.values() if ticket.reply] if record else []
+        return any(Reply.model_validate_json(reply).tools is not None for reply in replies)
 
     def _ticket_of(self, app: App, asked: RunRequest, follows: str | None) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)

@@ -14,6 +14,7 @@ from bridge.runs.requests import Reply
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
+from bridge.runs.tickets.omitting import digests_of, unknown
 from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
 from bridge.store.run_record import Change, RunRecord
@@ -21,7 +22,17 @@ from tools.carried import with_extras
 from tools.ids import random_name
 from tools.marker import marker_digest, new_secret, strip_markers
 from tools.results import Message
-from tools.wire import PROTOCOL, Answer, AttachRequest, AttachResponse, DraftRequest, OpenTicket, RecordRequest, Round
+from tools.wire import (
+    PROTOCOL,
+    Answer,
+    AttachRequest,
+    AttachResponse,
+    Digests,
+    DraftRequest,
+    OpenTicket,
+    RecordRequest,
+    Round,
+)
 
 log = logging.getLogger("clawback.attach")
 
@@ -108,7 +119,7 @@ class Invocations:
             assert record is not None  # noqa: S101 - it was found
             self._take_over(record, request.invocation_id, live)
         log.info("invocation attached", extra={"run": run.id, "invocation": request.invocation_id})
-        answer = self._answer(record, record.invocations[request.invocation_id], secret)
+        answer = self._answer(record, record.invocations[request.invocation_id], secret, request.has)
         if not request.beats:
             return answer
         self.beat(request.invocation_id)
@@ -249,7 +260,7 @@ class Invocations:
         """Whether a suspended run goes on: somebody may have answered its form in Dify itself."""
         return run.state == "suspended" and self._runs.goes_on_in_dify(run)
 
-    def _answer(self, record: RunRecord, invocation: InvocationRow, secret: str) -> AttachResponse:
+    def _answer(self, record: RunRecord, invocation: InvocationRow, secret: str, has: Digests | None) -> AttachResponse:
         run, tickets = record.run, record.tickets_of(invocation.id)
         live = self._live_runs.get(run.id)
         request = self._services.requests.of_invocation(record, invocation, live.latest if live else None)
@@ -257,14 +268,22 @@ class Invocations:
         past = [] if is_new else self._store.past_queries(run.conversation_id, before=run.id)
         if run.attempt > 1:
             past.append(run.query_digest)
+        messages, omits = self._with_carried(run, request.messages), list[int]()
+        digests = has and digests_of(messages, request.tools_piece())
+        omits_tools = bool(has and digests and has.tools == digests.tools)
+        if has:
+            messages, omits = unknown(messages, has)
         return AttachResponse(
             run_id=run.id,
             secret=secret if run.direction == "executor" else None,
-            messages=self._with_carried(run, request.messages),
+            messages=messages,
+            omits=omits,
+            omits_tools=omits_tools,
+            digests=digests,
             turn=request.turn,
             query=request.query,
             past_queries=past,
-            tools=request.tools,
+            tools=[] if omits_tools else request.tools,
             also=self._services.also(request.places),
             tool_choice=request.tool_choice,
             parallel_tool_calls=request.parallel_tool_calls,

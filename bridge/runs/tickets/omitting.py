@@ -1,0 +1,49 @@
+"""What of a long transcript the plugin is not sent again, since it has it from an answer before, by its digest.
+
+The plugin repeats the digests that it was told with that answer. What it gets, it gets of the run that it attached to:
+the digests only say which of that is left out.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+
+from bridge.runs.requests import piece
+from bridge.store.exchanges import Piece
+from tools.results import Message
+from tools.wire import Digests, Part
+
+SHORT = 8 * 1024
+"""A transcript of so many characters is sent whole."""
+
+
+def digests_of(messages: Sequence[Message], tools: Piece) -> Digests | None:
+    """Return what the plugin says if it still has all of this when it attaches next; None where that is little."""
+    pieces = [piece(message) for message in messages]
+    characters = sum(len(body) for _, body in (*pieces, tools))
+    if characters < SHORT:
+        return None
+    # A part is as long as all before it: what changes at the end, where most does, changes no long one.
+    ends = [0, *(2**n for n in range(len(pieces).bit_length()) if 2**n < len(pieces)), len(pieces)]
+    parts = [pieces[begin:end] for begin, end in pairwise(ends) if begin < end]
+    digests = [Part(count=len(part), digest=_digest(part)) for part in parts]
+    return Digests(messages=digests, tools=tools[0], characters=characters)
+
+
+def unknown(messages: Sequence[Message], has: Digests) -> tuple[list[Message], list[int]]:
+    """Return the messages that the plugin does not have, and the numbers of the parts that it has in their places."""
+    new: list[Message] = []
+    omitted: list[int] = []
+    begin = 0
+    for number, had in enumerate(has.messages):
+        part = messages[begin : begin + had.count]
+        begin += had.count
+        if len(part) == had.count and _digest([piece(message) for message in part]) == had.digest:
+            omitted.append(number)
+        else:
+            new += part
+    return [*new, *messages[begin:]], omitted
+
+
+def _digest(pieces: Sequence[Piece]) -> str:
+    return hashlib.blake2b("".join(digest for digest, _ in pieces).encode(), digest_size=16).hexdigest()
