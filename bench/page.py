@@ -19,8 +19,8 @@ from sqlalchemy import insert
 from bridge.app import create_app
 from bridge.config import parse
 from bridge.runs.core import Core
-from bridge.store import Store
 from bridge.store import schema as t
+from bridge.store.store import Store
 from tools.tokens import hash_token, new_token
 
 PATHS = ("/", "/?page=1000", "/?state=failed", "/?longer=1", "/statistics", "/runs/long")

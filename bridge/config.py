@@ -399,6 +399,13 @@ class Traces(_Section):
     service_name: str = Field(default="clawback", min_length=1)
     """The bridge's service name in the traces."""
 
+    @field_validator("endpoint")
+    @classmethod
+    def _can_be_made(cls, value: str | None) -> str | None:
+        if value and not (_is_installed("opentelemetry.sdk") and _is_installed("opentelemetry.exporter.otlp")):
+            raise ValueError("what makes traces is not installed: pip install 'clawback[traces]', or take the key out")
+        return value
+
 
 class Config(_Section):
     """The whole configuration."""
@@ -455,7 +462,7 @@ class Config(_Section):
     @classmethod
     def _has_driver(cls, value: str | None) -> str | None:
         for scheme, module, extra in (("postgres", "psycopg", "postgresql"), ("redis", "redis", "redis")):
-            if value and value.startswith(scheme) and find_spec(module) is None:
+            if value and value.startswith(scheme) and not _is_installed(module):
                 raise ValueError(f"needs a driver that is not installed: install clawback[{extra}]")
         return value
 
@@ -523,6 +530,13 @@ def is_loopback(host: str) -> bool:
 def default_path() -> Path:
     """Return where the configuration lives unless told otherwise."""
     return Path(platformdirs.user_config_dir("clawback")) / "clawback.toml"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def load(path: Path) -> Config:

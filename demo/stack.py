@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge import cli
 from bridge.commands.package.command import plugin_package, tools_package
-from bridge.store import Store
+from bridge.store.store import Store
 from demo import box, scripted
 from demo.service import Service
 from demo.task import EXAMPLES

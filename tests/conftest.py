@@ -90,7 +90,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which nothing is yet."""
-    from bridge.store import Store
+    from bridge.store.store import Store
 
     path = tmp_path_factory.mktemp("store") / "bridge.sqlite3"
     Store(f"sqlite:///{path}").close()

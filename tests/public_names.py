@@ -195,7 +195,7 @@ def _logs() -> Iterator[str]:
 
 
 def _traces() -> Iterator[str]:
-    yield from (text for text in _texts("opentelemetry") if re.fullmatch(r"(clawback|http)\.[a-z._]+", text))
+    yield from (text for text in _texts("from opentelemetry") if re.fullmatch(r"(clawback|http)\.[a-z._]+", text))
 
 
 # What is set.

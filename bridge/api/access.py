@@ -19,10 +19,11 @@ from werkzeug.routing import Rule
 
 from bridge.config import App, Config, Limits, Plugin, Token, Tokens
 from bridge.errors import BridgeError, Forbidden, TooManyRequests, Unauthorized
-from bridge.store import Store, clock
+from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.keys import DAY_SECONDS, spender
 from bridge.store.rows import ClientRow
+from bridge.store.store import Store
 from tools.tokens import hash_token
 
 _SHOWN = "X-Request-Id, X-Clawback-Run, Retry-After"

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from bridge.api.bodies import json_answer
 from bridge.api.openapi.operation import operation
-from bridge.store import Store
 from bridge.store.faults import RETRY_SECONDS, StoreUnavailable
+from bridge.store.store import Store
 
 
 class Alive(BaseModel):

@@ -34,8 +34,9 @@ from bridge.runs.forms import form_of
 from bridge.runs.requests import RunRequests
 from bridge.runs.runs import Runs
 from bridge.runs.tickets.approvals import Approvals
-from bridge.store import Store, clock
+from bridge.store import clock
 from bridge.store.rows import CallRow, EventRow, ExecutorRow, FormRow, ModelCallRow, NodeRow, RunRow, TicketRow
+from bridge.store.store import Store
 from bridge.store.timeline import Dated, Timeline
 from tools.run_states import UNFINISHED
 from tools.ticket_states import CallState, TicketState

@@ -21,9 +21,9 @@ from bridge.config import Config
 from bridge.errors import Gone, NotFound
 from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.tickets import Tickets
-from bridge.store import Store
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow
+from bridge.store.store import Store
 from tools.marker import marker_digest
 from tools.wire import (
     AttachRequest,

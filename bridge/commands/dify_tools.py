@@ -9,8 +9,9 @@ import click
 from bridge.config import Config, ConfigError, DifyTools, default_path, load
 from bridge.dify.console import ConsoleProblem, providers_in, read_tools, schemas_of
 from bridge.dify.tools import ToolsEndpoint, ToolsProblem
-from bridge.store import Store
-from bridge.store.faults import StoreError, StoreUnavailable
+from bridge.store.faults import StoreUnavailable
+from bridge.store.place import StoreError
+from bridge.store.store import Store
 from tools.visible import visible
 
 

@@ -9,12 +9,11 @@ import click
 from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.runs.tickets.policy import Policy
-from bridge.server import logs, serving, tracing
+from bridge.server import logs, serving
 from bridge.server.gunicorn import Server
 from bridge.server.serving import banner, is_bridge, is_taken, user_of
-from bridge.store.faults import StoreError
 from bridge.store.lock import held
-from bridge.store.upgrade import open_first
+from bridge.store.place import StoreError
 from tools.visible import visible, visible_json
 
 log = logging.getLogger("clawback")
@@ -61,7 +60,6 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(str(error)) from None
     try:
         Policy.load(config.policy)
-        tracing.check(config.traces)
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
     logs.configure(log_level, as_json)
@@ -79,7 +77,6 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
         raise click.ClickException(problem)
     try:
         with held(config.store_url):
-            open_first(config.store_url)
             Server(path, config, ready, log_level, watch=watch).run()
     except StoreError as error:
         raise click.ClickException(str(error)) from None

@@ -16,9 +16,10 @@ from bridge.commands.terminal import say
 from bridge.commands.token import config_option
 from bridge.config import Config, ConfigError, load
 from bridge.store import schema as t
-from bridge.store.engine import engine_of, path_of, reading_engine_of
-from bridge.store.faults import StoreError, StoreUnavailable
+from bridge.store.engine import engine_of, reading_engine_of
+from bridge.store.faults import StoreUnavailable
 from bridge.store.lock import held
+from bridge.store.place import StoreError, path_of
 from bridge.store.upgrade import VERSION, open_first, prepare, refused
 from bridge.store.upgrade import check as version_at
 

@@ -12,9 +12,10 @@ from bridge.commands.operator_client import as_json_option, print_json
 from bridge.commands.terminal import Terminal, plain, table
 from bridge.config import Config, ConfigError, default_path, load
 from bridge.server.figures import clock
-from bridge.store import Store
-from bridge.store.faults import StoreError, StoreUnavailable
+from bridge.store.faults import StoreUnavailable
+from bridge.store.place import StoreError
 from bridge.store.rows import ClientRow
+from bridge.store.store import Store
 from tools.tokens import hash_token, new_token
 
 AUDIENCES = ("client", "plugin", "executor", "operator", "metrics")

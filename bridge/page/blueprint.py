@@ -59,6 +59,7 @@ from bridge.page.views.views import (
     try_view,
     with_waiting,
 )
+from bridge.runs import request_id
 from bridge.runs.core import Core
 from bridge.runs.executors.trials import Trial, Trials
 from bridge.runs.services import in_pieces
@@ -137,7 +138,7 @@ def _guard(blueprint: Blueprint, origins: Origins, logins: Logins) -> None:
 
     @blueprint.errorhandler(Exception)
     def _fail(_error: Exception) -> Response:
-        log.exception("a page failed", extra={"request_id": g.get("request_id")})
+        log.exception("a page failed", extra={"request_id": request_id.current()})
         return _error_page(Internal("the bridge failed; its log says more under this page's X-Request-Id"))
 
 

@@ -24,7 +24,7 @@ from bridge.runs.tickets.attach import Invocations
 from bridge.runs.tickets.policy import Policy
 from bridge.runs.tickets.tickets import Tickets
 from bridge.runs.watchdogs import PluginWatchdog, WorkerWatchdog
-from bridge.store import Store
+from bridge.store.store import Store
 from bridge.store.wakeups import Wakeups
 
 

@@ -7,8 +7,6 @@ it when it attaches to that run, and sends it with whatever it asks of the bridg
 import re
 from contextvars import ContextVar
 
-from flask import g
-
 from tools.ids import random_name
 
 HEADER = "X-Request-Id"
@@ -28,5 +26,4 @@ def take(given: str) -> None:
 
 def go_on_with(request_id: str) -> None:
     """Let the request at hand be part of another."""
-    g.request_id = request_id
     _current.set(request_id)

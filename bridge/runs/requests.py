@@ -11,10 +11,10 @@ from weakref import WeakValueDictionary
 from pydantic import BaseModel, Field, SkipValidation
 
 from bridge.config import Token
-from bridge.store import Store
 from bridge.store.exchanges import Piece, Pieces, piece_of
 from bridge.store.rows import InvocationRow, RunRow, TicketRow
 from bridge.store.run_record import RunRecord
+from bridge.store.store import Store
 from tools.choices import ToolChoice
 from tools.definitions import ToolDefinition
 from tools.results import Message, ToolResult

@@ -14,10 +14,10 @@ from bridge.config import Config
 from bridge.dify.apps import Apps
 from bridge.runs.observing.observers import Observers
 from bridge.runs.requests import Places, RunRequests
-from bridge.store import Store
 from bridge.store.clock import Presence, look_anew
 from bridge.store.keys import spender
 from bridge.store.rows import RunRow
+from bridge.store.store import Store
 from bridge.store.wakeups import Wakeups
 from tools.marker import strip_markers
 from tools.wire import ModelCall, Usage

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import resource
 import signal
 import threading
@@ -18,7 +19,7 @@ from gunicorn.arbiter import Arbiter
 from bridge.config import Config
 from bridge.server import serving
 from bridge.server.reload import Reload
-from bridge.store.faults import StoreError
+from bridge.store.place import StoreError
 from tools.tokens import hash_token, new_token
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ log = logging.getLogger("clawback.server")
 WORKERS = 1
 CONNECTIONS = 10_000
 LOOK_SECONDS = 0.2
+_LONGEST_REASON = 64 * 1024
 
 
 class Server(BaseApplication):
@@ -54,6 +56,7 @@ class Server(BaseApplication):
         self._config = config
         self._on_ready = on_ready
         self._log_level = log_level
+        self._told = os.pipe()
         self._local_token = new_token("local")
         config.tokens.admit_local(hash_token(self._local_token))
         super().__init__()
@@ -84,20 +87,30 @@ class Server(BaseApplication):
         """Make the application, inside the worker, where gevent has patched the standard library."""
         # What is made here stays: there is nothing to collect while it is made.
         gc.disable()
+        # Here, since the server's first process needs nothing of it, and keeps what it has loaded.
+        from bridge.store.upgrade import open_first
+
         try:
+            open_first(self._config.store_url)
             made: Flask = _application().create_app(self._config)
         except (StoreError, OSError) as error:
-            log.critical("the bridge cannot begin: %s", error)
+            os.write(self._told[1], str(error).encode())
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        _settle()
+        # Later collections pass by what is there now.
+        gc.freeze()
         gc.enable()
         return made
 
     def run(self) -> None:
-        """Serve."""
+        """Serve. Raises StoreError where the bridge cannot begin."""
         _raise_limit()
-        _settle()
+        # Both processes go on sharing what nobody touches.
+        gc.freeze()
         Master(self).run()
+
+    def why_not(self) -> str:
+        """Return why the worker could not begin."""
+        return os.read(self._told[0], _LONGEST_REASON).decode()
 
     def _ready(self, worker: Any) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)
@@ -152,6 +165,17 @@ class Server(BaseApplication):
 class Master(Arbiter):
     """gunicorn's first process, which hands SIGHUP on instead of putting another worker in the place of this one."""
 
+    app: Server
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """Stop. Raises StoreError where that is since the bridge cannot begin."""
+        try:
+            super().halt(reason, exit_status)
+        except SystemExit:
+            if exit_status != self.APP_LOAD_ERROR:
+                raise
+            raise StoreError(self.app.why_not()) from None
+
     def handle_hup(self) -> None:
         """Let the worker take the configuration as it is now."""
         self.kill_workers(signal.SIGHUP)
@@ -165,12 +189,6 @@ def _raise_limit() -> None:
         # macOS has further limits of its own.
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _settle() -> None:
-    """Let later collections pass by what is there: it stays, and both processes go on sharing what nobody touches."""
-    gc.collect()
-    gc.freeze()
 
 
 def _application() -> Any:

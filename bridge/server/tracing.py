@@ -15,11 +15,10 @@ The SDK is an extra, and reads its own environment variables (OTEL_EXPORTER_OTLP
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from bridge.config import ConfigError, Traces, is_loopback
+from bridge.config import Traces, is_loopback
 from bridge.runs import request_id
 from bridge.runs.observing.observers import Observer
 from bridge.store.rows import Move, RunRow, TicketRow
@@ -32,22 +31,6 @@ if TYPE_CHECKING:
 
 _PATH = "/v1/traces"
 _TRACED = "/v1/"
-
-
-def check(traces: Traces) -> None:
-    """Raise ConfigError where traces are asked for and cannot be made."""
-    if traces.endpoint and not (_has("opentelemetry.sdk") and _has("opentelemetry.exporter.otlp.proto.http")):
-        raise ConfigError(
-            "traces.endpoint is set, and what makes traces is not installed: pip install 'clawback[traces]', or take "
-            "the key out"
-        )
-
-
-def _has(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def provider(traces: Traces) -> "TracerProvider":

@@ -19,7 +19,6 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooSlow, Unavailable
-from bridge.runs.services import breathe
 
 log = logging.getLogger("clawback.server")
 
@@ -196,6 +195,9 @@ class TimelyReader:
         read = bytes(self._reader.read(size))
         self._unbroken += len(read)
         if self._unbroken > KERNEL_BYTES:
+            # Here, since the server's first process imports this module, and needs nothing of what runs are.
+            from bridge.runs.services import breathe
+
             self._unbroken = 0
             breathe()
         return read

@@ -6,11 +6,7 @@ run_record      a run in memory, and a change of it in one transaction; a ticket
 further statements, by what they are about:
     nodes, responses, exchanges, forms, keys                due (what waits too long)
     timeline (the web page), watching (operators)           statements (how they are made and run)
-engine, upgrade, lock, faults   opens the database, of any version, for one bridge alone; what its refusals mean
+engine, upgrade, lock, place, faults   opens the database, of any version, for one bridge alone; what its refusals mean
 wakeups         hints that something changed
 clock           the time by which the bridge waits, without the jumps of the machine's
 """
-
-from bridge.store.store import Store
-
-__all__ = ["Store"]

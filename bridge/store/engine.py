@@ -19,6 +19,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from bridge.store.faults import CUT, DAMAGED, REPLACED, RESTORE, UNWRITABLE, code_of, fault_of, unavailable
+from bridge.store.place import path_of
 
 CONNECTIONS = 30
 """Connections of PostgreSQL that a bridge has at most. A waiting client or plugin holds none."""
@@ -46,14 +47,6 @@ _POSTGRESQL = {
 _OPTIONS = {"prepare_threshold": None}
 # Another bridge may be stopped amid a transaction, and holds what it locked.
 _LIMITS = {"lock_timeout": "5s", "idle_in_transaction_session_timeout": "15s"}
-
-
-def path_of(url: str) -> Path | None:
-    """Return the file of a store that is one; None for a database elsewhere, or in memory."""
-    address = make_url(url)
-    if address.get_backend_name() != "sqlite" or address.database in {None, "", ":memory:"}:
-        return None
-    return Path(str(address.database))
 
 
 Durability = Literal["power", "process"]

@@ -17,10 +17,6 @@ RETRY_SECONDS = 5.0
 RESTORE = "stop the bridge, put a backup in its place, and start the bridge again"
 
 
-class StoreError(Exception):
-    """The store cannot be used until somebody does something about it; the text says what."""
-
-
 class StoreUnavailable(Unavailable):
     """The bridge's store cannot be used for now. `detail` is what the database said, for the bridge's own log."""
 

@@ -15,8 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bridge.store.engine import path_of
-from bridge.store.faults import StoreError
+from bridge.store.place import StoreError, path_of
 
 log = logging.getLogger("clawback.store")
 

@@ -33,12 +33,13 @@ from sqlalchemy.exc import IntegrityError
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
-from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of, path_of
+from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PiecesGone, PieceStatements
 from bridge.store.faults import DAMAGED, RESTORE, StoreUnavailable, told, unavailable
 from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, ExecutorStatements, LoginStatements
 from bridge.store.nodes import ModelCallStatements, NodeStatements
+from bridge.store.place import path_of
 from bridge.store.rows import (
     OWN_USER,
     CallRow,

@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
 from bridge.store import schema as t
-from bridge.store.engine import engine_of, make_private, path_of, reading_engine_of
-from bridge.store.faults import DAMAGED, FULL, LOCKED, StoreError, StoreUnavailable, fault_of, told, unavailable
+from bridge.store.engine import engine_of, make_private, reading_engine_of
+from bridge.store.faults import DAMAGED, FULL, LOCKED, StoreUnavailable, fault_of, told, unavailable
+from bridge.store.place import StoreError, path_of
 
 log = logging.getLogger("clawback.store")
 

@@ -19,8 +19,8 @@ from bridge.api.openapi.document import routes
 from bridge.app import create_app
 from bridge.config import Token, parse
 from bridge.page.logins import Login
-from bridge.store import Store
 from bridge.store.rows import ClientRow
+from bridge.store.store import Store
 from demo.service import Service
 from tests.levels import starts
 from tools.tokens import hash_token, new_token

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bridge.store import Store
 from bridge.store.responses import ResponseRow, Responses
+from bridge.store.store import Store
 
 
 def row(response_id: str, previous: str | None = None, created_at: float = 1000.0) -> ResponseRow:

@@ -18,9 +18,9 @@ from bridge.runs.runs import MAX_ATTEMPTS
 from bridge.runs.segments import Failure, Segment
 from bridge.runs.tickets import moves as steps
 from bridge.runs.watchdogs import PluginWatchdog
-from bridge.store import Store
 from bridge.store.exchanges import FRESH_SECONDS
 from bridge.store.rows import CallRow, FormRow, RunRow, SessionRow, TicketRow
+from bridge.store.store import Store
 from tools.results import ToolResult
 from tools.run_states import RunEvent
 from tools.wire import Usage

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.store import Store
 from bridge.store.engine import Disk
 from bridge.store.faults import StoreUnavailable
+from bridge.store.store import Store
 
 WRITERS = 20
 SYNC_SECONDS = 0.05

@@ -18,9 +18,10 @@ from sqlalchemy.exc import DBAPIError
 
 from bridge.commands.doctor.own_parts import look_at_store
 from bridge.config import Config
-from bridge.store import Store
-from bridge.store.faults import StoreError, StoreUnavailable
+from bridge.store.faults import StoreUnavailable
+from bridge.store.place import StoreError
 from bridge.store.rows import SessionRow
+from bridge.store.store import Store
 from bridge.store.upgrade import open_first
 from tests.bridge.test_store_lock import bridge, worker_of
 

@@ -20,9 +20,9 @@ from sqlalchemy.schema import CreateColumn
 
 from bridge import cli
 from bridge.runs.requests import RunRequest
-from bridge.store import Store
 from bridge.store import schema as t
-from bridge.store.faults import StoreError
+from bridge.store.place import StoreError
+from bridge.store.store import Store
 from bridge.store.upgrade import VERSION, check, open_first
 from demo.stack import free_port
 from tests.servers import Servers

@@ -22,8 +22,8 @@ from mcp.client.subscriptions import ToolsListChanged
 
 from bridge import cli
 from bridge.api.mcp import MOST_STREAMS_EACH
-from bridge.store import Store
 from bridge.store.rows import RunRow
+from bridge.store.store import Store
 from demo.service import Service
 from demo.stack import free_port
 from tests.e2e.executors import SECONDS, Machine, wait_for

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.store import Store
+from bridge.store.store import Store
 from demo.client import Client
 from demo.local_tools import LocalTools
 from demo.stack import Stack

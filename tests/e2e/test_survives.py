@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.store import Store
+from bridge.store.store import Store
 from demo.client import ClientError, Outcome, session_headers
 from demo.local_tools import DEFINITIONS
 from demo.stack import Stack

@@ -282,7 +282,7 @@ def test_a_bridge_of_the_version_before_is_replaced_while_turns_run_and_none_is_
     """Bridge b made the store. Bridge a joins it with what this version adds, and takes b's place for a while."""
     with Servers() as servers:
         keys = {"database_url": servers.database_url(), "wakeups_url": servers.redis_url}
-        make = "import sys; from bridge.store import Store; from bridge.config import Config; "
+        make = "import sys; from bridge.store.store import Store; from bridge.config import Config; "
         make += "Store(Config(database_url=sys.argv[1]).store_url).close()"
         environ = {**os.environ, **version_before}
         subprocess.run([sys.executable, "-c", make, keys["database_url"]], env=environ, check=True)

@@ -14,7 +14,7 @@ from bridge.dify.errors import DifyError
 from bridge.dify.tools import ToolsProblem
 from bridge.errors import BridgeError
 from bridge.server.said import GAP, WORDS, Said, catalogue, said
-from bridge.store.faults import StoreError
+from bridge.store.place import StoreError
 from provider.errors import ProviderError
 from tests.page.conftest import Person
 

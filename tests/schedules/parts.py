@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 from bridge import cli
-from bridge.store import Store
+from bridge.store.store import Store
 from demo.service import Service, children
 from demo.stack import ROOT, Stack
 from tests.e2e.conftest import export_with

@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.api.access import client_name
@@ -34,6 +34,7 @@ from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, ErrorForm, operation
 from bridge.config import Config
 from bridge.errors import BridgeError, NotFound
+from bridge.runs import request_id
 from bridge.runs.answers.view import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.segments import Begun, Event, Failure, Segment, extent
@@ -172,7 +173,8 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         if asked.stream:
             _wait_for_content(reading.segment, told, limits.first_event_seconds)
         events = follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
-        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id, "request-id": g.request_id}
+        named = request_id.current()
+        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": named, "request-id": named}
         if not asked.stream:
             return _json(_whole(told, events), headers)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -194,7 +196,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         asked = parse_count_request(body)
         app_of(config, asked.model)
         messages, tools, _ = prompt_of(asked)
-        return _json({"input_tokens": prompt_tokens(messages, tools)}, {"request-id": g.request_id})
+        return _json({"input_tokens": prompt_tokens(messages, tools)}, {"request-id": request_id.current()})
 
     return blueprint
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from bridge.api.access import may_ask
 from bridge.api.bodies import check_sizes, json_body
@@ -20,6 +20,7 @@ from bridge.config import App, Config
 from bridge.dify import InputField
 from bridge.dify.apps import AppFacts
 from bridge.errors import NotFound
+from bridge.runs import request_id
 from bridge.runs.core import Core
 from bridge.runs.segments import Event, Failure
 
@@ -66,7 +67,7 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         form: CallForm = "function" if chat.legacy else "tools"
         if chat.tool_call_mode == "openclaw_text":
             form, events = "text", as_text(events)
-        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": g.request_id}
+        headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": request_id.current()}
         if not chat.stream:
             return jsonify_completion(chat, events, headers, form)
         if reading.fresh:

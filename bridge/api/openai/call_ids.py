@@ -16,8 +16,8 @@ from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions.openclaw import last_user_index
 from bridge.runs.sessions.sessions import Session, turn_key
-from bridge.store import Store
 from bridge.store.rows import CallRow, RunRow, TicketRow
+from bridge.store.store import Store
 from tools.calls import assistant_message
 from tools.results import Message, ToolResult, text_of
 

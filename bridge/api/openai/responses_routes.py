@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from typing import Literal
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, Field
 
 from bridge.api.access import client_name
@@ -23,6 +23,7 @@ from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, operation
 from bridge.config import Config, Limits
 from bridge.errors import BridgeError, InvalidRequest, NotFound
+from bridge.runs import request_id
 from bridge.runs.core import Core
 from bridge.runs.segments import Event
 from bridge.store.faults import StoreUnavailable
@@ -150,7 +151,7 @@ def _events(core: Core, limits: Limits, opened: Opened) -> Generator[Event | Non
 
 
 def _headers(opened: Opened) -> dict[str, str]:
-    return {"X-Clawback-Run": opened.reading.run_id, "X-Request-Id": g.request_id}
+    return {"X-Clawback-Run": opened.reading.run_id, "X-Request-Id": request_id.current()}
 
 
 def _sse_response(stream: Iterator[str], opened: Opened) -> Response:

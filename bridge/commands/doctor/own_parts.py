@@ -14,9 +14,8 @@ from bridge.commands.init.config_file import is_private
 from bridge.config import Config, ConfigError, load
 from bridge.server import serving
 from bridge.server.serving import Serving, is_bridge, is_taken, user_of
-from bridge.store.engine import path_of
-from bridge.store.faults import StoreError
 from bridge.store.lock import holder
+from bridge.store.place import StoreError, path_of
 from bridge.store.upgrade import VERSION, check
 
 _TAKEN_SECONDS = 1.0

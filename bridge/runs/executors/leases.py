@@ -14,9 +14,10 @@ from bridge.runs.services import Services, at_once
 from bridge.runs.tickets import moves as steps
 from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.tickets import CALLS, Holder, Tickets
-from bridge.store import Store, clock
+from bridge.store import clock
 from bridge.store.rows import CallRow, ExecutorRow, Move, TicketRow, UnclaimedCall
 from bridge.store.run_record import CallMoved
+from bridge.store.store import Store
 from tools.ids import random_name
 from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from bridge.config import Config
 from bridge.errors import Forbidden, Gone, InvalidRequest
 from bridge.runs.requests import Place, Places
-from bridge.store import Store, clock
+from bridge.store import clock
 from bridge.store.rows import ANYWHERE, CallRow, ExecutorRow
+from bridge.store.store import Store
 from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
 from tools.ids import random_name

@@ -6,9 +6,10 @@ from bridge.config import Limits
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.executors.registry import Registry
 from bridge.runs.observing.observers import Observer
-from bridge.store import Store, clock
+from bridge.store import clock
 from bridge.store.engine import CONNECTIONS, Durability
 from bridge.store.run_record import Change, RunRecord
+from bridge.store.store import Store
 from bridge.store.watching import Waiting, Watching
 from tools.run_states import UNFINISHED
 

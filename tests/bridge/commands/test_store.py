@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from bridge.cli import main
-from bridge.store import Store
 from bridge.store.engine import engine_of
+from bridge.store.store import Store
 from bridge.store.upgrade import VERSION, open_first
 from demo.stack import Stack
 from tests.e2e.conftest import call

@@ -13,7 +13,7 @@ from bridge.app import create_app
 from bridge.config import Config, parse
 from bridge.runs.core import Core
 from bridge.runs.sweeper import Sweeper
-from bridge.store import Store
+from bridge.store.store import Store
 from tools.ids import new_tool_call_id, random_name
 from tools.tokens import hash_token, new_token
 

@@ -17,10 +17,10 @@ from hypothesis import settings
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
-from bridge.store import Store
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import SegmentRow, SessionRow
 from bridge.store.run_record import Change, Overtaken
+from bridge.store.store import Store
 from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
 from tests.bridge.executor.test_random_steps import Steps

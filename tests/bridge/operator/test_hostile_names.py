@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from bridge.config import load
-from bridge.store import Store
 from bridge.store.rows import ExecutorRow
+from bridge.store.store import Store
 from demo.client import Client
 from demo.stack import Stack
 from tests.bridge.operator.conftest import Clawback, read

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,6 +29,14 @@ WAIT_SECONDS = 30
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("served"), apps=["minimal"]) as running:
         yield running
+
+
+@pytest.mark.parts
+def test_the_first_process_of_a_bridge_imports_nothing_that_only_its_worker_needs() -> None:
+    """What it has imported it keeps, while the worker uses the same anew."""
+    imported = "import sys, bridge.commands.serve, bridge.server.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, timeout=60, check=True)
+    assert {"flask", "httpx", "jinja2", "sqlalchemy", "sqlite3", "bridge.app"}.isdisjoint(done.stdout.split())
 
 
 def models(stack: Stack, url: str | None = None) -> list[str]:
