@@ -1,9 +1,10 @@
-"""A store of many finished runs: `python -m bench.large_store [--runs 1000 1000000] [--at-once 2000]`.
+"""A store of many finished runs: `python -m bench.large_store [--runs 1000 1000000] [--folder FOLDER]`.
 
 Each run has an invocation, a model call, two nodes, three tickets with a call each and their steps, and four segments,
 as turns of three rounds leave them. Prints a JSON line for each size: the bytes of a run on the disk, and by request of
-the page and of operators the median milliseconds; and while the oldest half is forgotten, how long that takes and the
-slowest of the other transactions meanwhile.
+the page and of operators the median milliseconds, the first byte's and the processor's of the whole; and while the
+oldest half is forgotten, how long that takes and the slowest of the other transactions meanwhile. The stores are asked
+in turn, so that what else the machine does weighs on all of them. In a FOLDER that is given they stay, and are found.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from flask.testing import FlaskClient
 from sqlalchemy import Connection, Table, insert
 
 from bridge.app import create_app
@@ -25,9 +25,20 @@ from bridge.runs.core import Core
 from bridge.store import schema as t
 from tools.tokens import hash_token, new_token
 
-PAGES = ("/", "/?page=50", "/?state=failed", "/?longer=1", "/statistics", "/runs/run5", "/approvals", "/executors")
-OPERATOR = ("/operator/v1/runs", "/operator/v1/runs/run5", "/operator/v1/status", "/operator/v1/tickets", "/metrics")
-TIMES = 7
+PAGES = (
+    "/",
+    "/?page=15",
+    "/?state=failed",
+    "/?state=undecided",
+    "/?longer=1",
+    "/?app=assistant",
+    "/statistics",
+    "/runs/run5",
+)
+PAGES += ("/approvals", "/executors", "/health", "/try")
+OPERATOR = ("/operator/v1/runs", "/operator/v1/runs?state=failed", "/operator/v1/runs/run5", "/operator/v1/status")
+OPERATOR += ("/operator/v1/tickets", "/metrics")
+TIMES = 15
 ROUNDS = 3
 
 
@@ -36,38 +47,66 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[1_000, 1_000_000])
     parser.add_argument("--at-once", type=int, default=2_000)
     parser.add_argument("--forget-seconds", type=float, default=20)
+    parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    for runs in options.runs:
-        with tempfile.TemporaryDirectory() as name:
-            print(json.dumps(measured(Path(name), runs, options.at_once, options.forget_seconds)), flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = options.folder or Path(name)
+        stores = [Large(folder / str(runs), runs, options.at_once) for runs in options.runs]
+        for path in (*PAGES, *OPERATOR) * TIMES:
+            for store in stores:
+                store.ask(path)
+        for store in stores:
+            print(json.dumps(store.figures() | {"forgetting": store.forget(options.forget_seconds)}), flush=True)
 
 
-def measured(folder: Path, runs: int, at_once: int, forget_seconds: float) -> dict[str, Any]:
-    token = new_token("operator")
-    app = create_app(parse({"data_dir": str(folder), "tokens": {"operator": hash_token(token)}}))
-    core: Core = app.extensions["clawback"]
-    for first in range(0, runs, at_once):
-        with core.store.transaction() as connection:
-            write(connection, range(first, min(first + at_once, runs)), runs)
-    client = app.test_client()
-    client.post("/login", data={"token": token}, headers={"Origin": "http://localhost"})
-    operator = {"Authorization": f"Bearer {token}"}
-    paths: dict[str, dict[str, str]] = {path: {} for path in PAGES} | dict.fromkeys(OPERATOR, operator)
-    result: dict[str, Any] = {"runs": runs, "bytes_a_run": round(size(folder) / runs)}
-    result["ms"] = {path: median(client, path, headers) for path, headers in paths.items()}
-    return result | {"forgetting": forgotten(core, runs, forget_seconds)}
+class Large:
+    """A store of so many runs, and how long it takes to answer."""
 
-
-def median(client: FlaskClient, path: str, headers: dict[str, str]) -> float | str:
-    times = []
-    for _ in range(TIMES):
+    def __init__(self, folder: Path, runs: int, at_once: int) -> None:
+        self._folder, self._runs = folder, runs
+        is_new, token = not folder.exists(), new_token("operator")
+        folder.mkdir(parents=True, exist_ok=True)
         began = time.perf_counter()
-        answer = client.get(path, headers=headers)
-        if answer.status_code != 200:
-            return f"HTTP {answer.status_code}"
-        answer.get_data()
-        times.append(1000 * (time.perf_counter() - began))
-    return round(statistics.median(times), 1)
+        app = create_app(parse({"data_dir": str(folder), "tokens": {"operator": hash_token(token)}}))
+        self.core: Core = app.extensions["clawback"]
+        for first in range(0, runs if is_new else 0, at_once):
+            with self.core.store.transaction() as connection:
+                write(connection, range(first, min(first + at_once, runs)), runs)
+        self._made = time.perf_counter() - began
+        began = time.perf_counter()
+        for _ in self.core.store.figures.counting(time.time()):
+            pass
+        self._counted = time.perf_counter() - began
+        self._client = app.test_client()
+        self._client.post("/login", data={"token": token}, headers={"Origin": "http://localhost"})
+        self._operator = {"Authorization": f"Bearer {token}"}
+        self._times: dict[str, list[tuple[float, float, float]]] = {}
+
+    def ask(self, path: str) -> None:
+        """Ask once: when did the answer begin, when did it end, and how long did the processor work for it?"""
+        began, worked = time.perf_counter(), time.process_time()
+        answer = self._client.get(path, headers=self._operator if path in OPERATOR else {}, buffered=False)
+        assert answer.status_code == 200, (path, answer.status_code)
+        pieces = iter(answer.response)
+        next(pieces, None)
+        first = time.perf_counter() - began
+        for _ in pieces:
+            pass
+        times = (first, time.perf_counter() - began, time.process_time() - worked)
+        self._times.setdefault(path, []).append(times)
+
+    def figures(self) -> dict[str, Any]:
+        """Return them, in milliseconds: of each request its first byte, its last, and the processor's."""
+        found = {
+            path: [round(1000 * statistics.median(each), 1) for each in zip(*times, strict=True)]
+            for path, times in self._times.items()
+        }
+        made = {"opened_seconds": round(self._made, 1), "counted_seconds": round(self._counted, 1)}
+        return {"runs": self._runs, "bytes_a_run": round(size(self._folder) / self._runs), **made, "ms": found}
+
+    def forget(self, seconds: float) -> dict[str, Any]:
+        """Forget the older half, for so long."""
+        return forgotten(self.core, self._runs, seconds)
 
 
 def forgotten(core: Core, runs: int, seconds: float) -> dict[str, Any]:
@@ -84,8 +123,12 @@ def forgotten(core: Core, runs: int, seconds: float) -> dict[str, Any]:
     other = threading.Thread(target=write_others)
     other.start()
     began, gone = time.perf_counter(), 0
+    step = began
     for count in core.store.forgetting(time.time() - runs / 2):
         gone += count
+        # As long as the bridge itself lets others be served.
+        time.sleep(time.perf_counter() - step)
+        step = time.perf_counter()
         if time.perf_counter() - began > seconds:
             break
     took = time.perf_counter() - began
@@ -110,7 +153,7 @@ def write(connection: Connection, numbers: Sequence[int], runs: int) -> None:
 
 
 def of_run(run: str, number: int, at: float) -> Iterator[tuple[Table, dict[str, Any]]]:
-    session, state = f"session{number // 5}", "failed" if number % 100 == 0 else "finished"
+    session, state = f"session{number // 5}", "failed" if number % 10 == 0 else "finished"
     if number % 5 == 0:
         yield t.sessions, {"key": session, "model": "assistant", "dify_user": session, "updated_at": at, "scope": "s"}
         tools = {"session_key": session, "number": 6, "digest": "tools", "body": "[]"}

@@ -28,8 +28,10 @@ log = logging.getLogger("clawback.sweeper")
 DAY_SECONDS = 86_400
 TIDY_SECONDS = 3600.0
 """How often what is old is forgotten."""
-FORGET_SECONDS = 1.0
-"""For so long each sweep goes on to forget it."""
+COUNT_SECONDS = 60.0
+"""How often what is over is added up."""
+AT_LENGTH_SECONDS = 1.0
+"""For so long each sweep goes on with each of both."""
 
 TICK_SECONDS = 0.5
 
@@ -64,7 +66,9 @@ class Sweeper:
         self._undone: set[str] = set()
         """What the last sweep left undone, which was said then."""
         self._failed: dict[str, Exception] = {}
-        self._forgetting: Iterator[int] = iter(())
+        self._counted_at = float("-inf")
+        self._forgetting: Iterator[object] = iter(())
+        self._counting: Iterator[object] = iter(())
         self._acts: dict[Kind, Callable[[str, float], None]] = {
             "tickets": self._expire,
             "approvals": approvals.expire,
@@ -152,7 +156,10 @@ class Sweeper:
         if now - self._tidied_at >= TIDY_SECONDS:
             self._tidied_at = now
             self._do("tidy", partial(self._tidy, now))
-        self._do("forget", self._forget)
+        self._do("forget", partial(self._go_on, self._forgetting))
+        if now - self._counted_at >= COUNT_SECONDS:
+            self._counted_at, self._counting = now, self._store.figures.counting(now)
+        self._do("count", partial(self._go_on, self._counting))
         self._tell_undone()
 
     def _do(self, what: str, act: Callable[[], object]) -> None:
@@ -214,10 +221,11 @@ class Sweeper:
         Responses(self._store).forget_before(cutoff)
         self._forgetting = self._store.forgetting(cutoff)
 
-    def _forget(self) -> None:
-        """Go on to forget, for a moment, and let others be served at least half of the time."""
-        until, began = time.monotonic() + FORGET_SECONDS, time.monotonic()
-        for _ in self._forgetting:
+    @staticmethod
+    def _go_on(work: Iterator[object]) -> None:
+        """Go on with it for a moment, and let others be served at least half of the time."""
+        until, began = time.monotonic() + AT_LENGTH_SECONDS, time.monotonic()
+        for _ in work:
             time.sleep(time.monotonic() - began)
             began = time.monotonic()
             if began > until:

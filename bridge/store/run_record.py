@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table, bindparam, select
 
 from bridge.store import clock
 from bridge.store import schema as t
+from bridge.store.figures import SETTLED_SECONDS
 from bridge.store.rows import CallRow, InvocationRow, Move, RunRow, SegmentRow, TicketRow, new_user
 from bridge.store.statements import (
     Statement,
@@ -101,6 +102,12 @@ class Change:
         tables = ((was.invocations, state.invocations), (was.tickets, state.tickets), (was.segments, state.segments))
         changed = state.run is not was.run or any(_differ(before, after) for before, after in tables)
         return changed or bool(self._also or self._events)
+
+    @property
+    def was_over(self) -> bool:
+        """Whether the run had ended a while ago: its figures may have been added up since."""
+        run = self.was.run
+        return run.state not in UNFINISHED and self._now - run.updated_at > SETTLED_SECONDS / 2
 
     # What changes
 

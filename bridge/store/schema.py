@@ -11,10 +11,10 @@ sessions ──< runs ──< segments          what a client is told, one segme
    ├──< exchanges                   what was said last in a conversation
    └──< pieces                      what its requests hold, once each
 
-executors    dify_schemas    logins    clawback_store
+executors    dify_schemas    logins    counted    clawback_store
 """
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -109,6 +109,9 @@ runs = Table(
     Index("runs_by_session", "session_key", "created_at"),
     Index("runs_by_update", "updated_at"),
     Index("runs_by_creation", "created_at", "id"),
+    Index("runs_by_state", "state", "created_at", "id"),
+    Index("runs_by_model", "model", "created_at", "id"),
+    Index("runs_by_client", "client", "created_at", "id"),
     Index("runs_by_request", "request_key"),
     Index("runs_by_idempotency", "idempotency"),
 )
@@ -354,6 +357,20 @@ spent = Table(
     Column("tokens", Integer, nullable=False),
 )
 
+# What the runs came to that began in a quarter of an hour and ended before `counted_until` below.
+counted = Table(
+    "counted",
+    metadata,
+    Column("quarter", Integer, primary_key=True, doc="quarters of an hour since the epoch"),
+    Column("model", String(128), primary_key=True),
+    Column("client", String(64), primary_key=True),
+    Column("direction", String(16), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("runs", Integer, nullable=False),
+    Column("seconds", Float, nullable=False, doc="that they lasted, together"),
+    Column("tokens", BigInteger, nullable=False),
+)
+
 # Who is logged in to the web page. The id itself is only in the browser's cookie.
 logins = Table(
     "logins",
@@ -380,4 +397,6 @@ store = Table(
     Column("version", Integer, nullable=False, doc="of the tables: bridge.store.upgrade"),
     Column("probed_at", Float, nullable=False, server_default="0", doc="when it was last tried whether it can"),
     Column("padding", Text, nullable=False, server_default="", doc="what takes some room, after a failure"),
+    Column("counted_until", Float, nullable=False, server_default="0", doc="what ended before is in `counted`"),
+    Column("forgotten", BigInteger, nullable=False, server_default="0", doc="how many runs were, ever"),
 )

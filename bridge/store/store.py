@@ -25,6 +25,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
@@ -36,6 +37,7 @@ from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of
 from bridge.store.exchanges import ExchangeStatements, Pieces, PiecesGone, PieceStatements
 from bridge.store.faults import DAMAGED, RESTORE, StoreUnavailable, told, unavailable
+from bridge.store.figures import IS_OVER, FigureStatements
 from bridge.store.forms import FormStatements
 from bridge.store.keys import ClientStatements, ExecutorStatements, LoginStatements
 from bridge.store.nodes import ModelCallStatements, NodeStatements
@@ -117,6 +119,7 @@ class Store:
         self.forms = FormStatements(self.transaction, self.reading)
         self.exchanges = ExchangeStatements(self.reading)
         self.pieces = PieceStatements(self.reading)
+        self.figures = FigureStatements(self.transaction, self.reading, self._insert)
         self.logins = LoginStatements(self.transaction, self.reading)
         self.clients = ClientStatements(self.transaction, self.reading, self._deferred, self._insert)
         try:
@@ -343,7 +346,11 @@ class Store:
     def commit(self, change: Change) -> None:
         """Write a change. Raises Overtaken where the run is not as it was read."""
         as_of = time.monotonic()
-        with self._deferred.ripe() as deferred, self.reading() as connection:
+        # What is counted no longer is so together with the change.
+        opened = self.transaction if change.was_over else self.reading
+        with self._deferred.ripe() as deferred, opened() as connection:
+            if change.was_over:
+                self.figures.take_out(connection, [change.run_id])
             change.write(connection, deferred)
         change.is_written = True
         self._held.renew(change.state, as_of)
@@ -828,17 +835,34 @@ class Store:
         self._deferred.write()
         while gone := self._forget_runs(cutoff):
             yield gone
+        self.figures.drop_empty()
         # A session is written when its conversation changes, so its age says nothing: it is old with its last run.
         used = select(t.runs.c.session_key).where(t.runs.c.session_key == t.sessions.c.key).exists()
-        unused = {table: [table.c.updated_at < cutoff] for table in (t.transcripts, t.exchanges, t.end_users)}
-        unused |= {t.sessions: [t.sessions.c.updated_at < cutoff, ~used]}
+        for table, condition in ((t.sessions, ~used), (t.transcripts, true()), (t.end_users, true())):
+            (key,) = table.primary_key.columns
+            yield from self._forget_unused(key, and_(table.c.updated_at < cutoff, condition))
         with self.reading() as connection:
-            unused |= {t.pieces: [self.pieces.are_unused(connection, cutoff)]}
-        for table, conditions in unused.items():
-            key = tuple_(*table.primary_key.columns)
-            some = select(*table.primary_key.columns).where(*conditions).limit(_FORGOTTEN_AT_ONCE * 10)
-            while self._forget(delete(table).where(key.in_(some))):
+            unused = {
+                t.exchanges: t.exchanges.c.updated_at < cutoff,
+                t.pieces: self.pieces.are_unused(connection, cutoff),
+            }
+        for table, condition in unused.items():
+            of_table = table.primary_key.columns
+            some = select(*of_table).where(condition).limit(_FORGOTTEN_AT_ONCE * 10)
+            while self._forget(delete(table).where(tuple_(*of_table).in_(some))):
                 yield 0
+
+    def _forget_unused(self, key: ColumnElement[str], is_unused: ColumnElement[bool]) -> Iterator[int]:
+        """Look at all rows of a table, a few in each transaction: what is old there is not found by an index."""
+        last: str | None = ""
+        while last is not None:
+            rest = select(key).where(key > last).order_by(key)
+            with self.transaction() as connection:
+                end = connection.execute(rest.offset(_FORGOTTEN_AT_ONCE * 10).limit(1)).scalar()
+                until = key <= end if end else true()
+                connection.execute(delete(key.table).where(key > last, until, is_unused))
+            last = end
+            yield 0
 
     def _forget(self, statement: Delete) -> int:
         with self.transaction() as connection:
@@ -847,8 +871,11 @@ class Store:
 
     def _forget_runs(self, cutoff: float) -> int:
         with self.transaction() as connection:
-            ended = select(t.runs.c.id).where(t.runs.c.state.not_in(UNFINISHED), t.runs.c.updated_at < cutoff)
+            ended = select(t.runs.c.id).where(IS_OVER, t.runs.c.updated_at < cutoff)
             old = list(connection.execute(ended.limit(_FORGOTTEN_AT_ONCE)).scalars())
+            if not old:
+                return 0
+            self.figures.take_out(connection, old, gone=len(old))
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
             for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.model_calls, t.markers, t.forms):

@@ -5,25 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    Connection,
-    Integer,
-    Table,
-    and_,
-    case,
-    cast,
-    func,
-    or_,
-    select,
-    type_coerce,
-)
+from sqlalchemy import ColumnElement, Integer, Table, and_, case, cast, func, or_, select
 
 from bridge.config import Limits
 from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import abandoned
+from bridge.store.figures import QUARTER_SECONDS, figures, tokens_of
 from bridge.store.rows import CallRow, InvocationRow, RunRow, SegmentRow
 from bridge.store.store import Store
 from tools.run_states import UNFINISHED
@@ -123,9 +111,11 @@ class Timeline:
     def runs(self, asked: Filter, limit: int, offset: int) -> list[Glance]:
         """List the runs that fit, newest first."""
         columns = [t.runs.c[name] for name in Glance.__slots__ if name in t.runs.c]
-        fitting = select(*columns).where(*self._fitting(asked)).order_by(t.runs.c.created_at.desc(), t.runs.c.id.desc())
+        newest = (t.runs.c.created_at.desc(), t.runs.c.id.desc())
+        # What is passed over is read in an index alone.
+        page = select(t.runs.c.id).where(*self._fitting(asked)).order_by(*newest).limit(limit).offset(offset).subquery()
         with self._reading() as connection:
-            rows = connection.execute(fitting.limit(limit).offset(offset)).all()
+            rows = connection.execute(select(*columns).join(page, page.c.id == t.runs.c.id).order_by(*newest)).all()
             ids = [row.id for row in rows]
             calls = connection.execute(
                 select(t.tickets.c.run_id, t.tickets.c.id, t.calls.c.name, t.calls.c.state, t.calls.c.place)
@@ -150,7 +140,7 @@ class Timeline:
         conditions = _fitting(asked, _has_ticket(abandoned(self._left_before())))
         if asked.tokens:
             with self._reading() as connection:
-                used = select(func.sum(_tokens(connection))).where(t.segments.c.run_id == t.runs.c.id)
+                used = select(func.sum(tokens_of(connection))).where(t.segments.c.run_id == t.runs.c.id)
             conditions = [*_newest(conditions), used.correlate(t.runs).scalar_subquery() >= asked.tokens]
         if asked.text:
             conditions = [*_newest(conditions), _mentions(asked.text, content=asked.content)]
@@ -159,21 +149,25 @@ class Timeline:
     def _left_before(self) -> float:
         return clock.now() - self._limits.abandoned_seconds
 
-    def days(self, asked: Filter, offset: float) -> list[Day]:
-        """Count an app's and a client's runs by the day, newest first; `offset` is how far the days are from UTC's."""
-        day = cast(func.floor((t.runs.c.created_at + offset) / DAY_SECONDS), Integer).label("day")
-        of = (day, t.runs.c.model, t.runs.c.direction)
-        by = ("day", t.runs.c.model, t.runs.c.direction)
-        fitting = [*_of_party(asked), *_of_time(asked)]
-        is_over, has_failed = t.runs.c.state.not_in(sorted(UNFINISHED)), t.runs.c.state == "failed"
-        seconds = func.avg(case((is_over, t.runs.c.updated_at - t.runs.c.created_at)))
-        counted = select(*of, func.count(), func.sum(case((has_failed, 1), else_=0)), func.coalesce(seconds, 0.0))
+    def days(self, app: str, client: str, began: float, offset: float) -> list[Day]:
+        """Count an app's and a client's runs since a time by the day, newest first; what is empty does not matter.
+
+        `offset` is how far the days are from UTC's.
+        """
         with self._reading() as connection:
-            runs = connection.execute(counted.where(*fitting).group_by(*by)).all()
-            used = select(*of, func.sum(_tokens(connection))).join_from(t.runs, t.segments).where(*fitting)
-            tokens = {tuple(row[:3]): int(row[3]) for row in connection.execute(used.group_by(*by))}
-        found = [_day(row, tokens.get(tuple(row[:3]), 0)) for row in runs]
-        return sorted(found, key=lambda each: (-each.day, -each.runs, each.model))
+            runs = figures(connection)
+            is_over, has_failed = runs.c.state.not_in(sorted(UNFINISHED)), runs.c.state == "failed"
+            seconds = func.sum(runs.c.seconds) / func.nullif(_sum_where(is_over, runs.c.runs), 0)
+            figure = (func.sum(runs.c.runs), _sum_where(has_failed, runs.c.runs), seconds, func.sum(runs.c.tokens))
+            day = cast(func.floor((runs.c.quarter * QUARTER_SECONDS + offset) / DAY_SECONDS), Integer).label("day")
+            by = (day, runs.c.model, runs.c.direction)
+            asked = select(*by, *figure).where(runs.c.quarter >= int(began // QUARTER_SECONDS))
+            if app:
+                asked = asked.where(runs.c.model == app)
+            if client:
+                asked = asked.where(runs.c.client == client)
+            found = [_day(row) for row in connection.execute(asked.group_by("day", *by[1:]))]
+        return sorted((each for each in found if each.runs), key=lambda each: (-each.day, -each.runs, each.model))
 
     def newest(self) -> tuple[object, ...]:
         """Return what differs whenever a run began, changed, went or was abandoned, or a step of one was made."""
@@ -181,7 +175,7 @@ class Timeline:
             row = connection.execute(
                 select(
                     select(func.max(t.runs.c.updated_at)).scalar_subquery(),
-                    select(func.count()).select_from(t.runs).scalar_subquery(),
+                    select(t.store.c.forgotten).scalar_subquery(),
                     select(func.max(t.events.c.id)).scalar_subquery(),
                     select(func.count()).select_from(t.tickets).where(abandoned(self._left_before())).scalar_subquery(),
                 )
@@ -191,7 +185,8 @@ class Timeline:
     def parties(self) -> tuple[list[str], list[str]]:
         """List the apps that have had runs, and the clients."""
         with self._reading() as connection:
-            found = connection.execute(select(t.runs.c.model, t.runs.c.client).distinct()).all()
+            runs = figures(connection, tokens=False)
+            found = connection.execute(select(runs.c.model, runs.c.client).where(runs.c.runs > 0).distinct()).all()
         return sorted({row.model for row in found} - {""}), sorted({row.client for row in found} - {""})
 
     def requests(self, run_ids: Sequence[str]) -> dict[str, str]:
@@ -308,8 +303,8 @@ def _of(run_id: str, figure: ColumnElement[Any], column: ColumnElement[str]) -> 
 def _fitting(asked: Filter, is_abandoned: ColumnElement[bool]) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if asked.state == "undecided":
-        open_form = select(t.forms.c.id).where(t.forms.c.run_id == t.runs.c.id, _OPEN_FORM)
-        conditions.append(or_(_has_call(_WAITS), open_form.correlate(t.runs).exists()))
+        of_calls = select(t.tickets.c.run_id).join_from(t.calls, t.tickets).where(_WAITS)
+        conditions.append(t.runs.c.id.in_(of_calls.union(select(t.forms.c.run_id).where(_OPEN_FORM))))
     elif asked.state == "abandoned":
         conditions.append(is_abandoned)
     elif asked.state:
@@ -345,23 +340,18 @@ def _newest(conditions: Sequence[ColumnElement[bool]]) -> list[ColumnElement[boo
     return [t.runs.c.id.in_(newest)]
 
 
-def _tokens(connection: Connection) -> ColumnElement[int]:
-    """Return the tokens of a segment."""
-    # SQLite reads JSON in any text; PostgreSQL wants to be told that it is some.
-    text = t.segments.c.usage
-    usage = type_coerce(text, JSON) if connection.dialect.name == "sqlite" else cast(text, JSON)
-    both: ColumnElement[int] = usage["prompt_tokens"].as_integer() + usage["completion_tokens"].as_integer()
-    return both
+def _sum_where(condition: ColumnElement[bool], figure: ColumnElement[int]) -> ColumnElement[int]:
+    return func.sum(case((condition, figure), else_=0))
 
 
-def _day(row: Sequence[Any], tokens: int) -> Day:
-    day, model, direction, runs, failed, seconds = row
-    return Day(day, model, direction, runs, int(failed), float(seconds), tokens)
+def _day(row: Sequence[Any]) -> Day:
+    day, model, direction, runs, failed, seconds, tokens = row
+    return Day(day, model, direction, int(runs), int(failed), float(seconds or 0), int(tokens))
 
 
 def _has_ticket(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    found = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id, condition)
-    return found.correlate(t.runs).exists()
+    # Few runs have such a ticket: they are found once, and what belongs to the others is not looked at.
+    return t.runs.c.id.in_(select(t.tickets.c.run_id).where(condition))
 
 
 def _has_call(condition: ColumnElement[bool]) -> ColumnElement[bool]:

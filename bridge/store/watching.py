@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from bridge.store import schema as t
 from bridge.store.due import abandoned
+from bridge.store.figures import figures
 from bridge.store.rows import EventRow
 from bridge.store.store import Store
 from tools.ticket_states import CallState, TicketState
@@ -60,8 +61,9 @@ class Watching:
     def run_states(self) -> dict[str, int]:
         """Count the runs that are kept, by state."""
         with self._reading() as connection:
-            rows = connection.execute(select(t.runs.c.state, func.count()).group_by(t.runs.c.state))
-            return dict(rows.all())
+            runs = figures(connection, tokens=False)
+            rows = connection.execute(select(runs.c.state, func.sum(runs.c.runs)).group_by(runs.c.state))
+            return {state: int(count) for state, count in rows if count}
 
     def waiting(self, left_before: float) -> Waiting:
         """Count what waits, and say since when, without what clients have left unanswered since a time."""

@@ -377,8 +377,8 @@ def statistics_view(parts: Parts, visitor: Visitor, arguments: MultiDict[str, st
         return day * DAY_SECONDS - offset.total_seconds()
 
     def pieces() -> Sequence[Piece]:
-        asked = replace(_filter(given, content=False), began=begin(today - SHOWN_DAYS + 1))
-        days = parts.timeline.days(asked, offset.total_seconds())
+        party = (given.get("app", ""), given.get("client", ""))
+        days = parts.timeline.days(*party, begin(today - SHOWN_DAYS + 1), offset.total_seconds())
         columns = [_column(days, day, begin(day)) for day in range(today - SHOWN_DAYS + 1, today + 1)]
         rows = [(each, begin(each.day)) for each in days]
         figures = render("statistics_figures.html", visitor.t, columns=columns, rows=rows, given=given)
