@@ -226,7 +226,8 @@ def waiting(scale: int) -> list[Figure]:
             bare["kilobytes_a_ticket"],
             "<= 1.25 times bare",
         ),
-        Figure("tickets opened per second", bridge["opened_a_second"], "", ">= 500"),
+        Figure("tickets opened per second", bridge["opened_a_second"], bare["opened_a_second"], ">= 500"),
+        Figure("CPU to open a ticket, ms", bridge["cpu_ms_to_open"], bare["cpu_ms_to_open"]),
     ]
 
 

@@ -1,7 +1,7 @@
 """The least that could hand a result over: Flask under gunicorn's gevent worker, a dict and an event, nothing kept.
 
 `python -m bench.bare_flask` prints `{"url"}` when it listens. `GET /wait/NAME` answers once `POST /set/NAME` has come.
-`POST /answer/SIZE` reads JSON and answers with that many bytes of it.
+`POST /answer/SIZE` reads JSON and answers with that many bytes of it, `POST /open/NAME` keeps what it reads.
 """
 
 import json
@@ -32,11 +32,17 @@ class Bare(BaseApplication):  # type: ignore[misc]
         app = Flask("bare")
         events: dict[str, threading.Event] = {}
         results: dict[str, bytes] = {}
+        opened: dict[str, Any] = {}
 
         @app.get("/wait/<name>")
         def wait(name: str) -> Response:
             events.setdefault(name, threading.Event()).wait(60)
             return Response(results.get(name, b"null"), content_type="application/json")
+
+        @app.post("/open/<name>")
+        def keep(name: str) -> Response:
+            opened[name] = request.get_json()
+            return Response(json.dumps({"name": name, "state": "open"}), content_type="application/json")
 
         @app.post("/set/<name>")
         def take(name: str) -> Response:
