@@ -16,9 +16,10 @@ from bench.large_store import OPERATOR, PAGES, Large, write
 from bridge.app import create_app
 from bridge.config import Limits, parse
 from bridge.runs.core import Core
-from bridge.store import Store, clock
+from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.figures import SETTLED_SECONDS
+from bridge.store.store import Store
 from bridge.store.timeline import Timeline
 from bridge.store.watching import Watching
 from tests.servers import Servers
