@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEY = "sk-bench"
 SCRIPT = '!call read {"path": "a"}\n!then\n!say Done.'
 PATIENCE_SECONDS = 300.0
+BEAT_SECONDS = 30.0
 
 
 def main() -> None:
@@ -92,7 +93,7 @@ def waiting(count: int) -> dict[str, Any]:
 
 def start(plugin: PluginProcess, bridge: Bridge, url: str, number: int) -> threading.Thread:
     user = f"user{number}"
-    bridge.answers[user] = run_of(SCRIPT, "read")
+    bridge.answers[user] = run_of(SCRIPT, "read").model_copy(update={"beat_seconds": BEAT_SECONDS})
     request = {
         "user_id": user,
         "provider": "clawback",

@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache, partial
 from typing import Any
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from provider.bridge import transcripts
+from provider.bridge.beats import Beats
 from provider.credentials import Credentials, advice_for_host
 from provider.engine.events import (
     Attach,
@@ -38,6 +40,8 @@ _CONNECT_SECONDS = 5.0
 _PARTING_SECONDS = 5.0
 _TURN_SECONDS = 10.0
 
+_beats = cache(Beats)
+
 
 class BridgeClient:
     """One bridge, and the token that it knows the plugin by. An invocation that attaches beats until it is `over`."""
@@ -49,7 +53,7 @@ class BridgeClient:
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": AGENT}
         self._request_id = ""
         self._answered_at = 0.0
-        self.over = threading.Event()
+        self.over = False
 
     def attach(self, exchange: Attach) -> Attached | BridgeFailed:
         """Ask which run an invocation serves."""
@@ -65,19 +69,22 @@ class BridgeClient:
         if isinstance(outcome, BridgeFailed):
             return outcome
         if outcome.beat_seconds:
-            beat = (f"invocations/{exchange.request.invocation_id}/beat", outcome.beat_seconds)
-            threading.Thread(target=self._beat, args=beat, daemon=True).start()
+            path = f"invocations/{request.invocation_id}/beat"
+            _beats().begin(partial(self._beat, path, outcome.beat_seconds), outcome.beat_seconds)
         answer = had.completing(outcome)
         transcripts.keep(of, answer)
         return Attached(answer)
 
-    def _beat(self, path: str, seconds: float) -> None:
-        pause = seconds
-        while not self.over.wait(pause):
-            pause = self._answered_at + seconds - time.monotonic()
-            if pause <= 0:
-                self._send("POST", path, seconds=_PARTING_SECONDS)
-                pause = seconds
+    def _beat(self, path: str, seconds: float) -> float | None:
+        if self.over:
+            return None
+        pause = self._answered_at + seconds - time.monotonic()
+        if pause > 0:
+            return pause
+        # Apart, since a bridge may be slow and other beats are due.
+        arguments = {"method": "POST", "path": path, "seconds": _PARTING_SECONDS}
+        threading.Thread(target=self._send, kwargs=arguments, daemon=True).start()
+        return seconds
 
     def open_ticket(self, exchange: OpenTicket) -> TicketReported | BridgeFailed:
         """Hand over calls and wait for the ticket to change; an older bridge answers at once.

@@ -128,7 +128,7 @@ def run(engine: Engine, upstream: Upstream, bridge: BridgeClient, clock: Clock |
                     events.close()
                     events = exchanges.events_of(action)
     finally:
-        bridge.over.set()
+        bridge.over = True
         events.close()
         parting = engine.close()
         if parting:

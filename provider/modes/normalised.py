@@ -66,12 +66,13 @@ def _names(prompt: Prompt) -> dict[str, str]:
 
 def _plain(prompt: Prompt, names: Mapping[str, str]) -> Prompt:
     forced = names.get(forced_name(prompt.choice) or "")
+    tools = _definitions(prompt.tools, names)
     return replace(
         prompt,
         messages=[_message(message, names) for message in prompt.messages],
-        tools=_definitions(prompt.tools, names),
+        tools=tools,
         choice=named(forced) if forced else prompt.choice,
-        known=_definitions(prompt.known, names),
+        known=tools if prompt.known is prompt.tools else _definitions(prompt.known, names),
     )
 
 

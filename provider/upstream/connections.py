@@ -54,7 +54,7 @@ def _trusting(ca_certificate: str) -> ssl.SSLContext:
 
 
 def _client(proxy: str, verify: ssl.SSLContext) -> httpx.Client:
-    return httpx.Client(
+    client = httpx.Client(
         # Many servers (uvicorn) close an idle connection after 5 s, perhaps just when a request is on its way.
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT, keepalive_expiry=4),
         timeout=httpx.Timeout(30, connect=CONNECT_SECONDS),
@@ -62,6 +62,9 @@ def _client(proxy: str, verify: ssl.SSLContext) -> httpx.Client:
         proxy=proxy or None,
         verify=verify,
     )
+    # One invocation's cookies would go with the requests of all others.
+    client.cookies.extract_cookies = lambda response: None  # type: ignore[method-assign]
+    return client
 
 
 def spread(seconds: float) -> float:

@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", "invocations", invocation_id, "record":
                 bridge.records.append((invocation_id, RecordRequest.model_validate_json(body)))
                 return None
-            case "POST", "invocations", _, "drafts":
+            case "POST", "invocations", _, "drafts" | "beat":
                 return None
         raise AssertionError(path)
 

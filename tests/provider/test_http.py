@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from provider.bridge import client as bridge_client
 from provider.bridge import draft_sender
+from provider.bridge.beats import Beats
 from provider.bridge.client import BridgeClient
 from provider.credentials import Credentials
 from provider.engine import invocation
@@ -126,6 +128,16 @@ def test_a_connection_serves_again_where_the_end_has_come(counting: Counting, pa
         url = f"http://127.0.0.1:{counting.server_address[1]}/{path}"
         assert complete(url) == [Delta(text="Hello"), Completed("stop")]
     assert counting.connections == connections
+
+
+def test_one_invocation_s_cookies_go_with_no_other_s_requests() -> None:
+    asked: list[bytes] = []
+    answer = response(HELLO + END).replace(b"\r\n", b"\r\nSet-Cookie: session=of-one; Path=/\r\n", 1)
+    with answering([answer], [answer], asked=asked) as url:
+        for _ in range(2):
+            assert complete(url) == [Delta(text="Hello"), Completed("stop")]
+    assert len(asked) == 2
+    assert not any(b"of-one" in request for request in asked)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +291,34 @@ def test_a_call_that_is_whole_at_once_goes_with_its_ticket_alone(
             if thread.name == "clawback-drafts":
                 thread.join()
         assert bridge.paths == ([] if is_whole else ["POST /plugin/v1/invocations/inv12345/drafts"])
+
+
+def test_all_invocations_that_work_say_so_and_one_thread_sees_to_it(bridge: Bridge) -> None:
+    bridge.answers["user1"] = run_of("Hi", "read").model_copy(update={"beat_seconds": 0.05})
+    clients = [client(bridge.url) for _ in range(20)]
+    for number, each in enumerate(clients):
+        each.attach(Attach(ATTACH.request.model_copy(update={"invocation_id": f"inv1234{number}"})))
+
+    def beats() -> set[str]:
+        return {path for path in bridge.paths if path.endswith("/beat")}
+
+    wait_until(lambda: len(beats()) == len(clients))
+    assert [thread.name for thread in threading.enumerate()].count("clawback-beats") == 1
+    for each in clients:
+        each.over = True
+    wait_until(lambda: not bridge_client._beats()._waiting)
+
+
+def test_a_beat_that_fails_silences_no_other() -> None:
+    beats, beaten = Beats(), []
+
+    def beat() -> float | None:
+        beaten.append(beat)
+        return 0.01 if len(beaten) < 3 else None
+
+    beats.begin(lambda: 1 / 0, 0.01)
+    beats.begin(beat, 0.02)
+    wait_until(lambda: len(beaten) == 3 and not beats._waiting)
 
 
 # Running the engine against both
