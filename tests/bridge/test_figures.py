@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from bench.large_store import OPERATOR, PAGES, Large, write
 from bridge.app import create_app
@@ -127,7 +127,10 @@ def test_every_page_and_call_of_operators_costs_a_large_store_no_more(stores: li
 
 def test_to_forget_keeps_others_waiting_no_longer_in_a_large_store(stores: list[Large]) -> None:
     longest = []
-    for each in stores:
+    for each, users in zip(stores, (10_000, 40_000), strict=True):
+        with each.core.store.transaction() as connection:
+            rows = [{"uuid": f"u{n}", "dify_user": "x", "updated_at": time.time()} for n in range(users)]
+            connection.execute(insert(t.end_users), rows)
         forgetting = each.core.store.forgetting(time.time() - 500)
         longest.append(max(iter(partial(steps, each, partial(next, forgetting, None)), 0)))
     small, large = longest
