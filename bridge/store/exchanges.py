@@ -93,16 +93,40 @@ class PieceStatements:
 
     def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Known]:
         """Write the pieces that are new; return the run with the numbers of all, and what to `learn` then."""
-        known, now = self._of_session(connection, run.session_key), clock.now()
+        numbers, learned = self.number(connection, run.session_key, [*pieces.messages, pieces.tools])
+        kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
+        return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
+
+    def keep_list(self, connection: Connection, session_key: str, pieces: Sequence[Piece]) -> tuple[str, Known]:
+        """Write those of a list that are new; return what stands for the list, and what to `learn` then."""
+        numbers, learned = self.number(connection, session_key, pieces)
+        return json.dumps({"session": session_key, "kept": list(_ranges(numbers))}, separators=(",", ":")), learned
+
+    def whole_list(self, kept: str) -> str:
+        """Return the list that `keep_list` keeps. One of before 0.2 is whole already."""
+        if not kept.startswith("{"):
+            return kept
+        found = json.loads(kept)
+        with self._reading() as connection:
+            bodies = dict(_read(connection, found["session"], found["kept"]))
+        try:
+            return f"[{','.join(bodies[number] for first, last in found['kept'] for number in range(first, last + 1))}]"
+        except KeyError:
+            raise unavailable(DAMAGED, "a piece of a response's input is gone") from None
+
+    def number(self, connection: Connection, session_key: str, pieces: Iterable[Piece]) -> tuple[list[int], Known]:
+        """Write the pieces of a session that are new; return the numbers of all, and what to `learn` then."""
+        known, now = self._of_session(connection, session_key), clock.now()
         top = max((number for number, _ in known.values()), default=0)
         learned: Known = {}
         new: list[dict[str, object]] = []
-        numbers, stale = [], []
-        for digest, body in (*pieces.messages, pieces.tools):
+        numbers: list[int] = []
+        stale: list[int] = []
+        for digest, body in pieces:
             number, used_at = learned.get(digest) or known.get(digest) or (0, now)
             if not number:
                 top = number = top + 1
-                row = {"session_key": run.session_key, "number": number, "digest": digest, "body": body}
+                row = {"session_key": session_key, "number": number, "digest": digest, "body": body}
                 new.append(row | {"updated_at": now})
                 learned[digest] = (number, now)
             elif used_at < now - FRESH_SECONDS:
@@ -112,11 +136,10 @@ class PieceStatements:
         for rows in batched(new, _AT_ONCE):
             execute(connection, inserting(t.pieces, *rows))
         for first, last in _ranges(sorted(stale)):
-            at = {"session": run.session_key, "first": first, "last": last, "now": now}
+            at = {"session": session_key, "first": first, "last": last, "now": now}
             if connection.execute(_USED, at).rowcount <= last - first:
                 raise PiecesGone
-        kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
-        return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
+        return numbers, learned
 
     def begin(self, session_key: str) -> None:
         """A session has no pieces yet."""
@@ -160,9 +183,9 @@ class PieceStatements:
         return outlines
 
     def are_unused(self, connection: Connection, cutoff: float) -> ColumnElement[bool]:
-        """Return which pieces only runs had that are gone."""
-        oldest = connection.execute(select(func.min(t.runs.c.created_at))).scalar_one()
-        unused = cutoff if oldest is None else min(cutoff, oldest)
+        """Return which pieces only runs and responses had that are gone."""
+        oldest = [connection.execute(select(func.min(table.c.created_at))).scalar_one() for table in _HOLDERS]
+        unused: float = min([cutoff, *(at for at in oldest if at is not None)])
         return t.pieces.c.updated_at < unused - FRESH_SECONDS
 
     def forget_all(self) -> None:
@@ -180,6 +203,7 @@ class PieceStatements:
         return known
 
 
+_HOLDERS = (t.runs, t.responses)
 _KEPT = re.compile(r',"kept":\{"messages":(?P<messages>\[[\[\]\d,]*\]),"tools":(?P<tools>\d+)\}\}\Z')
 _OF_SESSION = select(t.pieces.c.digest, t.pieces.c.number, t.pieces.c.updated_at).where(
     t.pieces.c.session_key == bindparam("session")

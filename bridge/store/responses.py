@@ -1,12 +1,15 @@
 """The statements about responses: what `/v1/responses` keeps of them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from bridge.store import clock
 from bridge.store import schema as t
+from bridge.store.exchanges import Piece, PiecesGone
 from bridge.store.store import Store
 
 LONGEST_CHAIN = 10_000
@@ -14,7 +17,10 @@ LONGEST_CHAIN = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ResponseRow:
-    """One response. `request`, `input` and `answer` are JSON; `answer` is None until the response has ended."""
+    """One response. `request` and `answer` are JSON; `answer` is None until the response has ended.
+
+    `input` names its items: `Responses.input` returns them.
+    """
 
     id: str
     previous_id: str | None
@@ -37,11 +43,28 @@ class Responses:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def insert(self, row: ResponseRow) -> None:
-        """Write a new response."""
+    def insert(self, row: ResponseRow, session_key: str, items: Sequence[Piece], tries: int = 3) -> None:
+        """Write a new response; its session keeps each of its input items once."""
+        pieces = self._store.pieces
+        # Those of the session's runs have numbers of their own.
+        session = hashlib.blake2b(f"responses {session_key}".encode(), digest_size=16).hexdigest()
         values = {name: getattr(row, name) for name in ResponseRow.__slots__}
-        with self._store.transaction() as connection:
-            connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
+        try:
+            with self._store.transaction() as connection:
+                values["input"], learned = pieces.keep_list(connection, session, items)
+                connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
+        except BaseException as error:
+            pieces.forget(session)
+            # Another response of the session was written meanwhile.
+            if not isinstance(error, IntegrityError | PiecesGone) or tries == 1:
+                raise
+            self.insert(row, session_key, items, tries - 1)
+        else:
+            pieces.learn(session, learned)
+
+    def input(self, row: ResponseRow) -> str:
+        """Return the input items, as JSON."""
+        return self._store.pieces.whole_list(row.input)
 
     def find(self, response_id: str, client: str) -> ResponseRow | None:
         """Find the response with this id, if it is this client's."""

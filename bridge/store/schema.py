@@ -249,7 +249,7 @@ responses = Table(
     Column("run_id", String(40), nullable=False, doc="not a foreign key: a response may outlive its run"),
     Column("segment", Integer, nullable=False, doc="the segment of the run that it tells"),
     Column("request", Text, nullable=False, doc="what a response repeats of its request"),
-    Column("input", Text, nullable=False, doc="the input items"),
+    Column("input", Text, nullable=False, doc="the numbers of its input items, as Responses.input reads them"),
     Column("answer", Text, nullable=True, doc="the whole response, once it has ended"),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),

@@ -171,11 +171,13 @@ class ResponseDesk:
                     run_id=reading.run_id,
                     segment=reading.segment.number,
                     request=repeated,
-                    input=stored_items(items),
+                    input="",
                     answer=None,
                     created_at=clock.now(),
                     client=client_name(),
-                )
+                ),
+                run.session_key if (run := self._core.store.run(reading.run_id)) else teller.id,
+                stored_items(items),
             )
         return Opened(telling, reading)
 
@@ -221,7 +223,7 @@ class ResponseDesk:
         row = self._row(response_id)
         return [
             _shown(item.model_dump(exclude_none=True), f"{row.id}_in{position}")
-            for position, item in enumerate(items_of(row.input))
+            for position, item in enumerate(items_of(self._rows.input(row)))
         ]
 
     def delete(self, response_id: str) -> None:
@@ -291,7 +293,7 @@ class ResponseDesk:
         self._rows.keep([row.id for row in rows])
         said: list[Item] = []
         for row in rows:
-            said += [*items_of(row.input), *_output_items(self._body(row))]
+            said += [*items_of(self._rows.input(row)), *_output_items(self._body(row))]
         return chat_messages(said), rows[-1].run_id
 
     def _resolved(self, item: Item, position: int, outputs: dict[str, dict[str, Body]]) -> Item:

@@ -35,6 +35,7 @@ from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, fun
 from bridge.api.openai.turns import Ask, Words
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
+from bridge.store.exchanges import Piece, piece_of
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message, ToolResult
 
@@ -659,6 +660,6 @@ def items_of(stored: str) -> list[Item]:
     return ResponsesRequest.model_validate({"model": "", "input": json.loads(stored)}).items
 
 
-def stored_items(items: Sequence[Item]) -> str:
-    """Return the items as JSON."""
-    return json.dumps([item.model_dump(exclude_none=True) for item in items], ensure_ascii=False)
+def stored_items(items: Sequence[Item]) -> list[Piece]:
+    """Return the items as JSON, with their digests."""
+    return [piece_of(json.dumps(item.model_dump(exclude_none=True), ensure_ascii=False)) for item in items]
