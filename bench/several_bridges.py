@@ -2,7 +2,8 @@
 
 A relay gives each connection, a client's or the plugin's, to the next bridge, so that most requests of a turn reach
 another bridge than the one that drives it. Between each bridge and PostgreSQL another relay counts what goes by, and
-every ten milliseconds PostgreSQL is asked who waits for a lock. Prints a JSON line for each number of bridges.
+every ten milliseconds PostgreSQL is asked who waits for a lock. Prints a JSON line for each number of bridges. What
+bridges ask by the clock, however many turns there are, is counted apart, each second and bridge; `bytes` are of both.
 """
 
 import argparse
@@ -15,9 +16,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,8 +34,19 @@ from tests.servers import Servers
 
 SAMPLE_SECONDS = 0.01
 WARM_UP = 4
-_WAITS = "SELECT max(extract(epoch FROM clock_timestamp() - waitstart)) FROM pg_locks WHERE NOT granted"
+_WAITS = """
+    SELECT extract(epoch FROM clock_timestamp() - lock.waitstart),
+        waits.wait_event, waits.query, holds.wait_event, holds.query
+    FROM pg_locks lock JOIN pg_stat_activity waits USING (pid)
+    LEFT JOIN pg_stat_activity holds ON holds.pid = ANY (pg_blocking_pids(waits.pid))
+    WHERE NOT lock.granted ORDER BY 1 DESC LIMIT 1
+"""
 _DONE = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s"
+
+BY_THE_CLOCK = re.compile(
+    r"UPDATE runs SET driven_at|SELECT EXISTS|SELECT runs\.id, runs\.version\s+FROM runs\s+WHERE runs\.id IN|;?$"
+)
+"""How the statements begin: what is driven, what is due, what has changed, and whether a connection is still there."""
 
 Address = tuple[str, int]
 
@@ -43,10 +56,11 @@ def main() -> None:
     parser.add_argument("--bridges", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--kinds", type=int, default=0, help="print so many kinds of trips, the most frequent ones")
     options = parser.parse_args()
     with Servers() as servers, loop() as relays:
         for bridges in options.bridges:
-            print(json.dumps(measured(servers, relays, bridges, options.turns, options.at_once)), flush=True)
+            print(json.dumps(measured(servers, relays, bridges, options)), flush=True)
 
 
 @dataclass
@@ -56,11 +70,18 @@ class Counted:
     statements: int = 0
     trips: int = 0
     size: int = 0
+    by_the_clock: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many trips of each kind there were."""
 
-    def see(self, kind: bytes) -> None:
-        # Source: PostgreSQL's protocol, version 3: Execute and Query run a statement, Sync and Query ask for an answer.
-        self.statements += kind in b"EQ"
-        self.trips += kind in b"SQ"
+    def see(self, trip: Sequence[str]) -> None:
+        if trip and all(map(BY_THE_CLOCK.match, trip)):
+            self.by_the_clock += 1
+            return
+        self.statements += len(trip)
+        self.trips += 1
+        first, *more = [" ".join(statement.split())[:90] for statement in trip] or [""]
+        self.kinds[f"{first}{f' and {len(more)} more' if more else ''}"] += 1
 
 
 class Relays:
@@ -90,6 +111,7 @@ class Messages:
 
     def __init__(self, counted: Counted | None) -> None:
         self._counted, self._rest, self._is_first = counted, b"", True
+        self._trip: list[str] = []
 
     def feed(self, data: bytes) -> None:
         if self._counted is None:
@@ -101,11 +123,19 @@ class Messages:
             if len(rest) < end:
                 break
             if not self._is_first:
-                self._counted.see(rest[:1])
+                self._take(self._counted, rest[:1], rest[5:end])
             # A request for TLS is eight bytes long, and is answered before the first message proper.
             self._is_first = self._is_first and length == 8
             rest = rest[end:]
         self._rest = rest
+
+    def _take(self, counted: Counted, kind: bytes, body: bytes) -> None:
+        # Source: PostgreSQL's protocol, version 3: Parse and Query hold a statement; Sync and Query ask for an answer.
+        if kind in {b"P", b"Q"}:
+            self._trip.append(body.split(b"\0")[kind == b"P"].decode())
+        if kind in {b"S", b"Q"}:
+            counted.see(self._trip)
+            self._trip = []
 
 
 async def _pass_on(
@@ -142,22 +172,30 @@ class Waits(threading.Thread):
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self._url, self._ended = url, threading.Event()
-        self.samples, self.seen, self.longest = 0, 0, 0.0
+        self.samples, self.seen = 0, 0
+        self.longest: dict[str, tuple[float, list[str]]] = {}
+        """By whom whoever held the lock was kept waiting: the longest wait, and for what, by what, who held it and how.
+        Where that was a bridge, it had not sent the rest yet: it had no processor, or a slow network.
+        """
 
     def run(self) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
             while not self._ended.wait(SAMPLE_SECONDS):
-                (seconds,) = connection.execute(_WAITS).fetchone() or (None,)
+                seconds, *who = connection.execute(_WAITS).fetchone() or (None,)
                 self.samples += 1
-                self.seen += seconds is not None
-                self.longest = max(self.longest, float(seconds or 0))
+                if seconds is not None:
+                    self.seen += 1
+                    by = "a bridge" if who[2] == "ClientRead" else "postgresql"
+                    said = [" ".join((each or "").split())[:80] for each in who]
+                    self.longest[by] = max(self.longest.get(by, (0.0, [])), (round(1000 * float(seconds), 1), said))
 
     def end(self) -> None:
         self._ended.set()
         self.join()
 
 
-def measured(servers: Servers, relays: Relays, bridges: int, turns: int, at_once: int) -> dict[str, Any]:
+def measured(servers: Servers, relays: Relays, bridges: int, options: argparse.Namespace) -> dict[str, Any]:
+    turns, at_once = options.turns, options.at_once
     direct, counted = servers.database_url(), Counted()
     place = urlsplit(direct)
     through = direct.replace(f":{place.port}/", f":{relays.start([('127.0.0.1', place.port or 0)], counted)}/")
@@ -183,8 +221,9 @@ def measured(servers: Servers, relays: Relays, bridges: int, turns: int, at_once
             def figures() -> list[float]:
                 (done,) = observer.execute(_DONE, [place.path.strip("/")]).fetchone() or (0,)
                 cpu = [sum(map(seconds_of, each)) for each in (pids, [servers.postgres.pid])]
-                return [counted.statements, counted.trips, counted.size, float(done), *cpu]
+                return [counted.statements, counted.trips, counted.size, float(done), *cpu, float(counted.by_the_clock)]
 
+            counted.kinds.clear()
             before, began = figures(), time.monotonic()
             waits.start()
             asyncio.run(take(front, stack, range(WARM_UP, WARM_UP + turns), at_once))
@@ -193,6 +232,7 @@ def measured(servers: Servers, relays: Relays, bridges: int, turns: int, at_once
             # What is written late, and what PostgreSQL says of itself, is there some seconds later.
             time.sleep(4)
             used = [(after - earlier) / turns for after, earlier in zip(figures(), before, strict=True)]
+            by_the_clock = used.pop() * turns / bridges / (time.monotonic() - began)
         finally:
             for other in others:
                 other.stop()
@@ -201,8 +241,14 @@ def measured(servers: Servers, relays: Relays, bridges: int, turns: int, at_once
         "bridges": bridges,
         "turns_a_second": round(turns / seconds, 1),
         "a_turn": dict(zip(names, map(round, used), strict=False)),
+        "a_second_and_bridge": {"trips": round(by_the_clock, 2)},
         "cpu_ms": {"bridges": round(1000 * used[4]), "postgresql": round(1000 * used[5])},
-        "lock_waits": {"samples": waits.samples, "seen": waits.seen, "longest_ms": round(1000 * waits.longest, 1)},
+        "lock_waits": {
+            "samples": waits.samples,
+            "seen": waits.seen,
+            "longest_ms": waits.longest,
+        },
+        "kinds": {kind: round(count / turns, 1) for kind, count in counted.kinds.most_common(options.kinds)},
     }
 
 

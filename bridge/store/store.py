@@ -505,11 +505,14 @@ class Store:
         return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND, attempt)) or False
 
     def drive(self, attempts: Mapping[str, int], at: float | None) -> None:
-        """Say that these attempts of runs are driven, or no longer: other bridges then go on with them."""
+        """Say that these attempts of runs are driven, or no longer: other bridges then go on with them.
+
+        A run that is being written is left out where it is driven: that is said again soon.
+        """
         for these in batched(attempts.items(), _DRIVEN_AT_ONCE):
-            # One statement needs no transaction around it, and keeps the runs locked for no trip.
+            # One statement needs no transaction around it, which would keep the runs locked from trip to trip.
             with self.reading() as connection:
-                connection.execute(_DRIVE, {"these": these, "at": at})
+                connection.execute(_LEAVE if at is None else _DRIVE, {"these": these, "at": at})
 
     def is_driven(self, run: RunRow, since: float) -> bool:
         """Whether somebody has said since a time that the attempt of a run that was read is driven."""
@@ -968,11 +971,11 @@ _ATTACHING = select(
 _END_USER = select(t.end_users.c.dify_user).where(t.end_users.c.uuid == bindparam("at"))
 _VERSIONS = select(t.runs.c.id, t.runs.c.version).where(t.runs.c.id.in_(bindparam("ids", expanding=True)))
 _IS_ATTEMPT = and_(t.runs.c.id == bindparam("of"), t.runs.c.attempt == bindparam("in"))
-_DRIVE = (
-    update(t.runs)
-    .where(tuple_(t.runs.c.id, t.runs.c.attempt).in_(bindparam("these", expanding=True)))
-    .values(driven_at=bindparam("at"))
-)
+_ARE_ATTEMPTS = tuple_(t.runs.c.id, t.runs.c.attempt).in_(bindparam("these", expanding=True))
+_LEAVE = update(t.runs).where(_ARE_ATTEMPTS).values(driven_at=bindparam("at"))
+# Who waits for one would keep the others locked meanwhile.
+_UNLOCKED = select(t.runs.c.id).where(_ARE_ATTEMPTS).with_for_update(skip_locked=True, key_share=True)
+_DRIVE = update(t.runs).where(t.runs.c.id.in_(_UNLOCKED)).values(driven_at=bindparam("at"))
 _IS_DRIVEN = select(t.runs.c.id).where(_IS_ATTEMPT, t.runs.c.driven_at >= bindparam("since"))
 _RUN_OF_TICKET = select(t.tickets.c.run_id).where(t.tickets.c.id == bindparam("at"))
 _INVOCATION = _select(t.invocations, InvocationRow).where(t.invocations.c.id == bindparam("at"))

@@ -16,7 +16,7 @@ from tests.e2e.conftest import MakeClient, MakeStack, upstream_log
 ROUNDS = 3
 STATEMENTS = 68
 COMMITS = 12
-SHARED = 110
+SHARED = 80
 
 
 def test_a_turn_of_three_rounds_needs_so_many_statements_and_commits(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
+from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import SegmentRow, SessionRow
 from bridge.store.run_record import Change, Overtaken
@@ -118,6 +119,29 @@ def test_who_writes_what_another_bridge_has_just_written_is_overtaken(bridges: P
         stores[1].commit(second)
     assert all(store.invocation(f"another-{run_id}") for store in stores)
     laptop.post(laptop.claim()[0], "done")
+    laptop.leave()
+
+
+def test_a_run_that_is_being_written_keeps_no_other_from_being_said_to_be_driven(bridges: Pair) -> None:
+    a, _ = bridges
+    store = a.core.store
+    laptop = a.register()
+    tickets = [a.open(("read", "{}")) for _ in range(2)]
+    written, driven = (store.run(a.core.tickets.known(ticket.id).run_id) for ticket in tickets)
+    assert written
+    assert driven
+    with psycopg.connect(a.core.services.config.store_url) as writer:
+        writer.execute("UPDATE runs SET task_id = task_id WHERE id = %s", [written.id])
+        store.drive({written.id: 1, driven.id: 1}, clock.now())
+        assert store.is_driven(driven, 0)
+        assert not store.is_driven(written, 0)
+    store.drive({written.id: 1}, clock.now())
+    assert store.is_driven(written, 0)
+    store.drive({written.id: 1, driven.id: 1}, None)
+    assert not store.is_driven(written, 0)
+    assert not store.is_driven(driven, 0)
+    for call in laptop.claim(2):
+        laptop.post(call, "done")
     laptop.leave()
 
 
