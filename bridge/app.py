@@ -54,7 +54,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
     app.register_blueprint(ticket_blueprint(core.tickets))
     clients, stopping = Clients(store, config.limits), core.services.stopping
-    app.register_blueprint(mcp_blueprint(config, core.mcp_calls, stopping))
+    app.register_blueprint(mcp_blueprint(config, core.mcp_calls, turns.quotas, stopping))
     app.register_blueprint(operator_blueprint(config, core))
     app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))
     app.extensions |= {"clawback": core, "clawback.traces": traces}

@@ -208,7 +208,8 @@ class App(_Section):
     requests_per_minute: int | None = Field(default=None, ge=1)
     """How many requests per minute all clients together may send."""
     open_tickets: int | None = Field(default=None, ge=1)
-    """How many tickets of the app's runs may be open at once. At this number, the bridge starts no new turn."""
+    """How many tickets of the app's runs may be open at once. At this number, the bridge starts no new turn. A turn
+    that runs counts as a ticket."""
     tokens_per_day: int | None = Field(default=None, ge=1)
     """How many upstream tokens the app's runs may use per day (UTC)."""
 

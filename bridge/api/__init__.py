@@ -1,6 +1,7 @@
 """HTTP in: who asks, for what, and in which form.
 
-access   who may ask: one table of routes and tokens, clients and their limits, pages of other origins
+access   who may ask: one table of routes and tokens, clients, pages of other origins
+quotas   how much clients and apps may have under way and use
 openai   what clients see: chat completions, responses, models
 anthropic   the same as Anthropic's Messages API
 plugin   the invocations of LLM nodes, and what was seen of them lately, for doctor

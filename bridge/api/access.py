@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, g, request
 from werkzeug.routing import Rule
 
-from bridge.config import App, Config, Limits, Plugin, Token, Tokens
-from bridge.errors import BridgeError, Forbidden, TooManyRequests, Unauthorized
-from bridge.store import clock
+from bridge.api.quotas import count_request, used_up
+from bridge.config import Config, Limits, Plugin, Token, Tokens
+from bridge.errors import BridgeError, Forbidden, Unauthorized
 from bridge.store.faults import StoreUnavailable
-from bridge.store.keys import DAY_SECONDS, spender
 from bridge.store.rows import ClientRow
 from bridge.store.store import Store
 from tools.tokens import hash_token
@@ -150,10 +149,6 @@ RESERVED = frozenset({DEFAULT, "local", ""})
 KNOWN_SECONDS = 2.0
 """For so long after it was revoked, a token may still be taken."""
 
-MINUTE = 60.0
-PAUSE_SECONDS = 5
-"""When a client is told to come back that has too many open tickets."""
-
 
 class Clients:
     """Who they are by their tokens. Requests are counted by each process on its own."""
@@ -191,64 +186,12 @@ class Clients:
         if client.tokens_per_day is not None:
             spent = self._store.clients.spent_today(client.name)
             if spent >= client.tokens_per_day:
-                raise _used_up(f"client {client.name}", spent, client.tokens_per_day)
+                raise used_up(f"client {client.name}", spent, client.tokens_per_day)
 
     def _check_rate(self, client: ClientRow) -> None:
         if client.requests_per_minute is not None:
             asked = self._asked.setdefault(client.name, deque())
-            _count(asked, client.requests_per_minute, f"client {client.name} may send {{}} requests a minute")
-
-    def check_tickets(self, client: ClientRow) -> None:
-        """Raise TooManyRequests where a client has as many open tickets as it may, and would begin another turn."""
-        limit, left_before = client.open_tickets, clock.now() - self._limits.abandoned_seconds
-        if limit is not None and self._store.clients.open_tickets(client.name, left_before) >= limit:
-            raise TooManyRequests(
-                f"client {client.name} has {limit} open tickets and may have no more: send the results of their calls, "
-                "or wait for limits.abandoned_seconds",
-                retry_after=PAUSE_SECONDS,
-            )
-
-
-class Quotas:
-    """How much each app may be asked, by all clients together. Requests are counted by each process on its own."""
-
-    def __init__(self, store: Store, limits: Limits) -> None:
-        self._store, self._limits = store, limits
-        self._asked: dict[str, deque[float]] = {}
-
-    def check(self, app: App) -> None:
-        """Count a turn that is to begin. Raises TooManyRequests."""
-        limit, model = app.open_tickets, app.model
-        left_before = clock.now() - self._limits.abandoned_seconds
-        if limit is not None and self._store.clients.open_tickets_of_model(model, left_before) >= limit:
-            raise TooManyRequests(
-                f"{model} has {limit} open tickets and may have no more (open_tickets of the app)",
-                retry_after=PAUSE_SECONDS,
-            )
-        if app.tokens_per_day is not None:
-            spent = self._store.clients.spent_today(spender(model))
-            if spent >= app.tokens_per_day:
-                raise _used_up(model, spent, app.tokens_per_day)
-        if app.requests_per_minute is not None:
-            asked = self._asked.setdefault(model, deque())
-            _count(asked, app.requests_per_minute, f"{model} may be asked {{}} times a minute")
-
-
-def _count(asked: deque[float], limit: int, text: str) -> None:
-    now = time.monotonic()
-    while asked and now - asked[0] >= MINUTE:
-        asked.popleft()
-    if len(asked) >= limit:
-        raise TooManyRequests(text.format(limit), retry_after=int(MINUTE - (now - asked[0])) + 1)
-    asked.append(now)
-
-
-def _used_up(who: str, spent: int, limit: int) -> TooManyRequests:
-    return TooManyRequests(
-        f"{who} has used {spent} tokens today and may use {limit}; try again after midnight (UTC)",
-        code="insufficient_quota",
-        retry_after=int(DAY_SECONDS - clock.now() % DAY_SECONDS) + 1,
-    )
+            count_request(asked, client.requests_per_minute, f"client {client.name} may send {{}} requests a minute")
 
 
 LOGIN_COOKIE = "clawback_login"
@@ -453,10 +396,10 @@ def client_name() -> str:
     return DEFAULT if g.shown == Token.CLIENT else str(g.shown)
 
 
-def begin_turn() -> None:
-    """Raise TooManyRequests where whoever asks has as many open tickets as it may."""
-    if g.client:
-        g.clients.check_tickets(g.client)
+def client_row() -> ClientRow | None:
+    """Return the client that asks with a token of its own."""
+    client: ClientRow | None = g.client
+    return client
 
 
 def may_ask(model: str) -> bool:

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 
 from flask import Blueprint, Response, g, request
 
-from bridge.api.access import Origins, begin_turn, validity
+from bridge.api.access import Origins, validity
 from bridge.api.bodies import checked, json_body
 from bridge.api.mcp_messages import (
     INTERNAL,
@@ -37,6 +37,7 @@ from bridge.api.mcp_messages import (
 )
 from bridge.api.openai.keepalive import connection_of, is_gone
 from bridge.api.openapi.operation import ErrorForm, operation
+from bridge.api.quotas import Quotas
 from bridge.config import Config
 from bridge.errors import BridgeError, Conflict, Forbidden, TooManyRequests, Unauthorized
 from bridge.runs.executors.mcp_calls import CANCELLED, LEFT, McpCall, McpCalls
@@ -68,11 +69,11 @@ Told = Generator[Json | None]
 _FORM = ErrorForm(McpAnswer, error_body, lambda error: error.status)
 
 
-def mcp_blueprint(config: Config, calls: McpCalls, stopping: threading.Event) -> Blueprint:
+def mcp_blueprint(config: Config, calls: McpCalls, quotas: Quotas, stopping: threading.Event) -> Blueprint:
     """Return the blueprint of MCP clients."""
     blueprint, origins = Blueprint("mcp", __name__), Origins(config)
     streams = _Streams(config, calls, stopping)
-    server = _Server(config, calls, streams, stopping)
+    server = _Server(config, calls, quotas, streams, stopping)
 
     @blueprint.before_request
     def _check_names() -> None:
@@ -115,9 +116,12 @@ def mcp_blueprint(config: Config, calls: McpCalls, stopping: threading.Event) ->
 class _Server:
     """Answers messages."""
 
-    def __init__(self, config: Config, calls: McpCalls, streams: "_Streams", stopping: threading.Event) -> None:
+    def __init__(
+        self, config: Config, calls: McpCalls, quotas: Quotas, streams: "_Streams", stopping: threading.Event
+    ) -> None:
         self._limits = config.limits
         self._calls = calls
+        self._quotas = quotas
         self._streams = streams
         self._stopping = stopping
 
@@ -168,10 +172,10 @@ class _Server:
             raise Problem(
                 INVALID_PARAMS, f"Unknown tool: {wanted.name}. No executor that is there offers it to this client"
             )
-        begin_turn()
+        may_begin = self._quotas.may_begin(client)
         arguments = json.dumps(wanted.arguments, ensure_ascii=False)
         try:
-            call = self._calls.begin(client, _key(asked.id) or random_name(), offer, arguments)
+            call = self._calls.begin(client, _key(asked.id) or random_name(), offer, arguments, may_begin)
         except Conflict as error:
             raise Problem(INVALID_REQUEST, error.message, is_http=True) from None
         told = self._told(call, asked, _connection(), validity())

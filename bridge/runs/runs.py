@@ -23,6 +23,7 @@ from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow, new_user
 from bridge.store.run_record import BEGINNING_SECONDS, Change
+from bridge.store.store import MayBegin
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent, RunState
@@ -68,15 +69,31 @@ class Runs:
 
     # Starting
 
-    def start(self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys) -> LiveRun | None:
-        """Start a run in its session; None where a run of that session is under way."""
-        return self._start(app, request, session, keys, None, apart=False)
+    def start(
+        self,
+        app: App,
+        request: RunRequest,
+        session: SessionRow,
+        keys: RequestKeys,
+        may_begin: MayBegin | None = None,
+    ) -> LiveRun | None:
+        """Start a run in its session; None where a run of that session is under way.
+
+        `may_begin` raises where no run may begin.
+        """
+        return self._start(app, request, session, keys, None, may_begin, apart=False)
 
     def start_apart(
-        self, app: App, request: RunRequest, session: SessionRow, keys: RequestKeys, auxiliary: str | None = None
+        self,
+        app: App,
+        request: RunRequest,
+        session: SessionRow,
+        keys: RequestKeys,
+        auxiliary: str | None = None,
+        may_begin: MayBegin | None = None,
     ) -> LiveRun:
         """Start a run with a Dify user of its own."""
-        live = self._start(app, request, session, keys, auxiliary, apart=True)
+        live = self._start(app, request, session, keys, auxiliary, may_begin, apart=True)
         assert live is not None  # noqa: S101 - nothing is in its way
         return live
 
@@ -87,6 +104,7 @@ class Runs:
         session: SessionRow,
         keys: RequestKeys,
         auxiliary: str | None,
+        may_begin: MayBegin | None,
         *,
         apart: bool,
     ) -> LiveRun | None:
@@ -116,7 +134,10 @@ class Runs:
             driven_at=now,
         )
         pieces = request.pieces()
-        kept = self._store.insert_run(run, pieces) if apart else self._store.begin_run(run, session, pieces)
+        if apart:
+            kept: RunRow | None = self._store.insert_run(run, pieces, may_begin)
+        else:
+            kept = self._store.begin_run(run, session, pieces, may_begin)
         if kept is None:
             return None
         self._services.requests.remember(kept, request)

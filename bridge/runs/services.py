@@ -141,7 +141,7 @@ class Services:
         if run.client not in {"", "default"}:
             self.store.clients.spend(run.client, tokens)
         if (app := self.config.app(run.model)) and app.tokens_per_day is not None:
-            self.store.clients.spend(spender(run.model), tokens)
+            self.store.clients.spend(spender(run.model), tokens, is_limited=True)
 
     def also(self, places: Places | None) -> dict[str, str]:
         """Return by which names a node's allowed_tools may name tools of Dify, too."""

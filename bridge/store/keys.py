@@ -3,9 +3,20 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from bridge.store import clock
 from bridge.store import schema as t
@@ -108,6 +119,8 @@ class ExecutorStatements:
 _EXECUTORS = select(*columns_of(t.executors, ExecutorRow)).order_by(t.executors.c.name)
 
 DAY_SECONDS = 86_400
+Whose = Literal["client", "model"]
+"""Whether runs of a client are meant, or those of all clients of an app."""
 USED_SECONDS = 60.0
 """How old the note of a client's last use may be."""
 
@@ -151,6 +164,7 @@ class ClientStatements:
     ) -> None:
         self._transaction, self._reading = transaction, reading
         self._deferred = deferred
+        self._unlimited: set[str] = set()
         adding = upsert(t.spent)
         self._adding = adding.on_conflict_do_update(
             index_elements=["client", "day"], set_={"tokens": t.spent.c.tokens + adding.excluded.tokens}
@@ -192,6 +206,8 @@ class ClientStatements:
         with self._reading() as connection:
             found = fetch(connection, _CLIENT_WITH_HASH, at=token_hash)
         client = ClientRow(*found[0]) if found else None
+        if client:
+            (self._unlimited.add if client.tokens_per_day is None else self._unlimited.discard)(client.name)
         return client if client and (client.expires_at is None or client.expires_at > clock.now()) else None
 
     def used(self, client: ClientRow) -> None:
@@ -200,27 +216,49 @@ class ClientStatements:
         if now - (client.used_at or 0) > USED_SECONDS:
             self._deferred.update(t.clients, {"name": client.name}, {"used_at": now})
 
-    def spend(self, name: str, tokens: int) -> None:
-        """Count tokens that a client has used today."""
-        if tokens:
-            self._deferred.count(self._adding, t.spent, {"client": name, "day": _today()}, {"tokens": tokens})
+    def spend(self, name: str, tokens: int, *, is_limited: bool | None = None) -> None:
+        """Count tokens that a client has used today: at once, unless it is known to have no limit."""
+        if not tokens:
+            return
+        at, values = {"client": name, "day": _today()}, {"tokens": tokens}
+        if name in self._unlimited if is_limited is None else not is_limited:
+            self._deferred.count(self._adding, t.spent, at, values)
+        else:
+            with self._transaction() as connection:
+                execute(connection, (self._adding, at | values))
 
     def spent_today(self, name: str) -> int:
         """Return how many tokens a client has used today."""
         self._deferred.write()
         with self._reading() as connection:
-            found: int | None = connection.execute(_SPENT, {"client": name, "day": _today()}).scalar_one_or_none()
+            return self.spent(connection, name)
+
+    def spent(self, connection: Connection, name: str) -> int:
+        """Return how many tokens one with a limit has used today."""
+        found: int | None = connection.execute(_SPENT, {"client": name, "day": _today()}).scalar_one_or_none()
         return found or 0
 
-    def open_tickets_of_model(self, model: str, left_before: float) -> int:
-        """Count the open tickets of all clients' runs of an app, without those left unanswered since a time."""
-        with self._reading() as connection:
-            return int(connection.execute(_OPEN_TICKETS_OF_MODEL, {"at": model, "before": left_before}).scalar_one())
+    def one_by_one(self, connection: Connection, name: str) -> None:
+        """Let nobody else decide about the same client until this transaction has ended."""
+        if connection.dialect.name != "sqlite":
+            connection.execute(_ALONE, {"at": int(text_digest(name)[:15], 16)})
 
-    def open_tickets(self, name: str, left_before: float) -> int:
-        """Count the open tickets of a client's runs, without those that it has left unanswered since a time."""
-        with self._reading() as connection:
-            return int(connection.execute(_OPEN_TICKETS, {"at": name, "before": left_before}).scalar_one())
+    def held(self, connection: Connection, whose: Whose, name: str, left_before: float, driven_since: float) -> int:
+        """Count what a client, or all of an app, may have to wait for: open tickets, and turns that may open one.
+
+        Without tickets that have been left unanswered since a time, and turns that nobody has driven since another.
+        """
+        open_tickets, may_open = _HELD[whose]
+        of = {"at": name, "before": left_before}
+        running = {"at": name, "since": driven_since}
+        return sum(
+            int(connection.execute(counting, values).scalar_one())
+            for counting, values in ((open_tickets, of), (may_open, running))
+        )
+
+    def begun(self, connection: Connection, whose: Whose, name: str, driven_since: float) -> int:
+        """Count the turns under way of which no use of tokens is known yet."""
+        return int(connection.execute(_BEGUN[whose], {"at": name, "since": driven_since}).scalar_one())
 
 
 def spender(model: str) -> str:
@@ -237,11 +275,28 @@ _CLIENT_NAMED = select(t.clients.c.name).where(t.clients.c.name == bindparam("at
 _CLIENT_WITH_HASH = select(*columns_of(t.clients, ClientRow)).where(t.clients.c.token_hash == bindparam("at"))
 _IS_EXECUTOR = _CLIENT_NAMED.where(t.clients.c.kind == "executor")
 _SPENT = select(t.spent.c.tokens).where(t.spent.c.client == bindparam("client"), t.spent.c.day == bindparam("day"))
-_OF_OPEN_TICKETS = (
+_ALONE = select(func.pg_advisory_xact_lock(bindparam("at", type_=BigInteger)))
+_OF: Mapping[Whose, tuple[ColumnElement[bool], ...]] = {
+    "client": (t.runs.c.client == bindparam("at"),),
+    "model": (t.runs.c.model == bindparam("at"), t.runs.c.direction == "endpoint"),
+}
+_OPEN_TICKETS = (
     select(func.count())
     .select_from(t.tickets)
     .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
     .where(t.tickets.c.state == "open", ~abandoned(bindparam("before")))
 )
-_OPEN_TICKETS = _OF_OPEN_TICKETS.where(t.runs.c.client == bindparam("at"))
-_OPEN_TICKETS_OF_MODEL = _OF_OPEN_TICKETS.where(t.runs.c.model == bindparam("at"), t.runs.c.direction == "endpoint")
+_TICKETS = select(t.tickets.c.id).where(t.tickets.c.run_id == t.runs.c.id)
+_TOLD = select(t.invocations.c.id).where(t.invocations.c.run_id == t.runs.c.id, t.invocations.c.state != "running")
+_UNDER_WAY = (
+    select(func.count())
+    .select_from(t.runs)
+    .where(
+        t.runs.c.state == "running",
+        or_(t.runs.c.driven_at >= bindparam("since"), t.runs.c.direction == "mcp"),
+    )
+)
+_MAY_OPEN = _UNDER_WAY.where(t.runs.c.auxiliary.is_(None), ~_TICKETS.where(t.tickets.c.state == "open").exists())
+_NOTHING_KNOWN = _UNDER_WAY.where(~_TICKETS.exists(), ~_TOLD.exists())
+_HELD = {whose: (_OPEN_TICKETS.where(*of), _MAY_OPEN.where(*of)) for whose, of in _OF.items()}
+_BEGUN = {whose: _NOTHING_KNOWN.where(*of) for whose, of in _OF.items()}

@@ -75,6 +75,9 @@ _FORGOTTEN_AT_ONCE = 50
 
 _DRIVEN_AT_ONCE = 1000
 
+MayBegin = Callable[[Connection], None]
+"""Raises where a run may not begin that the transaction at hand writes."""
+
 TRIES = 20
 """How often a decision is made again because somebody else changed its run meanwhile."""
 
@@ -380,17 +383,30 @@ class Store:
         self._held.confirm(state, as_of)
         return state
 
-    def insert_run(self, run: RunRow, pieces: Pieces | None = None) -> RunRow:
-        """Write a new run; this process holds it. Return it as it is kept."""
-        kept = self._written(run, pieces, lambda _: True)
+    def insert_run(self, run: RunRow, pieces: Pieces | None = None, may_begin: MayBegin | None = None) -> RunRow:
+        """Write a new run; this process holds it. Return it as it is kept. `may_begin` raises where it may not."""
+
+        def check(connection: Connection) -> bool:
+            if may_begin:
+                may_begin(connection)
+            return True
+
+        kept = self._written(run, pieces, check)
         assert kept is not None  # noqa: S101 - nothing speaks against it
         return kept
 
-    def begin_with(self, run: RunRow, decision: Callable[[Change], object]) -> RunRecord:
-        """Write a new run together with its first invocation, which `decision` adds; this process holds it."""
+    def begin_with(
+        self, run: RunRow, decision: Callable[[Change], object], may_begin: MayBegin | None = None
+    ) -> RunRecord:
+        """Write a new run together with its first invocation, which `decision` adds; this process holds it.
+
+        `may_begin` raises where it may not begin.
+        """
         change = Change(RunRecord(run))
         decision(change)
         with self.transaction() as connection:
+            if may_begin:
+                may_begin(connection)
             change.begin(connection)
         self._began(change.state)
         return change.state
@@ -399,28 +415,33 @@ class Store:
         """Change some columns of a run."""
         self.decide(run_id, lambda change: change.run(**values))
 
-    def begin_run(self, run: RunRow, session: SessionRow, pieces: Pieces) -> RunRow | None:
+    def begin_run(
+        self, run: RunRow, session: SessionRow, pieces: Pieces, may_begin: MayBegin | None = None
+    ) -> RunRow | None:
         """Write a new run of a session's Dify user, and the session if it is new. Return it as it is kept.
 
-        Return None where a run of that user is unfinished, or the session has got another user meanwhile.
+        Return None where a run of that user is unfinished, or the session has got another user meanwhile. `may_begin`
+        raises where no run may begin.
         """
         values = values_of(session) | {"updated_at": clock.now(), "user": session.dify_user, "of": session.key}
 
-        def may_begin(connection: Connection) -> bool:
+        def is_free(connection: Connection) -> bool:
+            if may_begin:
+                may_begin(connection)
             # The session's row is held until the end: of two runs that begin at the same time, one does.
             [(user, is_busy, has_pieces)] = fetch(connection, self._upsert_session, **values)
             if not has_pieces:
                 self.pieces.begin(session.key)
             return not is_busy and user == session.dify_user
 
-        return self._written(run, pieces, may_begin)
+        return self._written(run, pieces, is_free)
 
     def _written(
-        self, run: RunRow, pieces: Pieces | None, may_begin: Callable[[Connection], bool], tries: int = 3
+        self, run: RunRow, pieces: Pieces | None, is_free: Callable[[Connection], bool], tries: int = 3
     ) -> RunRow | None:
         try:
             with self.transaction() as connection:
-                if not may_begin(connection):
+                if not is_free(connection):
                     return None
                 kept, learned = self.pieces.keep(connection, run, pieces) if pieces else (run, {})
                 execute(connection, inserting(t.runs, values_of(kept)))
@@ -428,7 +449,7 @@ class Store:
             self.pieces.forget(run.session_key)
             # Another bridge has written the session's next pieces, or forgotten some.
             if isinstance(error, IntegrityError | PiecesGone) and pieces and tries > 1:
-                return self._written(run, pieces, may_begin, tries - 1)
+                return self._written(run, pieces, is_free, tries - 1)
             raise
         self.pieces.learn(run.session_key, learned)
         self._began(RunRecord(kept))

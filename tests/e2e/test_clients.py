@@ -178,6 +178,30 @@ def test_a_limit_is_told_with_when_to_come_back(stack: Stack, limit: str, before
     assert int(refused.headers["retry-after"]) > 0
 
 
+@pytest.mark.parametrize("limit", ["--open-tickets", "--tokens-per-day"])
+def test_of_many_turns_that_begin_at_once_a_limit_lets_as_many_as_may(stack: Stack, limit: str) -> None:
+    name = f"crowd{limit}"
+    token = made(stack, name, limit, "1")
+    answers = begun_at_once([stack.base_url], token, f"crowd{limit}", limit)
+    assert sorted(answers) == [200, *[429] * 11]
+    assert len(_runs(stack, name)) == 1
+
+
+def begun_at_once(urls: list[str], token: str, name: str, limit: str, model: str = "minimal") -> list[int]:
+    """Begin a dozen turns at once, each in a session of its own; return how that was answered."""
+
+    def begin(number: int) -> int:
+        headers = {"Authorization": f"Bearer {token}", **session_headers(f"{name}-{number}")}
+        asked = f"Turn {number} of {name}.\n{call('exec', command='x')}\n!then\n!say done"
+        words = {"role": "user", "content": asked if limit == "--open-tickets" else "!say a word"}
+        body = {"model": model, "messages": [words], "tools": DEFINITIONS}
+        url = urls[number % len(urls)]
+        return httpx.post(f"{url}/chat/completions", json=body, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        return list(pool.map(begin, range(12)))
+
+
 def test_a_token_ends_when_it_is_revoked(stack: Stack) -> None:
     gone = Asking(stack, made(stack, "gone"))
     assert gone.http.get("/models").status_code == 200

@@ -25,6 +25,7 @@ from demo.service import Service, children
 from demo.stack import ROOT, Stack, free_port
 from tests.e2e.conftest import call, export_with, upstream_log
 from tests.e2e.executors import wait_for
+from tests.e2e.test_clients import begun_at_once, made
 from tests.e2e.test_gone import kill_plugin
 from tests.e2e.test_survives import results, text, tool_calls
 from tests.servers import Servers
@@ -386,3 +387,10 @@ def asleep(*pids: int) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("limit", ["--open-tickets", "--tokens-per-day"])
+def test_of_many_turns_that_begin_at_both_bridges_at_once_a_limit_lets_as_many_as_may(pair: Pair, limit: str) -> None:
+    token = made(pair.stack, f"both{limit}", limit, "1")
+    urls = [f"{url}/v1" for url in pair.urls.values()]
+    assert sorted(begun_at_once(urls, token, f"both{limit}", limit, "holds")) == [200, *[429] * 11]

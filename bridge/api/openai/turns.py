@@ -9,12 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bridge.api.access import DEFAULT, Quotas, begin_turn, client_name, shown
+from bridge.api.access import DEFAULT, client_name, client_row, shown
 from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, results_with_our_ids, with_our_ids, woven
 from bridge.api.openai.keepalive import is_gone
+from bridge.api.quotas import Quotas
 from bridge.config import App
 from bridge.dify.apps import AppFacts
 from bridge.errors import BridgeError, Gone, InvalidRequest
+from bridge.runs.answers.view import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
@@ -122,7 +124,7 @@ class Turns:
         self._recorded = core.recorded
         self._runs = core.runs
         self._tickets = core.tickets
-        self._quotas = Quotas(core.store, core.services.config.limits)
+        self.quotas = Quotas(core.store, core.services.config.limits)
         self._conversations = core.conversations
         self._registry = core.registry
 
@@ -322,8 +324,7 @@ class Turns:
         keys = self._keys(app, session, asked, headers)
         if joined := self._joined(app, session, keys):
             return joined
-        begin_turn()
-        self._quotas.check(serving)
+        may_begin = self.quotas.may_begin(client_row(), serving, lambda: prompt_tokens(asked.messages, asked.tools))
         given = given_inputs(facts, body, asked.inputs)
         # What a name of its own leads to needs nothing else to be known again.
         asked.given, asked.frame = digest(given), "" if session.alone else frame_of(headers, asked.messages)
@@ -331,12 +332,13 @@ class Turns:
         if serving.tools == "client+executors" and kind is None:
             asked = self._with_executors(asked)
         seeker = Seeker(app, session, asked.client, keys.turn, asked.messages, asked.given, asked.frame)
-        live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys)
+        live = None if kind else self._runs.start(serving, asked, self._conversations.of(seeker), keys, may_begin)
         if live is None:
             # The run that is in its way may be this same request's, at another bridge.
             if kind is None and (joined := self._joined(app, session, keys)):
                 return joined
-            live = self._runs.start_apart(serving, asked, self._conversations.apart(seeker), keys, kind)
+            session_apart = self._conversations.apart(seeker)
+            live = self._runs.start_apart(serving, asked, session_apart, keys, kind, may_begin)
         return Reading(live.run_id, live.current, fresh=True)
 
     def _with_executors(self, asked: RunRequest) -> RunRequest:

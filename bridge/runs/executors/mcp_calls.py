@@ -18,6 +18,7 @@ from bridge.runs.services import Services
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store import clock
 from bridge.store.rows import ClientRow, RunRow
+from bridge.store.store import MayBegin
 from tools.calls import ToolCall
 from tools.definitions import ToolDefinition
 from tools.fingerprint import text_digest
@@ -88,10 +89,11 @@ class McpCalls:
                 found.append(tool)
         return found
 
-    def begin(self, client: ClientRow, key: str, offer: McpTool, arguments: str) -> McpCall:
+    def begin(self, client: ClientRow, key: str, offer: McpTool, arguments: str, may_begin: MayBegin | None) -> McpCall:
         """Make a call. `key` names the client's request, so that it can cancel it: `cancel_named`.
 
-        Raises Conflict where a call of that name is under way: the same request came twice.
+        Raises Conflict where a call of that name is under way: the same request came twice. `may_begin` raises where
+        the client may make none.
         """
         run = self._new_run(client, key, offer)
         call = McpCall(run.id, f"mcp{random_name()}", random_name())
@@ -103,7 +105,7 @@ class McpCalls:
                     "the call of this id is still under way in this session: wait for it, or give another call an id "
                     "of its own"
                 )
-            self._store.begin_with(run, lambda change: change.attach(call.invocation_id, ""))
+            self._store.begin_with(run, lambda change: change.attach(call.invocation_id, ""), may_begin)
         try:
             status = self._tickets.open(
                 call.ticket_id,
