@@ -1,8 +1,7 @@
 """The statements about who has a token: clients, logins and executors, each with a sentence above it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -28,26 +27,15 @@ from tools.ticket_states import CallState
 
 
 class ExecutorStatements:
-    """The part of the store that knows the executors. Where no other bridge can change them, they are read once."""
+    """The part of the store that knows the executors."""
 
-    def __init__(self, transaction: Transaction, reading: Transaction, *, is_shared: bool) -> None:
+    def __init__(self, transaction: Transaction, reading: Transaction) -> None:
         self._transaction, self._reading = transaction, reading
-        self._is_shared = is_shared
-        self._known: list[ExecutorRow] | None = None
-        self._changes = 0
-
-    @contextmanager
-    def _changing(self) -> Iterator[Connection]:
-        try:
-            with self._transaction() as connection:
-                yield connection
-        finally:
-            self._known, self._changes = None, self._changes + 1
 
     def register(self, executor: ExecutorRow) -> str | None:
         """Write an executor; one that had its name before is forgotten, and its id returned."""
         values = {name: getattr(executor, name) for name in ExecutorRow.__slots__}
-        with self._changing() as connection:
+        with self._transaction() as connection:
             former = connection.execute(
                 select(t.executors.c.id).where(t.executors.c.name == executor.name)
             ).scalar_one_or_none()
@@ -61,19 +49,12 @@ class ExecutorStatements:
 
     def all(self) -> list[ExecutorRow]:
         """List all executors that have registered and not left, by name."""
-        if self._known is not None:
-            return list(self._known)
-        changes = self._changes
         with self._reading() as connection:
-            found = [ExecutorRow(*row) for row in fetch(connection, _EXECUTORS)]
-        # What was read before somebody changed it is not what there is now.
-        if changes == self._changes and not self._is_shared:
-            self._known = found
-        return list(found)
+            return [ExecutorRow(*row) for row in fetch(connection, _EXECUTORS)]
 
     def seen(self, executor_id: str, **values: Any) -> bool:
         """Note that an executor is there, and what it changed; say whether it is known at all."""
-        with self._changing() as connection:
+        with self._transaction() as connection:
             changed = connection.execute(
                 update(t.executors).where(t.executors.c.id == executor_id).values(seen_at=clock.now(), **values)
             )
@@ -81,12 +62,12 @@ class ExecutorStatements:
 
     def forget(self, executor_id: str) -> bool:
         """Forget an executor and say whether it was known."""
-        with self._changing() as connection:
+        with self._transaction() as connection:
             return connection.execute(delete(t.executors).where(t.executors.c.id == executor_id)).rowcount == 1
 
     def forget_unseen(self, cutoff: float) -> int:
         """Forget who was not seen since `cutoff`, and say how many that were."""
-        with self._changing() as connection:
+        with self._transaction() as connection:
             return connection.execute(delete(t.executors).where(t.executors.c.seen_at < cutoff)).rowcount
 
     def schemas(self, executor: str) -> dict[str, str]:

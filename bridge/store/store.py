@@ -107,7 +107,7 @@ class Store:
         """Whether other bridges may change what is in it."""
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_shared else None
         self._held = HeldRuns()
-        self.executors = ExecutorStatements(self.transaction, self.reading, is_shared=self.is_shared)
+        self.executors = ExecutorStatements(self.transaction, self.reading)
         # Each dialect takes megabytes of memory; the other one's are not needed.
         self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
         self._deferred = Deferred(self.reading, self._insert)

@@ -89,7 +89,9 @@ class McpCalls:
                 found.append(tool)
         return found
 
-    def begin(self, client: ClientRow, key: str, offer: McpTool, arguments: str, may_begin: MayBegin | None) -> McpCall:
+    def begin(
+        self, client: ClientRow, key: str, offer: McpTool, arguments: str, may_begin: MayBegin | None = None
+    ) -> McpCall:
         """Make a call. `key` names the client's request, so that it can cancel it: `cancel_named`.
 
         Raises Conflict where a call of that name is under way: the same request came twice. `may_begin` raises where

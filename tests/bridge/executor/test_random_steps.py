@@ -102,7 +102,7 @@ class Steps(RuleBasedStateMachine):
         bridge.app.extensions["clawback"].sweeper.stop()
         whole = bridge.store.transaction
         bridge.store.transaction = lambda: self._fuse.around(whole())  # type: ignore[method-assign]
-        bridge.store.executors = ExecutorStatements(bridge.store.transaction, bridge.store.reading, is_shared=False)
+        bridge.store.executors = ExecutorStatements(bridge.store.transaction, bridge.store.reading)
         return bridge
 
     def _stop(self) -> None:

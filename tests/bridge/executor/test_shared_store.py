@@ -146,7 +146,7 @@ def test_a_run_that_is_being_written_keeps_no_other_from_being_said_to_be_driven
 
 
 def test_a_bridge_goes_on_after_its_connections_were_cut(servers: Servers, bridges: Pair) -> None:
-    a, _ = bridges
+    a, b = bridges
     laptop = a.register()
     store, run_id = a.core.store, a.core.tickets.known(a.open(("read", "{}")).id).run_id
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = %s"
@@ -157,6 +157,8 @@ def test_a_bridge_goes_on_after_its_connections_were_cut(servers: Servers, bridg
         store.update_run(run_id, task_id="cut")
     with suppress(StoreUnavailable):
         store.record(run_id)
+    with suppress(StoreUnavailable):
+        b.core.store.segments(run_id)
     store.update_run(run_id, task_id="task")
     assert (run := store.run(run_id)) is not None
     assert run.task_id == "task"
