@@ -1,5 +1,6 @@
 """Every wait has an end: expires tickets and runs whose time is up, and forgets what is old."""
 
+import ctypes
 import logging
 import threading
 import time
@@ -66,6 +67,7 @@ class Sweeper:
         self._undone: set[str] = set()
         """What the last sweep left undone, which was said then."""
         self._failed: dict[str, Exception] = {}
+        self._is_busy = False
         self._counted_at = float("-inf")
         self._forgetting: Iterator[object] = iter(())
         self._counting: Iterator[object] = iter(())
@@ -161,6 +163,13 @@ class Sweeper:
             self._counted_at, self._counting = now, self._store.figures.counting(now)
         self._do("count", partial(self._go_on, self._counting))
         self._tell_undone()
+        self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        """Give back the memory that the last runs took, once none is held any more: glibc keeps most of it free."""
+        was_busy, self._is_busy = self._is_busy, bool(self._live_runs.all())
+        if was_busy and not self._is_busy and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+            trim(0)
 
     def _do(self, what: str, act: Callable[[], object]) -> None:
         try:
