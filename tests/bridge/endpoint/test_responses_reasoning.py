@@ -48,4 +48,5 @@ def test_what_another_server_sealed_is_kept_as_it_came_and_goes_nowhere() -> Non
         item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": foreign}
         request = parse_responses_request({"model": "m", "input": [item, {"role": "assistant", "content": "Hi."}]})
         assert chat_messages(request.items) == [{"role": "assistant", "content": "Hi."}]
-        assert json.loads(stored_items(request.items))[0].get("encrypted_content") == foreign
+        [(_, kept), _] = stored_items(request.items)
+        assert json.loads(kept).get("encrypted_content") == foreign
