@@ -53,7 +53,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(plugin_blueprint(config, core.invocations, core.tickets))
     app.register_blueprint(executor_blueprint(config, core.registry, core.leases))
     app.register_blueprint(ticket_blueprint(core.tickets))
-    clients, stopping = Clients(store, config.limits), core.services.stopping
+    clients, stopping = Clients(store), core.services.stopping
     app.register_blueprint(mcp_blueprint(config, core.mcp_calls, turns.quotas, stopping))
     app.register_blueprint(operator_blueprint(config, core))
     app.register_blueprint(watch_blueprint(config, core.figures, Watching(store), core.services.wakeups))

@@ -403,7 +403,8 @@ class Traces(_Section):
     @field_validator("endpoint")
     @classmethod
     def _can_be_made(cls, value: str | None) -> str | None:
-        if value and not (_is_installed("opentelemetry.sdk") and _is_installed("opentelemetry.exporter.otlp")):
+        parts = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+        if value and not all(map(_is_installed, parts)):
             raise ValueError("what makes traces is not installed: pip install 'clawback[traces]', or take the key out")
         return value
 

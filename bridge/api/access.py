@@ -18,7 +18,7 @@ from flask import Flask, Request, Response, g, request
 from werkzeug.routing import Rule
 
 from bridge.api.quotas import count_request, used_up
-from bridge.config import Config, Limits, Plugin, Token, Tokens
+from bridge.config import Config, Plugin, Token, Tokens
 from bridge.errors import BridgeError, Forbidden, Unauthorized
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import ClientRow
@@ -153,9 +153,8 @@ KNOWN_SECONDS = 2.0
 class Clients:
     """Who they are by their tokens. Requests are counted by each process on its own."""
 
-    def __init__(self, store: Store, limits: Limits) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._limits = limits
         self._known: dict[str, tuple[float, ClientRow | None]] = {}
         self._asked: dict[str, deque[float]] = {}
 

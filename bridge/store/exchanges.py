@@ -57,9 +57,14 @@ Piece = tuple[str, str]
 """A digest, and the JSON that it stands for."""
 
 
+def digest_of(text: str) -> str:
+    """Return 32 hex characters that stand for a text."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def piece_of(body: str) -> Piece:
     """Return JSON with its digest."""
-    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest(), body
+    return digest_of(body), body
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +98,13 @@ class PieceStatements:
 
     def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Known]:
         """Write the pieces that are new; return the run with the numbers of all, and what to `learn` then."""
-        numbers, learned = self.number(connection, run.session_key, [*pieces.messages, pieces.tools])
+        numbers, learned = self._number(connection, run.session_key, [*pieces.messages, pieces.tools])
         kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
         return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
 
     def keep_list(self, connection: Connection, session_key: str, pieces: Sequence[Piece]) -> tuple[str, Known]:
         """Write those of a list that are new; return what stands for the list, and what to `learn` then."""
-        numbers, learned = self.number(connection, session_key, pieces)
+        numbers, learned = self._number(connection, session_key, pieces)
         return json.dumps({"session": session_key, "kept": list(_ranges(numbers))}, separators=(",", ":")), learned
 
     def whole_list(self, kept: str) -> str:
@@ -114,7 +119,7 @@ class PieceStatements:
         except KeyError:
             raise unavailable(DAMAGED, "a piece of a response's input is gone") from None
 
-    def number(self, connection: Connection, session_key: str, pieces: Iterable[Piece]) -> tuple[list[int], Known]:
+    def _number(self, connection: Connection, session_key: str, pieces: Iterable[Piece]) -> tuple[list[int], Known]:
         """Write the pieces of a session that are new; return the numbers of all, and what to `learn` then."""
         known, now = self._of_session(connection, session_key), clock.now()
         top = max((number for number, _ in known.values()), default=0)

@@ -1,15 +1,13 @@
 """The statements about responses: what `/v1/responses` keeps of them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, delete, insert, select, update
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.exchanges import Piece, PiecesGone
+from bridge.store.exchanges import Known, Piece, digest_of
 from bridge.store.store import Store
 
 LONGEST_CHAIN = 10_000
@@ -43,24 +41,18 @@ class Responses:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def insert(self, row: ResponseRow, session_key: str, items: Sequence[Piece], tries: int = 3) -> None:
+    def insert(self, row: ResponseRow, session_key: str, items: Sequence[Piece]) -> None:
         """Write a new response; its session keeps each of its input items once."""
-        pieces = self._store.pieces
         # Those of the session's runs have numbers of their own.
-        session = hashlib.blake2b(f"responses {session_key}".encode(), digest_size=16).hexdigest()
+        session = digest_of(f"responses {session_key}")
         values = {name: getattr(row, name) for name in ResponseRow.__slots__}
-        try:
-            with self._store.transaction() as connection:
-                values["input"], learned = pieces.keep_list(connection, session, items)
-                connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
-        except BaseException as error:
-            pieces.forget(session)
-            # Another response of the session was written meanwhile.
-            if not isinstance(error, IntegrityError | PiecesGone) or tries == 1:
-                raise
-            self.insert(row, session_key, items, tries - 1)
-        else:
-            pieces.learn(session, learned)
+
+        def write(connection: Connection) -> tuple[None, Known]:
+            values["input"], learned = self._store.pieces.keep_list(connection, session, items)
+            connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
+            return None, learned
+
+        self._store.keeping(session, write)
 
     def input(self, row: ResponseRow) -> str:
         """Return the input items, as JSON."""

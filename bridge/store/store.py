@@ -35,7 +35,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of
-from bridge.store.exchanges import ExchangeStatements, Pieces, PiecesGone, PieceStatements
+from bridge.store.exchanges import ExchangeStatements, Known, Pieces, PiecesGone, PieceStatements
 from bridge.store.faults import DAMAGED, RESTORE, StoreUnavailable, told, unavailable
 from bridge.store.figures import IS_OVER, FigureStatements
 from bridge.store.forms import FormStatements
@@ -436,24 +436,33 @@ class Store:
 
         return self._written(run, pieces, is_free)
 
-    def _written(
-        self, run: RunRow, pieces: Pieces | None, is_free: Callable[[Connection], bool], tries: int = 3
-    ) -> RunRow | None:
+    def _written(self, run: RunRow, pieces: Pieces | None, is_free: Callable[[Connection], bool]) -> RunRow | None:
+        def write(connection: Connection) -> tuple[RunRow | None, Known]:
+            if not is_free(connection):
+                return None, {}
+            kept, learned = self.pieces.keep(connection, run, pieces) if pieces else (run, {})
+            execute(connection, inserting(t.runs, values_of(kept)))
+            return kept, learned
+
+        kept = self.keeping(run.session_key, write, tries=3 if pieces else 1)
+        if kept:
+            self._began(RunRecord(kept))
+        return kept
+
+    def keeping[T](self, session_key: str, write: Callable[[Connection], tuple[T, Known]], tries: int = 3) -> T:
+        """Run a transaction that keeps pieces of a session; `write` returns its result, and what to learn of them."""
         try:
             with self.transaction() as connection:
-                if not is_free(connection):
-                    return None
-                kept, learned = self.pieces.keep(connection, run, pieces) if pieces else (run, {})
-                execute(connection, inserting(t.runs, values_of(kept)))
+                result, learned = write(connection)
         except BaseException as error:
-            self.pieces.forget(run.session_key)
-            # Another bridge has written the session's next pieces, or forgotten some.
-            if isinstance(error, IntegrityError | PiecesGone) and pieces and tries > 1:
-                return self._written(run, pieces, is_free, tries - 1)
+            self.pieces.forget(session_key)
+            # Somebody else has written the session's next pieces, or forgotten some.
+            if isinstance(error, IntegrityError | PiecesGone) and tries > 1:
+                return self.keeping(session_key, write, tries - 1)
             raise
-        self.pieces.learn(run.session_key, learned)
-        self._began(RunRecord(kept))
-        return kept
+        if learned:
+            self.pieces.learn(session_key, learned)
+        return result
 
     def _began(self, record: RunRecord) -> None:
         """Hold a new run."""
@@ -654,22 +663,6 @@ class Store:
             return [SegmentRow(*row) for row in rows]
 
     # Invocations
-
-    def attach_invocation(self, invocation_id: str, run_id: str, attempt: int, fingerprint: str) -> InvocationRow:
-        """Write an invocation; it takes over the rounds and the answer of an earlier try of the same node.
-
-        Raises Overtaken where the run has begun another attempt since.
-        """
-
-        def decision(change: Change) -> InvocationRow:
-            known = change.state.invocations.get(invocation_id)
-            if known is None and change.state.run.attempt != attempt:
-                raise Overtaken(f"attempt {attempt} of run {run_id} is over")
-            return known or change.attach(invocation_id, fingerprint)
-
-        row = self.decide(run_id, decision)
-        assert row is not None  # noqa: S101 - its run is there
-        return row
 
     def invocation(self, invocation_id: str) -> InvocationRow | None:
         """Find the invocation with this id."""

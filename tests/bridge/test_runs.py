@@ -271,7 +271,8 @@ def test_a_session_is_kept_as_long_as_it_has_runs(core: Core) -> None:
 def opened(core: Core, run_id: str, attempt: int, created_at: float) -> None:
     """An attempt of the run opens a ticket."""
     core.store.update_run(run_id, attempt=attempt)
-    invocation = core.store.attach_invocation(f"invocation{attempt}", run_id, attempt, f"f{attempt}")
+    invocation = core.store.decide(run_id, lambda change: change.attach(f"invocation{attempt}", f"f{attempt}"))
+    assert invocation
     call = CallRow(f"call{attempt}", f"t{attempt}", "exec", "{}", None, None)
     core.store.open_ticket(
         TicketRow(

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy.engine import make_url
 
 from bridge.store.lock import StoreHeldError, held
+from bridge.store.place import path_of
 
 SECONDS = 60
 
@@ -114,3 +116,15 @@ def test_one_store_under_two_names_is_one(tmp_path: Path) -> None:
         held(f"sqlite:///{tmp_path / 'link' / 'x.sqlite3'}"),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["a b", "a%20b", "100%", "a#b", "ä"])
+@pytest.mark.parametrize("address", ["sqlite:///{}/x.db", "sqlite:////{}/x.db", "sqlite+pysqlite:////{}/x.db?y=1"])
+def test_the_file_that_is_locked_is_the_one_that_sqlalchemy_opens(address: str, name: str) -> None:
+    url = address.format(name)
+    assert str(path_of(url)) == make_url(url).database
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://u:p@host/database"])
+def test_a_database_without_a_file_has_none(url: str) -> None:
+    assert path_of(url) is None

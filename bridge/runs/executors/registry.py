@@ -313,9 +313,9 @@ def offers_of(executor: ExecutorRow, tool: str | None = None) -> list[Offer]:
 
 @lru_cache(maxsize=64)
 def _offers(executor: str, executor_id: str, tools: str, patterns: str) -> list[Offer]:
-    offers = []
+    offers, chosen = [], json.loads(patterns)
     for entry in json.loads(tools):
-        weight = specificity(json.loads(patterns), entry["function"]["name"])
+        weight = specificity(chosen, entry["function"]["name"])
         if weight is not None:
             definition = ToolDefinition.model_validate(entry)
             offers.append(Offer(executor, executor_id, definition, bool(entry.get("read_only")), weight))

@@ -4,12 +4,11 @@ The plugin repeats the digests that it was told with that answer. What it gets, 
 the digests only say which of that is left out.
 """
 
-import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 
 from bridge.runs.requests import piece
-from bridge.store.exchanges import Piece
+from bridge.store.exchanges import Piece, digest_of
 from tools.results import Message
 from tools.wire import Digests, Part
 
@@ -46,4 +45,4 @@ def unknown(messages: Sequence[Message], has: Digests) -> tuple[list[Message], l
 
 
 def _digest(pieces: Sequence[Piece]) -> str:
-    return hashlib.blake2b("".join(digest for digest, _ in pieces).encode(), digest_size=16).hexdigest()
+    return digest_of("".join(digest for digest, _ in pieces))
