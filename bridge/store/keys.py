@@ -178,7 +178,8 @@ class ClientStatements:
             return connection.execute(_IS_EXECUTOR, {"at": name}).first() is not None
 
     def all(self) -> list[ClientRow]:
-        """List the clients, by name."""
+        """List the clients, by name, as they were last here."""
+        self._deferred.write()
         with self._reading() as connection:
             return [ClientRow(*row) for row in connection.execute(_CLIENTS)]
 
