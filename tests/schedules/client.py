@@ -183,7 +183,11 @@ class Client:
     def _read(self, response: httpx.Response) -> Said:
         said = Said()
         calls: dict[int, dict[str, Any]] = {}
+        end = time.monotonic() + TRY_SECONDS
         for line in response.iter_lines():
+            if time.monotonic() > end:
+                self._record.breach(f"a response to {self._name} did not end within {TRY_SECONDS} s")
+                raise Broken("the stream has no end")
             if not line.startswith("data: {"):
                 continue
             chunk = json.loads(line.removeprefix("data: "))

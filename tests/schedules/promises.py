@@ -27,7 +27,7 @@ def breaches(parts: Parts, record: Record) -> Iterator[str]:
     for played in record.turns:
         yield from _executed_once(played)
         yield from _not_asked_after_it_was_run(played, log)
-        yield from _answered(played)
+        yield from _answered(played, dify_stopped=given_up)
         yield from _told_the_model(played, log, tickets)
         # Whether an executors' run is still served, nobody knows whom Dify did not tell: it is begun again.
         if not (played.chats and given_up):
@@ -90,15 +90,16 @@ def _not_asked_after_it_was_run(played: Played, log: list[dict[str, Any]]) -> It
         yield from late
 
 
-def _answered(played: Played) -> Iterator[str]:
+def _answered(played: Played, *, dify_stopped: bool) -> Iterator[str]:
     """Every turn ends with the right answer."""
     if not played.answered:
         yield f"{played.name} has no answer: it was told {played.troubles[-3:]}"
         return
     expected = [played.turn.said(played.name, number) for number in range(len(played.turn.rounds))]
     told = "".join(played.said)
-    if played.chats or played.troubles:
-        # What was told before a fault is not always told again with what comes after it.
+    if played.chats or played.troubles or dify_stopped:
+        # What was told before a fault is not always told again with what comes after it. Calls wait for the text before
+        # them, but not for as long as Dify may be stopped: it comes with what is told next, if its workflow goes on.
         right = told.endswith(played.turn.answer(played.name))
     else:
         right = "".join(told.split()) == "".join("".join([*expected, played.turn.answer(played.name)]).split())
