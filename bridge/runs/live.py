@@ -27,6 +27,7 @@ from bridge.runs.segments import (
 )
 from bridge.runs.services import Services, after
 from bridge.store import clock
+from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, SegmentRow, TicketRow
 from tools.wire import DraftDelta, ModelCall, Usage
 
@@ -38,7 +39,7 @@ LAST_WORDS_SECONDS = 5.0
 """How long a workflow that was let go of may take to end."""
 
 KEEP_SECONDS = 1.0
-"""How often a bridge says what it drives, where others share the store."""
+"""How often a bridge says what it drives, where others share the store, and tries to write what it could not."""
 
 AWAY_SECONDS = 5.0
 """After so long without a word of its bridge, another one goes on with a run."""
@@ -645,12 +646,14 @@ class LiveRuns:
         else:
             self._deliver_now(live)
 
-    @staticmethod
-    def _deliver_now(live: LiveRun) -> None:
+    def _deliver_now(self, live: LiveRun) -> None:
         try:
             live.deliver_pending()
+        except StoreUnavailable:
+            if self._live.get(live.run_id) is live:
+                after(KEEP_SECONDS, self._deliver_now, live)
         except BridgeError as error:
-            # Another bridge has the run by now, or the next chance delivers it.
+            # Another bridge has the run by now.
             log.warning("calls could not be delivered", extra={"run": live.run_id, "error": error.message})
 
     def __len__(self) -> int:

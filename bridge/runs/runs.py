@@ -23,7 +23,7 @@ from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow, new_user
 from bridge.store.run_record import BEGINNING_SECONDS, Change
-from bridge.store.store import MayBegin
+from bridge.store.store import LEFT, MayBegin
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent, RunState
@@ -194,12 +194,13 @@ class Runs:
         once, and none that has not begun.
         """
         until = time.monotonic() + BEGINNING_SECONDS
-        while self._is_beginning(run) and time.monotonic() < until:
+        while self.is_beginning(run) and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
             run = self._store.run(run.id) or run
         return run
 
-    def _is_beginning(self, run: RunRow) -> bool:
+    def is_beginning(self, run: RunRow) -> bool:
+        """Whether the first node of a workflow that another process began may yet attach to a run as it was read."""
         live = self._live_runs.get(run.id)
         if run.state != "running" or run.began_at is None or (live and live.attempt == run.attempt):
             return False
@@ -689,7 +690,7 @@ class Runs:
         """The client has gone: where it comes back to another bridge, that one goes on with the run at once."""
         if live and live.current is segment and self._services.config.is_shared:
             with suppress(StoreUnavailable):
-                self._store.drive({run_id: live.attempt}, None)
+                self._store.drive({run_id: live.attempt}, LEFT)
 
     def leave_with_calls(self, run_id: str, segment: Segment) -> None:
         """A client with calls in hand has closed its connection: it may bring the results on another."""

@@ -1,5 +1,6 @@
 """Opens the database: SQLite, with one bridge beside it, or PostgreSQL, which several bridges share."""
 
+import logging
 import os
 import sqlite3
 import stat
@@ -61,6 +62,8 @@ def engine_of(url: str, connections: int = CONNECTIONS, disk: "Disk | None" = No
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
         return _sqlite(url, disk)
+    # It warns of what follows from a refusal, which whoever was refused is told of.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     engine = create_engine(
         _postgresql(address),
         pool_use_lifo=True,

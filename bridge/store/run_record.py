@@ -54,9 +54,12 @@ class RunRecord:
 
     @property
     def is_beginning(self) -> bool:
-        """Whether the first node of its attempt's workflow may yet attach: it has just begun, or is not known to."""
+        """Whether the first node of its attempt's workflow may yet attach: it has just begun, or is not known to.
+
+        Where the attempt was only taken over, there is no such workflow yet.
+        """
         run = self.run
-        if run.began_at is None or any(row.attempt == run.attempt for row in self.invocations.values()):
+        if None in {run.began_at, run.driven_at} or any(row.attempt == run.attempt for row in self.invocations.values()):
             return False
         return not run.task_id or clock.now() - run.began_at < BEGINNING_SECONDS
 
@@ -477,14 +480,22 @@ class HeldRuns:
         if self._states.get(state.run.id) is state:
             self._as_of[state.run.id] = as_of
 
-    def put(self, state: RunRecord, as_of: float) -> None:
-        """Hold a run, or what has become of it."""
+    def newest(self, state: RunRecord) -> RunRecord:
+        """Return a run as it was read, or as it is held if that is newer."""
+        held = self._states.get(state.run.id)
+        return held if held and held.run.version > state.run.version else state
+
+    def put(self, state: RunRecord, as_of: float) -> RunRecord:
+        """Hold a run, or what has become of it; return what is held. What was read may be older than that by now."""
+        if (newest := self.newest(state)) is not state:
+            return newest
         former = self._states.get(state.run.id)
         if former and former.run.dify_user != state.run.dify_user:
             self._run_of.pop(f"user {former.run.dify_user}", None)
         self._states[state.run.id] = state
         self._as_of[state.run.id] = as_of
         self._run_of |= dict.fromkeys(_names(state), state.run.id)
+        return state
 
     def renew(self, state: RunRecord, as_of: float) -> None:
         """Take what has become of a run, if it is held and nothing newer is known. One that is over may be long."""

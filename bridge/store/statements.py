@@ -93,12 +93,18 @@ def execute_fenced(connection: Connection, fence: Statement, *rest: Statement) -
 
 
 def fetch_together(connection: Connection, *queries: Statement) -> list[list[Sequence[Any]]]:
-    """Run queries that were made once; return the rows of each. A database that is a server is asked once."""
+    """Run queries that were made once; return the rows of each.
+
+    A database that is a server is asked once. Outside of a transaction it answers all of them as of one moment: of what
+    others commit meanwhile, the later ones would else see more than the earlier ones.
+    """
     if connection.dialect.name == "sqlite":
         return [list(connection.execute(*query)) for query in queries]
-    cursors = _cursors(connection, len(queries))
-    _run_together(connection, cursors, queries)
-    return [cursor.fetchall() for cursor in cursors]
+    driver: Any = connection.connection.dbapi_connection
+    before, after = ([_AS_OF_NOW], [_DONE]) if driver.autocommit else ([], [])
+    cursors = _cursors(connection, len(before) + len(queries) + len(after))
+    _run_together(connection, cursors, (*before, *queries, *after))
+    return [cursor.fetchall() for cursor in cursors[len(before) : len(before) + len(queries)]]
 
 
 def _cursors(connection: Connection, number: int) -> list[Any]:
@@ -149,6 +155,8 @@ def _update(table: Table, at: tuple[str, ...], columns: tuple[str, ...]) -> Exec
 
 _NOT_A_NUMBER = "22P02"
 _text = cache(text)
+_AS_OF_NOW: Statement = (text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"), {})
+_DONE: Statement = (text("COMMIT"), {})
 
 
 @lru_cache(maxsize=1000)

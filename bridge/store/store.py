@@ -56,7 +56,7 @@ from bridge.store.rows import (
     UnclaimedCall,
 )
 from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
-from bridge.store.statements import Deferred, Statement, execute, fetch, inserting, updating, values_of
+from bridge.store.statements import Deferred, Statement, execute, fetch, fetch_together, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.marker import marker_digest
 from tools.run_states import UNFINISHED, RunEvent, RunState
@@ -74,6 +74,9 @@ _FORGOTTEN_AT_ONCE = 50
 """So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
 
 _DRIVEN_AT_ONCE = 1000
+
+LEFT = 0.0
+"""When an attempt is driven whose client has left the bridge that did."""
 
 MayBegin = Callable[[Connection], None]
 """Raises where a run may not begin that the transaction at hand writes."""
@@ -115,7 +118,7 @@ class Store:
         upsert = self._insert(t.sessions)
         self._upsert_session = upsert.on_conflict_do_update(
             index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
-        ).returning(t.sessions.c.dify_user, _IS_BUSY, _HAS_PIECES)
+        ).returning(t.sessions.c.dify_user, _HAS_PIECES, *([] if self.is_shared else [_IS_BUSY]))
         self.nodes = NodeStatements(self.reading, self._deferred)
         self.model_calls = ModelCallStatements(self.reading, self._deferred)
         self.due = DueStatements(self.reading)
@@ -318,7 +321,7 @@ class Store:
         as_of, state = time.monotonic(), self._load(run_id)
         if state and self.is_shared:
             self._held.visit(state, as_of)
-        return state
+        return state and self._held.newest(state)
 
     def decide[T](self, run_id: str, decision: Callable[[Change], T]) -> T | None:
         """Make a decision about a run and write what it changes; None where there is no such run.
@@ -368,7 +371,7 @@ class Store:
         if state is None:
             self._held.drop(run_id)
         elif self._held.get(run_id):
-            self._held.put(state, as_of)
+            return self._held.put(state, as_of)
         return state
 
     def _of_memory(self, state: RunRecord | None) -> RunRecord | None:
@@ -378,10 +381,13 @@ class Store:
         as_of = time.monotonic()
         with self.reading() as connection:
             version = version_of(connection, state.run.id)
-        if version != state.run.version:
+        # This process may have changed it while the store was asked.
+        newest = self._held.newest(state)
+        if version is None or version > newest.run.version:
             return self._reload(state.run.id)
-        self._held.confirm(state, as_of)
-        return state
+        if version == newest.run.version:
+            self._held.confirm(newest, as_of)
+        return newest
 
     def insert_run(self, run: RunRow, pieces: Pieces | None = None, may_begin: MayBegin | None = None) -> RunRow:
         """Write a new run; this process holds it. Return it as it is kept. `may_begin` raises where it may not."""
@@ -423,18 +429,32 @@ class Store:
         Return None where a run of that user is unfinished, or the session has got another user meanwhile. `may_begin`
         raises where no run may begin.
         """
-        values = values_of(session) | {"updated_at": clock.now(), "user": session.dify_user, "of": session.key}
 
         def is_free(connection: Connection) -> bool:
             if may_begin:
                 may_begin(connection)
-            # The session's row is held until the end: of two runs that begin at the same time, one does.
-            [(user, is_busy, has_pieces)] = fetch(connection, self._upsert_session, **values)
+            user, is_busy, has_pieces = self._take_session(connection, session)
             if not has_pieces:
                 self.pieces.begin(session.key)
             return not is_busy and user == session.dify_user
 
         return self._written(run, pieces, is_free)
+
+    def _take_session(self, connection: Connection, session: SessionRow) -> tuple[str, bool, bool]:
+        """Hold a session's row until the end: of two runs that begin at the same time, one does.
+
+        Return its user, whether that one is busy, and whether the session has pieces.
+        """
+        values = values_of(session) | {"updated_at": clock.now(), "of": session.key}
+        whose = {"user": session.dify_user}
+        if not self.is_shared:
+            [(user, has_pieces, is_busy)] = fetch(connection, self._upsert_session, **values, **whose)
+            return user, is_busy, has_pieces
+        # What was committed while the row was waited for, only the next statement sees.
+        [(user, has_pieces)], [(is_busy,)] = fetch_together(
+            connection, (self._upsert_session, values), (_BUSY, whose)
+        )
+        return user, is_busy, has_pieces
 
     def _written(self, run: RunRow, pieces: Pieces | None, is_free: Callable[[Connection], bool]) -> RunRow | None:
         def write(connection: Connection) -> tuple[RunRow | None, Known]:
@@ -500,14 +520,20 @@ class Store:
                 return None
             if not change.step(RunEvent.RESUME, run.attempt, task_id="", error=None):
                 return None
-            # Whoever goes on has waited for the first node of a workflow that had begun.
-            former = change.was.run
-            if not former.task_id and (user := change.leave_user()):
-                change.run(dify_user=user, conversation_id="")
-                change.also(self.naming(MarkerRow(marker_digest(former.dify_user), run.id, former.attempt)))
-            return former
+            self.leave_workflow(change)
+            return change.was.run
 
         return self.decide(run.id, decision)
+
+    def leave_workflow(self, change: Change) -> None:
+        """Go on as another Dify user where a node of the workflow that is left may yet attach.
+
+        Whoever goes on has waited for one, but maybe for that of an attempt before.
+        """
+        left = change.was.run
+        if user := change.leave_user():
+            change.run(dify_user=user, conversation_id="")
+            change.also(self.naming(MarkerRow(marker_digest(left.dify_user), left.id, left.attempt)))
 
     def go_on(self, run: RunRow) -> bool:
         """Go on in the workflow run of the attempt that was read, in an attempt to which all of it belongs from now on.
@@ -534,15 +560,15 @@ class Store:
         """Suspend an unfinished run, in this attempt if one is given; return whether that was so."""
         return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND, attempt)) or False
 
-    def drive(self, attempts: Mapping[str, int], at: float | None) -> None:
-        """Say that these attempts of runs are driven, or no longer: other bridges then go on with them.
+    def drive(self, attempts: Mapping[str, int], at: float) -> None:
+        """Say that these attempts of runs are driven, or that they are LEFT: other bridges then go on with them.
 
         A run that is being written is left out where it is driven: that is said again soon.
         """
         for these in batched(attempts.items(), _DRIVEN_AT_ONCE):
             # One statement needs no transaction around it, which would keep the runs locked from trip to trip.
             with self.reading() as connection:
-                connection.execute(_LEAVE if at is None else _DRIVE, {"these": these, "at": at})
+                connection.execute(_LEAVE if at == LEFT else _DRIVE, {"these": these, "at": at})
 
     def is_driven(self, run: RunRow, since: float) -> bool:
         """Whether somebody has said since a time that the attempt of a run that was read is driven."""
@@ -977,6 +1003,7 @@ _PAST_QUERIES = (
 )
 _SESSION = _select(t.sessions, SessionRow).where(t.sessions.c.key == bindparam("at"))
 _IS_BUSY = select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("user"), _IS_UNFINISHED).exists()
+_BUSY = select(_IS_BUSY)
 _HAS_PIECES = select(t.pieces.c.number).where(t.pieces.c.session_key == bindparam("of")).exists()
 _ATTACHING = select(
     select(t.invocations.c.run_id).where(t.invocations.c.id == bindparam("at")).scalar_subquery(),

@@ -14,7 +14,7 @@ from bridge.errors import Gone
 from bridge.runs.attempt import Answered, Attempt, Dropped, Failed
 from bridge.runs.core import Core
 from bridge.runs.live import AWAY_SECONDS, LiveRun
-from bridge.runs.segments import Calls
+from bridge.runs.segments import Calls, Failure
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable, unavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow
@@ -53,6 +53,19 @@ def test_an_invocation_from_before_its_attempt_is_too_late_also_after_a_restart(
     finally:
         core_of(again).sweeper.stop()
         core_of(again).store.close()
+
+
+def test_an_invocation_that_waited_for_its_run_is_as_old_as_when_it_came(app: Flask, run: RunRow) -> None:
+    core, found = core_of(app), list[bool]()
+    attach(app)
+    waiting = threading.Thread(target=lambda: found.append(is_too_late(app, run, 0)))
+    with core.services.locks.of(run.id):
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive(), "it waits for what is decided about its run"
+        assert core.store.run_again(run)
+    waiting.join()
+    assert found == [True]
 
 
 def test_an_invocation_that_lay_unread_is_too_late_where_one_was_given_up_before(app: Flask, run: RunRow) -> None:
@@ -233,6 +246,37 @@ def test_a_run_is_taken_over_once_the_node_of_a_workflow_that_another_process_st
     began.join()
 
 
+def test_whoever_goes_on_with_a_run_keeps_no_node_of_its_workflow_waiting(app: Flask, run: RunRow) -> None:
+    core, config = core_of(app), core_of(app).services.config
+    attach(app)
+    assert core.store.run_again(run), "by another process"
+    node = threading.Thread(target=attach, args=(app, "invocation2"))
+    with core.services.locks.of(run.id):
+        node.start()
+        reading = Turns(core)._gone_on(run, config.apps[0], 0)
+    node.join()
+    assert reading.segment.is_echo
+    stored = core.store.record(run.id)
+    assert stored is not None
+    assert (stored.run.attempt, stored.invocations["invocation2"].attempt) == (2, 2)
+    core.runs.cancel(run.id, "nobody is there")
+    assert any(isinstance(event, Failure) for event in reading.segment.read(0, 10)), "whoever waits is told"
+
+
+def test_a_run_that_is_taken_over_goes_on_as_the_user_that_it_has(app: Flask, run: RunRow) -> None:
+    core, session = core_of(app), session_of(app, run)
+    core.store.update_run(run.id, task_id="task1")
+    attach(app)
+    open_ticket(app, run)
+    core.tickets.add_results("ticket1", [ToolResult(tool_call_id=CALL["id"], output="R")], taken=run)
+    taken = core.store.run(run.id)
+    assert taken is not None
+    assert taken.attempt == 2
+    assert not core.runs.is_beginning(taken), "nobody has begun its workflow"
+    assert core.store.run_again(taken)
+    assert core.store.session(session.key) == session
+
+
 def session_of(app: Flask, run: RunRow) -> SessionRow:
     """Let the run be one of a session with a conversation, and return it."""
     session = SessionRow(run.session_key, run.model, run.dify_user, "conversation1", scope="")
@@ -267,8 +311,12 @@ def test_a_session_goes_on_as_another_user_where_a_node_of_a_run_that_was_given_
     assert is_too_late(app, run, 0), "it would take part in the run that follows"
 
 
-def test_a_run_goes_on_as_another_user_where_its_workflow_may_yet_begin(app: Flask, run: RunRow) -> None:
+@pytest.mark.parametrize("task", ["", "task-1"], ids=["not begun", "no node yet"])
+def test_a_run_goes_on_as_another_user_where_a_node_of_its_workflow_may_yet_attach(
+    app: Flask, run: RunRow, task: str
+) -> None:
     core, session = core_of(app), session_of(app, run)
+    core.store.update_run(run.id, task_id=task)
     assert core.store.run_again(run)
     went_on, now = core.store.run(run.id), core.store.session(session.key)
     assert went_on is not None
@@ -355,6 +403,27 @@ def test_a_workflow_whose_beginning_could_not_be_written_is_stopped(
     with pytest.raises(StoreUnavailable):
         attempt._take(WorkflowStarted(task_id="task1", workflow_run_id="w"))
     assert stopped == ["task1"]
+
+
+def test_calls_that_could_not_be_written_go_to_the_client_once_the_store_is_back(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, tries = core_of(app), list[str]()
+    attach(app)
+    open_ticket(app, run)
+    live, save = live_of(app, run), core.store.save_segment
+
+    def save_at_the_second_try(segment: SegmentRow, attempt: int) -> bool:
+        tries.append("try")
+        if len(tries) == 1:
+            raise unavailable("it is away")
+        return save(segment, attempt)
+
+    monkeypatch.setattr(core.store, "save_segment", save_at_the_second_try)
+    core.live_runs.deliver_soon(live, core.tickets.known("ticket1"))
+    told = live.segment(0)
+    assert told is not None
+    assert any(isinstance(event, Calls) for event in told.read(0, 10))
 
 
 def test_what_was_told_meanwhile_is_told_again_and_not_asked_again(

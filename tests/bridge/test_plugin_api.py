@@ -88,6 +88,7 @@ def begun_run(core: Core) -> RunRow:
         updated_at=now,
         expires_at=now + 60,
         began_at=now,
+        driven_at=now,
     )
     core.store.insert_run(row)
     return row

@@ -238,15 +238,16 @@ class Turns:
 
     def _segment_after(self, app: App, run: RunRow, ticket: TicketRow, asked: RunRequest) -> Reading | None:
         number = (ticket.segment if ticket.segment is not None else -1) + 1
+        if run.state == "finished":
+            return self._told(run, number)
+        return self._gone_on(run, self._services.apps.get(run.model) or app, number, asked)
+
+    def _told(self, run: RunRow, number: int) -> Reading | None:
+        """Return this segment of a run if it is told here, or was told anywhere."""
         # What a suspended run would tell next, it tells when it is resumed.
         live = self._live_runs.driving(run) if run.state != "suspended" else None
-        segment = live.segment(number) if live else None
-        segment = segment or self._recorded.segment(run.id, number)
-        if segment and not segment.failed:
-            return Reading(run.id, segment)
-        if run.state == "finished":
-            return None
-        return self._gone_on(run, self._services.apps.get(run.model) or app, number, asked)
+        segment = (live.segment(number) if live else None) or self._recorded.segment(run.id, number)
+        return Reading(run.id, segment) if segment and not segment.failed else None
 
     def _gone_on(self, run: RunRow, app: App, number: int, asked: RunRequest | None = None) -> Reading:
         """Return what a run tells in this segment, here or at another bridge."""
@@ -258,21 +259,28 @@ class Turns:
         return reading
 
     def _here(self, run: RunRow, app: App, number: int, asked: RunRequest | None) -> Reading | None:
-        """Let a run go on to tell this segment, unless it is told meanwhile; None while another bridge is at it."""
-        while not self._live_runs.is_driven_elsewhere(run):
+        """Let a run go on to tell this segment, unless it is told meanwhile; None while another bridge is at it.
+
+        It waits for nothing: a node that attaches waits for the run's lock, which whoever asks may hold.
+        """
+        while (told := self._told(run, number)) is None and not self._is_elsewhere(run):
             try:
                 resumed = self._runs.resume(run, app, asked, untold=number)
             except Gone as error:
-                if segment := self._recorded.segment(run.id, number):
-                    return Reading(run.id, segment)
-                now = self._store.run(run.id)
-                if error.code != "run_moved" or now is None or now.attempt == run.attempt:
+                now = self._store.run(run.id) or run
+                if error.code == "run_moved" and now.attempt != run.attempt:
+                    run = now
+                elif told := self._told(now, number):
+                    return told
+                else:
                     raise
-                run = self._runs.once_begun(now)
             else:
                 again = resumed.segment(number)
                 return Reading(run.id, again if again and again.asks else resumed.current)
-        return None
+        return told
+
+    def _is_elsewhere(self, run: RunRow) -> bool:
+        return self._live_runs.is_driven_elsewhere(run) or self._runs.is_beginning(run)
 
     def _echo(self, run_id: str, app: App, echo: Segment, asked: RunRequest | None) -> None:
         """Tell what another bridge tells, once it is whole; go on with the run as soon as that bridge does not."""
@@ -290,12 +298,12 @@ class Turns:
             echo.add(Failure(moved()))
 
     def _found(self, run_id: str, app: App, number: int, asked: RunRequest | None) -> Reading | None:
-        if segment := self._recorded.segment(run_id, number):
-            return Reading(run_id, segment)
         run = self._store.run(run_id)
-        if run is None or run.state not in UNFINISHED:
-            raise moved()
-        return self._here(run, app, number, asked)
+        if run and run.state in UNFINISHED:
+            return self._here(run, app, number, asked)
+        if run and (told := self._told(run, number)):
+            return told
+        raise moved()
 
     def _repeat(self, reading: Reading, echo: Segment) -> None:
         source, position, is_whole = reading.segment, 0, False

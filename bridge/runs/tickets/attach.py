@@ -87,11 +87,12 @@ class Invocations:
                 "of both",
                 code="protocol_mismatch",
             )
+        asked_at = clock.now() - request.age_seconds
         # What an executors' run is called in Dify's history, where its question is looked for to resume it.
         secret = new_secret()
 
         def attached(change: Change) -> RunRecord:
-            return self._attached(change, request, secret)
+            return self._attached(change, request, asked_at, secret)
 
         # An invocation that asks again because it did not get the answer is known.
         known, user = self._store.attaching(request.invocation_id, request.user or "")
@@ -139,24 +140,27 @@ class Invocations:
         elif who != self._name:
             self._beats.told(invocation_id)
 
-    def _attached(self, change: Change, request: AttachRequest, secret: str) -> RunRecord:
+    def _attached(self, change: Change, request: AttachRequest, asked_at: float, secret: str) -> RunRecord:
         if change.was.run.direction == "executor":
             change.also(self._store.naming(MarkerRow(marker_digest(secret), change.run_id, change.was.run.attempt)))
         known = change.was.invocations.get(request.invocation_id)
         if known is None:
-            self._check_age(change.was.run, request)
+            self._check_age(change.was.run, request, asked_at)
             change.attach(request.invocation_id, request.fingerprint)
         elif known.attempt != change.was.run.attempt:
             # It asks again because it was not answered, and what it would do is done by a later one.
             raise _run_again()
         return change.state
 
-    def _check_age(self, run: RunRow, request: AttachRequest) -> None:
-        """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away."""
+    def _check_age(self, run: RunRow, request: AttachRequest, asked_at: float) -> None:
+        """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away.
+
+        It began at `asked_at`, however long it has waited here since.
+        """
         if run.direction != "endpoint":
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
-        began_at, asked_at = run.began_at or 0.0, clock.now() - request.age_seconds
+        began_at = run.began_at or 0.0
         if asked_at < began_at:
             raise _run_again()
         lay_unread = asked_at - request.unread_seconds < began_at

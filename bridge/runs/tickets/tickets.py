@@ -350,8 +350,8 @@ class Tickets:
                 raise Gone(f"ticket {ticket_id} is {ticket.state}: {ticket.reason}", code=f"ticket_{ticket.state}")
             if not fresh:
                 return ticket, False
-            if taken and change.was.run.state == "running":
-                change.step(RunEvent.TAKE_OVER, taken.attempt)
+            if taken and change.was.run.state == "running" and change.step(RunEvent.TAKE_OVER, taken.attempt):
+                self._store.leave_workflow(change)
             moves = [resolve(call, result, self._as_told(call, result, actor), actor) for call, result in fresh]
             return change.move_calls(ticket_id, moves, self._reply(change.was, reply)), True
 

@@ -14,13 +14,16 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from hypothesis import settings
+from sqlalchemy import Connection, func, select
 
 from bridge.app import create_app
 from bridge.config import ConfigError, parse
-from bridge.store import clock
+from bridge.runs.requests import RunRequest
+from bridge.store import clock, schema
 from bridge.store.faults import StoreUnavailable
-from bridge.store.rows import SegmentRow, SessionRow
+from bridge.store.rows import RunRow, SegmentRow, SessionRow
 from bridge.store.run_record import Change, Overtaken
+from bridge.store.statements import execute, fetch_together, inserting, values_of
 from bridge.store.store import Store
 from bridge.store.wakeups import SharedWakeups
 from tests.bridge.executor.conftest import Bridge, Executor, Ticket
@@ -120,6 +123,69 @@ def test_who_writes_what_another_bridge_has_just_written_is_overtaken(bridges: P
     assert all(store.invocation(f"another-{run_id}") for store in stores)
     laptop.post(laptop.claim()[0], "done")
     laptop.leave()
+
+
+def begun_run(bridge: Bridge) -> RunRow:
+    """Return a run that has begun."""
+    laptop = bridge.register()
+    run = bridge.core.store.run(bridge.attach()["run_id"])
+    laptop.leave()
+    assert run is not None
+    return run
+
+
+def test_of_two_runs_that_begin_in_a_session_at_once_one_does(bridges: Pair) -> None:
+    a, b = (bridge.core.store for bridge in bridges)
+    begun = begun_run(bridges[0])
+    session = SessionRow(f"session-of-{begun.id}", begun.model, f"user-of-{begun.id}", "")
+    of_session = {"session_key": session.key, "dify_user": session.dify_user}
+    runs = [replace(begun, id=f"{begun.id}{name}", **of_session) for name in "ab"]
+    pieces = RunRequest(messages=[], turn=None, query="").pieces()
+    is_held, others = threading.Event(), queue.Queue[RunRow | None]()
+
+    def may_begin(_: Connection) -> None:
+        is_held.set()
+
+    with a.transaction() as connection:
+        # As whoever is first writes it: the session's row is held until the end.
+        assert a._take_session(connection, session)[:2] == (session.dify_user, False)
+        execute(connection, inserting(schema.runs, values_of(runs[0])))
+        waiting = threading.Thread(target=lambda: others.put(b.begin_run(runs[1], session, pieces, may_begin)))
+        waiting.start()
+        assert is_held.wait(10)
+        time.sleep(0.3)
+        assert others.empty(), "it waits for the row"
+    waiting.join()
+    assert others.get() is None, "two runs of one Dify user are under way"
+
+
+def test_what_is_asked_together_is_answered_as_of_one_moment(bridges: Pair) -> None:
+    a, b = (bridge.core.store for bridge in bridges)
+    run = begun_run(bridges[0])
+    version = (select(schema.runs.c.version).where(schema.runs.c.id == run.id), {})
+    pause = (select(func.pg_sleep(0.5)), {})
+    with ThreadPoolExecutor() as pool, a.reading() as connection:
+        asked = pool.submit(fetch_together, connection, version, pause, version)
+        time.sleep(0.2)
+        b.update_run(run.id, error="it was changed meanwhile")
+        before, _, after = asked.result()
+    assert before == after
+    with a.reading() as connection:
+        assert fetch_together(connection, version)[0] != after, "and later what is so then"
+
+
+def test_a_run_that_was_read_before_it_was_changed_is_not_taken_for_what_it_is(bridges: Pair) -> None:
+    store, run = bridges[0].core.store, begun_run(bridges[0])
+    store.hold(run.id)
+    read = store._load(run.id)
+    assert read is not None
+    store.update_run(run.id, error="it was changed meanwhile")
+    newest = store.record(run.id)
+    assert newest is not None
+    assert newest.run.version > read.run.version
+    assert store._held.put(read, time.monotonic()) is newest
+    assert store.record(run.id) is newest
+    store.release(run.id)
 
 
 def test_a_run_that_is_being_written_keeps_no_other_from_being_said_to_be_driven(bridges: Pair) -> None:
