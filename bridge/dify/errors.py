@@ -295,7 +295,7 @@ _RUN_FAILURES: tuple[tuple[type[RunFailed], str], ...] = (
         UpstreamUnavailable,
         r"InvokeConnectionError|InvokeServerUnavailableError|connection (error|refused|reset|timed out)"
         r"|server unavailable|service unavailable|bad gateway|overloaded"
-        r"|plugin daemon service failed|no proper instance|cannot be reached|said nothing for too long"
+        r"|plugin daemon service failed|PluginDaemonInternalServerError|cannot be reached|said nothing for too long"
         r"|broke off before its end"
         r"|{status}(408|425|5\d\d)\b",
     ),

@@ -310,6 +310,15 @@ def test_an_unknown_ticket_is_not_found(app: Flask) -> None:
     assert call(app, "GET", "/executor/v1/tickets/none", headers=EXECUTOR)[0] == 404
 
 
+def test_nobody_asks_the_model_for_what_follows_results_whose_run_has_ended_since(app: Flask, run: RunRow) -> None:
+    attach(app)
+    open_ticket(app, run)
+    post(app, (CALL["id"], "one"))
+    app.extensions["clawback"].runs.cancel(run.id, "the client went away")
+    status, answer = call(app, "GET", "/plugin/v1/tickets/ticket1?invocation_id=invocation1")
+    assert (status, answer["state"], answer["reason"]) == (200, "cancelled", "the client went away")
+
+
 def test_a_ticket_of_a_run_that_ended_is_cancelled_at_once(app: Flask, run: RunRow) -> None:
     attach(app)
     app.extensions["clawback"].store.end_run(run.id, RunEvent.CANCEL, "nobody waits")

@@ -307,6 +307,9 @@ class Tickets:
         is_former = invocation is not None and invocation.attempt != run.attempt
         if is_anothers or is_former or (run.state == "suspended" and ticket.state == "resolved"):
             return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=SUPERSEDED)
+        if run.state in {"cancelled", "failed"} and ticket.state == "resolved":
+            # Its results came in time, and nobody waits for what the model would make of them.
+            return TicketStatus(ticket_id=ticket.id, state="cancelled", reason=run.error or f"the run is {run.state}")
         if ticket.state != "resolved":
             came = ticket.results() if ticket.state == "expired" else []
             return TicketStatus.model_validate(

@@ -113,6 +113,7 @@ DAEMON = "req_id: 0123456789 PluginInvokeError: "
         ("error code: 503 - overloaded", errors.UpstreamUnavailable),
         ("Request to Plugin Daemon Service failed-500", errors.UpstreamUnavailable),
         ("req_id: 0a PluginDaemonInternalServerError: no proper instance", errors.UpstreamUnavailable),
+        ("req_id: 0a PluginDaemonInternalServerError: write |1: broken pipe", errors.UpstreamUnavailable),
         ("Error code: 400 - {'error': {'code': 'context_length_exceeded'}}", errors.ContextTooLong),
         ("This model's maximum context length is 8192 tokens", errors.ContextTooLong),
         ("prompt is too long: 210000 tokens > 200000 maximum", errors.ContextTooLong),
