@@ -290,8 +290,9 @@ def main() -> int:
     parser.add_argument("--seed", help="there is no chance in it: taken and not used")
     parser.parse_args()
     for name, count in MANY.items():
-        # So many may keep a bridge busy for longer than a slow sender is to be waited for.
-        limits = LIMITS if name == "slow" else {**LIMITS, "request_seconds": 75}
+        # So many may keep a bridge busy for longer than a slow sender is to be waited for. It is as long until a
+        # connection is let go of that brings no further request.
+        limits = LIMITS if name in {"slow", "deaf"} else {**LIMITS, "request_seconds": 75}
         with (
             tempfile.TemporaryDirectory() as folder,
             Stack(Path(folder), apps=["minimal"], bridge_settings=limits) as running,
