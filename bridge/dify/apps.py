@@ -145,6 +145,14 @@ class Apps:
         except DifyError as error:
             log.info("Dify did not stop a task", extra={"model": model, "error": str(error)})
 
+    def is_running(self, model: str, workflow_run_id: str) -> bool:
+        """Say whether nodes of a workflow run may yet begin, as far as Dify can tell."""
+        try:
+            return self.client(model).is_running(workflow_run_id)
+        except DifyError as error:
+            log.info("Dify did not say whether a workflow runs", extra={"model": model, "error": str(error)})
+            return False
+
 
 _SIZES = {
     "image": ("image_file_size_limit", 10, "UPLOAD_IMAGE_FILE_SIZE_LIMIT"),

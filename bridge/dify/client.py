@@ -213,6 +213,11 @@ class DifyClient:
         """Stop the run that `user` started. Dify accepts it for runs that have ended or never were, too."""
         self._call("POST", f"{path}/{_segment(task_id)}/stop", json={"user": user})
 
+    def is_running(self, workflow_run_id: str) -> bool:
+        """Say whether nodes of a workflow run may yet begin. Nothing is known of one that Dify does not know."""
+        answer = self._found("GET", f"workflows/run/{_segment(workflow_run_id)}")
+        return answer is not None and answer.get("status") == "running"
+
     def check_form(self, token: str) -> None:
         """Raise FormSubmitted or FormGone where nobody has to answer this form any more."""
         if self._found("GET", f"form/human_input/{_segment(token)}") is None:

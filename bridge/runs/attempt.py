@@ -129,6 +129,7 @@ class Attempt:
         self._run, self._app, self._request = run, app, request
         self._live, self._session = live, session
         self._stack = ExitStack()
+        self._has_ended = False
         self._events: Generator[events.Event] | None = None
 
     def __enter__(self) -> Self:
@@ -187,7 +188,10 @@ class Attempt:
                 return outcome
         if self._live.over or self._is_dropped():
             return Dropped()
-        raise Internal("Dify's stream ended before the workflow did")
+        unfinished = Internal("Dify's stream ended before the workflow did")
+        if self._has_ended:
+            return Failed(unfinished, is_over=True)
+        raise unfinished
 
     def _ended_invocations(self) -> frozenset[str]:
         record = self._store.record(self._run.id)
@@ -367,6 +371,8 @@ class Attempt:
             self._stop_task(event.task_id)
         elif isinstance(event, events.Message) and self._live.awaits_text:
             self._take(event)
+        elif isinstance(event, events.WorkflowFinished | events.ErrorEvent):
+            self._has_ended = True
 
     def _take(self, event: events.Event) -> Outcome | None:
         live = self._live

@@ -157,6 +157,24 @@ def _execution(event: events.NodeStarted | events.NodeFinished) -> str:
     return event.execution_id or event.node_id
 
 
+class Workflow:
+    """What is known of the end of an attempt's workflow."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._left = threading.Event()
+
+    def leave(self, *, is_over: bool) -> None:
+        """Nobody listens to it any more."""
+        self.is_over = is_over
+        self._left.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is over, or is not listened to any more; say whether it is over."""
+        self._left.wait(seconds)
+        return self.is_over
+
+
 class LiveRun:
     """One attempt after the other of one run.
 
@@ -187,6 +205,7 @@ class LiveRun:
         """The tickets with which nodes of this attempt ended. It is not the last attempt then."""
         self.touched_at = time.monotonic()
         self.nodes = Nodes()
+        self.workflow = Workflow()
         self.request_id = ""
         """The id of the request that began this attempt."""
         self.begins_conversation = False
@@ -248,6 +267,7 @@ class LiveRun:
             self._skip = (self._replayed + "".join(self._told.text)) if attempt > 1 and not goes_on else ""
             self.attempt = attempt
             self.nodes = Nodes()
+            self.workflow = Workflow()
             self.over = self.suspended = False
             self.finish_reason = "stop"
             self.logprobs = ()

@@ -14,7 +14,7 @@ from bridge.runs.answers.view import estimate, form_of, view_of
 from bridge.runs.attempt import Answered, Attempt, Failed, Outcome, Paused, Stopped
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.forms import FORMS, Forms, out_of_time
-from bridge.runs.live import LiveRun, LiveRuns, Nodes
+from bridge.runs.live import LiveRun, LiveRuns, Nodes, Workflow
 from bridge.runs.recorded import Recorded
 from bridge.runs.requests import RequestKeys, RunRequest
 from bridge.runs.segments import Segment
@@ -48,6 +48,12 @@ RETRY_SECONDS = 5.0
 
 MOVED_SECONDS = 60.0
 """For so long a running run may be another bridge's."""
+
+ENDING_SECONDS = 3.0
+"""For so long the end of a workflow is waited for before a run goes on in another one."""
+
+ENDING_LOOK_SECONDS = 0.1
+"""How often Dify is asked for it meanwhile."""
 
 NO_MODEL_NODE = "no LLM node ran"
 """How the diagnosis of such a run begins."""
@@ -177,11 +183,26 @@ class Runs:
         return live
 
     def _run_again(self, run: RunRow, untold: int | None) -> bool:
-        former = self._store.run_again(run, untold)
-        # What another bridge drives is let alone until it is no longer that bridge's.
-        if former:
-            self._stop_task(former)
-        return former is not None
+        if run.began_at is not None and run.task_id:
+            self._let_end(run)
+        return self._store.run_again(run, untold)
+
+    def _let_end(self, run: RunRow) -> None:
+        """See to the end of the workflow that a run leaves, and wait for it for a moment.
+
+        Where a node of it goes on without its answer (with a default value, say), others follow. Until the next attempt
+        begins, these take part in nothing; later ones would take part in that, beside its own nodes.
+        """
+        live, until = self._live_runs.driving(run), time.monotonic() + ENDING_SECONDS
+        if live and live.suspended and live.workflow.wait(ENDING_SECONDS):
+            return
+        apps = self._services.apps
+        apps.stop(run.model, run.task_id, run.dify_user)
+        if (live and not (live.suspended or live.over)) or not run.workflow_run_id:
+            # Dify's worker is dead, or the app has no nodes.
+            return
+        while time.monotonic() < until and apps.is_running(run.model, run.workflow_run_id):
+            time.sleep(ENDING_LOOK_SECONDS)
 
     def _live_of(self, run: RunRow, request: RunRequest) -> LiveRun:
         live = self._live_runs.get(run.id)
@@ -242,7 +263,7 @@ class Runs:
         live.begin(run.attempt, goes_on=goes_on)
         live.request_id = request_id.current()
         self._live_runs.add(live)
-        in_background(self._follow, run, app, request, live, session, goes_on)
+        in_background(self._follow, run, app, request, live, live.workflow, session, goes_on)
 
     def _follow(
         self,
@@ -250,12 +271,14 @@ class Runs:
         app: App,
         request: RunRequest,
         live: LiveRun,
+        workflow: Workflow,
         session: SessionRow | None,
         goes_on: bool,
     ) -> None:
         parts = (self._services, self._slots, self._live_runs)
         with Attempt(*parts, run, app, request, live, session, goes_on=goes_on) as attempt:
             outcome = attempt.outcome()
+            workflow.leave(is_over=_is_over(outcome))
             self._conclude(run, request, live, outcome)
             if not isinstance(outcome, Paused):
                 attempt.drain()
@@ -522,18 +545,20 @@ class Runs:
                 return
             reason = f"the workflow run failed: {error.message}"
             if not self.end(run.id, RunEvent.FAIL, error.message, reason, live.attempt, is_over=is_over):
-                self._outlives(run.id, live, error)
+                self._outlives(run.id, live, error, is_over=is_over)
                 return
             live.fail(error)
         self._services.observers.run_failed(run, error.code or error.type)
         log.warning("run failed", extra={"run": run.id, "code": error.code, "error": error.message})
 
-    def _outlives(self, run_id: str, live: LiveRun, error: BridgeError) -> None:
+    def _outlives(self, run_id: str, live: LiveRun, error: BridgeError, *, is_over: bool) -> None:
         """The store has not let the run fail: it has gone on elsewhere, has let go of its workflow, or is over."""
         stored = self._store.run(run_id)
         if stored and stored.attempt > live.attempt:
             self.hand_over(live)
         elif stored and stored.state == "suspended":
+            if is_over:
+                self._store.note_end(run_id, live.attempt)
             self._release(run_id, live)
         else:
             live.fail(error)
@@ -720,6 +745,11 @@ class Runs:
                 # It may have come back to another bridge, which goes on with the run; also with one let go of here.
                 live = self._live_runs.get(run_id)
                 self.cancel(run_id, "the client went away and did not come back", live.attempt if live else attempt)
+
+
+def _is_over(outcome: Outcome) -> bool:
+    """Whether the workflow has ended with its attempt."""
+    return isinstance(outcome, Answered | Stopped) or (isinstance(outcome, Failed) and outcome.is_over)
 
 
 def moved() -> Gone:

@@ -59,7 +59,9 @@ class RunRecord:
         Where the attempt was only taken over, there is no such workflow yet.
         """
         run = self.run
-        if None in {run.began_at, run.driven_at} or any(row.attempt == run.attempt for row in self.invocations.values()):
+        if run.began_at is None or run.driven_at is None:
+            return False
+        if any(row.attempt == run.attempt for row in self.invocations.values()):
             return False
         return not run.task_id or clock.now() - run.began_at < BEGINNING_SECONDS
 

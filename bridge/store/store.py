@@ -451,9 +451,7 @@ class Store:
             [(user, has_pieces, is_busy)] = fetch(connection, self._upsert_session, **values, **whose)
             return user, is_busy, has_pieces
         # What was committed while the row was waited for, only the next statement sees.
-        [(user, has_pieces)], [(is_busy,)] = fetch_together(
-            connection, (self._upsert_session, values), (_BUSY, whose)
-        )
+        [(user, has_pieces)], [(is_busy,)] = fetch_together(connection, (self._upsert_session, values), (_BUSY, whose))
         return user, is_busy, has_pieces
 
     def _written(self, run: RunRow, pieces: Pieces | None, is_free: Callable[[Connection], bool]) -> RunRow | None:
@@ -509,21 +507,21 @@ class Store:
         """Do with the attempt of a run that was read what the table of states says; return whether it was so."""
         return self.decide(run.id, lambda change: change.step(event, run.attempt, **values)) or False
 
-    def run_again(self, run: RunRow, untold: int | None = None) -> RunRow | None:
-        """Begin the attempt after the one that was read; return the run as it was until then.
+    def run_again(self, run: RunRow, untold: int | None = None) -> bool:
+        """Begin the attempt after the one that was read.
 
-        Return None where somebody else has begun it, or has told this segment meanwhile.
+        Return whether it was so: somebody else may have begun it, or told this segment, meanwhile.
         """
 
-        def decision(change: Change) -> RunRow | None:
+        def decision(change: Change) -> bool:
             if untold in change.was.segments:
-                return None
+                return False
             if not change.step(RunEvent.RESUME, run.attempt, task_id="", error=None):
-                return None
+                return False
             self.leave_workflow(change)
-            return change.was.run
+            return True
 
-        return self.decide(run.id, decision)
+        return self.decide(run.id, decision) or False
 
     def leave_workflow(self, change: Change) -> None:
         """Go on as another Dify user where a node of the workflow that is left may yet attach.
@@ -559,6 +557,15 @@ class Store:
     def suspend(self, run_id: str, attempt: int | None = None) -> bool:
         """Suspend an unfinished run, in this attempt if one is given; return whether that was so."""
         return self.decide(run_id, lambda change: change.step(RunEvent.SUSPEND, attempt)) or False
+
+    def note_end(self, run_id: str, attempt: int) -> None:
+        """The workflow of a suspended run's attempt is over: no node of it begins any more."""
+
+        def decision(change: Change) -> None:
+            if change.was.run.attempt == attempt and change.was.run.state == RunState.SUSPENDED:
+                change.run(began_at=None)
+
+        self.decide(run_id, decision)
 
     def drive(self, attempts: Mapping[str, int], at: float) -> None:
         """Say that these attempts of runs are driven, or that they are LEFT: other bridges then go on with them.

@@ -273,6 +273,7 @@ def test_a_run_that_is_taken_over_goes_on_as_the_user_that_it_has(app: Flask, ru
     assert taken is not None
     assert taken.attempt == 2
     assert not core.runs.is_beginning(taken), "nobody has begun its workflow"
+    assert is_too_late(app, run, 0), "it belongs to the workflow that was left"
     assert core.store.run_again(taken)
     assert core.store.session(session.key) == session
 

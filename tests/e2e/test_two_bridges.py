@@ -25,8 +25,10 @@ from demo.service import Service, children
 from demo.stack import ROOT, Stack, free_port
 from tests.e2e.conftest import call, export_with, upstream_log
 from tests.e2e.executors import wait_for
+from tests.e2e.flows import in_a_row, llm
 from tests.e2e.test_clients import begun_at_once, made
 from tests.e2e.test_gone import kill_plugin
+from tests.e2e.test_review import DEFAULT
 from tests.e2e.test_survives import results, text, tool_calls
 from tests.servers import Servers
 
@@ -55,11 +57,15 @@ def pair(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield pair
 
 
+NODE = 'Node {0}. {{{{#sys.query#}}}}\n!call exec {{"command": "echo {0}"}}\n!then\n!say {0} is done'
+
+
 @contextmanager
 def two_bridges(folder: Path, keys: dict[str, Any], limits: dict[str, Any] | None = None) -> Iterator[Pair]:
     exports = {
         "holds": export_with(folder, "minimal"),
         "lets-go": export_with(folder, "minimal", callback_wait_seconds=0),
+        "goes-on": in_a_row(folder, "goes-on", llm("11", NODE.format("A"), **DEFAULT), llm("12", NODE.format("B"))),
     }
     policy = folder / "policy.toml"
     policy.write_text('[[rules]]\ndirection = "endpoint"\ntool = "write"\naction = "ask"\n')
@@ -121,6 +127,20 @@ def take_turn(pair: Pair, way: str, app: str, name: str) -> str:
         assert response.status_code == 200, told
         assert '"error":' not in told, told
         return text(response)
+
+
+@pytest.mark.parametrize("name", ["First", "Second", "Third"])
+def test_what_follows_a_node_that_another_bridge_ended_takes_no_part(name: str, pair: Pair) -> None:
+    """The first node fails when the other bridge takes its results, and its workflow goes on with a default value."""
+    messages, ran = [{"role": "user", "content": f"{name} goes on."}], Counter[str]()
+    for where in "aba":
+        with ask(pair, where, "goes-on", messages, name) as response:
+            calls = tool_calls(response)
+        ran.update(made["function"]["arguments"] for made in calls)
+        messages += [{"role": "assistant", "content": None, "tool_calls": calls}] if calls else []
+        messages += results(messages, f"from {where}") if calls else []
+    assert sorted(ran.values()) == [1, 1], ran
+    assert len(upstream_log(pair.stack, f"{name} goes on.")) == 4
 
 
 @pytest.mark.parametrize("app", ["holds", "lets-go"])

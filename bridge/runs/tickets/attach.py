@@ -155,13 +155,14 @@ class Invocations:
     def _check_age(self, run: RunRow, request: AttachRequest, asked_at: float) -> None:
         """Refuse an invocation that is older than the attempt: its own came to nothing while the bridge was away.
 
-        It began at `asked_at`, however long it has waited here since.
+        It began at `asked_at`, however long it has waited here since. Where the attempt was only taken over, none of it
+        has begun.
         """
         if run.direction != "endpoint":
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
         began_at = run.began_at or 0.0
-        if asked_at < began_at:
+        if run.driven_at is None or asked_at < began_at:
             raise _run_again()
         lay_unread = asked_at - request.unread_seconds < began_at
         has_waited = self._services.presence.seconds() < BACKLOG_SECONDS and request.invocation_id not in self._delayed

@@ -119,8 +119,12 @@ def test_a_run_is_stopped(box: RunningBox) -> None:
         for event in run:
             seen.append(event)
             if isinstance(event, events.WorkflowStarted):
+                assert client.is_running(event.workflow_run_id)
                 client.stop(event.task_id, "session-1")
-    assert end(seen).status == "stopped"
+        assert end(seen).status == "stopped"
+        (begun,) = (event for event in seen if isinstance(event, events.WorkflowStarted))
+        assert not client.is_running(begun.workflow_run_id)
+        assert not client.is_running(str(uuid.uuid4())), "Dify does not know it"
 
 
 def heard_again(client: DifyClient, run_id: str) -> list[Event]:
