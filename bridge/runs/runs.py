@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from bridge.config import App
@@ -614,9 +614,11 @@ class Runs:
         attempt: int | None = None,
         *,
         is_over: bool = False,
+        note: Callable[[Change], None] = lambda _: None,
     ) -> bool:
         """Bring an unfinished run to its end, its open tickets with it for this reason, and wake who waits for them.
 
+        `note` changes more of it, where it ends.
         Whoever knows of one attempt alone gives it: another bridge may have begun the next. `is_over` says that its
         workflow has ended, too. Returns whether the run was still unfinished, and in that attempt; a suspended run does
         not fail with its attempt's workflow, which it has let go of.
@@ -631,6 +633,7 @@ class Runs:
             else:
                 change.leave_user()
             change.also(self._store.forms.cancelling(run_id))
+            note(change)
             return change.cancel_tickets(reason)
 
         cancelled = self._store.decide(run_id, decision)

@@ -710,11 +710,6 @@ class Store:
         state = self.record(run_id)
         return bool(state and state.invocations)
 
-    def end_invocation(self, invocation_id: str, state: str, answer: str | None, error: str | None) -> None:
-        """Write how an invocation ended."""
-        if row := self.invocation(invocation_id):
-            self.decide(row.run_id, lambda change: change.end_invocation(invocation_id, state, answer, error))
-
     def fruitful_attempt(self, run_id: str) -> int:
         """Find the last attempt of a run in which a ticket was opened, or which a form paused; 0 where none was."""
         newest = select(func.max(t.tickets.c.created_at)).where(t.tickets.c.run_id == run_id).scalar_subquery()

@@ -117,19 +117,29 @@ class ExecutorRuns:
             client="",
         )
 
-    def ended(self, request: RecordRequest) -> None:
-        """The invocation ended; one that only let go leaves its run suspended."""
+    def ended(self, request: RecordRequest, note: Callable[[Change], None]) -> bool:
+        """The invocation ended, and its run with it; one that only let go leaves its run suspended.
+
+        `note` writes how the invocation ended in the same transaction: a bridge may be killed behind each. Return
+        whether that was done; for a client's run it is not.
+        """
+
+        def let_go(change: Change) -> bool:
+            note(change)
+            return change.step(RunEvent.SUSPEND)
+
         run = self._store.run(request.run_id)
         if run is None or run.direction != "executor" or run.state != "running":
-            return
+            return False
         with self._services.locks.of(run.id):
             if request.stopped:
-                self._runs.suspend(run.id)
+                is_noted = self._store.decide(run.id, let_go) is not None
                 self._resuming.soon(run.id)
             else:
                 event = RunEvent.FAIL if request.error else RunEvent.FINISH
-                self._runs.end(run.id, event, request.error, "the invocation ended")
+                is_noted = self._runs.end(run.id, event, request.error, "the invocation ended", note=note)
             self._store.release(run.id)
+        return is_noted
 
     def look_after(self, ticket_id: str, cutoff: float) -> None:
         """Cancel a run whose plugin has not asked for its ticket since: one that was killed says nothing."""

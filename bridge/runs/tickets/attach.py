@@ -347,8 +347,7 @@ class Invocations:
             request = request.model_copy(update={"error": strip_markers(request.error)})
         self._services.note_model_calls(request.run_id, invocation_id, request.model_calls)
         if request.stopped:
-            self._store.end_invocation(invocation_id, "stopped", None, None)
-            self._executor_runs.ended(request)
+            self._note_end(invocation_id, request, "stopped")
             return
         if run := self._store.run(request.run_id):
             self._services.used_upstream(run, request.usage)
@@ -363,12 +362,17 @@ class Invocations:
                 live.finish_reason = request.finish_reason
             live.logprobs = request.logprobs
         if request.error is not None:
-            self._store.end_invocation(invocation_id, "failed", None, request.error)
-            self._executor_runs.ended(request)
+            self._note_end(invocation_id, request, "failed")
             return
         answer = Answer(text=request.text, finish_reason=request.finish_reason, usage=request.usage)
-        self._store.end_invocation(invocation_id, "answered", answer.model_dump_json(), None)
-        self._executor_runs.ended(request)
+        self._note_end(invocation_id, request, "answered", answer.model_dump_json())
+
+    def _note_end(self, invocation_id: str, request: RecordRequest, state: str, answer: str | None = None) -> None:
+        def note(change: Change) -> None:
+            change.end_invocation(invocation_id, state, answer, request.error)
+
+        if not self._executor_runs.ended(request, note):
+            self._store.decide(request.run_id, note)
 
 
 def _run_again() -> Gone:
