@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.store.run_record import RunRecord
+from bridge.store.run_record import Change, RunRecord
 from tests.bridge.executor.conftest import Bridge, MakeBridge
 from tools.ids import random_name
 
@@ -24,6 +24,29 @@ def test_it_ends_with_its_invocation(bridge: Bridge) -> None:
     run = bridge.store.run(attached["run_id"])
     assert run is not None
     assert (run.state, run.direction) == ("finished", "executor")
+
+
+@pytest.mark.parametrize(
+    ("how", "states"),
+    [
+        ({"text": "the answer"}, ("finished", "answered")),
+        ({"error": "the upstream is gone"}, ("failed", "failed")),
+        ({"finish_reason": "tool_calls", "stopped": True}, ("suspended", "stopped")),
+    ],
+)
+def test_a_bridge_that_is_killed_as_its_invocation_ends_leaves_neither_or_both_under_way(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, how: dict[str, object], states: tuple[str, str]
+) -> None:
+    bridge.register()
+    attached, commit, written = bridge.attach(), bridge.store.commit, list[tuple[str, str]]()
+
+    def note(change: Change) -> None:
+        commit(change)
+        written.append((change.state.run.state, change.state.invocations[attached["invocation_id"]].state))
+
+    monkeypatch.setattr(bridge.store, "commit", note)
+    record(bridge, attached, **how)
+    assert written == [states]
 
 
 def test_it_ends_soon_after_its_plugin_was_killed_while_it_asked_its_model(bridge: Bridge) -> None:
