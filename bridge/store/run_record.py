@@ -227,6 +227,9 @@ class Change:
         if ticket.state == TicketState.OPEN and not any(call.pending for call in changed.calls):
             changed = replace(changed, state=TicketState.RESOLVED.value, reason=None)
             self._note(ticket, None, "bridge", TicketEvent.SETTLE, ticket.state, TicketState.RESOLVED)
+            if self.state.run.direction == "mcp":
+                # It is all that the run is for.
+                self.step(RunEvent.FINISH)
         self.state.tickets[ticket_id] = changed
         return changed
 

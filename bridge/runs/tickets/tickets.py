@@ -407,9 +407,7 @@ class Tickets:
             return
         if ticket.state == "resolved":
             self._wakeups.wake(ticket.id)
-            if run.direction == "mcp":
-                self._runs.end(run.id, RunEvent.FINISH, None, "")
-            elif run.direction == "executor":
+            if run.direction == "executor":
                 self._resuming.soon(run.id)
             elif run.state == "suspended" and not self._store.tickets_of_run(run.id, "open"):
                 self._runs.go_on(run, latest)
