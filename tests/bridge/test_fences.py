@@ -15,11 +15,13 @@ from bridge.runs.attempt import Answered, Attempt, Dropped, Failed
 from bridge.runs.core import Core
 from bridge.runs.live import AWAY_SECONDS, LiveRun
 from bridge.runs.segments import Calls, Failure
+from bridge.runs.tickets.attach import Invocations
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable, unavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow
 from bridge.store.run_record import BEGINNING_SECONDS
 from tests.bridge.test_plugin_api import CALL, EXECUTOR, app, attach, call, open_ticket, restart, run
+from tests.schedules.unfenced import unfenced
 from tools.results import ToolResult
 from tools.run_states import RAISES_ATTEMPT, RunEvent
 
@@ -53,6 +55,14 @@ def test_an_invocation_from_before_its_attempt_is_too_late_also_after_a_restart(
     finally:
         core_of(again).sweeper.stop()
         core_of(again).store.close()
+
+
+def test_without_its_fence_a_bridge_takes_any_invocation(
+    app: Flask, run: RunRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of schedules show what comes of that: `python -m tests.schedules --shared --unfenced`."""
+    monkeypatch.setattr(Invocations, "_attached", unfenced)
+    assert not is_too_late(app, run, 60)
 
 
 def test_an_invocation_that_waited_for_its_run_is_as_old_as_when_it_came(app: Flask, run: RunRow) -> None:

@@ -11,7 +11,7 @@ from bridge.store.run_record import Change, RunRecord
 from tools.wire import AttachRequest
 
 
-def unfenced(_: object, change: Change, request: AttachRequest) -> RunRecord:
+def unfenced(_: object, change: Change, request: AttachRequest, *_when: object) -> RunRecord:
     """Attach whoever asks."""
     if request.invocation_id not in change.was.invocations:
         change.attach(request.invocation_id, request.fingerprint)
