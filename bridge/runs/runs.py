@@ -22,8 +22,8 @@ from bridge.runs.services import Services, after, in_background
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, SegmentRow, SessionRow, TicketRow, new_user
-from bridge.store.run_record import BEGINNING_SECONDS, Change
-from bridge.store.store import LEFT, MayBegin
+from bridge.store.run_record import BEGINNING_SECONDS, LEFT, Change
+from bridge.store.store import MayBegin
 from tools.fingerprint import text_digest
 from tools.ids import random_name
 from tools.run_states import RunEvent, RunState

@@ -35,6 +35,10 @@ BEGINNING_SECONDS = 10.0
 """How long a workflow that has begun may take until a node of it attaches."""
 
 
+LEFT, TAKEN_OVER = 0.0, -1.0
+"""Since when an attempt is driven whose client has left the bridge that did; and one with which nobody has gone on."""
+
+
 class Overtaken(Exception):
     """The run was changed by somebody else since it was read; what it is now has to be read, and decided on, again."""
 
@@ -59,7 +63,7 @@ class RunRecord:
         Where the attempt was only taken over, there is no such workflow yet.
         """
         run = self.run
-        if run.began_at is None or run.driven_at is None:
+        if run.began_at is None or run.driven_at == TAKEN_OVER:
             return False
         if any(row.attempt == run.attempt for row in self.invocations.values()):
             return False
@@ -130,9 +134,8 @@ class Change:
         if then is None or (attempt != run.attempt and (attempt is not None or event in RAISES_ATTEMPT)):
             return False
         if event in RAISES_ATTEMPT:
-            # Who takes over has still to go on.
-            is_driven = event == RunEvent.RESUME
-            values |= {"attempt": run.attempt + 1, "began_at": self._now, "driven_at": self._now if is_driven else None}
+            driven_at = self._now if event == RunEvent.RESUME else TAKEN_OVER
+            values |= {"attempt": run.attempt + 1, "began_at": self._now, "driven_at": driven_at}
         if then != run.state:
             values["state"] = str(then)
         if values:

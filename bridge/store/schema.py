@@ -102,7 +102,7 @@ runs = Table(
     Column("idempotency", String(64), nullable=True, doc="digest of its Idempotency-Key and the whole request"),
     Column("version", Integer, nullable=False, server_default="0", doc="rises with each change of the run"),
     Column("client", String(64), nullable=False, server_default="default", doc="whose it is; executors' runs: empty"),
-    Column("driven_at", Float, nullable=True, doc="when who drives its attempt last said so; null: nobody does"),
+    Column("driven_at", Float, nullable=True, doc="when who drives its attempt last said so; see LEFT"),
     Index("runs_by_user", "dify_user", "state"),
     Index("runs_by_turn", "turn_key"),
     Index("runs_by_conversation", "conversation_id"),

@@ -55,7 +55,7 @@ from bridge.store.rows import (
     TicketRow,
     UnclaimedCall,
 )
-from bridge.store.run_record import CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
+from bridge.store.run_record import LEFT, CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
 from bridge.store.statements import Deferred, Statement, execute, fetch, fetch_together, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.marker import marker_digest
@@ -74,9 +74,6 @@ _FORGOTTEN_AT_ONCE = 50
 """So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
 
 _DRIVEN_AT_ONCE = 1000
-
-LEFT = 0.0
-"""When an attempt is driven whose client has left the bridge that did."""
 
 MayBegin = Callable[[Connection], None]
 """Raises where a run may not begin that the transaction at hand writes."""

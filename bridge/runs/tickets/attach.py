@@ -17,7 +17,7 @@ from bridge.runs.tickets.admission import Admission
 from bridge.runs.tickets.omitting import digests_of, unknown
 from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
-from bridge.store.run_record import Change, RunRecord
+from bridge.store.run_record import TAKEN_OVER, Change, RunRecord
 from tools.carried import with_extras
 from tools.ids import random_name
 from tools.marker import marker_digest, new_secret, strip_markers
@@ -162,7 +162,7 @@ class Invocations:
             return
         # The store says when the attempt began: another bridge may drive it, or this one was started since.
         began_at = run.began_at or 0.0
-        if run.driven_at is None or asked_at < began_at:
+        if run.driven_at == TAKEN_OVER or asked_at < began_at:
             raise _run_again()
         lay_unread = asked_at - request.unread_seconds < began_at
         has_waited = self._services.presence.seconds() < BACKLOG_SECONDS and request.invocation_id not in self._delayed
