@@ -9,7 +9,7 @@ and every twelfth has its mishaps, which all that are under way meet. So 2,000 s
 and some 240 faults, of which each schedule meets one or two.
 
 `--shared --unfenced` shows that the oracle can fail: a bridge without a fence makes a client run a call twice. From
-seed 20261127 on, the fourth schedule found it; how many it takes depends on timing.
+seed 20261128 on, the 38th schedule found it; how many it takes depends on timing.
 """
 
 import argparse
