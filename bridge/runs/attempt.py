@@ -188,10 +188,7 @@ class Attempt:
                 return outcome
         if self._live.over or self._is_dropped():
             return Dropped()
-        unfinished = Internal("Dify's stream ended before the workflow did")
-        if self._has_ended:
-            return Failed(unfinished, is_over=True)
-        raise unfinished
+        return Failed(Internal("Dify's stream ended before the workflow did"), is_over=self._has_ended)
 
     def _ended_invocations(self) -> frozenset[str]:
         record = self._store.record(self._run.id)

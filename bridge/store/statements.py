@@ -101,7 +101,7 @@ def fetch_together(connection: Connection, *queries: Statement) -> list[list[Seq
     if connection.dialect.name == "sqlite":
         return [list(connection.execute(*query)) for query in queries]
     driver: Any = connection.connection.dbapi_connection
-    before, after = ([_AS_OF_NOW], [_DONE]) if driver.autocommit else ([], [])
+    before, after = ([_AS_OF_NOW], [_DONE]) if driver.autocommit and len(queries) > 1 else ([], [])
     cursors = _cursors(connection, len(before) + len(queries) + len(after))
     _run_together(connection, cursors, (*before, *queries, *after))
     return [cursor.fetchall() for cursor in cursors[len(before) : len(before) + len(queries)]]
