@@ -4,8 +4,9 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
+from weakref import ref
 
 from flask import Request, Response, g
 from flask import request as current
@@ -72,16 +73,23 @@ def _loads(text: str) -> Any:
 class Item(dict[str, Any]):
     """An object in a list of a long body, which nobody changes: the same text is the same item while it is remembered.
 
-    `depth` is how many levels it has, `pieces` as how many messages it counts, and `made` what it was checked to be.
+    `text` is what it was read from, `depth` how many levels it has, `pieces` as how many messages it counts, and `made`
+    what it was checked to be. `behind` is the item that stood behind it when it was last read, while that is kept.
     """
 
-    __slots__ = ("depth", "made", "pieces")
+    __slots__ = ("__weakref__", "behind", "depth", "made", "pieces", "text")
 
-    def __init__(self, value: dict[str, Any]) -> None:
+    def __init__(self, text: str, value: dict[str, Any]) -> None:
         super().__init__(whole(value))
+        self.text = text
         self.depth = _depth(value)
         self.pieces = _pieces_of(value)
         self.made: BaseModel | None = None
+        self.behind: Callable[[], Item | None] = _no_item
+
+
+def _no_item() -> None:
+    return None
 
 
 class _Items:
@@ -96,15 +104,16 @@ class _Items:
         """Return the item of this text, which says `value`."""
         item = self._newer.get(text)
         if item is None:
-            item = self._older.get(text)
-            self._remember(text, item := Item(value) if item is None else item)
+            item = self._older.get(text) or Item(text, value)
+            self.remember(item)
         return item
 
-    def _remember(self, text: str, item: Item) -> None:
-        if len(text) > _LONGEST:
+    def remember(self, item: Item) -> None:
+        """Remember an item as one of the newer ones."""
+        if item.text in self._newer or len(item.text) > _LONGEST:
             return
-        self._newer[text] = item
-        self._size += len(text) + _AROUND
+        self._newer[item.text] = item
+        self._size += len(item.text) + _AROUND
         if self._size > _REMEMBERED // 2:
             self._older, self._newer, self._size = self._newer, {}, 0
 
@@ -141,15 +150,32 @@ class _Reader:
 
     def _list(self) -> list[Any]:
         read: list[Any] = []
+        before: Item | None = None
         self._take("[")
         while not (self._next() == "]" and not read):
-            begin, value = self._at, self._value()
-            read.append(_ITEMS.of(self._text[begin : self._at], value) if isinstance(value, dict) else value)
+            before = self._item(before)
+            read.append(self._value() if before is None else before)
             if self._next() != ",":
                 break
             self._at += 1
         self._take("]")
         return read
+
+    def _item(self, before: Item | None) -> Item | None:
+        """Return the object that begins here, if one does. Mostly it is what stood behind the one before already."""
+        item = before.behind() if before is not None else None
+        if item is not None and self._text.startswith(item.text, self._at):
+            # What begins with all of an object's text is that object.
+            self._at += len(item.text)
+            _ITEMS.remember(item)
+            return item
+        if self._next() != "{":
+            return None
+        begin, value = self._at, self._value()
+        item = _ITEMS.of(self._text[begin : self._at], value)
+        if before is not None:
+            before.behind = ref(item)
+        return item
 
     def _value(self) -> Any:
         value, self._at = _DECODER.raw_decode(self._text, self._at)
@@ -311,12 +337,15 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
     return read
 
 
+_NESTS = (dict, list)
+
+
 def _depth(body: object) -> int:
     level, depth, known = [body], 0, 0
     while level and depth <= DEEPEST:
         depth += 1
         inner = (child for value in level for child in _children(value))
-        children = [child for child in in_pieces(inner) if isinstance(child, dict | list)]
+        children = [child for child in in_pieces(inner) if isinstance(child, _NESTS)]
         known = max([known, *(depth + child.depth for child in children if isinstance(child, Item))])
         level = [child for child in children if not isinstance(child, Item)]
     return max(depth, known)

@@ -38,7 +38,7 @@ class Said(dict[str, Any]):
 
     def __init__(self, message: Message) -> None:
         super().__init__(message)
-        self.made: dict[Callable[[Message], Any], Any] = {}
+        self.made: dict[Callable[[Message], Any] | str, Any] = {}
 
 
 def once[Made](make: Callable[[Message], Made]) -> Callable[[Message], Made]:

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, literal_column, select, text, update
+from sqlalchemy import Boolean, Connection, Dialect, Executable, Table, bindparam, literal_column, select, text, update
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -54,9 +54,24 @@ def execute(connection: Connection, statement: Statement) -> int:
 
 
 def fetch(connection: Connection, query: Executable, **values: Any) -> list[Sequence[Any]]:
-    """Run a query that was made once; return its rows as the driver has them: of SQLite, a Boolean is a number."""
+    """Run a query that was made once; return its rows."""
     rows: list[Sequence[Any]] = _run(connection, query, values).fetchall()
-    return rows
+    truths = _truths(query) if rows and connection.dialect.name == "sqlite" else ()
+    return [_with_truths(row, truths) for row in rows] if truths else rows
+
+
+@lru_cache(maxsize=1000)
+def _truths(query: Any) -> tuple[int, ...]:
+    """Return which columns of a query are Booleans: SQLite has numbers there."""
+    columns = getattr(query, "selected_columns", ())
+    return tuple(at for at, column in enumerate(columns) if isinstance(column.type, Boolean))
+
+
+def _with_truths(row: Sequence[Any], truths: Iterable[int]) -> Sequence[Any]:
+    values = list(row)
+    for at in truths:
+        values[at] = None if values[at] is None else bool(values[at])
+    return values
 
 
 def execute_together(connection: Connection, *statements: Statement) -> None:
@@ -99,7 +114,7 @@ def fetch_together(connection: Connection, *queries: Statement) -> list[list[Seq
     others commit meanwhile, the later ones would else see more than the earlier ones.
     """
     if connection.dialect.name == "sqlite":
-        return [list(connection.execute(*query)) for query in queries]
+        return [fetch(connection, query, **values) for query, values in queries]
     driver: Any = connection.connection.dbapi_connection
     before, after = ([_AS_OF_NOW], [_DONE]) if driver.autocommit and len(queries) > 1 else ([], [])
     cursors = _cursors(connection, len(before) + len(queries) + len(after))

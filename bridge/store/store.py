@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from itertools import batched
 from typing import Any
@@ -604,9 +604,10 @@ class Store:
 
     def has_given_up(self, run: RunRow) -> bool:
         """Return whether an earlier attempt of a run, or run of its Dify user, ended without an answer."""
-        ended = or_(t.runs.c.state.in_([RunState.FAILED, RunState.CANCELLED]), t.runs.c.attempt > 1)
-        earlier = (t.runs.c.dify_user == run.dify_user, t.runs.c.id != run.id, ended)
-        return run.attempt > 1 or self._one_run(*earlier) is not None
+        if run.attempt > 1:
+            return True
+        with self.reading() as connection:
+            return bool(fetch(connection, _GIVEN_UP, user=run.dify_user, but=run.id))
 
     def latest_run_of_turn(self, turn_key: str) -> RunRow | None:
         """Find the newest run that answers the same request."""
@@ -754,7 +755,9 @@ class Store:
         """Find a ticket with its calls."""
         if held := self._of_memory(self._held.of_ticket(ticket_id)):
             return held.tickets.get(ticket_id)
-        return next(iter(self._tickets(t.tickets.c.id == ticket_id)), None)
+        with self.reading() as connection:
+            rows = fetch(connection, _TICKET, at=ticket_id)
+            return next(iter(_with_calls(connection, rows)), None)
 
     def tickets_of_calls(
         self, call_ids: Sequence[str], client: str = "default", *, with_reasoning: bool = False
@@ -774,20 +777,12 @@ class Store:
             if state and state.run.direction == "endpoint" and state.run.client == client:
                 its = (each for each in state.tickets.values() if any(call.id == call_id for call in each.client_calls))
                 found |= {ticket.id: ticket for ticket in its}
-        if unknown:
-            ids = (
-                select(t.calls.c.ticket_id)
-                .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
-                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-                .where(
-                    t.calls.c.id.in_(unknown),
-                    t.calls.c.place.is_(None),
-                    t.runs.c.direction == "endpoint",
-                    t.runs.c.client == client,
-                )
-                .where(*([t.tickets.c.reasoning.is_not(None)] if with_reasoning else []))
-            )
-            found |= {ticket.id: ticket for ticket in self._tickets(t.tickets.c.id.in_(ids))}
+        for some in batched(unknown, _ASKED_AT_ONCE):
+            values = _numbered(some)
+            query = _of_calls(len(values), with_reasoning=with_reasoning)
+            with self.reading() as connection:
+                rows = fetch(connection, query, client=client, **values)
+                found |= {ticket.id: ticket for ticket in _with_calls(connection, rows)}
         wanted = [ticket for ticket in found.values() if ticket.reasoning or not with_reasoning]
         return sorted(wanted, key=lambda ticket: ticket.created_at)
 
@@ -824,32 +819,15 @@ class Store:
         self, state: CallState, places: Sequence[str], names: Sequence[str], first: int, limit: int
     ) -> list[UnclaimedCall]:
         """List calls of these tools, in this state, for one of these places: the oldest, from number `first` on."""
-        is_for_any = and_(t.calls.c.place.is_(None), t.runs.c.direction != "endpoint")
+        if not names:
+            return []
+        query = _unclaimed(len(places), len(names))
+        asked = {"state": state.value, "first": first, "most": limit}
+        asked |= {f"place_{number}": place for number, place in enumerate(places)}
+        asked |= {f"name_{number}": name for number, name in enumerate(names)}
         with self.reading() as connection:
-            rows = connection.execute(
-                _select(t.calls, CallRow)
-                .add_columns(t.tickets.c.run_id, t.runs.c.model, t.runs.c.direction)
-                .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
-                .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-                .where(
-                    t.calls.c.state == state.value,
-                    func.coalesce(t.calls.c.tool, t.calls.c.name).in_(names),
-                    t.tickets.c.state == "open",
-                    or_(t.calls.c.place.in_(places), is_for_any),
-                )
-                .order_by(t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
-                .offset(first)
-                .limit(limit)
-            )
-            return [
-                UnclaimedCall(
-                    row.run_id,
-                    row.model,
-                    row.direction,
-                    CallRow(**{name: row._mapping[name] for name in CallRow.__slots__}),
-                )
-                for row in rows
-            ]
+            found = fetch(connection, query, **asked)
+        return [UnclaimedCall(run_id, app, direction, CallRow(*call)) for run_id, app, direction, *call in found]
 
     def tickets(self, *states: str, limit: int = 200, left_before: float | None = None) -> list[TicketRow]:
         """List the newest tickets in one of these states, newest first, without those abandoned before a time."""
@@ -962,19 +940,58 @@ class Store:
             return self._tickets_in(connection, *conditions)
 
     def _tickets_in(self, connection: Connection, *conditions: Any) -> list[TicketRow]:
-        rows = connection.execute(
-            _select(t.tickets, TicketRow).where(*conditions).order_by(t.tickets.c.created_at, t.tickets.c.round)
-        ).all()
-        by_id = {row.id: TicketRow(**row._mapping) for row in rows}
-        found = connection.execute(
-            _select(t.calls, CallRow)
-            .where(t.calls.c.ticket_id.in_(list(by_id)))
-            .order_by(t.calls.c.ticket_id, t.calls.c.position)
-        )
-        for row in found:
+        return _with_calls(connection, connection.execute(_oldest_tickets(*conditions)).all())
+
+
+def _with_calls(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[TicketRow]:
+    """Return tickets as they were read, with their calls."""
+    read = (TicketRow(**dict(zip(_TICKET_COLUMNS, row, strict=True))) for row in rows)
+    by_id = {ticket.id: ticket for ticket in read}
+    for some in batched(by_id, _ASKED_AT_ONCE):
+        values = _numbered(some)
+        for row in fetch(connection, _calls_of(len(values)), **values):
             call = CallRow(*row)
             by_id[call.ticket_id].calls.append(call)
-        return list(by_id.values())
+    return list(by_id.values())
+
+
+_ASKED_AT_ONCE = 512
+
+
+def _numbered(ids: Sequence[str]) -> dict[str, str]:
+    """Return ids as the values `id_0`, `id_1` ..., of which there are a power of two: each number is a statement."""
+    number = 1 << (len(ids) - 1).bit_length()
+    return {f"id_{place}": ids[min(place, len(ids) - 1)] for place in range(number)}
+
+
+def _among(column: ColumnElement[str], number: int) -> ColumnElement[bool]:
+    return column.in_([bindparam(f"id_{place}") for place in range(number)])
+
+
+@cache
+def _calls_of(number: int) -> Select[Any]:
+    """Return the statement that reads the calls of so many tickets."""
+    calls = _select(t.calls, CallRow).where(_among(t.calls.c.ticket_id, number))
+    return calls.order_by(t.calls.c.ticket_id, t.calls.c.position)
+
+
+@cache
+def _of_calls(number: int, *, with_reasoning: bool) -> Select[Any]:
+    """Return the statement that reads the tickets of so many calls that a client runs."""
+    of_client = (t.calls.c.place.is_(None), t.runs.c.direction == "endpoint", t.runs.c.client == bindparam("client"))
+    ids = (
+        select(t.calls.c.ticket_id)
+        .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
+        .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
+        .where(_among(t.calls.c.id, number), *of_client)
+        .where(*([t.tickets.c.reasoning.is_not(None)] if with_reasoning else []))
+    )
+    return _oldest_tickets(t.tickets.c.id.in_(ids))
+
+
+def _oldest_tickets(*conditions: Any) -> Select[Any]:
+    """Return the statement that reads tickets without their calls, oldest first."""
+    return _select(t.tickets, TicketRow).where(*conditions).order_by(t.tickets.c.created_at, t.tickets.c.round)
 
 
 @cache
@@ -989,11 +1006,37 @@ def _newest(*conditions: Any, first: ColumnElement[bool] | None = None) -> Selec
     return _select(t.runs, RunRow).where(*conditions).order_by(*before, t.runs.c.created_at.desc())
 
 
+@lru_cache(maxsize=100)
+def _unclaimed(places: int, names: int) -> Select[Any]:
+    """Return the statement that lists unclaimed calls for so many places, of tools of so many names."""
+    is_for_any = and_(t.calls.c.place.is_(None), t.runs.c.direction != "endpoint")
+    is_for_these = t.calls.c.place.in_([bindparam(f"place_{number}") for number in range(places)])
+    called = func.coalesce(t.calls.c.tool, t.calls.c.name)
+    return (
+        select(t.tickets.c.run_id, t.runs.c.model, t.runs.c.direction, *_select(t.calls, CallRow).selected_columns)
+        .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
+        .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
+        .where(t.calls.c.state == bindparam("state"), t.tickets.c.state == "open", or_(is_for_these, is_for_any))
+        .where(called.in_([bindparam(f"name_{number}") for number in range(names)]))
+        .order_by(t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
+        .limit(bindparam("most"))
+        .offset(bindparam("first"))
+    )
+
+
 # A list of states becomes SQL each time anew.
 _IS_UNFINISHED = or_(*(t.runs.c.state == state for state in sorted(UNFINISHED)))
 _RUN = _newest(t.runs.c.id == bindparam("at"))
 _RUN_OF_TURN = _newest(t.runs.c.turn_key == bindparam("at")).limit(1)
 _RUN_OF_USER = _newest(t.runs.c.dify_user == bindparam("at"), first=t.runs.c.state == "running").limit(1)
+_TICKET_COLUMNS = [column.name for column in _select(t.tickets, TicketRow).selected_columns]
+_TICKET = _oldest_tickets(t.tickets.c.id == bindparam("at"))
+_GIVEN_UP = (
+    select(t.runs.c.id)
+    .where(t.runs.c.dify_user == bindparam("user"), t.runs.c.id != bindparam("but"))
+    .where(or_(*(t.runs.c.state == state for state in (RunState.FAILED, RunState.CANCELLED)), t.runs.c.attempt > 1))
+    .limit(1)
+)
 _UNFINISHED_OF_SESSION = _newest(t.runs.c.session_key == bindparam("at"), _IS_UNFINISHED)
 _PAST_QUERIES = (
     select(t.runs.c.query_digest)

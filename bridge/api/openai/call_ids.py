@@ -13,6 +13,7 @@ from typing import Any
 
 from bridge.api.openai.legacy import UNKNOWN_ARGUMENTS
 from bridge.errors import InvalidRequest
+from bridge.runs.requests import once
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions.openclaw import last_user_index
 from bridge.runs.sessions.sessions import Session, turn_key
@@ -31,7 +32,8 @@ def with_our_ids(store: Store, client: str, session: Session, model: str, messag
     run = _run_of(store, turn_key(session, model, begun)) if given - known else None
     tickets = store.tickets_of_run(run.id) if run else []
     ours = [call for ticket in tickets for call in ticket.client_calls if call.id not in given]
-    return [*_renamed(begun, known, []), *_renamed(tail, known, ours)]
+    before = [_with_arguments(message) if _lacks_arguments(message) else message for message in begun]
+    return [*before, *_renamed(tail, known, ours)]
 
 
 def results_with_our_ids(
@@ -58,16 +60,28 @@ def _run_of(store: Store, turn_key: str) -> RunRow | None:
     return waiting[0] if len(waiting) == 1 else None
 
 
+@once
+def _lacks_arguments(message: Message) -> bool:
+    return not all(call["function"]["arguments"] for call in message.get("tool_calls") or ())
+
+
+def _with_arguments(message: Message) -> Message:
+    functions = [call["function"] for call in message["tool_calls"]]
+    given = [function | {"arguments": function["arguments"] or "{}"} for function in functions]
+    calls = [call | {"function": function} for call, function in zip(message["tool_calls"], given, strict=True)]
+    return message | {"tool_calls": calls}
+
+
 def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence[CallRow]) -> Iterator[Message]:
     ids: dict[str, deque[str]] = {}
     answered: dict[str, str] = {}
     waiting = _Waiting(ours)
 
     def renamed(call: dict[str, Any]) -> dict[str, Any]:
-        if call["id"] in known and call["function"]["arguments"]:
-            return call
         arguments = call["function"]["arguments"]
         row = None if call["id"] in known else waiting.take(call["function"]["name"], arguments)
+        if row is None and arguments:
+            return call
         new = call["id"]
         if row is not None:
             new, arguments = row.id, arguments or row.arguments
@@ -107,6 +121,8 @@ class _Waiting:
 
     def take(self, name: str, arguments: str) -> CallRow | None:
         """Take the first call of this name with these arguments, or with any where they are not known."""
+        if name not in self._by_name:
+            return None
         unknown = arguments == UNKNOWN_ARGUMENTS
         rows = self._by_name.get(name) if unknown else self._by_call.get((name, _value(arguments)))
         while rows:

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 from bridge.api.bodies import Item, breathe_if_long, checked
 from bridge.api.openai.chat_messages import ChatMessage, Part
@@ -111,7 +121,7 @@ class Sampling(BaseModel):
             carried |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         carried["response_format"] = self.response_format.to_openai() if self.response_format else None
         limit = self.max_completion_tokens or self.max_tokens or 0
-        least = _LEAST_OF_OPENCLAW if limit < _LEAST_OF_OPENCLAW and is_openclaw(messages) else 1
+        least = _LEAST_OF_OPENCLAW if 0 < limit < _LEAST_OF_OPENCLAW and is_openclaw(messages) else 1
         carried["max_tokens"] = min(limit, most_tokens) if limit >= least else None
         return {name: value for name, value in carried.items() if value is not None}
 
@@ -135,10 +145,16 @@ ChatTool = Annotated[
 ]
 
 
-def _as_checked(messages: Any) -> Any:
-    """Return messages, each that was checked before as what it was then."""
+def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Check messages, each of which that was checked before is what it was then."""
     items = messages if isinstance(messages, list) else []
-    return [item.made if isinstance(item, Item) and item.made else item for item in items] or messages
+    known = [item.made if isinstance(item, Item) else None for item in items]
+    try:
+        new = iter(check([item for item, made in zip(items, known, strict=True) if made is None]))
+    except ValidationError:
+        # It says where it is wrong among all of them.
+        return check(messages)
+    return [made or next(new) for made in known] if items else check(messages)
 
 
 class StreamOptions(Part):
@@ -152,7 +168,7 @@ class ChatRequest(Sampling):
 
     model: str
     """The model id of an app, or one of its aliases."""
-    messages: Annotated[list[ChatMessage], BeforeValidator(_as_checked)]
+    messages: Annotated[list[ChatMessage], WrapValidator(_each_once)]
     """The conversation. It may be empty if `tool_results` is set."""
     stream: bool | None = False
     """Whether to stream the answer in chunks."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from bridge.api.openai.chat_messages import AssistantMessage, ChatMessage, FunctionCall, FunctionMessage, Part
+from bridge.api.openai.chat_messages import AssistantMessage, ChatMessage, FunctionCall, Part
 from bridge.runs.services import in_pieces
 from tools.choices import ToolChoice, named
 from tools.definitions import Function, ToolDefinition
@@ -45,8 +45,7 @@ FunctionCallChoice = Annotated[
 def speaks_of_functions(messages: Sequence[ChatMessage]) -> bool:
     """Say whether the transcript is that of a client which knows functions instead of tools."""
     return any(
-        isinstance(message, FunctionMessage) or (isinstance(message, AssistantMessage) and message.function_call)
-        for message in messages
+        message.role == "function" or (message.role == "assistant" and message.function_call) for message in messages
     )
 
 
@@ -62,13 +61,15 @@ def modern_choice(choice: str | FunctionName | None) -> ToolChoice | None:
 
 def modern_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return the messages with tool calls instead of function calls."""
+    if not speaks_of_functions(messages):
+        return [message.said for message in in_pieces(messages)]
     modern: list[Message] = []
     asked: tuple[str, str] | None = None
     for position, message in enumerate(in_pieces(messages)):
-        if isinstance(message, AssistantMessage) and message.function_call:
+        if message.role == "assistant" and message.function_call:
             asked = (message.function_call.name, _made_up_id(position, message.function_call))
             modern.append(_asking(message, asked[1], message.function_call))
-        elif isinstance(message, FunctionMessage):
+        elif message.role == "function":
             if asked is None or asked[0] != message.name:
                 call = FunctionCall(name=message.name, arguments=UNKNOWN_ARGUMENTS)
                 asked = (message.name, _made_up_id(position, call))

@@ -127,6 +127,7 @@ def runtime_line(messages: Iterable[Message]) -> dict[str, str]:
 
 _FLUSH = "Pre-compaction memory flush."
 _HEARTBEATS = ("[OpenClaw heartbeat poll]", "Follow the heartbeat monitor scratch context when provided.")
+_SYSTEM = {"system", "developer"}
 _SUMMARIZER = "You are a context summarization assistant."
 _MODEL_RUN = "Current model identity: "
 _INTERNAL_SESSION = "internal-session-effects"
@@ -145,7 +146,7 @@ def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> Auxiliary 
             return "compaction_summary"
         if system.startswith(_MODEL_RUN):
             return "model_run"
-    if not is_openclaw(messages):
+    if not _is_of_openclaw(system):
         return None
     return _by_words(messages) or _by_session(headers, messages)
 
@@ -176,8 +177,10 @@ def _by_session(headers: Mapping[str, str], messages: Sequence[Message]) -> Auxi
 
 
 def _system_text(messages: Sequence[Message]) -> str:
-    first = next((message for message in messages if message.get("role") in {"system", "developer"}), {})
-    return text_of(first.get("content")).lstrip()
+    for message in messages:
+        if message.get("role") in _SYSTEM:
+            return text_of(message.get("content")).lstrip()
+    return ""
 
 
 def is_from_openclaw(messages: Sequence[Message]) -> bool:
@@ -187,7 +190,10 @@ def is_from_openclaw(messages: Sequence[Message]) -> bool:
 
 def is_openclaw(messages: Sequence[Message]) -> bool:
     """Say whether OpenClaw's own system prompt stands above the transcript. No user of a client writes that."""
-    system = _system_text(messages)
+    return _is_of_openclaw(_system_text(messages))
+
+
+def _is_of_openclaw(system: str) -> bool:
     return system.startswith("<!-- openclaw:attempt:") or "running inside OpenClaw" in system[:1000]
 
 

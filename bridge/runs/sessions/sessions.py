@@ -30,7 +30,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Literal
 
-from bridge.runs.requests import RunRequest, once
+from bridge.runs.requests import RunRequest, once, piece
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions import claude_code, openclaw
 from bridge.runs.sessions.openclaw import (
@@ -312,7 +312,8 @@ def turn_key(session: Session, model: str, messages: Sequence[Message]) -> str:
 def request_key(session: Session, model: str, request: RunRequest) -> str:
     """Return a digest of a whole request; whether it streams does not matter."""
     rest = request.model_dump(mode="json", exclude_none=True, exclude={"messages"})
-    return digest([session.scope, model, {"messages": request.messages, **rest}])
+    messages = [digest for digest, _ in map(piece, request.messages)]
+    return digest([session.scope, model, {"messages": messages, **rest}])
 
 
 def frame_of(headers: Mapping[str, str], messages: Sequence[Message]) -> str:

@@ -1,8 +1,9 @@
 """What a transcript asks for: a new turn, or that a turn goes on with the results of its calls."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+from bridge.runs.requests import once
 from bridge.runs.sessions.claude_code import is_reminder
 from bridge.runs.sessions.openclaw import (
     clean_user_text,
@@ -52,7 +53,7 @@ def split_turn(messages: Sequence[Message]) -> Turn:
     return Turn(index, "" if index is None else clean_user_text(text_of(messages[index].get("content"))))
 
 
-def answers_of(messages: Sequence[Message], round_: Collection[str]) -> Answers:
+def answers_of(messages: Sequence[Message], round_: Set[str]) -> Answers:
     """Return what the transcript says of a round. A call that was cut away stands where its result does."""
     calls = [position for position, message in enumerate(messages) if _asks_for(message, round_)]
     results = [position for position, message in enumerate(messages) if _answers(message, round_)]
@@ -93,10 +94,16 @@ def _is_spoken(message: Message) -> bool:
     return message.get("role") == "assistant" and not is_filler(message)
 
 
-def _answers(message: Message, round_: Collection[str]) -> bool:
+def _answers(message: Message, round_: Set[str]) -> bool:
     return message.get("role") == "tool" and str(message.get("tool_call_id")) in round_
 
 
-def _asks_for(message: Message, round_: Collection[str]) -> bool:
-    calls = message.get("tool_calls") if message.get("role") == "assistant" else None
-    return isinstance(calls, list) and any(isinstance(call, dict) and str(call.get("id")) in round_ for call in calls)
+def _asks_for(message: Message, round_: Set[str]) -> bool:
+    return message.get("role") == "assistant" and not round_.isdisjoint(_asked(message))
+
+
+@once
+def _asked(message: Message) -> tuple[str, ...]:
+    """Return the ids of a message's calls."""
+    calls = message.get("tool_calls")
+    return tuple(str(call.get("id")) for call in calls if isinstance(call, dict)) if isinstance(calls, list) else ()

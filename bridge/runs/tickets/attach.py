@@ -10,7 +10,7 @@ from bridge.runs import request_id
 from bridge.runs.executors.resuming import user_of
 from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.live import LiveRun, LiveRuns
-from bridge.runs.requests import Reply
+from bridge.runs.requests import Reply, Said
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
@@ -302,7 +302,10 @@ class Invocations:
 
     def _with_carried(self, run: RunRow, messages: Sequence[Message]) -> list[Message]:
         """Return the transcript with what the app's upstream wants back of its own calls: few clients can carry it."""
-        ids = [call["id"] for message in messages for call in message.get("tool_calls") or ()]
+        # What carried nothing never will: an id is new with its call.
+        nothing = f"carried for {run.client} by {run.model}"
+        asking = [m for m in messages if m.get("tool_calls") and not (isinstance(m, Said) and nothing in m.made)]
+        ids = [call["id"] for message in asking for call in message["tool_calls"]]
         tickets = self._store.tickets_of_calls(ids, run.client, with_reasoning=True)
         runs = {run_id: self._store.run(run_id) for run_id in {ticket.run_id for ticket in tickets}}
         of_call = {
@@ -317,6 +320,9 @@ class Invocations:
             known = next((of_call[call["id"]] for call in calls if call["id"] in of_call), None)
             return with_extras(message, known) if known else message
 
+        for message in asking:
+            if isinstance(message, Said) and not any(call["id"] in of_call for call in message["tool_calls"]):
+                message.made[nothing] = None
         return [carried(message) for message in messages] if of_call else list(messages)
 
     def _live_of(self, invocation_id: str, run_id: str) -> LiveRun | None:
