@@ -31,6 +31,9 @@ class Readable(logging.Formatter):
         return visible(super().formatException(ei), lines=True)
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -42,7 +45,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return visible_json(json.dumps(line, ensure_ascii=False, default=str))
+        return visible_json(_encode(line))
 
 
 def configure(level: str, as_json: bool, *filters: logging.Filter) -> None:

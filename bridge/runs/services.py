@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from itertools import batched
+from functools import partial
+from heapq import heappop, heappush
+from itertools import batched, count
 
 from bridge.config import Config
 from bridge.dify.apps import Apps
@@ -173,8 +175,43 @@ def in_background(work: Callable[..., None], *arguments: object) -> None:
     threading.Thread(target=context.run, args=(work, *arguments), daemon=True, name=name).start()
 
 
+class _Later:
+    """One thread waits for all that is to be done later: most of it turns out to be nothing by then."""
+
+    def __init__(self) -> None:
+        self._earlier = threading.Condition()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._count = count()
+        self._thread: threading.Thread | None = None
+
+    def add(self, at: float, act: Callable[[], object]) -> None:
+        """Do this at a time of `time.monotonic`."""
+        due = (at, next(self._count), act)
+        with self._earlier:
+            heappush(self._due, due)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._wait, daemon=True, name="clawback-later")
+                self._thread.start()
+            elif self._due[0] is due:
+                self._earlier.notify()
+
+    def _wait(self) -> None:
+        while True:
+            with self._earlier:
+                act = self._next()
+            threading.Thread(target=act, daemon=True).start()
+
+    def _next(self) -> Callable[[], object]:
+        while True:
+            left = self._due[0][0] - time.monotonic() if self._due else None
+            if left is not None and left <= 0:
+                return heappop(self._due)[2]
+            self._earlier.wait(left)
+
+
+_LATER = _Later()
+
+
 def after(seconds: float, act: Callable[..., object], *arguments: object) -> None:
     """Do this later, in a thread."""
-    timer = threading.Timer(seconds, act, arguments)
-    timer.daemon = True
-    timer.start()
+    _LATER.add(time.monotonic() + seconds, partial(act, *arguments))

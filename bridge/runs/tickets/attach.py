@@ -379,6 +379,7 @@ class Invocations:
 
         if not self._executor_runs.ended(request, note):
             self._store.decide(request.run_id, note)
+        self._beats.told(invocation_id)
 
 
 def _run_again() -> Gone:
