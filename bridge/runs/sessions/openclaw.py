@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, wraps
 from typing import Any, Literal
 
+from bridge.runs.requests import once
 from bridge.runs.sessions.claude_code import is_reminder, without_reminders
 from tools.results import Message, text_of
 
@@ -221,6 +222,7 @@ def last_user_index(messages: Sequence[Message]) -> int | None:
     return next((others[kind] for kind in ("instruction", "summary", "context") if kind in others), None)
 
 
+@once
 def _written_by_openclaw(message: Message) -> Literal["context", "instruction", "summary"] | None:
     if is_internal_context(message) or is_reminder(text_of(message.get("content"))):
         return "context"
