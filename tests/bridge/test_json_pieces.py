@@ -1,6 +1,7 @@
 """A long body is read in pieces, and means what it means in one."""
 
 import json
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,32 @@ def test_an_object_in_a_list_is_read_once_and_says_what_it_said() -> None:
     assert first == [{"a": [1, "�", {"b": None}]}, 7, {}]
     assert first[0] is again[1]
     assert first[2] is again[0]
+
+
+PIECES = ['{"a": 1}', '{"a":1}', '{"a": 1, "b": [{}]}', "{}", '{"a": "}, {"}', "7", '"{}"', "null", "[{}]"]
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(PIECES), max_size=6), st.sampled_from([",", ", ", " ,\n"])), max_size=5)
+)
+def test_a_list_that_grows_or_changes_is_read_as_it_is_now(lists: list[tuple[list[str], str]]) -> None:
+    for pieces, comma in lists:
+        text = f'{{"messages": [{comma.join(pieces)}], "long": "{LONG["long"]}"}}'
+        assert json_pieces.loads(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize("end", ["}", "", ", 1", "{}", '}, {"a"'])
+def test_what_begins_as_before_and_ends_wrong_is_refused(end: str) -> None:
+    json_pieces.loads(long({"first": end}, {"a": 1}))
+    with pytest.raises(json.JSONDecodeError):
+        json_pieces.loads(long({"first": end}, {"a": 1}).replace(b'{"a": 1}]', b'{"a": 1}' + end.encode()))
+
+
+def test_what_was_forgotten_is_kept_by_nothing_that_stood_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_pieces, "_ITEMS", json_pieces._Items())
+    monkeypatch.setattr(json_pieces, "_REMEMBERED", 100_000)
+    read = [weakref.ref(json_pieces.loads(long({"first": 1}, {"n": n}))["messages"][1]) for n in range(300)]
+    assert sum(item() is not None for item in read) < 100
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

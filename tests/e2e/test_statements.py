@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+import bench.turn
 from bench.long_session import ask
 from tests.e2e.conftest import MakeClient, MakeStack, upstream_log
 
+TRACING = Path(bench.turn.__file__).parent / "trace"
 ROUNDS = 3
 STATEMENTS = 68
 COMMITS = 12
@@ -73,3 +75,20 @@ def test_a_turn_of_a_long_session_stores_what_is_new(make_stack: MakeStack, make
             sizes.append(sum(map(len, rows)))
     early, late = sizes[11] - sizes[3], sizes[23] - sizes[15]
     assert late < 1.1 * early, f"eight turns stored {early} bytes, and twelve turns later {late}"
+
+
+def test_a_turn_of_a_long_session_asks_the_store_no_more_than_an_early_one(
+    make_stack: MakeStack, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call that was ever made stands in the transcript, and none of them is looked up again."""
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("SQLITE_TRACE", str(trace))
+    monkeypatch.setenv("PYTHONPATH", str(TRACING))
+    client, asked = make_client(make_stack()), [0]
+    for number in range(24):
+        ask(client, number, "")
+        lines = trace.read_text(errors="replace").splitlines()
+        asked.append(sum(len(line) for line in lines if line.startswith("SELECT")))
+    early, late = asked[12] - asked[4], asked[24] - asked[16]
+    assert early > 0
+    assert late < 1.2 * early, f"eight turns asked by {early} characters, and twelve turns later by {late}"
