@@ -86,9 +86,9 @@ def test_a_turn_of_a_long_session_asks_the_store_no_more_than_an_early_one(
     monkeypatch.setenv("PYTHONPATH", str(TRACING))
     client, asked = make_client(make_stack()), [0]
     for number in range(24):
-        ask(client, number, "")
+        ask(client, number, "word " * 400)
         lines = trace.read_text(errors="replace").splitlines()
-        asked.append(sum(len(line) for line in lines if line.startswith("SELECT")))
+        asked.append(sum(line.count("'call") for line in lines if "SELECT" in line))
     early, late = asked[12] - asked[4], asked[24] - asked[16]
     assert early > 0
-    assert late < 1.2 * early, f"eight turns asked by {early} characters, and twelve turns later by {late}"
+    assert late < 1.2 * early, f"eight turns asked for {early} calls, and twelve turns later for {late}"
