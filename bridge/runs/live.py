@@ -125,8 +125,10 @@ class Nodes:
         before, calls_models = self._began, event.node_type in _MODEL_NODES
         self._began += calls_models
         rivals = sum(node.node_type in _MODEL_NODES for node in self.open.values())
+        # Of any other node it is not asked.
+        over = ended() if event.node_type == LLM_NODE else frozenset[str]()
         self.open[_execution(event)] = _OpenNode(
-            event.node_type, event.title or event.node_id, rivals + calls_models, before + calls_models, ended()
+            event.node_type, event.title or event.node_id, rivals + calls_models, before + calls_models, over
         )
 
     @property

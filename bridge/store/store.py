@@ -405,13 +405,13 @@ class Store:
 
         `may_begin` raises where it may not begin.
         """
-        change = Change(RunRecord(run))
+        change, as_of = Change(RunRecord(run)), time.monotonic()
         decision(change)
         with self.transaction() as connection:
             if may_begin:
                 may_begin(connection)
             change.begin(connection)
-        self._began(change.state)
+        self._began(change.state, as_of)
         return change.state
 
     def update_run(self, run_id: str, **values: Any) -> None:
@@ -459,9 +459,9 @@ class Store:
             execute(connection, inserting(t.runs, values_of(kept)))
             return kept, learned
 
-        kept = self.keeping(run.session_key, write, tries=3 if pieces else 1)
+        as_of, kept = time.monotonic(), self.keeping(run.session_key, write, tries=3 if pieces else 1)
         if kept:
-            self._began(RunRecord(kept))
+            self._began(RunRecord(kept), as_of)
         return kept
 
     def keeping[T](self, session_key: str, write: Callable[[Connection], tuple[T, Known]], tries: int = 3) -> T:
@@ -479,9 +479,9 @@ class Store:
             self.pieces.learn(session_key, learned)
         return result
 
-    def _began(self, record: RunRecord) -> None:
+    def _began(self, record: RunRecord, as_of: float) -> None:
         """Hold a new run."""
-        self._held.drive(record, 0.0)
+        self._held.drive(record, as_of)
 
     def begun(self, run: RunRow, session: SessionRow | None, **values: Any) -> bool:
         """Write what Dify calls the workflow of a run's attempt, and the session where its conversation is another one.
@@ -705,7 +705,9 @@ class Store:
 
     def has_invocations(self, run_id: str) -> bool:
         """Say whether any node of the run has attached."""
-        state = self.record(run_id)
+        state = self._held.get(run_id)
+        # One that has, has for good.
+        state = state if state and state.invocations else self.record(run_id)
         return bool(state and state.invocations)
 
     def fruitful_attempt(self, run_id: str) -> int:

@@ -80,9 +80,9 @@ class ObservedStore(Store):
         super().__init__(url, connections, durability)
         self._observer = observer
 
-    def _began(self, record: RunRecord) -> None:
+    def _began(self, record: RunRecord, as_of: float) -> None:
         """Hold a new run."""
-        super()._began(record)
+        super()._began(record, as_of)
         self._observer.run_began(record.run)
 
     def commit(self, change: Change) -> None:

@@ -25,6 +25,7 @@ from bridge.runs.tickets.moves import digest, refusal, resolve
 from bridge.store import clock
 from bridge.store.rows import CallRow, Move, RunRow, SegmentRow, TicketRow
 from bridge.store.run_record import Change, RunRecord
+from bridge.store.wakeups import Listening
 from tools.calls import ToolCall
 from tools.ids import random_name
 from tools.marker import strip_markers
@@ -102,13 +103,15 @@ class Tickets:
 
         See `wait` for `seconds` and `is_there`.
         """
-        with self._services.locks.of(request.run_id):
-            self._count(ticket_id, request)
-            status = self._store.decide(request.run_id, lambda change: self._open(change, ticket_id, request))
-            if status is None:
-                raise NotFound(f"there is no run {request.run_id}", code="run_not_found", param="run_id")
-        if seconds and status.state == "open":
-            return self.wait(ticket_id, request.invocation_id, seconds, is_there)
+        # Whoever changes it from here on wakes this: what was written does not have to be read once more.
+        with self._wakeups.listen(ticket_id) as hints:
+            with self._services.locks.of(request.run_id):
+                self._count(ticket_id, request)
+                status = self._store.decide(request.run_id, lambda change: self._open(change, ticket_id, request))
+                if status is None:
+                    raise NotFound(f"there is no run {request.run_id}", code="run_not_found", param="run_id")
+            if seconds and status.state == "open":
+                return self._waited(hints, ticket_id, request.invocation_id, seconds, is_there)
         return self._told(status, asks_again=not request.stops)
 
     def _count(self, ticket_id: str, request: TicketRequest) -> None:
@@ -254,13 +257,23 @@ class Tickets:
 
         `is_there` says whether anybody is left to be told: the end of a ticket is news until a plugin hears of it.
         """
+        with self._wakeups.listen(ticket_id) as hints:
+            return self._waited(hints, ticket_id, invocation_id, seconds, is_there)
+
+    def _waited(
+        self,
+        hints: Listening,
+        ticket_id: str,
+        invocation_id: str | None,
+        seconds: float,
+        is_there: Callable[[], bool],
+    ) -> TicketStatus:
         self._polls.heard(ticket_id, seconds)
         self._wakeups.wake(f"{ASKED}{self._name}:{ticket_id}")
-        with self._wakeups.listen(ticket_id) as hints:
+        status = self._waiting(ticket_id, invocation_id)
+        pause = min(seconds, CROWDED_SECONDS) if self._slots.is_crowded else seconds
+        if status.state == "open" and not status.let_go and hints.wait(pause):
             status = self._waiting(ticket_id, invocation_id)
-            pause = min(seconds, CROWDED_SECONDS) if self._slots.is_crowded else seconds
-            if status.state == "open" and not status.let_go and hints.wait(pause):
-                status = self._waiting(ticket_id, invocation_id)
         if is_there():
             return self._told(status)
         self._polls.heard(ticket_id)
