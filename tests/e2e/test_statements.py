@@ -16,9 +16,9 @@ from tests.e2e.conftest import MakeClient, MakeStack, upstream_log
 
 TRACING = Path(bench.turn.__file__).parent / "trace"
 ROUNDS = 3
-STATEMENTS = 68
+STATEMENTS = 66
 COMMITS = 12
-SHARED = 80
+SHARED = 50
 
 
 def test_a_turn_of_three_rounds_needs_so_many_statements_and_commits(tmp_path: Path) -> None:
