@@ -74,6 +74,7 @@ _FORGOTTEN_AT_ONCE = 50
 """So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
 
 _DRIVEN_AT_ONCE = 1000
+_ASKED_AT_ONCE = 512
 
 MayBegin = Callable[[Connection], None]
 """Raises where a run may not begin that the transaction at hand writes."""
@@ -955,9 +956,6 @@ def _with_calls(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[T
             call = CallRow(*row)
             by_id[call.ticket_id].calls.append(call)
     return list(by_id.values())
-
-
-_ASKED_AT_ONCE = 512
 
 
 def _numbered(ids: Sequence[str]) -> dict[str, str]:

@@ -146,15 +146,16 @@ ChatTool = Annotated[
 
 
 def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Check messages, each of which that was checked before is what it was then."""
-    items = messages if isinstance(messages, list) else []
-    known = [item.made if isinstance(item, Item) else None for item in items]
-    try:
-        new = iter(check([item for item, made in zip(items, known, strict=True) if made is None]))
-    except ValidationError:
-        # It says where it is wrong among all of them.
+    """Check messages; each that was checked before is what it was then."""
+    if not isinstance(messages, list):
         return check(messages)
-    return [made or next(new) for made in known] if items else check(messages)
+    known = [item.made if isinstance(item, Item) else None for item in messages]
+    try:
+        new = iter(check([item for item, made in zip(messages, known, strict=True) if made is None]))
+    except ValidationError:
+        # Among all of them it says where it is wrong.
+        return check(messages)
+    return [made or next(new) for made in known]
 
 
 class StreamOptions(Part):

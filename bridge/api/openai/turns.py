@@ -84,7 +84,7 @@ log = logging.getLogger("clawback.endpoint")
 
 IDEMPOTENCY_SECONDS = 600.0
 ECHO_SECONDS = 1.0
-_LATER = (1, 16, 200)
+_REACH = (1, 16, 200)
 """The open round is looked for by the last result, by so many before it, by more of them, and then by all others."""
 
 
@@ -222,7 +222,7 @@ class Turns:
 
     def _ticket_of(self, app: App, asked: RunRequest, follows: str | None) -> tuple[TicketRow | None, RunRow | None]:
         ids = result_ids(asked.messages)
-        newest = (ids[-before : -after or None] for after, before in pairwise((0, *_LATER, len(ids) + 1)))
+        newest = (ids[-before : -after or None] for after, before in pairwise((0, *_REACH, len(ids) + 1)))
         found = (self._store.tickets_of_calls(each, asked.client) for each in newest)
         followed = ([ticket for ticket in tickets if follows in {None, ticket.run_id}] for tickets in found)
         tickets = next(filter(None, followed), None)
