@@ -200,6 +200,8 @@ class _Later:
             with self._earlier:
                 act = self._next()
             threading.Thread(target=act, daemon=True).start()
+            # It may hold much, and the wait for the next may be long.
+            del act
 
     def _next(self) -> Callable[[], object]:
         while True:
