@@ -73,18 +73,19 @@ def _loads(text: str) -> Any:
 class Item(dict[str, Any]):
     """An object in a list of a long body, which nobody changes: the same text is the same item while it is remembered.
 
-    `text` is what it was read from, `depth` how many levels it has, `pieces` as how many messages it counts, and `made`
-    what it was checked to be. `behind` is the item that stood behind it when it was last read, while that is kept.
+    `text` is what it was read from, `depth` how many levels it has, `pieces` as how many messages it counts, and
+    `model` what it was checked to be. `behind` is the item that stood behind it when it was last read, while that is
+    kept.
     """
 
-    __slots__ = ("__weakref__", "behind", "depth", "made", "pieces", "text")
+    __slots__ = ("__weakref__", "behind", "depth", "model", "pieces", "text")
 
     def __init__(self, text: str, value: dict[str, Any]) -> None:
         super().__init__(whole(value))
         self.text = text
         self.depth = _depth(value)
         self.pieces = _pieces_of(value)
-        self.made: BaseModel | None = None
+        self.model: BaseModel | None = None
         self.behind: Callable[[], Item | None] = _no_item
 
 

@@ -1010,13 +1010,13 @@ def _newest(*conditions: Any, first: ColumnElement[bool] | None = None) -> Selec
 def _unclaimed(places: int, names: int) -> Select[Any]:
     """Return the statement that lists unclaimed calls for so many places, of tools of so many names."""
     is_for_any = and_(t.calls.c.place.is_(None), t.runs.c.direction != "endpoint")
-    is_for_these = t.calls.c.place.in_([bindparam(f"place_{number}") for number in range(places)])
+    is_for_these = (t.calls.c.place == bindparam(f"place_{number}") for number in range(places))
     called = func.coalesce(t.calls.c.tool, t.calls.c.name)
     return (
         select(t.tickets.c.run_id, t.runs.c.model, t.runs.c.direction, *_select(t.calls, CallRow).selected_columns)
         .join(t.tickets, t.tickets.c.id == t.calls.c.ticket_id)
         .join(t.runs, t.runs.c.id == t.tickets.c.run_id)
-        .where(t.calls.c.state == bindparam("state"), t.tickets.c.state == "open", or_(is_for_these, is_for_any))
+        .where(t.calls.c.state == bindparam("state"), t.tickets.c.state == "open", or_(is_for_any, *is_for_these))
         .where(called.in_([bindparam(f"name_{number}") for number in range(names)]))
         .order_by(t.tickets.c.created_at, t.tickets.c.id, t.calls.c.position)
         .limit(bindparam("most"))

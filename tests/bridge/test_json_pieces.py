@@ -14,6 +14,7 @@ from bridge.api.anthropic.messages_request import parse_messages_request
 from bridge.api.openai.chat_request import ask_of, parse_chat_request
 from bridge.api.openai.responses_request import parse_responses_request
 from bridge.errors import InvalidRequest
+from bridge.runs.sessions.sessions import auxiliary
 from tools.marker import marker_for
 
 LONG = {"long": "x" * json_pieces.SHORT}
@@ -165,3 +166,20 @@ def test_what_is_wrong_is_named_by_its_place_behind_what_was_read_before() -> No
     with pytest.raises(InvalidRequest) as refused:
         parse_chat_request(json_pieces.loads(json.dumps(body).encode()))
     assert refused.value.param == "messages[4].tool_call_id"
+
+
+KINDS = {"hi": None, "[OpenClaw heartbeat poll]": "heartbeat", "Pre-compaction memory flush.": "memory_flush"}
+
+
+@pytest.mark.parametrize(("said", "kind"), KINDS.items())
+@pytest.mark.parametrize("padding", ["", "x" * json_pieces.SHORT])
+def test_a_long_request_of_openclaw_is_the_kind_of_call_that_a_short_one_is(
+    said: str, kind: str | None, padding: str
+) -> None:
+    prompt = f"You are a personal assistant running inside OpenClaw.\n{padding}"
+    asked = [{"role": "system", "content": prompt}, {"role": "user", "content": said}]
+    raw = json.dumps({"model": "m", "messages": asked, "user": "u"}).encode()
+    for _ in range(2):
+        body = json_pieces.loads(raw)
+        parse_chat_request(body)
+        assert auxiliary({}, body) == kind

@@ -149,13 +149,13 @@ def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> Any:
     """Check messages; each that was checked before is what it was then."""
     if not isinstance(messages, list):
         return check(messages)
-    known = [item.made if isinstance(item, Item) else None for item in messages]
+    known = [item.model if isinstance(item, Item) else None for item in messages]
     try:
-        new = iter(check([item for item, made in zip(messages, known, strict=True) if made is None]))
+        new = iter(check([item for item, model in zip(messages, known, strict=True) if model is None]))
     except ValidationError:
         # Among all of them it says where it is wrong.
         return check(messages)
-    return [made or next(new) for made in known]
+    return [model or next(new) for model in known]
 
 
 class StreamOptions(Part):
@@ -248,7 +248,7 @@ def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
     chat = checked(ChatRequest, body)
     for item, message in zip(body["messages"], chat.messages, strict=True):
         if isinstance(item, Item):
-            item.made = message
+            item.model = message
     if form := chat.response_format:
         check_schema(form.type, form.json_schema, "response_format.json_schema.schema")
     breathe_if_long()
