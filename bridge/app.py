@@ -1,7 +1,6 @@
 """The application factory."""
 
 import logging
-from collections.abc import Callable
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -38,14 +37,6 @@ from bridge.store.watching import Watching
 log = logging.getLogger("clawback.http")
 
 
-class _App(Flask):
-    """Flask looks at each function whether it has to be awaited; none has."""
-
-    def ensure_sync[**Given, Made](self, func: Callable[Given, Made]) -> Callable[Given, Made]:
-        """Return the function."""
-        return func
-
-
 def create_app(config: Config) -> Flask:
     """Return the bridge as a WSGI application: one blueprint an audience, nothing global."""
     config.data_dir.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,7 +45,7 @@ def create_app(config: Config) -> Flask:
     observers = Observers(metrics, Notifier(config), *([traces] if traces else []))
     store = ObservedStore(config.store_url, observers, config.database_connections, config.durability)
     core = Core(config, store, _wakeups(config), observers)
-    app = _App("clawback", static_folder=None)
+    app = Flask("clawback", static_folder=None)
     turns = Turns(core)
     app.register_blueprint(endpoint_blueprint(config, core, turns))
     app.register_blueprint(responses_blueprint(config, core, turns))
