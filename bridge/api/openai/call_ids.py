@@ -13,7 +13,6 @@ from typing import Any
 
 from bridge.api.openai.legacy import UNKNOWN_ARGUMENTS
 from bridge.errors import InvalidRequest
-from bridge.runs.requests import once
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions.openclaw import last_user_index
 from bridge.runs.sessions.sessions import Session, turn_key
@@ -60,7 +59,6 @@ def _run_of(store: Store, turn_key: str) -> RunRow | None:
     return waiting[0] if len(waiting) == 1 else None
 
 
-@once
 def _lacks_arguments(message: Message) -> bool:
     return not all(call["function"]["arguments"] for call in message.get("tool_calls") or ())
 
