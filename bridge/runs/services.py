@@ -175,6 +175,11 @@ def in_background(work: Callable[..., None], *arguments: object) -> None:
     threading.Thread(target=context.run, args=(work, *arguments), daemon=True, name=name).start()
 
 
+_REFUSED_SECONDS = 1.0
+_LONGEST_SECONDS = 3600.0
+"""Nothing waits for longer in one go: there is an end to what a wait can be told."""
+
+
 class _Later:
     """One thread waits for all that is to be done later: most of it turns out to be nothing by then."""
 
@@ -199,7 +204,11 @@ class _Later:
         while True:
             with self._earlier:
                 act = self._next()
-            threading.Thread(target=act, daemon=True).start()
+            try:
+                threading.Thread(target=act, daemon=True).start()
+            except RuntimeError:
+                # The system has no thread to give just now.
+                self.add(time.monotonic() + _REFUSED_SECONDS, act)
             # It may hold much, and the wait for the next may be long.
             del act
 
@@ -208,7 +217,7 @@ class _Later:
             left = self._due[0][0] - time.monotonic() if self._due else None
             if left is not None and left <= 0:
                 return heappop(self._due)[2]
-            self._earlier.wait(left)
+            self._earlier.wait(left if left is None else min(left, _LONGEST_SECONDS))
 
 
 _LATER = _Later()

@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from bridge.runs.services import after
 
 
@@ -33,3 +35,29 @@ def test_what_waits_or_fails_keeps_nothing_from_being_done() -> None:
         threading.excepthook = before
         is_let_go.set()
     assert failed == [ZeroDivisionError]
+
+
+def test_what_is_never_due_keeps_nothing_from_being_done() -> None:
+    is_done = threading.Event()
+    after(float("inf"), is_done.set)
+    after(1e10, is_done.set)
+    after(0.05, is_done.set)
+    assert is_done.wait(5)
+
+
+def test_a_thread_that_the_system_refuses_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_done, refused = threading.Event(), list[threading.Thread]()
+    start = threading.Thread.start
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.daemon and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    after(0.01, threading.Event().set)
+    time.sleep(0.2)
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    after(0.05, is_done.set)
+    assert is_done.wait(10)
+    assert refused

@@ -23,10 +23,10 @@ from tools.results import ToolResult
 from tools.ticket_states import CallEvent, CallState
 
 SPARE = 50
-"""How many calls are read at once beyond those that could be taken, where some turned out to be for others."""
+"""How many calls are read at once beyond those that could be taken, since some are for others."""
 
 MOST_PAGES = 20
-"""How often so many more are read: behind them a call has to wait until some of those before it are gone."""
+"""How often so many are read: behind them a call has to wait until some of those before it are gone."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Handout:
         loads = Counter(self._store.executors.loads())
         offers: dict[tuple[str, str | None], list[Offer]] = {}
         plan = Plan()
-        for waiting in self._calls(executor, most + 1, 4 * most + SPARE):
+        for waiting in self._calls(executor, 4 * most + SPARE):
             if len(plan.take) == most:
                 plan.leaves_some = True
                 break
@@ -93,14 +93,15 @@ class Handout:
         """Forget since when calls have been denied to all, where that was long ago: most are over."""
         self._denied_since = {call: since for call, since in self._denied_since.items() if since >= cutoff}
 
-    def _calls(self, executor: ExecutorRow, first: int, more: int) -> Iterator[UnclaimedCall]:
-        """Yield the calls that may be for an executor, the oldest first: so many are read at first, and then more."""
+    def _calls(self, executor: ExecutorRow, page: int) -> Iterator[UnclaimedCall]:
+        """Yield the calls that may be for an executor, the oldest first.
+
+        Of a later page some may be missed, where others take calls of an earlier one meanwhile: so pages are long.
+        """
         names, places = [offer.definition.name for offer in offers_of(executor)], places_of(executor)
         for state in (CallState.READY, CallState.AWAITING_APPROVAL):
-            read = 0
-            for page in (first, *[more] * MOST_PAGES):
-                found = self._store.unclaimed_calls(state, places, names, read, page)
-                read += len(found)
+            for number in range(MOST_PAGES):
+                found = self._store.unclaimed_calls(state, places, names, number * page, page)
                 yield from found
                 if len(found) < page:
                     break
