@@ -373,11 +373,15 @@ def load(connection: Connection, run_id: str) -> RunRecord | None:
     of_ticket: dict[str, list[CallRow]] = {}
     for call in starmap(CallRow, calls):
         of_ticket.setdefault(call.ticket_id, []).append(call)
-    for row in tickets:
-        ticket = TicketRow(**dict(zip(_TICKET, row, strict=True)))
+    for ticket in map(ticket_of, tickets):
         state.tickets[ticket.id] = replace(ticket, calls=of_ticket.get(ticket.id, []))
     state.segments = {each.number: each for each in starmap(SegmentRow, segments)}
     return state
+
+
+def ticket_of(row: Sequence[Any]) -> TicketRow:
+    """Return a ticket as it was read, without its calls."""
+    return TicketRow(**dict(zip(_TICKET, row, strict=True)))
 
 
 def version_of(connection: Connection, run_id: str) -> int | None:

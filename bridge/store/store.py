@@ -55,7 +55,7 @@ from bridge.store.rows import (
     TicketRow,
     UnclaimedCall,
 )
-from bridge.store.run_record import LEFT, CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, version_of
+from bridge.store.run_record import LEFT, CallMoved, Change, HeldRuns, Overtaken, RunRecord, load, ticket_of, version_of
 from bridge.store.statements import Deferred, Statement, execute, fetch, fetch_together, inserting, updating, values_of
 from bridge.store.upgrade import prepare
 from tools.marker import marker_digest
@@ -948,8 +948,7 @@ class Store:
 
 def _with_calls(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[TicketRow]:
     """Return tickets as they were read, with their calls."""
-    read = (TicketRow(**dict(zip(_TICKET_COLUMNS, row, strict=True))) for row in rows)
-    by_id = {ticket.id: ticket for ticket in read}
+    by_id = {ticket.id: ticket for ticket in map(ticket_of, rows)}
     for some in batched(by_id, _ASKED_AT_ONCE):
         values = _numbered(some)
         for row in fetch(connection, _calls_of(len(values)), **values):
@@ -1029,7 +1028,6 @@ _IS_UNFINISHED = or_(*(t.runs.c.state == state for state in sorted(UNFINISHED)))
 _RUN = _newest(t.runs.c.id == bindparam("at"))
 _RUN_OF_TURN = _newest(t.runs.c.turn_key == bindparam("at")).limit(1)
 _RUN_OF_USER = _newest(t.runs.c.dify_user == bindparam("at"), first=t.runs.c.state == "running").limit(1)
-_TICKET_COLUMNS = [column.name for column in _select(t.tickets, TicketRow).selected_columns]
 _TICKET = _oldest_tickets(t.tickets.c.id == bindparam("at"))
 _GIVEN_UP = (
     select(t.runs.c.id)

@@ -31,7 +31,7 @@ def with_our_ids(store: Store, client: str, session: Session, model: str, messag
     run = _run_of(store, turn_key(session, model, begun)) if given - known else None
     tickets = store.tickets_of_run(run.id) if run else []
     ours = [call for ticket in tickets for call in ticket.client_calls if call.id not in given]
-    before = [_with_arguments(message) if _lacks_arguments(message) else message for message in begun]
+    before = _renamed(begun, known, []) if any(map(_lacks_arguments, begun)) else begun
     return [*before, *_renamed(tail, known, ours)]
 
 
@@ -61,13 +61,6 @@ def _run_of(store: Store, turn_key: str) -> RunRow | None:
 
 def _lacks_arguments(message: Message) -> bool:
     return not all(call["function"]["arguments"] for call in message.get("tool_calls") or ())
-
-
-def _with_arguments(message: Message) -> Message:
-    functions = [call["function"] for call in message["tool_calls"]]
-    given = [function | {"arguments": function["arguments"] or "{}"} for function in functions]
-    calls = [call | {"function": function} for call, function in zip(message["tool_calls"], given, strict=True)]
-    return message | {"tool_calls": calls}
 
 
 def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence[CallRow]) -> Iterator[Message]:
