@@ -4,7 +4,11 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
 from weakref import ref
 
@@ -22,8 +26,8 @@ from tools.surrogates import whole
 SHORT = 16 * 1024
 """How many characters are read in one go."""
 
-_REMEMBERED = 8 * 2**20
-"""So many characters of items, newer and older ones, are remembered."""
+_REMEMBERED = 16 * 2**20
+"""So many characters of items, newer and older ones, are remembered, and of lists of them."""
 _LONGEST = _REMEMBERED // 8
 _AROUND = 1024
 """So many count for each item beside its text."""
@@ -73,53 +77,100 @@ def _loads(text: str) -> Any:
 class Item(dict[str, Any]):
     """An object in a list of a long body, which nobody changes: the same text is the same item while it is remembered.
 
-    `text` is what it was read from, `depth` how many levels it has, `pieces` as how many messages it counts, and
-    `model` what it was checked to be. `behind` is the item that stood behind it when it was last read, while that is
-    kept.
+    `depth` is how many levels it has, `pieces` as how many messages it counts, and `known` what it was checked to be.
+    `place` is the last list in which it was read, and where it stands there.
     """
 
-    __slots__ = ("__weakref__", "behind", "depth", "model", "pieces", "text")
+    __slots__ = ("__weakref__", "depth", "known", "pieces", "place")
 
-    def __init__(self, text: str, value: dict[str, Any]) -> None:
+    def __init__(self, value: dict[str, Any]) -> None:
         super().__init__(whole(value))
-        self.text = text
         self.depth = _depth(value)
         self.pieces = _pieces_of(value)
-        self.model: BaseModel | None = None
-        self.behind: Callable[[], Item | None] = _no_item
+        self.known: object = None
+        self.place: tuple[Callable[[], Items | None], int] = (_no_items, 0)
 
 
-def _no_item() -> None:
+def _no_items() -> None:
     return None
 
 
-class _Items:
+class Items(list[Item]):
+    """A list of a long body in which there are items alone; `text` is what stands in it, and `ends` where each ends."""
+
+    __slots__ = ("__weakref__", "ends", "text")
+
+    def __init__(self, items: Iterable[Item], text: str, ends: "array[int]") -> None:
+        super().__init__(items)
+        self.text = text
+        self.ends = ends
+
+    @property
+    def depth(self) -> int:
+        """How many levels it has."""
+        return 1 + max(map(attrgetter("depth"), self), default=0)
+
+    @property
+    def pieces(self) -> int:
+        """As how many messages the items count."""
+        return sum(map(attrgetter("pieces"), self))
+
+    @property
+    def size(self) -> int:
+        """How many characters it counts for."""
+        return len(self.text) + _AROUND * len(self)
+
+    def alike(self, place: int, text: str, at: int) -> int:
+        """Return up to which place a text has the same items as here, behind the one at `place`, which ends at `at`."""
+        begin, last = self.ends[place], len(self) - 1
+
+        def differs(place: int) -> bool:
+            return not text.startswith(self.text[begin : self.ends[place]], at)
+
+        return bisect_left(range(last), True, place + 1, key=differs) - 1 if differs(last) else last
+
+
+class _Remembered:
     """What was read last: clients send all that was said again with each request."""
 
     def __init__(self) -> None:
         self._newer: dict[str, Item] = {}
         self._older: dict[str, Item] = {}
         self._size = 0
+        self._lists: OrderedDict[int, Items] = OrderedDict()
+        self._listed = 0
 
-    def of(self, text: str, value: dict[str, Any]) -> Item:
+    def item(self, text: str, value: dict[str, Any]) -> Item:
         """Return the item of this text, which says `value`."""
         item = self._newer.get(text)
         if item is None:
-            item = self._older.get(text) or Item(text, value)
-            self.remember(item)
+            item = self._older.get(text) or Item(value)
+            if len(text) <= _LONGEST:
+                self._remember(text, item)
         return item
 
-    def remember(self, item: Item) -> None:
-        """Remember an item as one of the newer ones."""
-        if item.text in self._newer or len(item.text) > _LONGEST:
-            return
-        self._newer[item.text] = item
-        self._size += len(item.text) + _AROUND
+    def _remember(self, text: str, item: Item) -> None:
+        self._newer[text] = item
+        self._size += len(text) + _AROUND
         if self._size > _REMEMBERED // 2:
             self._older, self._newer, self._size = self._newer, {}, 0
 
+    def keep(self, items: Items) -> None:
+        """Remember a list for as long as others are not longer together."""
+        if items.size > _REMEMBERED // 2:
+            return
+        self._lists[id(items)] = items
+        self._listed += items.size
+        while self._listed > _REMEMBERED:
+            self._listed -= self._lists.popitem(last=False)[1].size
 
-_ITEMS = _Items()
+    def let_go(self, items: Items) -> None:
+        """Another list took the place of this one."""
+        if self._lists.pop(id(items), None) is not None:
+            self._listed -= items.size
+
+
+_ITEMS = _Remembered()
 
 
 class _Reader:
@@ -151,32 +202,45 @@ class _Reader:
 
     def _list(self) -> list[Any]:
         read: list[Any] = []
-        before: Item | None = None
+        fresh: list[int] = []
+        ends = array("Q")
         self._take("[")
+        begin = self._at
         while not (self._next() == "]" and not read):
-            before = self._item(before)
-            read.append(self._value() if before is None else before)
+            fresh.append(len(read))
+            read.append(self._item() if self._next() == "{" else self._value())
+            ends.append(self._at - begin)
+            if isinstance(read[-1], Item):
+                self._go_on(read, ends)
+                self._at = begin + ends[-1]
             if self._next() != ",":
                 break
             self._at += 1
         self._take("]")
-        return read
+        if set(map(type, read)) != {Item}:
+            return read
+        items = Items(read, self._text[begin : begin + ends[-1]], ends)
+        for place in fresh:
+            items[place].place = (ref(items), place)
+        _ITEMS.keep(items)
+        return items
 
-    def _item(self, before: Item | None) -> Item | None:
-        """Return the object that begins here, if one does. Mostly it is what stood behind the one before already."""
-        item = before.behind() if before is not None else None
-        if item is not None and self._text.startswith(item.text, self._at):
-            # What begins with all of an object's text is that object.
-            self._at += len(item.text)
-            _ITEMS.remember(item)
-            return item
-        if self._next() != "{":
-            return None
+    def _go_on(self, read: list[Any], ends: "array[int]") -> None:
+        """Read on as far as items stand behind the last one as they did when that was read before."""
+        had, place = read[-1].place[0](), read[-1].place[1]
+        if had is None:
+            return
+        last = had.alike(place, self._text, self._at)
+        read += had[place + 1 : last + 1]
+        moved = ends[-1] - had.ends[place]
+        known = had.ends[place + 1 : last + 1]
+        ends.extend(array("Q", [end + moved for end in known]) if moved else known)
+        if 2 * (last - place) > len(had):
+            _ITEMS.let_go(had)
+
+    def _item(self) -> Item:
         begin, value = self._at, self._value()
-        item = _ITEMS.of(self._text[begin : self._at], value)
-        if before is not None:
-            before.behind = ref(item)
-        return item
+        return _ITEMS.item(self._text[begin : self._at], value)
 
     def _value(self) -> Any:
         value, self._at = _DECODER.raw_decode(self._text, self._at)
@@ -197,6 +261,26 @@ class _Reader:
 
     def _error(self, message: str) -> json.JSONDecodeError:
         return json.JSONDecodeError(message, self._text, self._at)
+
+
+def each_once[Model, Known](
+    items: Any, check: Callable[[Any], list[Model]], kinds: type | tuple[type, ...], lasting: Callable[[Model], Known]
+) -> list[Model] | list[Known]:
+    """Check what stands in a list; each that comes again once, and from then on it is what `lasting` makes of it.
+
+    That is one of these kinds. Raises ValidationError.
+    """
+    if not isinstance(items, Items):
+        return check(items)
+    new = [item for item in items if not isinstance(item.known, kinds)]
+    try:
+        for item, model in zip(new, check(new), strict=True):
+            item.known = lasting(model)
+    except ValidationError:
+        # Among all of them it says where it is wrong.
+        check(items)
+        raise
+    return list(map(attrgetter("known"), items))
 
 
 def checked[Model: BaseModel](model: type[Model], body: object) -> Model:
@@ -294,6 +378,8 @@ def check_tools(count: int, limits: Limits, field: str) -> None:
 
 def _messages_in(messages: Any) -> int:
     """Count messages, or items; one of several parts or calls counts as often as it has any."""
+    if isinstance(messages, Items):
+        return messages.pieces
     return sum(map(_pieces_of, in_pieces(messages))) if isinstance(messages, list) else 0
 
 
@@ -339,6 +425,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
 
 
 _NESTS = (dict, list)
+_KNOWN = (Item, Items)
 
 
 def _depth(body: object) -> int:
@@ -347,8 +434,8 @@ def _depth(body: object) -> int:
         depth += 1
         inner = (child for value in level for child in _children(value))
         children = [child for child in in_pieces(inner) if isinstance(child, _NESTS)]
-        known = max([known, *(depth + child.depth for child in children if isinstance(child, Item))])
-        level = [child for child in children if not isinstance(child, Item)]
+        known = max([known, *(depth + child.depth for child in children if isinstance(child, _KNOWN))])
+        level = [child for child in children if not isinstance(child, _KNOWN)]
     return max(depth, known)
 
 
@@ -361,14 +448,13 @@ def _children(value: object) -> Iterator[object]:
 
 def _whole(body: dict[str, Any]) -> dict[str, Any]:
     """Return `body` without halves of surrogate pairs."""
-    return {
-        whole(name): [_whole_item(item) for item in in_pieces(value)] if isinstance(value, list) else whole(value)
-        for name, value in body.items()
-    }
+    return {whole(name): _whole_value(value) for name, value in body.items()}
 
 
-def _whole_item(item: object) -> object:
-    return item if isinstance(item, Item) else whole(item)
+def _whole_value(value: object) -> object:
+    if isinstance(value, _KNOWN):
+        return value
+    return [_whole_value(item) for item in in_pieces(value)] if isinstance(value, list) else whole(value)
 
 
 def json_answer(model: BaseModel, status: int = 200) -> Response:

@@ -2,16 +2,16 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
 from typing import Annotated, Any
 from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, Field, SkipValidation
 
 from bridge.config import Token
-from bridge.store.exchanges import Piece, Pieces, piece_of
+from bridge.runs.transcripts import pieces_of
+from bridge.store.exchanges import Piece, Pieces, encoded, piece_of
 from bridge.store.rows import InvocationRow, RunRow, TicketRow
 from bridge.store.run_record import RunRecord
 from bridge.store.store import Store
@@ -29,33 +29,6 @@ class Place(BaseModel):
 
 Places = dict[str, Place]
 """Of the tools of executors, by the names under which a model is offered them."""
-
-
-class Said(dict[str, Any]):
-    """A message of a client's without markers, which nobody changes: what is made of it `once` is kept with it."""
-
-    __slots__ = ("made",)
-
-    def __init__(self, message: Message) -> None:
-        super().__init__(message)
-        self.made: dict[Callable[[Message], Any] | str, Any] = {}
-
-
-def once[Made](make: Callable[[Message], Made]) -> Callable[[Message], Made]:
-    """Make this of each message once: clients send all that was said again with each request."""
-
-    @wraps(make)
-    def made(message: Message) -> Made:
-        # Mostly it is there: a transcript of a thousand messages asks for this some thousand times.
-        try:
-            return message.made[make]  # type: ignore[attr-defined,no-any-return]
-        except (AttributeError, KeyError):
-            found = make(message)
-        if isinstance(message, Said):
-            message.made[make] = found
-        return found
-
-    return made
 
 
 class RunRequest(BaseModel):
@@ -88,24 +61,15 @@ class RunRequest(BaseModel):
 
     def pieces(self) -> Pieces:
         """Return what the store keeps apart from it."""
-        return Pieces([piece(message) for message in self.messages], self.tools_piece())
+        return Pieces(pieces_of(self.messages), self.tools_piece())
 
     def tools_piece(self) -> Piece:
         """Return the list of tools as a piece."""
-        return piece_of(_encode([tool.model_dump(mode="json", exclude_none=True) for tool in self.tools]))
+        return piece_of(encoded([tool.model_dump(mode="json", exclude_none=True) for tool in self.tools]))
 
     def rest(self) -> str:
         """Return all else, as JSON."""
         return self.model_dump_json(exclude_none=True, exclude={"messages", "tools"})
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-@once
-def piece(message: Message) -> Piece:
-    """Return a message as a piece."""
-    return piece_of(_encode(message))
 
 
 _READ = 16

@@ -32,6 +32,8 @@ WORKERS = 1
 CONNECTIONS = 10_000
 LOOK_SECONDS = 0.2
 _LONGEST_REASON = 64 * 1024
+_COLLECTED = 10_000
+"""After so many new objects that are not gone by then those are looked for that are in circles."""
 
 
 class Server(BaseApplication):
@@ -96,8 +98,9 @@ class Server(BaseApplication):
         except (StoreError, OSError) as error:
             os.write(self._told[1], str(error).encode())
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        # Later collections pass by what is there now.
+        # Later collections pass by what is there now. They are seldom: each looks at what many requests share.
         gc.freeze()
+        gc.set_threshold(_COLLECTED)
         gc.enable()
         return made
 

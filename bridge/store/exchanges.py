@@ -6,11 +6,13 @@ clients send all that was said again with each request, so that most of it is th
 
 import hashlib
 import json
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import batched
+from itertools import batched, pairwise
+from operator import is_
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
@@ -62,6 +64,10 @@ def digest_of(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Return a JSON value as it is kept."""
+
+
 def piece_of(body: str) -> Piece:
     """Return JSON with its digest."""
     return digest_of(body), body
@@ -80,7 +86,26 @@ class PiecesGone(Exception):
 
 
 Known = dict[str, tuple[int, float]]
-"""The pieces of a session by their digests: the number, and when a run last was known to hold it."""
+"""The pieces of a session by their digests, in the order of their numbers: the number, and when a run last was known to
+hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The pieces of a list and their numbers. `since` is when the one was used that was not for longest."""
+
+    pieces: Sequence[Piece] = ()
+    numbers: Sequence[int] = ()
+    since: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What will be known of a session's pieces once they are written, and which its last list is then."""
+
+    known: Known
+    listed: Listed
+
 
 FRESH_SECONDS = 43_200.0
 """So old may be what the store says of when a piece was last used."""
@@ -95,14 +120,15 @@ class PieceStatements:
     def __init__(self, reading: Transaction) -> None:
         self._reading = reading
         self._known: OrderedDict[str, Known] = OrderedDict()
+        self._listed: dict[str, Listed] = {}
 
-    def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Known]:
+    def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Learned]:
         """Write the pieces that are new; return the run with the numbers of all, and what to `learn` then."""
-        numbers, learned = self._number(connection, run.session_key, [*pieces.messages, pieces.tools])
+        numbers, learned = self._number(connection, run.session_key, pieces.messages, pieces.tools)
         kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
         return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
 
-    def keep_list(self, connection: Connection, session_key: str, pieces: Sequence[Piece]) -> tuple[str, Known]:
+    def keep_list(self, connection: Connection, session_key: str, pieces: Sequence[Piece]) -> tuple[str, Learned]:
         """Write those of a list that are new; return what stands for the list, and what to `learn` then."""
         numbers, learned = self._number(connection, session_key, pieces)
         return json.dumps({"session": session_key, "kept": list(_ranges(numbers))}, separators=(",", ":")), learned
@@ -119,14 +145,19 @@ class PieceStatements:
         except KeyError:
             raise unavailable(DAMAGED, "a piece of a response's input is gone") from None
 
-    def _number(self, connection: Connection, session_key: str, pieces: Iterable[Piece]) -> tuple[list[int], Known]:
+    def _number(
+        self, connection: Connection, session_key: str, listed: Sequence[Piece], *others: Piece
+    ) -> tuple[list[int], Learned]:
         """Write the pieces of a session that are new; return the numbers of all, and what to `learn` then."""
         known, now = self._of_session(connection, session_key), clock.now()
-        top = max((number for number, _ in known.values()), default=0)
+        before = self._beginning(session_key, listed, now)
+        pieces = [*listed[len(before.pieces) :], *others]
+        top = next(reversed(known.values()))[0] if known else 0
         learned: Known = {}
         new: list[dict[str, object]] = []
-        numbers: list[int] = []
+        numbers = list(before.numbers)
         stale: list[int] = []
+        since = before.since
         for digest, body in pieces:
             number, used_at = learned.get(digest) or known.get(digest) or (0, now)
             if not number:
@@ -136,27 +167,36 @@ class PieceStatements:
                 learned[digest] = (number, now)
             elif used_at < now - FRESH_SECONDS:
                 stale.append(number)
-                learned[digest] = (number, now)
+                learned[digest] = (number, used_at := now)
             numbers.append(number)
+            since = min(since, used_at)
         for rows in batched(new, _AT_ONCE):
             execute(connection, inserting(t.pieces, *rows))
         for first, last in _ranges(sorted(stale)):
             at = {"session": session_key, "first": first, "last": last, "now": now}
             if connection.execute(_USED, at).rowcount <= last - first:
                 raise PiecesGone
-        return numbers, learned
+        return numbers, Learned(learned, Listed(listed, numbers[: len(listed)], since))
+
+    def _beginning(self, session_key: str, pieces: Sequence[Piece], now: float) -> Listed:
+        """Return the session's last list, where this one begins with it and all of it was used of late."""
+        last = self._listed.get(session_key, _NONE)
+        is_same = len(last.pieces) <= len(pieces) and all(map(is_, last.pieces, pieces))
+        return last if is_same and last.since >= now - FRESH_SECONDS else _NONE
 
     def begin(self, session_key: str) -> None:
         """A session has no pieces yet."""
         self._known.setdefault(session_key, {})
 
-    def learn(self, session_key: str, learned: Known) -> None:
+    def learn(self, session_key: str, learned: Learned) -> None:
         """These pieces of a session are written."""
-        self._known.setdefault(session_key, {}).update(learned)
+        self._known.setdefault(session_key, {}).update(learned.known)
+        self._listed[session_key] = learned.listed
 
     def forget(self, session_key: str) -> None:
         """What is known of a session's pieces may not be so: it is read again."""
         self._known.pop(session_key, None)
+        self._listed.pop(session_key, None)
 
     def whole(self, session_key: str, request: str) -> str:
         """Return a run's request with its pieces. One of an executors' run, or of before 0.2, is whole already."""
@@ -196,6 +236,7 @@ class PieceStatements:
     def forget_all(self) -> None:
         """What is known of sessions' pieces may not be so any more."""
         self._known.clear()
+        self._listed.clear()
 
     def _of_session(self, connection: Connection, session_key: str) -> Known:
         known = self._known.get(session_key)
@@ -203,15 +244,18 @@ class PieceStatements:
             rows = fetch(connection, _OF_SESSION, session=session_key)
             known = self._known[session_key] = {digest: (number, used_at) for digest, number, used_at in rows}
             while len(self._known) > SESSIONS:
-                self._known.popitem(last=False)
+                self._listed.pop(self._known.popitem(last=False)[0], None)
         self._known.move_to_end(session_key)
         return known
 
 
+_NONE = Listed()
 _HOLDERS = (t.runs, t.responses)
 _KEPT = re.compile(r',"kept":\{"messages":(?P<messages>\[[\[\]\d,]*\]),"tools":(?P<tools>\d+)\}\}\Z')
-_OF_SESSION = select(t.pieces.c.digest, t.pieces.c.number, t.pieces.c.updated_at).where(
-    t.pieces.c.session_key == bindparam("session")
+_OF_SESSION = (
+    select(t.pieces.c.digest, t.pieces.c.number, t.pieces.c.updated_at)
+    .where(t.pieces.c.session_key == bindparam("session"))
+    .order_by(t.pieces.c.number)
 )
 _BETWEEN = (
     t.pieces.c.session_key == bindparam("session"),
@@ -234,19 +278,11 @@ def _joined(request: str, kept: re.Match[str], messages: Sequence[str], tools: s
     return f'{request[: kept.start()]},"messages":[{",".join(messages)}],"tools":{tools}}}'
 
 
-def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield numbers in their order, neighbours that follow one another as one."""
-    first = last = None
-    for number in numbers:
-        if first is None or last is None:
-            first = last = number
-        elif number == last + 1:
-            last = number
-        else:
-            yield first, last
-            first = last = number
-    if first is not None and last is not None:
-        yield first, last
+    breaks = [place for place, (number, behind) in enumerate(pairwise(numbers), 1) if behind != number + 1]
+    for begin, end in pairwise([0, *breaks, len(numbers)] if numbers else []):
+        yield numbers[begin], numbers[end - 1]
 
 
 def _read(connection: Connection, session_key: str, ranges: Sequence[Sequence[int]]) -> Iterator[tuple[int, str]]:

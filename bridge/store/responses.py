@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from bridge.store import clock
 from bridge.store import schema as t
-from bridge.store.exchanges import Known, Piece, digest_of
+from bridge.store.exchanges import Learned, Piece, digest_of
 from bridge.store.store import Store
 
 LONGEST_CHAIN = 10_000
@@ -47,7 +47,7 @@ class Responses:
         session = digest_of(f"responses {session_key}")
         values = {name: getattr(row, name) for name in ResponseRow.__slots__}
 
-        def write(connection: Connection) -> tuple[None, Known]:
+        def write(connection: Connection) -> tuple[None, Learned]:
             values["input"], learned = self._store.pieces.keep_list(connection, session, items)
             connection.execute(insert(t.responses).values(updated_at=row.created_at, **values))
             return None, learned

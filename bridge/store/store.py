@@ -35,7 +35,7 @@ from bridge.store import clock
 from bridge.store import schema as t
 from bridge.store.due import DueStatements, abandoned
 from bridge.store.engine import CONNECTIONS, Disk, Durability, engine_of
-from bridge.store.exchanges import ExchangeStatements, Known, Pieces, PiecesGone, PieceStatements
+from bridge.store.exchanges import ExchangeStatements, Learned, Pieces, PiecesGone, PieceStatements
 from bridge.store.faults import DAMAGED, RESTORE, StoreUnavailable, told, unavailable
 from bridge.store.figures import IS_OVER, FigureStatements
 from bridge.store.forms import FormStatements
@@ -453,10 +453,10 @@ class Store:
         return user, is_busy, has_pieces
 
     def _written(self, run: RunRow, pieces: Pieces | None, is_free: Callable[[Connection], bool]) -> RunRow | None:
-        def write(connection: Connection) -> tuple[RunRow | None, Known]:
+        def write(connection: Connection) -> tuple[RunRow | None, Learned | None]:
             if not is_free(connection):
-                return None, {}
-            kept, learned = self.pieces.keep(connection, run, pieces) if pieces else (run, {})
+                return None, None
+            kept, learned = self.pieces.keep(connection, run, pieces) if pieces else (run, None)
             execute(connection, inserting(t.runs, values_of(kept)))
             return kept, learned
 
@@ -465,7 +465,9 @@ class Store:
             self._began(RunRecord(kept), as_of)
         return kept
 
-    def keeping[T](self, session_key: str, write: Callable[[Connection], tuple[T, Known]], tries: int = 3) -> T:
+    def keeping[T](
+        self, session_key: str, write: Callable[[Connection], tuple[T, Learned | None]], tries: int = 3
+    ) -> T:
         """Run a transaction that keeps pieces of a session; `write` returns its result, and what to learn of them."""
         try:
             with self.transaction() as connection:

@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_what_begins_as_before_and_ends_wrong_is_refused(end: str) -> None:
 
 
 def test_what_was_forgotten_is_kept_by_nothing_that_stood_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_pieces, "_ITEMS", json_pieces._Items())
+    monkeypatch.setattr(json_pieces, "_ITEMS", json_pieces._Remembered())
     monkeypatch.setattr(json_pieces, "_REMEMBERED", 100_000)
     read = [weakref.ref(json_pieces.loads(long({"first": 1}, {"n": n}))["messages"][1]) for n in range(300)]
     assert sum(item() is not None for item in read) < 100
@@ -98,11 +99,13 @@ def test_what_was_forgotten_is_kept_by_nothing_that_stood_before_it(monkeypatch:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_pieces, "_REMEMBERED", 100_000)
-    items = json_pieces._Items()
+    remembered = json_pieces._Remembered()
     for number in range(1000):
-        items.of(f"{number}", {"n": number})
-    assert len(items._newer) + len(items._older) < 100
-    assert items.of("999", {"n": 999}) is items.of("999", {"n": 999})
+        remembered.item(f"{number}", {"n": number})
+        remembered.keep(json_pieces.Items([], "x" * 1000, array("Q")))
+    assert len(remembered._newer) + len(remembered._older) < 100
+    assert len(remembered._lists) == 100
+    assert remembered.item("999", {"n": 999}) is remembered.item("999", {"n": 999})
 
 
 def test_the_last_of_two_values_counts_as_ever() -> None:
@@ -181,5 +184,5 @@ def test_a_long_request_of_openclaw_is_the_kind_of_call_that_a_short_one_is(
     raw = json.dumps({"model": "m", "messages": asked, "user": "u"}).encode()
     for _ in range(2):
         body = json_pieces.loads(raw)
-        parse_chat_request(body)
-        assert auxiliary({}, body) == kind
+        messages = parse_chat_request(body).messages
+        assert auxiliary({}, body | {"messages": messages}) == kind

@@ -192,7 +192,7 @@ def test_a_user_who_writes_openclaws_words_is_still_a_user() -> None:
     assert kind(SYSTEM, first("hi"), calls("a"), result("a", "Pre-compaction memory flush.")) is None
 
 
-@pytest.mark.parametrize("body", [{}, {"messages": None}, {"messages": ["x", None]}, {"messages": [{"role": "user"}]}])
+@pytest.mark.parametrize("body", [{}, {"messages": None}, {"messages": [{"role": "user"}]}])
 def test_a_malformed_body_is_no_auxiliary_call(body: dict[str, Any]) -> None:
     assert auxiliary({}, body) is None
 

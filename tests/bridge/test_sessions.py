@@ -161,7 +161,7 @@ def is_next(kept: Past, messages: list[Message]) -> bool:
 
 def test_a_conversation_is_continued_by_whoever_holds_what_was_said_last() -> None:
     transcript: list[Message] = [PLAIN[0]]
-    assert past_of([*transcript, say("question")]) == Past()
+    assert not past_of([*transcript, say("question")]).turns
     for number in range(4):
         transcript.append(say(f"question {number}"))
         kept = told(transcript, f"answer {number}")
@@ -186,7 +186,8 @@ def test_tools_steers_and_openclaws_own_messages_do_not_change_whose_conversatio
         user("which?", "Sat 2026-11-21 08:00 UTC"),
         CONTEXT,
     ]
-    assert told(at_the_end, "One file.") == exchange_after([*asked, answer("I look."), answer("One file.")])
+    plain = exchange_after([*asked, answer("I look."), answer("One file.")])
+    assert told(at_the_end, "One file.").turns == plain.turns
     assert is_next(told(at_the_end, "One file."), later)
     assert past_of(later).calls == ("a",)
     follow_up = [*later, calls("b"), result("b"), CONTEXT]
@@ -219,7 +220,7 @@ def test_another_exchange_is_another_conversation() -> None:
 
 
 def test_a_question_without_an_answer_belongs_to_the_next() -> None:
-    assert past_of([say("hi"), say("hello?")]) == Past()
+    assert past_of([say("hi"), say("hello?")]).whole == ""
     kept = told([say("hi"), say("hello?")], "Yes")
     assert is_next(kept, [say("hi"), say("hello?"), answer("Yes"), say("fine")])
 

@@ -6,19 +6,30 @@ Source: Anthropic's API reference, messages. Unknown fields are ignored, as are 
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
-from bridge.api.bodies import checked
+from bridge.api.bodies import checked, each_once
 from bridge.api.openai.chat_messages import CallId, CallName, Part, data_as_text, text_in, text_of_nothing
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import offer
 from bridge.api.openai.turns import Ask, Words
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
+from bridge.runs.transcripts import Said, again, come_again, grown
 from tools.choices import ToolChoice, named
 from tools.definitions import NAME_PATTERN, Function, ToolDefinition
+from tools.marker import without_markers
 from tools.results import Message, ToolResult, text_of
 
 # What messages are made of
@@ -179,7 +190,19 @@ ModelBlock = Annotated[
 _Text = Annotated[_String | Annotated[list[TextBlock], Tag("blocks")], Discriminator(_string_or_blocks)]
 
 
-class UserTurn(Part):
+class _Turn(Part):
+    """A message of the transcript."""
+
+    @cached_property
+    def said(self) -> list[Said]:
+        """The messages that it is: results are messages of their own, before what else a user's message holds."""
+        return [Said(without_markers(message)) for message in self._messages()]
+
+    def _messages(self) -> Iterable[Message]:
+        raise NotImplementedError
+
+
+class UserTurn(_Turn):
     """What the user says, and what came of calls."""
 
     role: Literal["user"]
@@ -189,8 +212,15 @@ class UserTurn(Part):
         BeforeValidator(text_of_nothing),
     ]
 
+    def _messages(self) -> Iterable[Message]:
+        blocks = [TextBlock(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+        yield from (_tool_message(block) for block in blocks if isinstance(block, ToolResultBlock))
+        content = _content(block for block in blocks if not isinstance(block, ToolResultBlock))
+        if content or isinstance(self.content, str):
+            yield {"role": "user", "content": content}
 
-class ModelTurn(Part):
+
+class ModelTurn(_Turn):
     """What the model said, and which calls it asked for."""
 
     role: Literal["assistant"]
@@ -200,15 +230,34 @@ class ModelTurn(Part):
         BeforeValidator(text_of_nothing),
     ]
 
+    def _messages(self) -> Iterable[Message]:
+        blocks = [TextBlock(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+        text = "".join(block.text for block in blocks if isinstance(block, TextBlock))
+        calls = [_call(block) for block in blocks if isinstance(block, ToolUseBlock)]
+        yield {"role": "assistant", "content": text or None, **({"tool_calls": calls} if calls else {})}
 
-class SystemTurn(Part):
+
+class SystemTurn(_Turn):
     """Instructions amid the transcript."""
 
     role: Literal["system"]
     content: _Text
 
+    def _messages(self) -> Iterable[Message]:
+        yield {"role": "system", "content": _joined(self.content)}
+
 
 InputMessage = Annotated[UserTurn | ModelTurn | SystemTurn, Field(discriminator="role")]
+
+
+def _lasting(turn: _Turn) -> _Turn:
+    turn.said[:] = map(again, turn.said)
+    return turn
+
+
+def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> list[Any]:
+    return each_once(messages, check, _Turn, _lasting)
+
 
 # What else a request holds
 
@@ -277,7 +326,7 @@ class CountRequest(Part):
 
     model: str
     """The model id of an app, or one of its aliases."""
-    messages: list[InputMessage] = Field(min_length=1)
+    messages: Annotated[list[InputMessage], WrapValidator(_each_once), Field(min_length=1)]
     """The conversation."""
     system: _Text | None = None
     """The system prompt: a text, or blocks of text."""
@@ -391,7 +440,9 @@ def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> As
 def prompt_of(asked: CountRequest) -> tuple[list[Message], list[ToolDefinition], ToolChoice | None]:
     """Return what a model would read of the request: its messages and tools, and the choice among these."""
     tools, choice = offer([tool.definition() for tool in asked.tools or () if tool.runs_here], _choice(asked))
-    return [*_system(asked), *chat_messages(asked.messages)], tools, choice
+    told = chat_messages(asked.messages)
+    system = [again(without_markers(message)) if come_again(told) else message for message in _system(asked)]
+    return [*system, *told] if system else told, tools, choice
 
 
 def _choice(asked: CountRequest) -> ToolChoice | None:
@@ -415,35 +466,28 @@ def _system(asked: CountRequest) -> Iterator[Message]:
         yield {"role": "system", "content": text}
 
 
-def chat_messages(messages: Sequence[InputMessage]) -> list[Message]:
-    """Return the transcript: results are messages of their own, before what else the user's message holds."""
-    told: list[Message] = []
-    for message in in_pieces(messages):
-        match message:
-            case SystemTurn():
-                told.append({"role": "system", "content": _joined(message.content)})
-            case ModelTurn():
-                _add_model_turn(told, message)
-            case _ if isinstance(message.content, str):
-                told.append({"role": "user", "content": message.content})
-            case _:
-                told += [_tool_message(block) for block in message.content if isinstance(block, ToolResultBlock)]
-                content = _content(block for block in message.content if not isinstance(block, ToolResultBlock))
-                told += [{"role": "user", "content": content}] if content else []
+def chat_messages(messages: Sequence[_Turn]) -> list[Message]:
+    """Return the transcript."""
+    return _with_neighbours_joined([said for message in in_pieces(messages) for said in message.said])
+
+
+@grown(list[Message]())
+def _with_neighbours_joined(before: list[Message], messages: Sequence[Message], count: int) -> list[Message]:
+    """Return the transcript with what the model said without a break as one message."""
+    told = list(before)
+    for message in messages[count:]:
+        if told and told[-1]["role"] == message["role"] == "assistant":
+            one = _as_one(told.pop(), message)
+            told.append(again(one) if come_again(messages) else one)
+        else:
+            told.append(message)
     return told
 
 
-def _add_model_turn(told: list[Message], message: ModelTurn) -> None:
-    """Neighbours with this role are one message."""
-    blocks = [TextBlock(type="text", text=message.content)] if isinstance(message.content, str) else message.content
-    text = "".join(block.text for block in blocks if isinstance(block, TextBlock))
-    calls = [_call(block) for block in blocks if isinstance(block, ToolUseBlock)]
-    if not (told and told[-1]["role"] == "assistant"):
-        told.append({"role": "assistant", "content": None})
-    last = told[-1]
-    last["content"] = (last["content"] or "") + text or None
-    if calls:
-        last["tool_calls"] = [*last.get("tool_calls", ()), *calls]
+def _as_one(message: Message, behind: Message) -> Message:
+    content = (message["content"] or "") + (behind["content"] or "") or None
+    calls = [*message.get("tool_calls", ()), *behind.get("tool_calls", ())]
+    return {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
 
 
 def _call(block: ToolUseBlock) -> dict[str, Any]:
@@ -471,8 +515,8 @@ def _shown(part: dict[str, Any]) -> dict[str, Any]:
 
 def _failures(messages: Sequence[InputMessage]) -> Iterator[ToolResult]:
     """Yield the results since the model last spoke whose tools failed, which a tool message does not say."""
-    spoken = [position for position, message in enumerate(messages) if isinstance(message, ModelTurn)]
-    for message in messages[spoken[-1] + 1 :] if spoken else ():
+    spoken = next((n for n in reversed(range(len(messages))) if isinstance(messages[n], ModelTurn)), None)
+    for message in messages[spoken + 1 :] if spoken is not None else ():
         for block in message.content if isinstance(message, UserTurn) and not isinstance(message.content, str) else ():
             if isinstance(block, ToolResultBlock) and block.is_error:
                 output = text_of(_tool_message(block)["content"])

@@ -16,22 +16,28 @@ from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions.openclaw import last_user_index
 from bridge.runs.sessions.sessions import Session, turn_key
+from bridge.runs.sessions.turn import first_of
+from bridge.runs.transcripts import grown
 from bridge.store.rows import CallRow, RunRow, TicketRow
 from bridge.store.store import Store
 from tools.calls import assistant_message
 from tools.results import Message, ToolResult, text_of
 
 
-def with_our_ids(store: Store, client: str, session: Session, model: str, messages: Sequence[Message]) -> list[Message]:
+def with_our_ids(
+    store: Store, client: str, session: Session, model: str, messages: Sequence[Message]
+) -> Sequence[Message]:
     """Return `messages` in which the calls of the turn in progress have the ids that the bridge gave them."""
     user = last_user_index(messages)
     begun, tail = ([], messages) if user is None else (messages[: user + 1], messages[user + 1 :])
     given = {call["id"] for message in tail for call in message.get("tool_calls") or ()}
     known = {call.id for ticket in store.tickets_of_calls(sorted(given), client) for call in ticket.client_calls}
+    if given <= known and not _lack_arguments(messages):
+        return messages
     run = _run_of(store, turn_key(session, model, begun)) if given - known else None
     tickets = store.tickets_of_run(run.id) if run else []
     ours = [call for ticket in tickets for call in ticket.client_calls if call.id not in given]
-    before = _renamed(begun, known, []) if any(map(_lacks_arguments, begun)) else begun
+    before = _renamed(begun, known, []) if _lack_arguments(begun) else begun
     return [*before, *_renamed(tail, known, ours)]
 
 
@@ -59,8 +65,10 @@ def _run_of(store: Store, turn_key: str) -> RunRow | None:
     return waiting[0] if len(waiting) == 1 else None
 
 
-def _lacks_arguments(message: Message) -> bool:
-    return not all(call["function"]["arguments"] for call in message.get("tool_calls") or ())
+@grown(False)
+def _lack_arguments(before: bool, messages: Sequence[Message], count: int) -> bool:
+    calls = (call for message in messages[count:] for call in message.get("tool_calls") or ())
+    return before or not all(call["function"]["arguments"] for call in calls)
 
 
 def _renamed(messages: Sequence[Message], known: Collection[str], ours: Sequence[CallRow]) -> Iterator[Message]:
@@ -160,12 +168,14 @@ def gathered(messages: Sequence[Message], ticket: TicketRow) -> list[Message]:
     Clients tear rounds apart, one call a message, cut the calls away, or put results before them.
     """
     own = {call.id: call.call() for call in ticket.client_calls}
-    results = {str(m.get("tool_call_id")): m for m in reversed(messages) if m.get("role") == "tool"}
-    transcript: list[Message] = []
+    first = first_of(messages, own.keys())
+    round_ = messages[first:]
+    results = {str(m.get("tool_call_id")): m for m in reversed(round_) if m.get("role") == "tool"}
+    transcript = list(messages[:first])
     asked: list[int] = []
     answered: list[int] = []
     text: list[str] = []
-    for message in in_pieces(messages):
+    for message in in_pieces(round_):
         calls = message.get("tool_calls") or ()
         others = [call for call in calls if call["id"] not in own]
         if message.get("role") == "tool" and message.get("tool_call_id") in own:
@@ -189,7 +199,7 @@ def read_from_text(store: Store, client: str, messages: Sequence[Message]) -> Se
 
     smolagents does: it writes calls with their ids into the assistant's text, and what came of them into the user's.
     """
-    last = max((index for index, m in enumerate(messages) if m.get("role") == "assistant"), default=None)
+    last = next((n for n in reversed(range(len(messages))) if messages[n].get("role") == "assistant"), None)
     if last is None or messages[last].get("tool_calls"):
         return messages
     ids = list(dict.fromkeys(_OWN_ID.findall(text_of(messages[last].get("content")))))

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.runs.requests import Said
+from bridge.runs.transcripts import Said
 from tools.carried import REASONING, of_call, sealed
 from tools.marker import without_markers
 

@@ -5,7 +5,7 @@ The plugin passes these on to the upstream. Source: OpenAI's API reference, chat
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,25 +13,25 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
 )
 
-from bridge.api.bodies import Item, breathe_if_long, checked
+from bridge.api.bodies import breathe_if_long, checked, each_once
 from bridge.api.openai.chat_messages import ChatMessage, Part
 from bridge.api.openai.legacy import (
     FunctionCallChoice,
     modern_choice,
     modern_messages,
     modern_tools,
-    speaks_of_functions,
+    speak_of_functions,
 )
 from bridge.api.openai.tool_choice import ChatToolChoice, note_of, offer
 from bridge.api.openai.turns import Ask
 from bridge.errors import InvalidRequest
 from bridge.runs.sessions.openclaw import is_openclaw
+from bridge.runs.transcripts import Said, again, transcript_of
 from tools.definitions import Function, ToolDefinition
 from tools.openclaw_text.plain_turns import with_calls
 from tools.results import Message, ToolResult
@@ -145,17 +145,17 @@ ChatTool = Annotated[
 ]
 
 
-def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Check messages; each that was checked before is what it was then."""
-    if not isinstance(messages, list):
-        return check(messages)
-    known = [item.model if isinstance(item, Item) else None for item in messages]
-    try:
-        new = iter(check([item for item, model in zip(messages, known, strict=True) if model is None]))
-    except ValidationError:
-        # Among all of them it says where it is wrong.
-        return check(messages)
-    return [model or next(new) for model in known]
+def _said(messages: Any, check: ValidatorFunctionWrapHandler) -> list[Message]:
+    """Return messages, once they are checked, as a run keeps them."""
+    known = each_once(messages, check, Said, lambda message: again(message.said))
+    return transcript_of([each if isinstance(each, Said) else each.said for each in known])
+
+
+if TYPE_CHECKING:
+    Messages = list[Message]
+else:
+    # They are checked as such, and read as what a run keeps of them.
+    Messages = Annotated[list[ChatMessage], WrapValidator(_said)]
 
 
 class StreamOptions(Part):
@@ -169,7 +169,7 @@ class ChatRequest(Sampling):
 
     model: str
     """The model id of an app, or one of its aliases."""
-    messages: Annotated[list[ChatMessage], WrapValidator(_each_once)]
+    messages: Messages
     """The conversation. It may be empty if `tool_results` is set."""
     stream: bool | None = False
     """Whether to stream the answer in chunks."""
@@ -230,7 +230,7 @@ class ChatRequest(Sampling):
     @cached_property
     def legacy(self) -> bool:
         """Whether the client speaks of functions instead of tools."""
-        return not self.tools and (bool(self.functions) or speaks_of_functions(self.messages))
+        return not self.tools and (bool(self.functions) or speak_of_functions(self.messages))
 
     @property
     def note(self) -> str | None:
@@ -246,9 +246,6 @@ class ChatRequest(Sampling):
 def parse_chat_request(body: dict[str, Any]) -> ChatRequest:
     """Check `body`. Raises InvalidRequest with the field's path."""
     chat = checked(ChatRequest, body)
-    for item, message in zip(body["messages"], chat.messages, strict=True):
-        if isinstance(item, Item):
-            item.model = message
     if form := chat.response_format:
         check_schema(form.type, form.json_schema, "response_format.json_schema.schema")
     breathe_if_long()

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from bridge.api.openai.chat_messages import AssistantMessage, ChatMessage, FunctionCall, Part
+from bridge.api.openai.chat_messages import Part
 from bridge.runs.services import in_pieces
+from bridge.runs.transcripts import grown
 from tools.choices import ToolChoice, named
 from tools.definitions import Function, ToolDefinition
 from tools.results import Message
@@ -42,11 +43,10 @@ FunctionCallChoice = Annotated[
 ]
 
 
-def speaks_of_functions(messages: Sequence[ChatMessage]) -> bool:
+@grown(False)
+def speak_of_functions(before: bool, messages: Sequence[Message], count: int) -> bool:
     """Say whether the transcript is that of a client which knows functions instead of tools."""
-    return any(
-        message.role == "function" or (message.role == "assistant" and message.function_call) for message in messages
-    )
+    return before or any(message["role"] == "function" or "function_call" in message for message in messages[count:])
 
 
 def modern_tools(functions: Sequence[Function]) -> list[ToolDefinition]:
@@ -59,33 +59,34 @@ def modern_choice(choice: str | FunctionName | None) -> ToolChoice | None:
     return named(choice.name) if isinstance(choice, FunctionName) else choice
 
 
-def modern_messages(messages: Sequence[ChatMessage]) -> list[Message]:
+def modern_messages(messages: Sequence[Message]) -> Sequence[Message]:
     """Return the messages with tool calls instead of function calls."""
-    if not speaks_of_functions(messages):
-        return [message.said for message in in_pieces(messages)]
+    if not speak_of_functions(messages):
+        return messages
     modern: list[Message] = []
     asked: tuple[str, str] | None = None
     for position, message in enumerate(in_pieces(messages)):
-        if message.role == "assistant" and message.function_call:
-            asked = (message.function_call.name, _made_up_id(position, message.function_call))
-            modern.append(_asking(message, asked[1], message.function_call))
-        elif message.role == "function":
-            if asked is None or asked[0] != message.name:
-                call = FunctionCall(name=message.name, arguments=UNKNOWN_ARGUMENTS)
-                asked = (message.name, _made_up_id(position, call))
-                modern.append(_asking(AssistantMessage(role="assistant"), asked[1], call))
-            modern.append({"role": "tool", "tool_call_id": asked[1], "content": message.content or ""})
+        if call := message.get("function_call"):
+            asked = (call["name"], _made_up_id(position, call))
+            modern.append(_asking(message, asked[1], call))
+        elif message["role"] == "function":
+            name = message["name"]
+            if asked is None or asked[0] != name:
+                call = {"name": name, "arguments": UNKNOWN_ARGUMENTS}
+                asked = (name, _made_up_id(position, call))
+                modern.append(_asking({"role": "assistant"}, asked[1], call))
+            modern.append({"role": "tool", "tool_call_id": asked[1], "content": message.get("content") or ""})
             asked = None
         else:
-            modern.append(message.said)
+            modern.append(message)
     return modern
 
 
-def _asking(message: AssistantMessage, call_id: str, call: FunctionCall) -> Message:
-    said = message.model_dump(exclude_none=True, exclude={"function_call"})
-    return said | {"tool_calls": [{"id": call_id, "type": "function", "function": call.model_dump()}]}
+def _asking(message: Message, call_id: str, call: dict[str, str]) -> Message:
+    said = {name: value for name, value in message.items() if name != "function_call"}
+    return said | {"tool_calls": [{"id": call_id, "type": "function", "function": call}]}
 
 
-def _made_up_id(position: int, call: FunctionCall) -> str:
-    material = f"{position} {call.name} {call.arguments}"
+def _made_up_id(position: int, call: dict[str, str]) -> str:
+    material = f"{position} {call['name']} {call['arguments']}"
     return f"fn{hashlib.sha256(material.encode(errors='replace')).hexdigest()[:24]}"

@@ -5,6 +5,7 @@ Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI
 
 import json
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -15,11 +16,13 @@ from pydantic import (
     Tag,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
 
-from bridge.api.bodies import checked
+from bridge.api.bodies import checked, each_once
 from bridge.api.openai.chat_messages import (
     ArgumentsText,
     CallId,
@@ -35,8 +38,10 @@ from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, fun
 from bridge.api.openai.turns import Ask, Words
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
+from bridge.runs.transcripts import Said, again, come_again, grown
 from bridge.store.exchanges import Piece, piece_of
 from tools.definitions import Function, ToolDefinition
+from tools.marker import without_markers
 from tools.results import Message, ToolResult
 
 
@@ -91,7 +96,20 @@ type _Contents = Annotated[
 ]
 
 
-class MessageItem(Part):
+class _Item(Part):
+    """An item of a response's input."""
+
+    @cached_property
+    def said(self) -> Said | None:
+        """What it is of a message, which others may belong to as well; None where nothing of it goes back."""
+        message = self._message()
+        return None if message is None else Said(without_markers(message))
+
+    def _message(self) -> Message | None:
+        return None
+
+
+class MessageItem(_Item):
     """A message."""
 
     type: Literal["message"] = "message"
@@ -99,8 +117,11 @@ class MessageItem(Part):
     role: Literal["user", "assistant", "system", "developer"]
     content: Annotated[_Contents, BeforeValidator(text_of_nothing)]
 
+    def _message(self) -> Message:
+        return {"role": self.role, "content": _content(self)}
 
-class FunctionCallItem(Part):
+
+class FunctionCallItem(_Item):
     """A call that the model asked for."""
 
     type: Literal["function_call"]
@@ -115,8 +136,11 @@ class FunctionCallItem(Part):
         """The name that the model knows."""
         return flat_name(self.name, self.namespace)
 
+    def _message(self) -> Message:
+        return _asking(self.call_id, self.known_as, self.arguments)
 
-class CustomCallItem(Part):
+
+class CustomCallItem(_Item):
     """A call of a custom tool."""
 
     type: Literal["custom_tool_call"]
@@ -136,8 +160,11 @@ class CustomCallItem(Part):
         """The text, as the function's only argument."""
         return json.dumps({"input": self.input}, ensure_ascii=False)
 
+    def _message(self) -> Message:
+        return _asking(self.call_id, self.known_as, self.arguments)
 
-class ShellCallItem(Part):
+
+class ShellCallItem(_Item):
     """A command that the client's machine runs."""
 
     type: Literal["local_shell_call"]
@@ -152,8 +179,11 @@ class ShellCallItem(Part):
         """What is run."""
         return json.dumps({name: value for name, value in self.action.items() if name != "type"}, ensure_ascii=False)
 
+    def _message(self) -> Message:
+        return _asking(self.call_id, self.known_as, self.arguments)
 
-class SearchCallItem(Part):
+
+class SearchCallItem(_Item):
     """A search for tools that the client makes, or that OpenAI's servers made."""
 
     type: Literal["tool_search_call"]
@@ -163,8 +193,11 @@ class SearchCallItem(Part):
 
     known_as: ClassVar[str] = "tool_search"
 
+    def _message(self) -> Message:
+        return _asking(self.call_id, self.known_as, self.arguments)
 
-class OutputItem(Part):
+
+class OutputItem(_Item):
     """What came of a call."""
 
     type: Literal["function_call_output", "custom_tool_call_output", "local_shell_call_output"]
@@ -177,8 +210,11 @@ class OutputItem(Part):
         self.call_id = self.call_id or self.id or ""
         return self
 
+    def _message(self) -> Message:
+        return {"role": "tool", "tool_call_id": self.call_id, "content": _result(self)}
 
-class SearchOutputItem(Part):
+
+class SearchOutputItem(_Item):
     """The tools that a client's search has found: they are on offer from then on."""
 
     type: Literal["tool_search_output"]
@@ -186,8 +222,12 @@ class SearchOutputItem(Part):
     call_id: CallId = ""
     tools: list[dict[str, Any]] = Field(default_factory=list)
 
+    def _message(self) -> Message:
+        found = json.dumps(self.tools, ensure_ascii=False)
+        return {"role": "tool", "tool_call_id": self.call_id, "content": found}
 
-class ReasoningItem(Part):
+
+class ReasoningItem(_Item):
     """What the model thought. `encrypted_content` is for the server that made it: other servers' is only kept."""
 
     type: Literal["reasoning"]
@@ -206,19 +246,31 @@ class ReasoningItem(Part):
         told = isinstance(details, list) and all(isinstance(each, dict) for each in details)
         return {"reasoning_details": details} if details and told else {}
 
+    def _message(self) -> Message:
+        return {"role": _THOUGHT, **self.carried}
+
+
+_THOUGHT = "reasoning"
+"""The role of what was thought, until it is found which message it belongs to."""
+
+
+def _asking(call_id: str, name: str, arguments: str) -> Message:
+    call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments or "{}"}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
 
 _NOT_OURS = {"compaction", "compaction_summary", "context_compaction", "compaction_trigger"}
 _NOT_OURS_EITHER = ("_call", "_call_output", "_list_tools", "_approval_request", "_approval_response", "ghost_snapshot")
 
 
-class SkippedItem(Part):
+class SkippedItem(_Item):
     """What other makers' servers did; nothing of it goes back."""
 
     type: str
     id: str | None = None
 
 
-class ItemReference(Part):
+class ItemReference(_Item):
     """An item of an earlier response, by its id."""
 
     type: Literal["item_reference"]
@@ -280,6 +332,18 @@ Item = Annotated[
     ],
     BeforeValidator(_with_type),
 ]
+
+
+def _lasting(item: _Item) -> _Item:
+    if item.said is not None:
+        item.said.comes_again = True
+    return item
+
+
+def _each_once(items: Any, check: ValidatorFunctionWrapHandler) -> list[Any]:
+    return each_once(items, check, _Item, _lasting)
+
+
 CallItem = FunctionCallItem | CustomCallItem | ShellCallItem | SearchCallItem
 
 
@@ -328,7 +392,10 @@ class ResponsesRequest(Part):
     model: str
     """The model id of an app, or one of its aliases."""
     input: (
-        Annotated[Annotated[str, Tag("string")] | Annotated[list[Item], Tag("items")], Discriminator(_string_or_items)]
+        Annotated[
+            Annotated[str, Tag("string")] | Annotated[list[Item], WrapValidator(_each_once), Tag("items")],
+            Discriminator(_string_or_items),
+        ]
         | None
     ) = None
     """A text, or items: messages, calls, call outputs, reasoning, and references to earlier items."""
@@ -493,30 +560,36 @@ def ask_of(
 ) -> Ask:
     """Return what the request asks for. `before` is the conversation that it continues, `items` its resolved input."""
     tools, choice = offer(_definitions(asked.offered()), asked.tool_choice)
-    instructions = [{"role": "system", "content": asked.instructions}] if asked.instructions else []
     _check_files(items)
-    transcript = [*before, *chat_messages(items)]
-    called = {call["id"] for message in transcript for call in message.get("tool_calls") or ()}
-    if asked.previous_response_id:
-        _check_calls(items, called)
+    told = chat_messages(items)
+    known = [*before, *told] if before else told
+    loose: list[ToolResult] = []
     # Without words of the user's, results that nobody asked for are all that there is: then they are refused.
     spoken = any(isinstance(item, MessageItem) and item.role == "user" for item in items)
-    loose = [
-        ToolResult.model_validate({"tool_call_id": item.call_id, "output": _result(item)})
-        for item in items
-        if isinstance(item, OutputItem) and item.call_id not in called and not spoken
-    ]
-    known = [m for m in transcript if spoken or m.get("role") != "tool" or m["tool_call_id"] in called]
+    if asked.previous_response_id or not spoken:
+        called = {call["id"] for message in known for call in message.get("tool_calls") or ()}
+        if asked.previous_response_id:
+            _check_calls(items, called)
+        if not spoken:
+            loose = [
+                ToolResult.model_validate({"tool_call_id": item.call_id, "output": _result(item)})
+                for item in items
+                if isinstance(item, OutputItem) and item.call_id not in called
+            ]
+            known = [message for message in known if message["role"] != "tool" or message["tool_call_id"] in called]
     if not known and not loose:
         raise InvalidRequest("input: there is nothing to answer", param="input")
+    if asked.instructions:
+        instructions = {"role": "system", "content": asked.instructions}
+        known = [again(without_markers(instructions)) if come_again(known) else instructions, *known]
     return Ask(
         model=asked.model,
         body=body,
-        messages=[*instructions, *known],
+        messages=known,
         tools=tools,
         tool_choice=choice,
         parallel_tool_calls=asked.parallel_tool_calls,
-        parameters=asked.sampling().parameters(most_tokens, [*instructions, *known]),
+        parameters=asked.sampling().parameters(most_tokens, known),
         inputs={**(asked.metadata or {}), **(asked.inputs or {})},
         results=loose,
         words=_WORDS,
@@ -525,38 +598,39 @@ def ask_of(
 
 def chat_messages(items: Sequence[Item]) -> list[Message]:
     """Return the items as messages: neighbouring calls, and the text before them, are one assistant message."""
-    messages: list[Message] = []
-    thought: Message = {}
-    for item in in_pieces(items):
-        match item:
-            case MessageItem(role="assistant"):
-                messages.append({"role": item.role, "content": _content(item), **thought})
-                thought = {}
-            case MessageItem():
-                thought = {}
-                messages.append({"role": item.role, "content": _content(item)})
-            case ReasoningItem() if messages and messages[-1]["role"] == "assistant":
-                # Clients keep items in the order in which they ended.
-                messages[-1] |= item.carried
-            case ReasoningItem():
-                thought = item.carried
-            case FunctionCallItem() | CustomCallItem() | ShellCallItem() | SearchCallItem():
-                call = {
-                    "id": item.call_id,
-                    "type": "function",
-                    "function": {"name": item.known_as, "arguments": item.arguments or "{}"},
-                }
-                if messages and messages[-1]["role"] == "assistant":
-                    messages[-1].setdefault("tool_calls", []).append(call)
-                else:
-                    messages.append({"role": "assistant", "content": None, **thought, "tool_calls": [call]})
-                    thought = {}
-            case OutputItem():
-                messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _result(item)})
-            case SearchOutputItem():
-                found = json.dumps(item.tools, ensure_ascii=False)
-                messages.append({"role": "tool", "tool_call_id": item.call_id, "content": found})
+    messages, _ = _put_together([said for item in in_pieces(items) if (said := item.said) is not None])
     return messages
+
+
+@grown((list[Message](), Message()))
+def _put_together(
+    before: tuple[list[Message], Message], parts: Sequence[Message], count: int
+) -> tuple[list[Message], Message]:
+    """Return the messages of these parts, and what was thought at their end."""
+    messages, thought = list(before[0]), before[1]
+    for part in parts[count:]:
+        last = messages[-1] if messages and messages[-1]["role"] == "assistant" else None
+        role, calls = part["role"], part.get("tool_calls")
+        if role == _THOUGHT:
+            carried = {name: value for name, value in part.items() if name != "role"}
+            if last is None:
+                thought = carried
+            else:
+                # Clients keep items in the order in which they ended.
+                messages[-1] = last | carried
+        elif calls and last is not None:
+            messages[-1] = last | {"tool_calls": [*last.get("tool_calls", ()), *calls]}
+        elif role == "assistant":
+            asked = {"tool_calls": calls} if calls else {}
+            messages.append({"role": role, "content": part["content"], **thought, **asked})
+            thought = {}
+        else:
+            messages.append(dict(part))
+            thought = thought if role == "tool" else {}
+    if come_again(parts):
+        changed = max(0, len(before[0]) - 1)
+        messages[changed:] = map(again, messages[changed:])
+    return messages, thought
 
 
 def _definitions(tools: Sequence[dict[str, Any]]) -> list[ToolDefinition]:

@@ -21,7 +21,7 @@ from bridge.runs.answers.view import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
-from bridge.runs.requests import Reply, RequestKeys, RunRequest, Said
+from bridge.runs.requests import Reply, RequestKeys, RunRequest
 from bridge.runs.runs import LOOK_SECONDS, MAX_ATTEMPTS, moved
 from bridge.runs.segments import Calls, End, Failure, Segment, extent
 from bridge.runs.services import in_background
@@ -38,6 +38,7 @@ from bridge.runs.sessions.sessions import (
 )
 from bridge.runs.sessions.turn import Answers, answers_of, is_worded, result_ids
 from bridge.runs.tickets.moves import digest as digest_of
+from bridge.runs.transcripts import Said, transcript_of
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.rows import RunRow, TicketRow
@@ -68,7 +69,7 @@ class Ask:
 
     model: str
     body: Mapping[str, Any]
-    messages: list[Message]
+    messages: Sequence[Message]
     tools: list[ToolDefinition] = field(default_factory=list)
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -141,7 +142,8 @@ class Turns:
     def _conversation(self, headers: Mapping[str, str], app: App, ask: Ask) -> Conversation:
         session = _session(headers, ask)
         ask = self._cleaned(session, app, ask)
-        messages = woven(self._store, client_name(), ask.messages, ask.results) if ask.results else ask.messages
+        given = woven(self._store, client_name(), ask.messages, ask.results) if ask.results else ask.messages
+        messages = transcript_of(given)
         turn = split_turn(messages)
         asked = RunRequest(
             messages=messages,
@@ -155,7 +157,7 @@ class Turns:
             asker=shown(),
             client=client_name(),
         )
-        kind = auxiliary(headers, ask.body)
+        kind = auxiliary(headers, {**ask.body, "messages": messages})
         serving = (kind and app.auxiliary and self._services.apps.get(app.auxiliary)) or app
         # Dify may have to be asked what it takes, which must keep nobody else waiting.
         facts = self._services.apps.catalogue.of(serving)
@@ -164,8 +166,7 @@ class Turns:
     def _cleaned(self, session: Session, app: App, ask: Ask) -> Ask:
         """Return the request with our ids of its calls, and without what others might take for a run's marker."""
         client = client_name()
-        said = [message if isinstance(message, Said) else without_markers(message) for message in ask.messages]
-        told = read_from_text(self._store, client, said)
+        told = read_from_text(self._store, client, _without_markers(ask.messages))
         messages = with_our_ids(self._store, client, session, app.model, told)
         results = results_with_our_ids(self._store, client, session, app.model, messages, ask.results)
         return replace(ask, messages=messages, results=results, inputs=without_markers(ask.inputs))
@@ -198,7 +199,7 @@ class Turns:
         reply = Reply(messages=answers.said, tools=asked.tools, places=asked.places, tool_choice=asked.tool_choice)
         if (asked.tools, asked.places) == (began.tools, began.places) and not self._has_changed_tools(run):
             reply.tools = reply.places = None
-        told = gathered(asked.messages, ticket)
+        told = transcript_of(gathered(asked.messages, ticket))
         asked = asked.model_copy(update={"messages": told, "turn": split_turn(told).index})
         with self._services.locks.of(run.id):
             taken = None if self._live_runs.driving(run) else run
@@ -457,6 +458,12 @@ class Turns:
 
     def _may_return(self, segment: Segment) -> bool:
         return segment.abandoned and time.monotonic() - segment.left_at <= self._limits.grace_seconds
+
+
+def _without_markers(messages: Sequence[Message]) -> Sequence[Message]:
+    if set(map(type, messages)) == {Said}:
+        return messages
+    return [message if isinstance(message, Said) else without_markers(message) for message in messages]
 
 
 def _session(headers: Mapping[str, str], ask: Ask) -> Session:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 from bridge.config import App
 from bridge.errors import BridgeError
 from bridge.runs.answers.guards import Chain, DataGuard, Guard
-from bridge.runs.requests import RunRequest, once
+from bridge.runs.requests import RunRequest
 from bridge.runs.segments import Draft, Reasoning, Text
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions.openclaw import is_from_openclaw
+from bridge.runs.transcripts import grown, once
 from bridge.store.rows import TicketRow
 from tools.calls import ToolCall
 from tools.definitions import ToolDefinition
@@ -104,11 +105,16 @@ def tokens(text: str) -> int:
     return math.ceil(total + len(rest) / _OTHER_BYTES_PER_TOKEN)
 
 
-def prompt_tokens(messages: Iterable[Message], tools: Iterable[ToolDefinition] = ()) -> int:
+def prompt_tokens(messages: Sequence[Message], tools: Iterable[ToolDefinition] = ()) -> int:
     """Estimate the tokens of a request's messages and tool definitions, as OpenAI would count them."""
     definitions = (json.dumps(tool.to_openai()["function"], ensure_ascii=False) for tool in in_pieces(tools))
     offered = sum(tokens(definition) for definition in definitions)
-    return _PER_REPLY + offered + sum(_message_tokens(message) for message in in_pieces(messages))
+    return _PER_REPLY + offered + _transcript_tokens(messages)
+
+
+@grown(0)
+def _transcript_tokens(before: int, messages: Sequence[Message], count: int) -> int:
+    return before + sum(_message_tokens(message) for message in in_pieces(messages[count:]))
 
 
 def estimate(

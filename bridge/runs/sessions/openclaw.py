@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, wraps
 from typing import Any, Literal
 
-from bridge.runs.requests import once
 from bridge.runs.sessions.claude_code import is_reminder, without_reminders
+from bridge.runs.transcripts import grown, instructions_of, once
 from tools.results import Message, text_of
 
 Auxiliary = Literal["memory_flush", "compaction_summary", "skill_review", "heartbeat", "model_run", "internal"]
@@ -128,7 +128,6 @@ def runtime_line(messages: Iterable[Message]) -> dict[str, str]:
 
 _FLUSH = "Pre-compaction memory flush."
 _HEARTBEATS = ("[OpenClaw heartbeat poll]", "Follow the heartbeat monitor scratch context when provided.")
-_SYSTEM = {"system", "developer"}
 _SUMMARIZER = "You are a context summarization assistant."
 _MODEL_RUN = "Current model identity: "
 _INTERNAL_SESSION = "internal-session-effects"
@@ -140,7 +139,7 @@ def auxiliary(headers: Mapping[str, str], body: Mapping[str, Any]) -> Auxiliary 
     `internal` is a call of a kind that is not known here, in a session that OpenClaw keeps from its user. Words count
     only where they begin the turn's message, under OpenClaw's own system prompt, and are not a person's.
     """
-    messages = [message for message in body.get("messages") or [] if isinstance(message, dict)]
+    messages = body.get("messages") or []
     system = _system_text(messages)
     if not body.get("tools"):
         if system.startswith(_SUMMARIZER):
@@ -178,15 +177,18 @@ def _by_session(headers: Mapping[str, str], messages: Sequence[Message]) -> Auxi
 
 
 def _system_text(messages: Sequence[Message]) -> str:
-    for message in messages:
-        if message.get("role") in _SYSTEM:
-            return text_of(message.get("content")).lstrip()
-    return ""
+    instructions = instructions_of(messages)
+    return text_of(instructions[0].get("content")).lstrip() if instructions else ""
 
 
 def is_from_openclaw(messages: Sequence[Message]) -> bool:
     """Say whether OpenClaw wrote around these messages: its system prompt, its runtime line, or its context."""
-    return is_openclaw(messages) or bool(runtime_line(messages)) or any(map(is_internal_context, messages))
+    return is_openclaw(messages) or bool(runtime_line(messages)) or _holds_context(messages)
+
+
+@grown(False)
+def _holds_context(before: bool, messages: Sequence[Message], count: int) -> bool:
+    return before or any(map(is_internal_context, messages[count:]))
 
 
 def is_openclaw(messages: Sequence[Message]) -> bool:

@@ -25,12 +25,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, cast
 
-from bridge.runs.requests import RunRequest, once, piece
+from bridge.runs.requests import RunRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.sessions import claude_code, openclaw
 from bridge.runs.sessions.openclaw import (
@@ -44,6 +44,7 @@ from bridge.runs.sessions.openclaw import (
     runtime_line,
 )
 from bridge.runs.sessions.turn import Turn, split_turn
+from bridge.runs.transcripts import digests_of, grown, instructions_of, once
 from tools.fingerprint import text_digest
 from tools.results import Message, text_of
 
@@ -220,62 +221,69 @@ def _without_compactions(value: str) -> str:
 # What was said
 
 
+class Spoken(NamedTuple):
+    """Who said what, without a break, a text per message."""
+
+    role: str
+    texts: list[str]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.texts)
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """What a transcript says of its conversation before the user's last words.
 
-    `said` is who said what, `pairs` are the user's words with the answer to them, oldest first, and `calls` are the
-    tool_call_ids of the last turn.
+    `turns` are those that count, of the `messages`, and `calls` the tool_call_ids of the last one. A pair is the user's
+    words with the answer to them; of several messages the last one counts: a summary, say, may stand before it since.
     """
 
-    said: tuple[tuple[str, str], ...] = ()
-    pairs: tuple[tuple[str, str], ...] = ()
+    messages: Sequence[Message] = ()
+    turns: Sequence[Spoken] = ()
     calls: tuple[str, ...] = ()
 
     @property
     def exchanges(self) -> tuple[str, ...]:
-        """Digests of the pairs."""
-        return tuple(map(_exchange, self.pairs))
+        """Digests of the pairs, oldest first."""
+        return tuple(_exchange(asked, told) for asked, told in pairwise(self.turns) if asked.role == "user")
 
     @property
     def latest(self) -> str | None:
         """The digest of the last pair."""
-        return _exchange(self.pairs[-1]) if self.pairs else None
+        return next((_exchange(asked, told) for asked, told in self._last), None)
 
     @property
     def whole(self) -> str:
         """A digest of all that was said."""
-        return digest(["conversation", self.said]) if self.said else ""
+        return _digest_of_turns(self.messages, len(self.turns), '["conversation", ') if self.turns else ""
 
     @property
     def length(self) -> int:
         """How many characters the last pair has."""
-        return sum(map(len, self.pairs[-1])) if self.pairs else 0
+        return sum(len(asked.texts[-1]) + len(told.text) for asked, told in self._last)
+
+    @property
+    def _last(self) -> list[tuple[Spoken, Spoken]]:
+        return [pair for pair in pairwise(self.turns[-3:]) if pair[0].role == "user"][-1:]
 
 
-def _exchange(pair: tuple[str, str]) -> str:
-    return digest(["exchange", *pair])
+def _exchange(asked: Spoken, told: Spoken) -> str:
+    return digest(["exchange", asked.texts[-1], told.text])
 
 
 def past_of(messages: Sequence[Message]) -> Past:
     """Return what a request's transcript says of what came before its last words."""
-    turns = _turns(messages)
-    if turns and turns[-1][0] == "assistant":
-        turns.pop()
-    return replace(_past(turns[:-1]), calls=_last_calls(messages))
+    turns = spoken(messages)
+    last = -2 if turns and turns[-1].role == "assistant" else -1
+    return Past(messages, turns[:last], _last_calls(messages))
 
 
 def exchange_after(messages: Sequence[Message]) -> Past:
     """Return what a transcript that ends in an answer will say of itself, once the user says more."""
-    return _past(_turns(messages))
-
-
-def _past(turns: Sequence[tuple[str, list[str]]]) -> Past:
-    said = tuple((role, "".join(texts)) for role, texts in turns)
-    # Of several messages the last one counts: a summary, say, may stand before it since.
-    asked = [texts[-1] if role == "user" else None for role, texts in turns]
-    pairs = tuple((words, told) for words, (_, told) in zip(asked, said[1:], strict=False) if words is not None)
-    return Past(said, pairs)
+    return Past(messages, spoken(messages))
 
 
 def _last_calls(messages: Sequence[Message]) -> tuple[str, ...]:
@@ -304,22 +312,26 @@ def turn_key(session: Session, model: str, messages: Sequence[Message]) -> str:
     turn = last_user_index(messages)
     end = len(messages) if turn is None else turn + 1
     results = [str(m.get("tool_call_id")) for m in messages[end:] if m.get("role") == "tool"]
-    system = [] if session.alone else [text_of(m.get("content")) for m in messages if m.get("role") == "system"]
+    above = [] if session.alone else [each for each in instructions_of(messages) if each.get("role") == "system"]
+    named = ["turn", session.scope, model, [text_of(message.get("content")) for message in above]]
     media = [] if turn is None else _media(messages[turn])
-    return digest(["turn", session.scope, model, system, _said(messages[:end]), media, results])
+    begun = messages[:end]
+    head, tail = json.dumps(named)[:-1], json.dumps([media, results])[1:]
+    return _digest_of_turns(begun, len(spoken(begun)), f"{head}, ", f", {tail}")
 
 
 def request_key(session: Session, model: str, request: RunRequest) -> str:
     """Return a digest of a whole request; whether it streams does not matter."""
     rest = request.model_dump(mode="json", exclude_none=True, exclude={"messages"})
-    messages = [digest for digest, _ in map(piece, request.messages)]
-    return digest([session.scope, model, {"messages": messages, **rest}])
+    begun = f'{json.dumps([session.scope, model])[:-1]}, {{"messages": '
+    listing = _digests_listed(request.messages, begun) or _Listing.begun(begun)
+    return listing.ended(f", {json.dumps(rest)[1:]}]")
 
 
 def frame_of(headers: Mapping[str, str], messages: Sequence[Message]) -> str:
     """Return a digest of what tells two conversations in the same words apart, where there is a choice."""
     given = {name.lower(): value for name, value in headers.items()}
-    system = [text_of(m.get("content")) for m in messages if m.get("role") in {"system", "developer"}]
+    system = [text_of(message.get("content")) for message in instructions_of(messages)]
     return digest([system, [given.get(name) for name in _AFFINITY]])
 
 
@@ -328,15 +340,40 @@ def _media(message: Message) -> list[Any]:
     return [part for part in content if part.get("type") != "text"] if isinstance(content, list) else []
 
 
-def _said(messages: Sequence[Message]) -> list[tuple[str, str]]:
+@grown(list[Spoken]())
+def spoken(before: list[Spoken], messages: Sequence[Message], count: int) -> list[Spoken]:
     """Return who said what, in turns: neighbours with the same role are one."""
-    return [(role, "".join(texts)) for role, texts in _turns(messages)]
+    worded = ((str(message.get("role")), text) for message in in_pieces(messages[count:]) if (text := _words(message)))
+    new = [Spoken(role, [text for _, text in texts]) for role, texts in groupby(worded, key=itemgetter(0))]
+    if before and new and before[-1].role == new[0].role:
+        new[0].texts[:0] = before[-1].texts
+        return [*before[:-1], *new]
+    return [*before, *new]
 
 
-def _turns(messages: Sequence[Message]) -> list[tuple[str, list[str]]]:
-    """Return who said what, neighbours with the same role together, a text per message."""
-    spoken = [(str(message.get("role")), text) for message in in_pieces(messages) if (text := _words(message))]
-    return [(role, [text for _, text in texts]) for role, texts in groupby(spoken, key=itemgetter(0))]
+_OPEN = 3
+"""So many of the last turns may be left out of a digest of what was said."""
+
+
+def _digest_of_turns(messages: Sequence[Message], turns: int, begun: str, end: str = "]") -> str:
+    """Return the digest of JSON; between this beginning and end it has a list of who said what in the first turns."""
+    listing = _turns_listed(messages, begun) or _Listing.begun(begun)
+    return listing.further(_told(spoken(messages)[listing.count : turns])).ended(end)
+
+
+@grown(cast("_Listing | None", None))
+def _turns_listed(before: "_Listing | None", messages: Sequence[Message], _: int, begun: str) -> "_Listing":
+    listing = before or _Listing.begun(begun)
+    return listing.further(_told(spoken(messages)[listing.count : -_OPEN]))
+
+
+def _told(turns: Sequence[Spoken]) -> list[tuple[str, str]]:
+    return [(turn.role, turn.text) for turn in turns]
+
+
+@grown(cast("_Listing | None", None))
+def _digests_listed(before: "_Listing | None", messages: Sequence[Message], count: int, begun: str) -> "_Listing":
+    return (before or _Listing.begun(begun)).further(digests_of(messages)[count:])
 
 
 @once
@@ -367,3 +404,26 @@ def _packed(text: str) -> str:
 def digest(material: Any) -> str:
     """Return 64 hex characters that stand for a JSON value."""
     return hashlib.sha256(json.dumps(material).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A digest in the making: of JSON as far as so many items of a list that stands in it."""
+
+    hashed: "hashlib._Hash"
+    count: int = 0
+
+    @classmethod
+    def begun(cls, text: str) -> "_Listing":
+        return cls(hashlib.sha256(f"{text}[".encode()))
+
+    def further(self, items: Sequence[object]) -> "_Listing":
+        listed = json.dumps(items)[1:-1]
+        hashed = self.hashed.copy()
+        hashed.update((f", {listed}" if self.count and listed else listed).encode())
+        return _Listing(hashed, self.count + len(items))
+
+    def ended(self, end: str) -> str:
+        hashed = self.hashed.copy()
+        hashed.update(f"]{end}".encode())
+        return hashed.hexdigest()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from bridge.runs.requests import once
 from bridge.runs.sessions.claude_code import is_reminder
 from bridge.runs.sessions.openclaw import (
     clean_user_text,
@@ -12,6 +11,7 @@ from bridge.runs.sessions.openclaw import (
     is_internal_context,
     last_user_index,
 )
+from bridge.runs.transcripts import grown, once
 from tools.results import Message, text_of
 
 
@@ -55,8 +55,9 @@ def split_turn(messages: Sequence[Message]) -> Turn:
 
 def answers_of(messages: Sequence[Message], round_: Set[str]) -> Answers:
     """Return what the transcript says of a round. A call that was cut away stands where its result does."""
-    calls = [position for position, message in enumerate(messages) if _asks_for(message, round_)]
-    results = [position for position, message in enumerate(messages) if _answers(message, round_)]
+    numbered = list(enumerate(messages[(first := first_of(messages, round_)) :], first))
+    calls = [position for position, message in numbered if _asks_for(message, round_)]
+    results = [position for position, message in numbered if _answers(message, round_)]
     if not results:
         return Answers([], [])
     begin, asked, end = min(calls or results), max(calls or results), max(calls + results)
@@ -73,10 +74,26 @@ def answers_of(messages: Sequence[Message], round_: Set[str]) -> Answers:
     )
 
 
-def result_ids(messages: Sequence[Message]) -> list[str]:
+@grown(list[str]())
+def result_ids(before: list[str], messages: Sequence[Message], count: int) -> list[str]:
     """Return the ids of the calls that the transcript holds results of, in their order."""
-    ids = (message.get("tool_call_id") for message in messages if message.get("role") == "tool")
-    return list(dict.fromkeys(str(call_id) for call_id in ids if call_id))
+    ids = (message.get("tool_call_id") for message in messages[count:] if message.get("role") == "tool")
+    return list(dict.fromkeys([*before, *(str(call_id) for call_id in ids if call_id)]))
+
+
+def first_of(messages: Sequence[Message], round_: Set[str]) -> int:
+    """Return where the first message stands that calls one of these, or holds its result; the end where none does."""
+    places = _first_places(messages)
+    return min((places[call_id] for call_id in round_ if call_id in places), default=len(messages))
+
+
+@grown(dict[str, int]())
+def _first_places(before: dict[str, int], messages: Sequence[Message], count: int) -> dict[str, int]:
+    places = dict(before)
+    for place, message in enumerate(messages[count:], count):
+        for call_id in (*_asked(message), message.get("tool_call_id")):
+            places.setdefault(str(call_id), place)
+    return places
 
 
 def _is_said(message: Message) -> bool:

@@ -10,11 +10,12 @@ from bridge.runs import request_id
 from bridge.runs.executors.resuming import user_of
 from bridge.runs.executors.runs import ExecutorRuns
 from bridge.runs.live import LiveRun, LiveRuns
-from bridge.runs.requests import Reply, Said
+from bridge.runs.requests import Reply
 from bridge.runs.runs import Runs
 from bridge.runs.services import Services
 from bridge.runs.tickets.admission import Admission
-from bridge.runs.tickets.omitting import digests_of, unknown
+from bridge.runs.tickets.omitting import said_with, unknown
+from bridge.runs.transcripts import Transcript, asking_of, transcript_of
 from bridge.store import clock
 from bridge.store.rows import InvocationRow, MarkerRow, RunRow, TicketRow
 from bridge.store.run_record import TAKEN_OVER, Change, RunRecord
@@ -273,11 +274,12 @@ class Invocations:
         past = [] if is_new else self._store.past_queries(run.conversation_id, before=run.id)
         if run.attempt > 1:
             past.append(run.query_digest)
-        messages, omits = self._with_carried(run, request.messages), list[int]()
-        digests = has and digests_of(messages, request.tools_piece())
+        said, omits = transcript_of(self._with_carried(run, transcript_of(request.messages))), list[int]()
+        digests = has and said_with(said, request.tools_piece())
         omits_tools = bool(has and digests and has.tools == digests.tools)
+        messages: list[Message] = said
         if has:
-            messages, omits = unknown(messages, has)
+            messages, omits = unknown(said, has)
         return AttachResponse(
             run_id=run.id,
             secret=secret if run.direction == "executor" else None,
@@ -300,11 +302,12 @@ class Invocations:
             answer=Answer.model_validate_json(invocation.answer) if invocation.answer else None,
         )
 
-    def _with_carried(self, run: RunRow, messages: Sequence[Message]) -> list[Message]:
+    def _with_carried(self, run: RunRow, messages: Transcript) -> Sequence[Message]:
         """Return the transcript with what the app's upstream wants back of its own calls: few clients can carry it."""
         # What carried nothing never will: an id is new with its call.
-        nothing = f"carried for {run.client} by {run.model}"
-        asking = [m for m in messages if m.get("tool_calls") and not (isinstance(m, Said) and nothing in m.made)]
+        asked, which = asking_of(messages), ("carried", run.client, run.model)
+        (had, count), _ = messages.made.get(which, (([], 0), 0))
+        asking = [*had, *asked[count:]]
         ids = [call["id"] for message in asking for call in message["tool_calls"]]
         tickets = self._store.tickets_of_calls(ids, run.client, with_reasoning=True)
         runs = {run_id: self._store.run(run_id) for run_id in {ticket.run_id for ticket in tickets}}
@@ -320,10 +323,9 @@ class Invocations:
             known = next((of_call[call["id"]] for call in calls if call["id"] in of_call), None)
             return with_extras(message, known) if known else message
 
-        for message in asking:
-            if isinstance(message, Said) and not any(call["id"] in of_call for call in message["tool_calls"]):
-                message.made[nothing] = None
-        return [carried(message) for message in messages] if of_call else list(messages)
+        carrying = [message for message in asking if any(call["id"] in of_call for call in message["tool_calls"])]
+        messages.made[which] = (carrying, len(asked)), len(messages)
+        return [carried(message) for message in messages] if of_call else messages
 
     def _live_of(self, invocation_id: str, run_id: str) -> LiveRun | None:
         """Return the run if this process drives it in the attempt of this invocation."""

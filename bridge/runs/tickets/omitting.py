@@ -7,7 +7,7 @@ the digests only say which of that is left out.
 from collections.abc import Sequence
 from itertools import pairwise
 
-from bridge.runs.requests import piece
+from bridge.runs.transcripts import digests_of, grown, pieces_of
 from bridge.store.exchanges import Piece, digest_of
 from tools.results import Message
 from tools.wire import Digests, Part
@@ -16,15 +16,14 @@ SHORT = 8 * 1024
 """A transcript of so many characters is sent whole."""
 
 
-def digests_of(messages: Sequence[Message], tools: Piece) -> Digests | None:
+def said_with(messages: Sequence[Message], tools: Piece) -> Digests | None:
     """Return what the plugin says if it still has all of this when it attaches next; None where that is little."""
-    pieces = [piece(message) for message in messages]
-    characters = sum(len(body) for _, body in (*pieces, tools))
+    characters = _characters(messages) + len(tools[1])
     if characters < SHORT:
         return None
     # A part is as long as all before it: what changes at the end, where most does, changes no long one.
-    ends = [0, *(2**n for n in range(len(pieces).bit_length()) if 2**n < len(pieces)), len(pieces)]
-    parts = [pieces[begin:end] for begin, end in pairwise(ends) if begin < end]
+    ends = [0, *(2**n for n in range(len(messages).bit_length()) if 2**n < len(messages)), len(messages)]
+    parts = [digests_of(messages)[begin:end] for begin, end in pairwise(ends) if begin < end]
     digests = [Part(count=len(part), digest=_digest(part)) for part in parts]
     return Digests(messages=digests, tools=tools[0], characters=characters)
 
@@ -33,16 +32,20 @@ def unknown(messages: Sequence[Message], has: Digests) -> tuple[list[Message], l
     """Return the messages that the plugin does not have, and the numbers of the parts that it has in their places."""
     new: list[Message] = []
     omitted: list[int] = []
-    begin = 0
+    digests, begin = digests_of(messages), 0
     for number, had in enumerate(has.messages):
-        part = messages[begin : begin + had.count]
-        begin += had.count
-        if len(part) == had.count and _digest([piece(message) for message in part]) == had.digest:
+        part = slice(begin, begin := begin + had.count)
+        if len(digests[part]) == had.count and _digest(digests[part]) == had.digest:
             omitted.append(number)
         else:
-            new += part
+            new += messages[part]
     return [*new, *messages[begin:]], omitted
 
 
-def _digest(pieces: Sequence[Piece]) -> str:
-    return digest_of("".join(digest for digest, _ in pieces))
+def _digest(digests: Sequence[str]) -> str:
+    return digest_of("".join(digests))
+
+
+@grown(0)
+def _characters(before: int, messages: Sequence[Message], count: int) -> int:
+    return before + sum(len(body) for _, body in pieces_of(messages)[count:])
