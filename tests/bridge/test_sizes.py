@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from bridge.api.anthropic import messages_request
 from bridge.api.bodies import check_sizes, loads
+from bridge.api.openai import responses_request
 from bridge.api.openai.call_ids import _renamed
 from bridge.api.openai.chat_request import ask_of, parse_chat_request
 from bridge.api.openai.tool_choice import offer
+from bridge.api.openai.turns import Ask
 from bridge.app import create_app
 from bridge.config import Limits, parse
 from bridge.runs.executors.registry import Registration
 from bridge.runs.requests import RunRequest
-from bridge.runs.sessions.sessions import Session, past_of, turn_key
+from bridge.runs.sessions.sessions import Session, past_of, request_key, turn_key
+from bridge.runs.transcripts import transcript_of
 from bridge.store.rows import CallRow
 from tools.definitions import ToolDefinition
 from tools.results import Message
@@ -151,22 +155,54 @@ def lines_of(work: Callable[[], Any]) -> int:
     return count
 
 
-def test_what_was_said_before_is_not_looked_at_again() -> None:
+def words(turns: int) -> list[tuple[str, str]]:
+    """Return who said what in so many turns, and what the user says then."""
+    told = [(role, f"{n} {'x' * 40}") for n in range(turns) for role in ("user", "assistant")]
+    return [*told, ("user", f"{turns} {'x' * 40}")]
+
+
+def chat(turns: int) -> Ask:
+    body = read({"messages": [{"role": role, "content": text} for role, text in words(turns)]})
+    return ask_of(parse_chat_request(body), body, 1000)
+
+
+def anthropic(turns: int) -> Ask:
+    """As Claude Code asks: the last message is marked, and is not any more once another one stands behind it."""
+    blocks = [(role, {"type": "text", "text": text}) for role, text in words(turns)]
+    blocks[-1] = ("user", blocks[-1][1] | {"cache_control": {"type": "ephemeral"}})
+    body = read({"system": "Help.", "messages": [{"role": role, "content": [block]} for role, block in blocks]})
+    return messages_request.ask_of(messages_request.parse_messages_request(body), body, 1000)
+
+
+def responses(turns: int) -> Ask:
+    kinds = {"user": "input_text", "assistant": "output_text"}
+    items = [{"role": role, "content": [{"type": kinds[role], "text": text}]} for role, text in words(turns)]
+    body = read({"instructions": "Help.", "input": items})
+    asked = responses_request.parse_responses_request(body)
+    return responses_request.ask_of(asked, body, [], asked.items, 1000)
+
+
+def read(body: dict[str, Any]) -> dict[str, Any]:
+    taken: dict[str, Any] = loads(json.dumps({"model": "m", **body}).encode())
+    check_sizes(taken, Limits())
+    return taken
+
+
+@pytest.mark.parametrize("asking", [chat, anthropic, responses])
+def test_what_was_said_before_is_not_looked_at_again(asking: Callable[[int], Ask]) -> None:
     """Clients send all of a transcript with each request: its last turn costs little more than its first."""
-    said = [{"role": role, "content": f"{n} {'x' * 40}"} for n in range(500) for role in ("user", "assistant")]
     session = Session("s", "openclaw", alone=True)
 
-    def read() -> None:
-        body = loads(json.dumps({"model": "m", "messages": said}).encode())
-        check_sizes(body, Limits())
-        ask = ask_of(parse_chat_request(body), body, 1000)
-        asked = RunRequest(messages=ask.messages, turn=0, query="")
+    def turn(turns: int) -> None:
+        messages = transcript_of(asking(turns).messages)
+        asked = RunRequest(messages=messages, turn=0, query="")
         asked.pieces()
-        turn_key(session, "m", asked.messages)
-        past_of(asked.messages)
+        turn_key(session, "m", messages)
+        request_key(session, "m", asked)
+        past_of(messages)
 
-    first, again = lines_of(read), lines_of(read)
-    assert 4 * again < first
+    whole, last = lines_of(partial(turn, 500)), lines_of(partial(turn, 501))
+    assert 20 * last < whole
 
 
 class Counted(str):

@@ -440,9 +440,9 @@ def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> As
 def prompt_of(asked: CountRequest) -> tuple[list[Message], list[ToolDefinition], ToolChoice | None]:
     """Return what a model would read of the request: its messages and tools, and the choice among these."""
     tools, choice = offer([tool.definition() for tool in asked.tools or () if tool.runs_here], _choice(asked))
-    told = chat_messages(asked.messages)
-    system = [again(without_markers(message)) if come_again(told) else message for message in _system(asked)]
-    return [*system, *told] if system else told, tools, choice
+    said = [said for message in in_pieces(asked.messages) for said in message.said]
+    system = [again(without_markers(message)) if come_again(said) else message for message in _system(asked)]
+    return _with_neighbours_joined([*system, *said]), tools, choice
 
 
 def _choice(asked: CountRequest) -> ToolChoice | None:
@@ -464,11 +464,6 @@ def _system(asked: CountRequest) -> Iterator[Message]:
     text = "\n\n".join(text for text in texts if text.strip() and not text.startswith(_BILLING))
     if text:
         yield {"role": "system", "content": text}
-
-
-def chat_messages(messages: Sequence[_Turn]) -> list[Message]:
-    """Return the transcript."""
-    return _with_neighbours_joined([said for message in in_pieces(messages) for said in message.said])
 
 
 @grown(list[Message]())
