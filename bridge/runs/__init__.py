@@ -9,6 +9,7 @@ executors/   who runs calls when Dify asks: registry, leases, suspended runs tha
 sessions/    whose conversation a request belongs to
 answers/     what a client sees of an app's text: guard, reasoning, drafts, usage
 requests     what a client asked for              inputs       what the app is given of it
+transcripts  what is made once of what was said before
 forms        Human Input nodes, which pause runs  dify_slots   who waits for a place at Dify
 sweeper      ends what waits too long             watchdogs    look after runs whose plugin or worker was killed
 observing/   metrics and traces hear of it here   request_id   ids for logs

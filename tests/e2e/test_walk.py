@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(300)
 BRIDGE = f"{ROOT / 'bridge'}/"
 PAGE = ROOT / "docs" / "discussion" / "walk.md"
 
-ASKED = re.compile(r"config|errors|store/.*|dify/apps|runs/(breath|request_id|services|observing/.*)")
-"""What every room asks, and what asks no other: what is stored and configured, an app's facts, ids and paces."""
+ASKED = re.compile(r"config|errors|store/.*|dify/apps|runs/(request_id|services|transcripts|observing/.*)")
+"""What every room asks, and what asks no other: what is stored, configured and said, an app's facts, ids and paces."""
 
 
 @dataclass
