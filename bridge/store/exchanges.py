@@ -8,11 +8,10 @@ import hashlib
 import json
 import math
 import re
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import batched, pairwise
-from operator import is_
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
@@ -92,18 +91,19 @@ hold it."""
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The pieces of a list and their numbers. `since` is when the one was used that was not for longest."""
+    """The pieces of a list, and their numbers. `since` is when the one was used that was not for longest."""
 
-    pieces: Sequence[Piece] = ()
+    digests: Sequence[str] = ()
     numbers: Sequence[int] = ()
     since: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What will be known of a session's pieces once they are written, and which its last list is then."""
+    """What will be known of a session's pieces once they are written, and which its last list of a kind is then."""
 
     known: Known
+    kind: str
     listed: Listed
 
 
@@ -120,17 +120,17 @@ class PieceStatements:
     def __init__(self, reading: Transaction) -> None:
         self._reading = reading
         self._known: OrderedDict[str, Known] = OrderedDict()
-        self._listed: dict[str, Listed] = {}
+        self._listed: defaultdict[str, dict[str, Listed]] = defaultdict(dict)
 
     def keep(self, connection: Connection, run: RunRow, pieces: Pieces) -> tuple[RunRow, Learned]:
         """Write the pieces that are new; return the run with the numbers of all, and what to `learn` then."""
-        numbers, learned = self._number(connection, run.session_key, pieces.messages, pieces.tools)
+        numbers, learned = self._number(connection, run.session_key, "messages", pieces.messages, pieces.tools)
         kept = json.dumps({"messages": list(_ranges(numbers[:-1])), "tools": numbers[-1]}, separators=(",", ":"))
         return replace(run, request=f'{run.request[:-1]},"kept":{kept}}}'), learned
 
     def keep_list(self, connection: Connection, session_key: str, pieces: Sequence[Piece]) -> tuple[str, Learned]:
         """Write those of a list that are new; return what stands for the list, and what to `learn` then."""
-        numbers, learned = self._number(connection, session_key, pieces)
+        numbers, learned = self._number(connection, session_key, "input", pieces)
         return json.dumps({"session": session_key, "kept": list(_ranges(numbers))}, separators=(",", ":")), learned
 
     def whole_list(self, kept: str) -> str:
@@ -146,12 +146,13 @@ class PieceStatements:
             raise unavailable(DAMAGED, "a piece of a response's input is gone") from None
 
     def _number(
-        self, connection: Connection, session_key: str, listed: Sequence[Piece], *others: Piece
+        self, connection: Connection, session_key: str, kind: str, listed: Sequence[Piece], *others: Piece
     ) -> tuple[list[int], Learned]:
         """Write the pieces of a session that are new; return the numbers of all, and what to `learn` then."""
         known, now = self._of_session(connection, session_key), clock.now()
-        before = self._beginning(session_key, listed, now)
-        pieces = [*listed[len(before.pieces) :], *others]
+        digests = [digest for digest, _ in listed]
+        before = self._beginning(session_key, kind, digests, now)
+        pieces = [*listed[len(before.digests) :], *others]
         top = next(reversed(known.values()))[0] if known else 0
         learned: Known = {}
         new: list[dict[str, object]] = []
@@ -176,12 +177,12 @@ class PieceStatements:
             at = {"session": session_key, "first": first, "last": last, "now": now}
             if connection.execute(_USED, at).rowcount <= last - first:
                 raise PiecesGone
-        return numbers, Learned(learned, Listed(listed, numbers[: len(listed)], since))
+        return numbers, Learned(learned, kind, Listed(digests, numbers[: len(listed)], since))
 
-    def _beginning(self, session_key: str, pieces: Sequence[Piece], now: float) -> Listed:
+    def _beginning(self, session_key: str, kind: str, digests: Sequence[str], now: float) -> Listed:
         """Return the session's last list, where this one begins with it and all of it was used of late."""
-        last = self._listed.get(session_key, _NONE)
-        is_same = len(last.pieces) <= len(pieces) and all(map(is_, last.pieces, pieces))
+        last = self._listed[session_key].get(kind, _NONE)
+        is_same = digests[: len(last.digests)] == last.digests
         return last if is_same and last.since >= now - FRESH_SECONDS else _NONE
 
     def begin(self, session_key: str) -> None:
@@ -191,7 +192,7 @@ class PieceStatements:
     def learn(self, session_key: str, learned: Learned) -> None:
         """These pieces of a session are written."""
         self._known.setdefault(session_key, {}).update(learned.known)
-        self._listed[session_key] = learned.listed
+        self._listed[session_key][learned.kind] = learned.listed
 
     def forget(self, session_key: str) -> None:
         """What is known of a session's pieces may not be so: it is read again."""

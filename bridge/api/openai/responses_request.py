@@ -105,6 +105,11 @@ class _Item(Part):
         message = self._message()
         return None if message is None else Said(without_markers(message))
 
+    @cached_property
+    def stored(self) -> Piece:
+        """What the store keeps of it."""
+        return piece_of(json.dumps(self.model_dump(exclude_none=True), ensure_ascii=False))
+
     def _message(self) -> Message | None:
         return None
 
@@ -736,4 +741,4 @@ def items_of(stored: str) -> list[Item]:
 
 def stored_items(items: Sequence[Item]) -> list[Piece]:
     """Return the items as JSON, with their digests."""
-    return [piece_of(json.dumps(item.model_dump(exclude_none=True), ensure_ascii=False)) for item in items]
+    return [item.stored for item in items]
