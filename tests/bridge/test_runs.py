@@ -152,18 +152,6 @@ def test_pieces_stay_as_long_as_a_run_that_holds_them(core: Core, monkeypatch: p
     assert read_anew(core, again) == transcript(4)
 
 
-def test_what_a_growing_transcript_begins_with_stays_as_long_as_the_last_run_that_holds_it(
-    core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    began = time.time()
-    for day in range(20):
-        monkeypatch.setattr("bridge.store.clock.now", lambda day=day: began + day * DAY)
-        run = begun(core, transcript(day + 1))
-        core.store.end_run(run.id, RunEvent.CANCEL)
-        core.store.forget_before(began + (day - 1) * DAY)
-        assert read_anew(core, run) == transcript(day + 1)
-
-
 def test_pieces_that_another_process_forgot_are_stored_again(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.time()
     core.store.end_run(begun(core, transcript(4)).id, RunEvent.CANCEL)
