@@ -89,14 +89,14 @@ class ExecutorStatements:
     def loads(self) -> dict[str, int]:
         """Count the calls that each executor holds under a lease, by the executor's id."""
         with self._reading() as connection:
-            rows = connection.execute(
-                select(t.calls.c.executor, func.count())
-                .where(t.calls.c.state == CallState.LEASED.value)
-                .group_by(t.calls.c.executor)
-            )
-            return {executor: count for executor, count in rows if executor}
+            return {executor: count for executor, count in fetch(connection, _LOADS) if executor}
 
 
+_LOADS = (
+    select(t.calls.c.executor, func.count())
+    .where(t.calls.c.state == CallState.LEASED.value)
+    .group_by(t.calls.c.executor)
+)
 _EXECUTORS = select(*columns_of(t.executors, ExecutorRow)).order_by(t.executors.c.name)
 
 DAY_SECONDS = 86_400
