@@ -14,6 +14,7 @@ from bridge.config import Config
 from bridge.errors import Conflict, Forbidden, Gone, NotFound
 from bridge.runs.executors.leases import Lease, Leases
 from bridge.runs.executors.registry import OfferedTool, Registration, Registry, is_executor_of
+from bridge.runs.services import breathe
 from bridge.runs.tickets.tickets import Tickets
 from bridge.store.rows import TicketRow
 from tools.results import ToolResult
@@ -236,6 +237,8 @@ def _add_lease_routes(blueprint: Blueprint, leases: Leases, body: TakeBody) -> N
     def take_results(executor_id: str) -> Response:
         results = [(result.lease_id, result) for result in body(LeasedResults).results]
         changed = leases.resolve(executor_id, results)
+        # Whoever waits for them goes first.
+        breathe()
         return json_answer(ChangedTickets(tickets=[_own_part(ticket) for ticket in changed]))
 
     @blueprint.post("/<executor_id>/let_go")
