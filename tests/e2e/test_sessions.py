@@ -92,6 +92,22 @@ def test_openclaws_own_calls_do_not_touch_the_sessions_conversation(stack: Stack
     assert len({conversation(stack, response) for response in (first, flushed, summary)}) == 3
 
 
+def test_openclaws_own_calls_are_known_in_the_language_of_responses_too(stack: Stack) -> None:
+    def respond(*items: dict[str, Any]) -> httpx.Response:
+        tools = [{"type": "function", "name": "write"}]
+        body = {"model": "minimal", "input": [{"role": "system", "content": SYSTEM}, *items], "tools": tools}
+        headers = {"Authorization": f"Bearer {stack.client_token}", **session_headers("in-responses:0")}
+        response = httpx.post(f"{stack.base_url}/responses", json=body | {"store": False}, headers=headers, timeout=60)
+        assert response.status_code == 200, response.text
+        return response
+
+    first = respond(say("Turn."))
+    told = {"role": "assistant", "content": "Turn."}
+    flushed = respond(say("Turn."), told, say("Pre-compaction memory flush. Store durable memories only."))
+    second = respond(say("Turn."), told, say("Next."))
+    assert conversation(stack, first) == conversation(stack, second) != conversation(stack, flushed)
+
+
 def test_a_second_run_of_a_busy_session_gets_a_conversation_of_its_own(stack: Stack) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
