@@ -7,6 +7,8 @@ Source: Anthropic's API reference, messages. Unknown fields are ignored, as are 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -470,18 +472,19 @@ def _system(asked: CountRequest) -> Iterator[Message]:
 def _with_neighbours_joined(before: list[Message], messages: Sequence[Message], count: int) -> list[Message]:
     """Return the transcript with what the model said without a break as one message."""
     told = list(before)
-    for message in messages[count:]:
-        if told and told[-1]["role"] == message["role"] == "assistant":
-            one = _as_one(told.pop(), message)
-            told.append(again(one) if come_again(messages) else one)
-        else:
-            told.append(message)
+    for role, neighbours in groupby(messages[count:], itemgetter("role")):
+        new = list(neighbours)
+        if role == "assistant" and (len(new) > 1 or (told and told[-1]["role"] == role)):
+            last = [told.pop()] if told and told[-1]["role"] == role else []
+            one = _as_one([*last, *new])
+            new = [again(one) if come_again(messages) else one]
+        told += new
     return told
 
 
-def _as_one(message: Message, behind: Message) -> Message:
-    content = (message["content"] or "") + (behind["content"] or "") or None
-    calls = [*message.get("tool_calls", ()), *behind.get("tool_calls", ())]
+def _as_one(messages: Sequence[Message]) -> Message:
+    content = "".join(message["content"] or "" for message in messages) or None
+    calls = [call for message in messages for call in message.get("tool_calls", ())]
     return {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
 
 

@@ -613,6 +613,8 @@ def _put_together(
 ) -> tuple[list[Message], Message]:
     """Return the messages of these parts, and what was thought at their end."""
     messages, thought = list(before[0]), before[1]
+    if messages and "tool_calls" in messages[-1]:
+        messages[-1] = messages[-1] | {"tool_calls": list(messages[-1]["tool_calls"])}
     for part in parts[count:]:
         last = messages[-1] if messages and messages[-1]["role"] == "assistant" else None
         role, calls = part["role"], part.get("tool_calls")
@@ -623,10 +625,12 @@ def _put_together(
             else:
                 # Clients keep items in the order in which they ended.
                 messages[-1] = last | carried
+        elif calls and last is not None and "tool_calls" in last:
+            last["tool_calls"] += calls
         elif calls and last is not None:
-            messages[-1] = last | {"tool_calls": [*last.get("tool_calls", ()), *calls]}
+            messages[-1] = last | {"tool_calls": list(calls)}
         elif role == "assistant":
-            asked = {"tool_calls": calls} if calls else {}
+            asked = {"tool_calls": list(calls)} if calls else {}
             messages.append({"role": role, "content": part["content"], **thought, **asked})
             thought = {}
         else:
