@@ -5,7 +5,7 @@ import math
 import re
 import zlib
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -31,6 +31,8 @@ _REMEMBERED = 16 * 2**20
 _LONGEST = _REMEMBERED // 8
 _AROUND = 1024
 """So many count for each item beside its text."""
+_COMPARED = 64
+"""So many are compared first."""
 
 _SPACES = " \t\n\r"
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -122,12 +124,16 @@ class Items(list[Item]):
 
     def alike(self, place: int, text: str, at: int) -> int:
         """Return up to which place a text has the same items as here, behind the one at `place`, which ends at `at`."""
-        begin, last = self.ends[place], len(self) - 1
+        # What is compared in vain is never longer than what was the same, so that all of it takes as long as reading.
+        begin, step = self.ends[place], _COMPARED
+        while begin < len(self.text) and text.startswith(same := self.text[begin : begin + step], at):
+            begin, at, step = begin + len(same), at + len(same), 2 * step
 
         def differs(place: int) -> bool:
             return not text.startswith(self.text[begin : self.ends[place]], at)
 
-        return bisect_left(range(last), True, place + 1, key=differs) - 1 if differs(last) else last
+        first = bisect_right(self.ends, begin)
+        return bisect_left(range(bisect_right(self.ends, begin + step)), True, first, key=differs) - 1
 
 
 class _Remembered:
@@ -210,8 +216,8 @@ class _Reader:
             fresh.append(len(read))
             read.append(self._item() if self._next() == "{" else self._value())
             ends.append(self._at - begin)
-            if isinstance(read[-1], Item):
-                self._go_on(read, ends)
+            if isinstance(read[-1], Item) and (had := read[-1].place[0]()) is not None:
+                self._go_on(had, read, ends)
                 self._at = begin + ends[-1]
             if self._next() != ",":
                 break
@@ -220,16 +226,15 @@ class _Reader:
         if set(map(type, read)) != {Item}:
             return read
         items = Items(read, self._text[begin : begin + ends[-1]], ends)
-        for place in fresh:
+        # The first place counts, where an item has several.
+        for place in reversed(fresh):
             items[place].place = (ref(items), place)
         _ITEMS.keep(items)
         return items
 
-    def _go_on(self, read: list[Any], ends: "array[int]") -> None:
+    def _go_on(self, had: Items, read: list[Any], ends: "array[int]") -> None:
         """Read on as far as items stand behind the last one as they did when that was read before."""
-        had, place = read[-1].place[0](), read[-1].place[1]
-        if had is None:
-            return
+        place = read[-1].place[1]
         last = had.alike(place, self._text, self._at)
         read += had[place + 1 : last + 1]
         moved = ends[-1] - had.ends[place]
@@ -274,7 +279,7 @@ def each_once[Model, Known](
         return check(items)
     new = [item for item in items if not isinstance(item.known, kinds)]
     try:
-        for item, model in zip(new, check(new), strict=True):
+        for item, model in zip(new, check(new) if new else (), strict=True):
             item.known = lasting(model)
     except ValidationError:
         # Among all of them it says where it is wrong.

@@ -4,11 +4,12 @@ A transcript mostly begins with one that was here before. What was made of that 
 were known are only seen to be the same.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import wraps
 from operator import is_
 from typing import Any, Concatenate
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from bridge.store.exchanges import Piece, encoded, piece_of
 from tools.results import Message
@@ -19,12 +20,17 @@ _OLDER = 3
 _KINDS = 32
 """So many things are made of a transcript, some of them for each name that its conversation is given."""
 
+_REMEMBERED = 32 * 2**20
+"""So many characters of transcripts are remembered, some of them several times."""
+_AROUND = 256
+"""So many count for each message beside its JSON."""
+
 
 class Said(dict[str, Any]):
     """A message of a client's without markers, which nobody changes: what is made of it `once` is kept with it.
 
-    `comes_again` says that the same message of a later request will be this one. The transcript that last ended with it
-    is kept with it then.
+    `comes_again` says that the same message of a later request will be this one. It leads to the transcript then that
+    last ended with it, while that is remembered.
     """
 
     __slots__ = ("__weakref__", "comes_again", "ends", "made")
@@ -33,7 +39,11 @@ class Said(dict[str, Any]):
         super().__init__(message)
         self.made: dict[Callable[[Message], Any], Any] = {}
         self.comes_again = False
-        self.ends: Transcript | None = None
+        self.ends: Callable[[], Transcript | None] = _nothing
+
+
+def _nothing() -> None:
+    return None
 
 
 def once[Made](make: Callable[[Message], Made]) -> Callable[[Message], Made]:
@@ -53,15 +63,15 @@ def once[Made](make: Callable[[Message], Made]) -> Callable[[Message], Made]:
     return made
 
 
-def again(message: Message) -> Said:
+_SAID: WeakValueDictionary[str, Said] = WeakValueDictionary()
+
+
+def again(message: Message, among: WeakValueDictionary[str, Said] = _SAID) -> Said:
     """Return what says the same and was here before, if that is remembered, or else this, which will be here again."""
     said = message if isinstance(message, Said) else Said(message)
-    said = _SAID.setdefault(piece(said)[0], said)
+    said = among.setdefault(piece(said)[0], said)
     said.comes_again = True
     return said
-
-
-_SAID: WeakValueDictionary[str, Said] = WeakValueDictionary()
 
 
 def come_again(messages: Sequence[Message]) -> bool:
@@ -70,52 +80,79 @@ def come_again(messages: Sequence[Message]) -> bool:
 
 
 class Transcript(list[Message]):
-    """Messages that nobody changes. `made` is what was made of so many of them; they begin with those `before`."""
+    """Messages that nobody changes, which begin with those `before`. `made` is what was made of so many of them.
 
-    __slots__ = ("before", "made")
+    `size` is how many characters they count for.
+    """
+
+    __slots__ = ("__weakref__", "before", "made", "size")
 
     def __init__(self, messages: Sequence[Message], before: "Transcript | None") -> None:
         super().__init__(messages)
         self.before = before
+        self.size: int = before.size if before is not None else 0
         self.made: dict[object, tuple[Any, int]] = {}
         if before is not None and len(before.made) < _KINDS:
             self.made.update(before.made)
-        self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        oldest = self
+        oldest: Transcript | None = self
         for _ in range(_OLDER):
-            if oldest.before is None:
-                return
-            oldest = oldest.before
-        forgotten, oldest.before = oldest.before, None
-        if forgotten is not None and isinstance(last := forgotten[-1], Said) and last.ends is forgotten:
-            last.ends = None
+            oldest = oldest.before if oldest is not None else None
+        if oldest is not None:
+            oldest.before = None
+
+    def keep(self, what: object, made: object) -> None:
+        """Keep what was made of the messages."""
+        if len(self.made) >= _KINDS:
+            self.made.clear()
+        self.made[what] = made, len(self)
 
 
-def transcript_of(messages: Sequence[Message]) -> Transcript:
-    """Return these messages with what is known of them, or of how they begin."""
-    if isinstance(messages, Transcript):
-        return messages
-    before = _beginning(messages)
-    if before is not None and len(before) == len(messages):
-        return before
-    transcript = Transcript(messages, before)
-    if transcript and isinstance(last := transcript[-1], Said) and last.comes_again:
-        last.ends = transcript
-    return transcript
+class _Transcripts:
+    """The transcripts that were here last, but for those with which others of them begin."""
 
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, Transcript] = OrderedDict()
+        self._size = 0
 
-def _beginning(messages: Sequence[Message]) -> Transcript | None:
-    """Find the longest transcript with which these begin."""
-    if not come_again(messages):
+    def of(self, messages: Sequence[Message]) -> Transcript:
+        """Return these messages with what is known of them, or of how they begin."""
+        if isinstance(messages, Transcript):
+            return messages
+        before = self._beginning(messages)
+        if before is not None and len(before) == len(messages):
+            return before
+        transcript = Transcript(messages, before)
+        new = transcript[len(before) if before is not None else 0 :]
+        if all(isinstance(message, Said) and message.comes_again for message in new):
+            self._keep(transcript, new)
+        return transcript
+
+    @staticmethod
+    def _beginning(messages: Sequence[Message]) -> Transcript | None:
+        """Find the longest transcript with which these begin."""
+        if not come_again(messages):
+            return None
+        for end in range(len(messages), 0, -1):
+            last = messages[end - 1]
+            known = last.ends() if isinstance(last, Said) else None
+            if known is not None and len(known) == end and all(map(is_, known, messages)):
+                return known
         return None
-    for end in range(len(messages), 0, -1):
-        last = messages[end - 1]
-        known = last.ends if isinstance(last, Said) else None
-        if known is not None and len(known) == end and all(map(is_, known, messages)):
-            return known
-    return None
+
+    def _keep(self, transcript: Transcript, new: Sequence[Message]) -> None:
+        if not new:
+            return
+        transcript.size += sum(len(piece(message)[1]) + _AROUND for message in new)
+        transcript[-1].ends = ref(transcript)  # type: ignore[attr-defined]
+        if transcript.before is not None and (before := self._kept.pop(id(transcript.before), None)):
+            self._size -= before.size
+        self._kept[id(transcript)] = transcript
+        self._size += transcript.size
+        while self._size > _REMEMBERED:
+            self._size -= self._kept.popitem(last=False)[1].size
+
+
+transcript_of = _Transcripts().of
 
 
 def grown[Made, **Rest](
@@ -127,7 +164,7 @@ def grown[Made, **Rest](
     """Make this of a transcript from what was made of its beginning; `none` is made of no messages.
 
     The function is given what it made of the beginning, which it must not change, all the messages, and how many of
-    them that was made of. What else it is given belongs to the question.
+    them that was made of. What else it is given belongs to the question, but for what it is given by name.
     """
 
     def decorated(
@@ -143,7 +180,7 @@ def grown[Made, **Rest](
                 found, count = made(before, *rest, **named), len(before)
             if count < len(transcript):
                 found = add(found, transcript, count, *rest, **named)
-                transcript.made[add, rest] = found, len(transcript)
+                transcript.keep((add, rest), found)
             return found
 
         return made

@@ -32,8 +32,6 @@ WORKERS = 1
 CONNECTIONS = 10_000
 LOOK_SECONDS = 0.2
 _LONGEST_REASON = 64 * 1024
-_COLLECTED = 10_000
-"""After so many new objects that are not gone by then those are looked for that are in circles."""
 
 
 class Server(BaseApplication):
@@ -98,9 +96,8 @@ class Server(BaseApplication):
         except (StoreError, OSError) as error:
             os.write(self._told[1], str(error).encode())
             raise SystemExit(Arbiter.APP_LOAD_ERROR) from None
-        # Later collections pass by what is there now. They are seldom: each looks at what many requests share.
+        # Later collections pass by what is there now.
         gc.freeze()
-        gc.set_threshold(_COLLECTED)
         gc.enable()
         return made
 

@@ -2,8 +2,9 @@
 
 import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.api.openai.call_ids import gathered
 from bridge.api.openai.legacy import speak_of_functions
+from bridge.runs import transcripts
 from bridge.runs.answers.view import prompt_tokens
 from bridge.runs.requests import RunRequest
 from bridge.runs.sessions.sessions import (
@@ -151,21 +153,49 @@ def test_only_what_is_new_of_a_transcript_is_looked_at() -> None:
     assert sum(looked) <= 39 + 21
 
 
-def test_of_a_conversation_few_transcripts_are_kept_and_of_a_short_request_none() -> None:
-    def count() -> int:
-        gc.collect()
-        return sum(isinstance(each, Transcript) for each in gc.get_objects())
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """What is not needed any more has to go without being looked for: long bodies come faster than that is done."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
-    before = count()
+
+@pytest.mark.usefixtures("uncollected")
+def test_of_a_conversation_few_transcripts_are_kept() -> None:
+    made: list[ref[Transcript]] = []
     said = [again({"role": "user", "content": f"of {n}"}) for n in range(200)]
     for end in range(1, 200):
+        made.append(ref(transcript_of(said[:end])))
         result_ids(said[:end])
-    assert count() - before <= 5
-    del said
-    assert count() == before
-    once_only = [Said({"role": "user", "content": "hi"})]
-    result_ids(once_only)
-    assert count() == before
+    assert sum(transcript() is not None for transcript in made) <= 5
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_so_many_characters_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcripts, "_REMEMBERED", 100_000)
+    said: list[ref[Said]] = []
+    for number in range(100):
+        messages = [again({"role": "user", "content": f"{number} {n} {'x' * 1000}"}) for n in range(10)]
+        said += map(ref, messages)
+        for end in range(10, 0, -1):
+            spoken(messages[:end])
+    del messages
+    assert sum(message() is not None for message in said) < 200
+    once_only = Said({"role": "user", "content": "hi"})
+    said = [ref(once_only)]
+    result_ids([once_only])
+    del once_only
+    assert said[0]() is None, "of a short request nothing is kept"
+
+
+def test_many_conversations_that_begin_alike_keep_little_of_it() -> None:
+    begun = [again({"role": role, "content": f"{role} {'x' * 9000}"}) for role in ("system", "user")]
+    keys = {turn_key(Session(f"{n}", "user"), "m", begun) for n in range(500)}
+    assert len(keys) == 500
+    assert len(transcript_of(begun).made) <= 32
+    assert len(str(list(transcript_of(begun).made))) < 9000, "the words themselves are no names of anything"
 
 
 @pytest.mark.parametrize("other", [{"role": "user", "n": True}, {"n": 1, "role": "user"}, {"role": "user", "n": 1.0}])

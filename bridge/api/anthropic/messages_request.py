@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
+from weakref import WeakValueDictionary
 
 from pydantic import (
     BeforeValidator,
@@ -196,9 +197,9 @@ class _Turn(Part):
     """A message of the transcript."""
 
     @cached_property
-    def said(self) -> list[Said]:
-        """The messages that it is: results are messages of their own, before what else a user's message holds."""
-        return [Said(without_markers(message)) for message in self._messages()]
+    def parts(self) -> list[Said]:
+        """What it is of messages: results are messages of their own, before what else a user's message holds."""
+        return list(map(Said, self._messages()))
 
     def _messages(self) -> Iterable[Message]:
         raise NotImplementedError
@@ -253,8 +254,11 @@ InputMessage = Annotated[UserTurn | ModelTurn | SystemTurn, Field(discriminator=
 
 
 def _lasting(turn: _Turn) -> _Turn:
-    turn.said[:] = map(again, turn.said)
+    turn.parts[:] = [again(part, _PARTS) for part in turn.parts]
     return turn
+
+
+_PARTS: WeakValueDictionary[str, Said] = WeakValueDictionary()
 
 
 def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> list[Any]:
@@ -442,9 +446,9 @@ def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> As
 def prompt_of(asked: CountRequest) -> tuple[list[Message], list[ToolDefinition], ToolChoice | None]:
     """Return what a model would read of the request: its messages and tools, and the choice among these."""
     tools, choice = offer([tool.definition() for tool in asked.tools or () if tool.runs_here], _choice(asked))
-    said = [said for message in in_pieces(asked.messages) for said in message.said]
-    system = [again(without_markers(message)) if come_again(said) else message for message in _system(asked)]
-    return _with_neighbours_joined([*system, *said]), tools, choice
+    parts = [part for message in in_pieces(asked.messages) for part in message.parts]
+    system = [again(message, _PARTS) if come_again(parts) else message for message in _system(asked)]
+    return _put_together([*system, *parts])[0], tools, choice
 
 
 def _choice(asked: CountRequest) -> ToolChoice | None:
@@ -468,18 +472,24 @@ def _system(asked: CountRequest) -> Iterator[Message]:
         yield {"role": "system", "content": text}
 
 
-@grown(list[Message]())
-def _with_neighbours_joined(before: list[Message], messages: Sequence[Message], count: int) -> list[Message]:
-    """Return the transcript with what the model said without a break as one message."""
-    told = list(before)
-    for role, neighbours in groupby(messages[count:], itemgetter("role")):
+@grown((list[Message](), cast("Message | None", None)))
+def _put_together(
+    before: tuple[list[Message], Message | None], parts: Sequence[Message], count: int
+) -> tuple[list[Message], Message | None]:
+    """Return the transcript, and its last message, as it came, where that is the model's and may not be whole."""
+    told, last = list(before[0]), before[1]
+    for role, neighbours in groupby(parts[count:], itemgetter("role")):
         new = list(neighbours)
-        if role == "assistant" and (len(new) > 1 or (told and told[-1]["role"] == role)):
-            last = [told.pop()] if told and told[-1]["role"] == role else []
-            one = _as_one([*last, *new])
-            new = [again(one) if come_again(messages) else one]
-        told += new
-    return told
+        if role == "assistant":
+            # What the model said without a break is one message.
+            if last is not None:
+                told.pop()
+                new = [last, *new]
+            new = [_as_one(new)]
+        last = new[-1] if role == "assistant" else None
+        clean = map(without_markers, new)
+        told += map(again, clean) if come_again(parts) else clean
+    return told, last
 
 
 def _as_one(messages: Sequence[Message]) -> Message:

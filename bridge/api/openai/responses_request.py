@@ -6,7 +6,7 @@ Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI
 import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
     BeforeValidator,
@@ -41,7 +41,7 @@ from bridge.runs.services import in_pieces
 from bridge.runs.transcripts import Said, again, come_again, grown
 from bridge.store.exchanges import Piece, piece_of
 from tools.definitions import Function, ToolDefinition
-from tools.marker import without_markers
+from tools.marker import strip_markers, without_markers
 from tools.results import Message, ToolResult
 
 
@@ -100,10 +100,10 @@ class _Item(Part):
     """An item of a response's input."""
 
     @cached_property
-    def said(self) -> Said | None:
+    def part(self) -> Said | None:
         """What it is of a message, which others may belong to as well; None where nothing of it goes back."""
         message = self._message()
-        return None if message is None else Said(without_markers(message))
+        return None if message is None else Said(message)
 
     @cached_property
     def stored(self) -> Piece:
@@ -340,8 +340,8 @@ Item = Annotated[
 
 
 def _lasting(item: _Item) -> _Item:
-    if item.said is not None:
-        item.said.comes_again = True
+    if item.part is not None:
+        item.part.comes_again = True
     return item
 
 
@@ -579,7 +579,7 @@ def ask_of(
             loose = [
                 ToolResult.model_validate({"tool_call_id": item.call_id, "output": _result(item)})
                 for item in items
-                if isinstance(item, OutputItem) and item.call_id not in called
+                if isinstance(item, OutputItem) and strip_markers(item.call_id) not in called
             ]
             known = [message for message in known if message["role"] != "tool" or message["tool_call_id"] in called]
     if not known and not loose:
@@ -603,18 +603,18 @@ def ask_of(
 
 def chat_messages(items: Sequence[Item]) -> list[Message]:
     """Return the items as messages: neighbouring calls, and the text before them, are one assistant message."""
-    messages, _ = _put_together([said for item in in_pieces(items) if (said := item.said) is not None])
-    return messages
+    return _put_together([part for item in in_pieces(items) if (part := item.part) is not None])[0]
 
 
-@grown((list[Message](), Message()))
+@grown((list[Message](), cast("Message | None", None), Message()))
 def _put_together(
-    before: tuple[list[Message], Message], parts: Sequence[Message], count: int
-) -> tuple[list[Message], Message]:
-    """Return the messages of these parts, and what was thought at their end."""
-    messages, thought = list(before[0]), before[1]
-    if messages and "tool_calls" in messages[-1]:
-        messages[-1] = messages[-1] | {"tool_calls": list(messages[-1]["tool_calls"])}
+    before: tuple[list[Message], Message | None, Message], parts: Sequence[Message], count: int
+) -> tuple[list[Message], Message | None, Message]:
+    """Return the messages of these parts, the last one as it came, and what was thought at their end."""
+    told, last, thought = before
+    messages = [] if last is None else [last]
+    if last is not None and "tool_calls" in last:
+        messages = [last | {"tool_calls": list(last["tool_calls"])}]
     for part in parts[count:]:
         last = messages[-1] if messages and messages[-1]["role"] == "assistant" else None
         role, calls = part["role"], part.get("tool_calls")
@@ -636,10 +636,9 @@ def _put_together(
         else:
             messages.append(dict(part))
             thought = thought if role == "tool" else {}
-    if come_again(parts):
-        changed = max(0, len(before[0]) - 1)
-        messages[changed:] = map(again, messages[changed:])
-    return messages, thought
+    clean = map(without_markers, messages)
+    told = [*told[:-1], *(map(again, clean) if come_again(parts) else clean)]
+    return told, messages[-1] if messages else None, thought
 
 
 def _definitions(tools: Sequence[dict[str, Any]]) -> list[ToolDefinition]:
@@ -679,7 +678,7 @@ def _in_result(part: _Content) -> dict[str, Any]:
 def _check_calls(items: Sequence[Item], called: Collection[str]) -> None:
     """Refuse results of calls that neither the previous response nor the request holds: they are another one's."""
     for position, item in enumerate(items):
-        if isinstance(item, OutputItem) and item.call_id not in called:
+        if isinstance(item, OutputItem) and strip_markers(item.call_id) not in called:
             raise InvalidRequest(
                 f"the previous response has no call with the id {item.call_id}",
                 code="unknown_tool_call_id",

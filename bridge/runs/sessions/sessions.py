@@ -323,8 +323,8 @@ def turn_key(session: Session, model: str, messages: Sequence[Message]) -> str:
 def request_key(session: Session, model: str, request: RunRequest) -> str:
     """Return a digest of a whole request; whether it streams does not matter."""
     rest = request.model_dump(mode="json", exclude_none=True, exclude={"messages"})
-    begun = f'{json.dumps([session.scope, model])[:-1]}, {{"messages": '
-    listing = _digests_listed(request.messages, begun) or _Listing.begun(begun)
+    begun = _Listing.begun(f'{json.dumps([session.scope, model])[:-1]}, {{"messages": ')
+    listing = _digests_listed(request.messages, begun.name, begun=begun) or begun
     return listing.ended(f", {json.dumps(rest)[1:]}]")
 
 
@@ -357,13 +357,16 @@ _OPEN = 3
 
 def _digest_of_turns(messages: Sequence[Message], turns: int, begun: str, end: str = "]") -> str:
     """Return the digest of JSON; between this beginning and end it has a list of who said what in the first turns."""
-    listing = _turns_listed(messages, begun) or _Listing.begun(begun)
+    first = _Listing.begun(begun)
+    listing = _turns_listed(messages, first.name, begun=first) or first
     return listing.further(_told(spoken(messages)[listing.count : turns])).ended(end)
 
 
 @grown(cast("_Listing | None", None))
-def _turns_listed(before: "_Listing | None", messages: Sequence[Message], _: int, begun: str) -> "_Listing":
-    listing = before or _Listing.begun(begun)
+def _turns_listed(
+    before: "_Listing | None", messages: Sequence[Message], _: int, __: str, *, begun: "_Listing"
+) -> "_Listing":
+    listing = before or begun
     return listing.further(_told(spoken(messages)[listing.count : -_OPEN]))
 
 
@@ -372,8 +375,10 @@ def _told(turns: Sequence[Spoken]) -> list[tuple[str, str]]:
 
 
 @grown(cast("_Listing | None", None))
-def _digests_listed(before: "_Listing | None", messages: Sequence[Message], count: int, begun: str) -> "_Listing":
-    return (before or _Listing.begun(begun)).further(digests_of(messages)[count:])
+def _digests_listed(
+    before: "_Listing | None", messages: Sequence[Message], count: int, _: str, *, begun: "_Listing"
+) -> "_Listing":
+    return (before or begun).further(digests_of(messages)[count:])
 
 
 @once
@@ -416,6 +421,11 @@ class _Listing:
     @classmethod
     def begun(cls, text: str) -> "_Listing":
         return cls(hashlib.sha256(f"{text}[".encode()))
+
+    @property
+    def name(self) -> str:
+        """What tells it from others."""
+        return self.hashed.hexdigest()
 
     def further(self, items: Sequence[object]) -> "_Listing":
         listed = json.dumps(items)[1:-1]

@@ -324,7 +324,7 @@ class Invocations:
             return with_extras(message, known) if known else message
 
         carrying = [message for message in asking if any(call["id"] in of_call for call in message["tool_calls"])]
-        messages.made[which] = (carrying, len(asked)), len(messages)
+        messages.keep(which, (carrying, len(asked)))
         return [carried(message) for message in messages] if of_call else messages
 
     def _live_of(self, invocation_id: str, run_id: str) -> LiveRun | None:
