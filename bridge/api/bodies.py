@@ -124,8 +124,11 @@ class Items(list[Item]):
 
     def alike(self, place: int, text: str, at: int) -> int:
         """Return up to which place a text has the same items as here, behind the one at `place`, which ends at `at`."""
-        # What is compared in vain is never longer than what was the same, so that all of it takes as long as reading.
         begin, step = self.ends[place], _COMPARED
+        following = self.ends[place + 1] if place + 1 < len(self) else begin
+        if not text.startswith(self.text[begin : min(following, begin + step)], at):
+            return place
+        # What is compared in vain is never longer than what was the same, so that all of it takes as long as reading.
         while begin < len(self.text) and text.startswith(same := self.text[begin : begin + step], at):
             begin, at, step = begin + len(same), at + len(same), 2 * step
 

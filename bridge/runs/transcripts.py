@@ -20,7 +20,7 @@ _OLDER = 3
 _KINDS = 32
 """So many things are made of a transcript, some of them for each name that its conversation is given."""
 
-_REMEMBERED = 32 * 2**20
+_REMEMBERED = 16 * 2**20
 """So many characters of transcripts are remembered, some of them several times."""
 _AROUND = 256
 """So many count for each message beside its JSON."""
