@@ -332,7 +332,7 @@ class CountRequest(Part):
 
     model: str
     """The model id of an app, or one of its aliases."""
-    messages: Annotated[list[InputMessage], WrapValidator(_each_once), Field(min_length=1)]
+    messages: Annotated[list[InputMessage], Field(min_length=1), WrapValidator(_each_once)]
     """The conversation."""
     system: _Text | None = None
     """The system prompt: a text, or blocks of text."""
