@@ -18,7 +18,7 @@ _OLDER = 3
 """So many shorter ones are known as well: a turn is asked for again by its beginning, and a client may try again."""
 
 _KINDS = 32
-"""So many things are made of a transcript, some of them for each name that its conversation is given."""
+"""So many things are kept of a transcript, some of them for each name that its conversation is given."""
 
 _REMEMBERED = 16 * 2**20
 """So many characters of transcripts are remembered, some of them several times."""
@@ -27,10 +27,10 @@ _AROUND = 256
 
 
 class Said(dict[str, Any]):
-    """A message of a client's without markers, which nobody changes: what is made of it `once` is kept with it.
+    """A message of a client's, which nobody changes: what is made of it `once` is kept with it.
 
-    `comes_again` says that the same message of a later request will be this one. It leads to the transcript then that
-    last ended with it, while that is remembered.
+    In a transcript it has no markers any more. `comes_again` says that the same message of a later request will be this
+    one. It leads to the transcript then that last ended with it, while that is remembered.
     """
 
     __slots__ = ("__weakref__", "comes_again", "ends", "made")
