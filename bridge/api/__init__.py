@@ -9,5 +9,6 @@ mcp      MCP clients, which are offered the executors' tools        mcp_messages
 executor   workers near the tools            operator, watch   people who look and decide; a run as one JSON object
 health     whether it lives                  openapi           all routes as a document
 wrong_paths   what is said to whoever asks for a path that is not there
-bodies   how a body is read, in pieces and within limits, and how one is written
+bodies   how a body is taken, within limits, and checked, and how one is written
+reading  how its JSON is read: what was said before, once
 """

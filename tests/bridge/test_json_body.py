@@ -9,7 +9,8 @@ import pytest
 from flask import Flask, request
 from zstandard import ZstdCompressor
 
-from bridge.api.bodies import MOST_MEMBERS, SHORT, json_body
+from bridge.api.bodies import MOST_MEMBERS, json_body
+from bridge.api.reading import SHORT
 from bridge.errors import InvalidRequest, TooLarge, UnsupportedEncoding
 from tools.json_depth import DEEPEST
 

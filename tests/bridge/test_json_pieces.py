@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.api import bodies as json_pieces
+from bridge.api import reading as json_pieces
 from bridge.api.anthropic.messages_request import parse_messages_request
 from bridge.api.openai.chat_request import ask_of, parse_chat_request
 from bridge.api.openai.responses_request import parse_responses_request

@@ -12,12 +12,13 @@ import pytest
 from flask import Flask
 
 from bridge.api.anthropic import messages_request
-from bridge.api.bodies import check_sizes, loads
+from bridge.api.bodies import check_sizes
 from bridge.api.openai import responses_request
 from bridge.api.openai.call_ids import _renamed
 from bridge.api.openai.chat_request import ask_of, parse_chat_request
 from bridge.api.openai.tool_choice import offer
 from bridge.api.openai.turns import Ask
+from bridge.api.reading import loads
 from bridge.app import create_app
 from bridge.config import Limits, parse
 from bridge.runs.executors.registry import Registration

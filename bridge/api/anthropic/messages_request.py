@@ -22,11 +22,12 @@ from pydantic import (
     field_validator,
 )
 
-from bridge.api.bodies import checked, each_once
+from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import CallId, CallName, Part, data_as_text, text_in, text_of_nothing
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import offer
 from bridge.api.openai.turns import Ask, Words
+from bridge.api.reading import each_once
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.transcripts import Said, again, come_again, grown

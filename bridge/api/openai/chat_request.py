@@ -18,7 +18,7 @@ from pydantic import (
     field_validator,
 )
 
-from bridge.api.bodies import breathe_if_long, checked, each_once
+from bridge.api.bodies import breathe_if_long, checked
 from bridge.api.openai.chat_messages import ChatMessage, Part
 from bridge.api.openai.legacy import (
     FunctionCallChoice,
@@ -29,6 +29,7 @@ from bridge.api.openai.legacy import (
 )
 from bridge.api.openai.tool_choice import ChatToolChoice, note_of, offer
 from bridge.api.openai.turns import Ask
+from bridge.api.reading import each_once
 from bridge.errors import InvalidRequest
 from bridge.runs.sessions.openclaw import is_openclaw
 from bridge.runs.transcripts import Said, again, transcript_of

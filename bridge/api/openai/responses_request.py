@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from bridge.api.bodies import checked, each_once
+from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import (
     ArgumentsText,
     CallId,
@@ -36,6 +36,7 @@ from bridge.api.openai.chat_messages import (
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
 from bridge.api.openai.turns import Ask, Words
+from bridge.api.reading import each_once
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.transcripts import Said, again, come_again, grown
