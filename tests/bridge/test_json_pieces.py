@@ -72,15 +72,40 @@ def test_an_object_in_a_list_is_read_once_and_says_what_it_said() -> None:
 
 
 PIECES = ['{"a": 1}', '{"a":1}', '{"a": 1, "b": [{}]}', "{}", '{"a": "}, {"}', "7", '"{}"', "null", "[{}]"]
+PIECES += [f'{{"a": "{"x" * 90}{end}"}}' for end in ("", "y", "}, {")]
 
 
 @given(
-    st.lists(st.tuples(st.lists(st.sampled_from(PIECES), max_size=6), st.sampled_from([",", ", ", " ,\n"])), max_size=5)
+    st.lists(st.tuples(st.lists(st.sampled_from(PIECES), max_size=9), st.sampled_from([",", ", ", " ,\n"])), max_size=5)
 )
 def test_a_list_that_grows_or_changes_is_read_as_it_is_now(lists: list[tuple[list[str], str]]) -> None:
     for pieces, comma in lists:
         text = f'{{"messages": [{comma.join(pieces)}], "long": "{LONG["long"]}"}}'
         assert json_pieces.loads(text.encode()) == json.loads(text)
+
+
+class Compared(str):
+    """A text that counts how many characters of it are compared."""
+
+    count = 0
+
+    def startswith(self, text: str, at: int) -> bool:  # type: ignore[override]
+        Compared.count += len(text)
+        return str.startswith(self, text, at)
+
+
+@pytest.mark.parametrize("following", ["x" * 1_000_000, "y" * 60 + "x" * 1_000_000])
+@pytest.mark.parametrize("repeated", ['{"a":1},', '{"a":1},{"b":"y"},', '{"a":1},{"b":"' + "y" * 60 + '"},'])
+def test_no_more_of_a_list_is_compared_than_there_is_to_read(following: str, repeated: str) -> None:
+    text = f'{{"a":1}},{{"b":"{following}"}},{{"c":1}}'
+    ends = array("Q", [7, len(text) - 8, len(text)])
+    items = json_pieces.Items([json_pieces.Item({})] * 3, text, ends)
+    read = Compared(repeated * 1000)
+    Compared.count = 0
+    places = [items.alike(0, read, number * len(repeated) + 7) for number in range(1000)]
+    assert set(places) == {0}
+    assert Compared.count < 20 * len(read)
+    assert items.alike(0, Compared(text), 7) == 2
 
 
 @pytest.mark.parametrize("end", ["}", "", ", 1", "{}", '}, {"a"'])
