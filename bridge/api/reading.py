@@ -27,7 +27,7 @@ _REMEMBERED = 16 * 2**20
 """So many characters of items, newer and older ones, are remembered, and of lists of them."""
 _LONGEST = _REMEMBERED // 8
 _AROUND = 1024
-"""So many count for each item beside its text."""
+"""So many count for each message, part and call beside its text."""
 _COMPARED = 64
 """So many are compared first."""
 
@@ -118,7 +118,7 @@ class Items(list[Item]):
     @property
     def size(self) -> int:
         """How many characters it counts for."""
-        return len(self.text) + _AROUND * len(self)
+        return len(self.text) + _AROUND * self.pieces
 
     def alike(self, place: int, text: str, at: int) -> int:
         """Return up to which place a text has the same items as here, behind the one at `place`, which ends at `at`."""
@@ -158,7 +158,7 @@ class _Remembered:
 
     def _remember(self, text: str, item: Item) -> None:
         self._newer[text] = item
-        self._size += len(text) + _AROUND
+        self._size += len(text) + _AROUND * item.pieces
         if self._size > _REMEMBERED // 2:
             self._older, self._newer, self._size = self._newer, {}, 0
 
@@ -168,8 +168,9 @@ class _Remembered:
             return
         self._lists[id(items)] = items
         self._listed += items.size
-        while self._listed > _REMEMBERED:
-            self._listed -= self._lists.popitem(last=False)[1].size
+        while self._lists and self._listed > _REMEMBERED:
+            _, forgotten = self._lists.popitem(last=False)
+            self._listed -= forgotten.size
 
     def let_go(self, items: Items) -> None:
         """Another list took the place of this one."""

@@ -22,7 +22,7 @@ _KINDS = 32
 
 _REMEMBERED = 16 * 2**20
 """So many characters of transcripts are remembered, some of them several times."""
-_AROUND = 256
+_AROUND = 512
 """So many count for each message beside its JSON."""
 
 
@@ -148,8 +148,9 @@ class _Transcripts:
             self._size -= before.size
         self._kept[id(transcript)] = transcript
         self._size += transcript.size
-        while self._size > _REMEMBERED:
-            self._size -= self._kept.popitem(last=False)[1].size
+        while self._kept and self._size > _REMEMBERED:
+            _, forgotten = self._kept.popitem(last=False)
+            self._size -= forgotten.size
 
 
 transcript_of = _Transcripts().of
