@@ -1,4 +1,4 @@
-"""How a body is read (unpacked, in pieces and within limits), checked against its model, and how one is written."""
+"""How a body is taken (unpacked and within limits), checked against its model, and how one is written."""
 
 import zlib
 from collections.abc import Mapping, Sequence

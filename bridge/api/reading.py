@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 from weakref import ref
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from bridge.runs.services import Breath, in_pieces
 from tools.json_depth import DEEPEST
@@ -288,6 +288,15 @@ def each_once[Model, Known](
         check(items)
         raise
     return list(map(attrgetter("known"), items))
+
+
+def checked_once[Model](kinds: type, lasting: Callable[[Model], object]) -> WrapValidator:
+    """Return what has a field's list checked by `each_once`."""
+
+    def check_each(items: Any, check: ValidatorFunctionWrapHandler) -> list[Any]:
+        return each_once(items, check, kinds, lasting)
+
+    return WrapValidator(check_each)
 
 
 _PARTS = ("content", "tool_calls", "output")

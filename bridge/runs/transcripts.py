@@ -123,7 +123,7 @@ class _Transcripts:
             return before
         transcript = Transcript(messages, before)
         new = transcript[len(before) if before is not None else 0 :]
-        if all(isinstance(message, Said) and message.comes_again for message in new):
+        if new and all(isinstance(message, Said) and message.comes_again for message in new):
             self._keep(transcript, new)
         return transcript
 
@@ -140,8 +140,6 @@ class _Transcripts:
         return None
 
     def _keep(self, transcript: Transcript, new: Sequence[Message]) -> None:
-        if not new:
-            return
         transcript.size += sum(len(piece(message)[1]) + _AROUND for message in new)
         transcript[-1].ends = ref(transcript)  # type: ignore[attr-defined]
         if transcript.before is not None and (before := self._kept.pop(id(transcript.before), None)):

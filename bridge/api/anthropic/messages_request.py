@@ -12,22 +12,14 @@ from operator import itemgetter
 from typing import Annotated, Any, Literal, cast
 from weakref import WeakValueDictionary
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    field_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import CallId, CallName, Part, data_as_text, text_in, text_of_nothing
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
 from bridge.api.openai.tool_choice import offer
 from bridge.api.openai.turns import Ask, Words
-from bridge.api.reading import each_once
+from bridge.api.reading import checked_once
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.transcripts import Said, again, come_again, grown
@@ -217,10 +209,11 @@ class UserTurn(_Turn):
     ]
 
     def _messages(self) -> Iterable[Message]:
-        blocks = [TextBlock(type="text", text=self.content)] if isinstance(self.content, str) else self.content
-        yield from (_tool_message(block) for block in blocks if isinstance(block, ToolResultBlock))
-        content = _content(block for block in blocks if not isinstance(block, ToolResultBlock))
-        if content or isinstance(self.content, str):
+        if isinstance(self.content, str):
+            yield {"role": "user", "content": self.content}
+            return
+        yield from (_tool_message(block) for block in self.content if isinstance(block, ToolResultBlock))
+        if content := _content(block for block in self.content if not isinstance(block, ToolResultBlock)):
             yield {"role": "user", "content": content}
 
 
@@ -260,10 +253,6 @@ def _lasting(turn: _Turn) -> _Turn:
 
 
 _PARTS: WeakValueDictionary[str, Said] = WeakValueDictionary()
-
-
-def _each_once(messages: Any, check: ValidatorFunctionWrapHandler) -> list[Any]:
-    return each_once(messages, check, _Turn, _lasting)
 
 
 # What else a request holds
@@ -333,7 +322,7 @@ class CountRequest(Part):
 
     model: str
     """The model id of an app, or one of its aliases."""
-    messages: Annotated[list[InputMessage], Field(min_length=1), WrapValidator(_each_once)]
+    messages: Annotated[list[InputMessage], Field(min_length=1), checked_once(_Turn, _lasting)]
     """The conversation."""
     system: _Text | None = None
     """The system prompt: a text, or blocks of text."""
@@ -479,7 +468,7 @@ def _put_together(
 ) -> tuple[list[Message], Message | None]:
     """Return the transcript, and its last message, as it came, where that is the model's and may not be whole."""
     told, last = list(before[0]), before[1]
-    for role, neighbours in groupby(parts[count:], itemgetter("role")):
+    for role, neighbours in groupby(in_pieces(parts[count:]), itemgetter("role")):
         new = list(neighbours)
         if role == "assistant":
             # What the model said without a break is one message.

@@ -16,8 +16,6 @@ from pydantic import (
     Tag,
     ValidationError,
     ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -36,7 +34,7 @@ from bridge.api.openai.chat_messages import (
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
 from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
 from bridge.api.openai.turns import Ask, Words
-from bridge.api.reading import each_once
+from bridge.api.reading import checked_once
 from bridge.errors import InvalidRequest
 from bridge.runs.services import in_pieces
 from bridge.runs.transcripts import Said, again, come_again, grown
@@ -103,16 +101,13 @@ class _Item(Part):
     @cached_property
     def part(self) -> Said | None:
         """What it is of a message, which others may belong to as well; None where nothing of it goes back."""
-        message = self._message()
+        message = _message_of(self)
         return None if message is None else Said(message)
 
     @cached_property
     def stored(self) -> Piece:
         """What the store keeps of it."""
         return piece_of(json.dumps(self.model_dump(exclude_none=True), ensure_ascii=False))
-
-    def _message(self) -> Message | None:
-        return None
 
 
 class MessageItem(_Item):
@@ -122,9 +117,6 @@ class MessageItem(_Item):
     id: str | None = None
     role: Literal["user", "assistant", "system", "developer"]
     content: Annotated[_Contents, BeforeValidator(text_of_nothing)]
-
-    def _message(self) -> Message:
-        return {"role": self.role, "content": _content(self)}
 
 
 class FunctionCallItem(_Item):
@@ -141,9 +133,6 @@ class FunctionCallItem(_Item):
     def known_as(self) -> str:
         """The name that the model knows."""
         return flat_name(self.name, self.namespace)
-
-    def _message(self) -> Message:
-        return _asking(self.call_id, self.known_as, self.arguments)
 
 
 class CustomCallItem(_Item):
@@ -166,9 +155,6 @@ class CustomCallItem(_Item):
         """The text, as the function's only argument."""
         return json.dumps({"input": self.input}, ensure_ascii=False)
 
-    def _message(self) -> Message:
-        return _asking(self.call_id, self.known_as, self.arguments)
-
 
 class ShellCallItem(_Item):
     """A command that the client's machine runs."""
@@ -185,9 +171,6 @@ class ShellCallItem(_Item):
         """What is run."""
         return json.dumps({name: value for name, value in self.action.items() if name != "type"}, ensure_ascii=False)
 
-    def _message(self) -> Message:
-        return _asking(self.call_id, self.known_as, self.arguments)
-
 
 class SearchCallItem(_Item):
     """A search for tools that the client makes, or that OpenAI's servers made."""
@@ -198,9 +181,6 @@ class SearchCallItem(_Item):
     arguments: ArgumentsText = "{}"
 
     known_as: ClassVar[str] = "tool_search"
-
-    def _message(self) -> Message:
-        return _asking(self.call_id, self.known_as, self.arguments)
 
 
 class OutputItem(_Item):
@@ -216,9 +196,6 @@ class OutputItem(_Item):
         self.call_id = self.call_id or self.id or ""
         return self
 
-    def _message(self) -> Message:
-        return {"role": "tool", "tool_call_id": self.call_id, "content": _result(self)}
-
 
 class SearchOutputItem(_Item):
     """The tools that a client's search has found: they are on offer from then on."""
@@ -227,10 +204,6 @@ class SearchOutputItem(_Item):
     id: str | None = None
     call_id: CallId = ""
     tools: list[dict[str, Any]] = Field(default_factory=list)
-
-    def _message(self) -> Message:
-        found = json.dumps(self.tools, ensure_ascii=False)
-        return {"role": "tool", "tool_call_id": self.call_id, "content": found}
 
 
 class ReasoningItem(_Item):
@@ -252,17 +225,9 @@ class ReasoningItem(_Item):
         told = isinstance(details, list) and all(isinstance(each, dict) for each in details)
         return {"reasoning_details": details} if details and told else {}
 
-    def _message(self) -> Message:
-        return {"role": _THOUGHT, **self.carried}
-
 
 _THOUGHT = "reasoning"
 """The role of what was thought, until it is found which message it belongs to."""
-
-
-def _asking(call_id: str, name: str, arguments: str) -> Message:
-    call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments or "{}"}}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
 _NOT_OURS = {"compaction", "compaction_summary", "context_compaction", "compaction_trigger"}
@@ -346,10 +311,6 @@ def _lasting(item: _Item) -> _Item:
     return item
 
 
-def _each_once(items: Any, check: ValidatorFunctionWrapHandler) -> list[Any]:
-    return each_once(items, check, _Item, _lasting)
-
-
 CallItem = FunctionCallItem | CustomCallItem | ShellCallItem | SearchCallItem
 
 
@@ -399,7 +360,7 @@ class ResponsesRequest(Part):
     """The model id of an app, or one of its aliases."""
     input: (
         Annotated[
-            Annotated[str, Tag("string")] | Annotated[list[Item], WrapValidator(_each_once), Tag("items")],
+            Annotated[str, Tag("string")] | Annotated[list[Item], checked_once(_Item, _lasting), Tag("items")],
             Discriminator(_string_or_items),
         ]
         | None
@@ -607,6 +568,25 @@ def chat_messages(items: Sequence[Item]) -> list[Message]:
     return _put_together([part for item in in_pieces(items) if (part := item.part) is not None])[0]
 
 
+def _message_of(item: object) -> Message | None:
+    match item:
+        case MessageItem():
+            return {"role": item.role, "content": _content(item)}
+        case ReasoningItem():
+            return {"role": _THOUGHT, **item.carried}
+        case FunctionCallItem() | CustomCallItem() | ShellCallItem() | SearchCallItem():
+            function = {"name": item.known_as, "arguments": item.arguments or "{}"}
+            call = {"id": item.call_id, "type": "function", "function": function}
+            return {"role": "assistant", "content": None, "tool_calls": [call]}
+        case OutputItem():
+            return {"role": "tool", "tool_call_id": item.call_id, "content": _result(item)}
+        case SearchOutputItem():
+            found = json.dumps(item.tools, ensure_ascii=False)
+            return {"role": "tool", "tool_call_id": item.call_id, "content": found}
+        case _:
+            return None
+
+
 @grown((list[Message](), cast("Message | None", None), Message()))
 def _put_together(
     before: tuple[list[Message], Message | None, Message], parts: Sequence[Message], count: int
@@ -616,7 +596,7 @@ def _put_together(
     messages = [] if last is None else [last]
     if last is not None and "tool_calls" in last:
         messages = [last | {"tool_calls": list(last["tool_calls"])}]
-    for part in parts[count:]:
+    for part in in_pieces(parts[count:]):
         last = messages[-1] if messages and messages[-1]["role"] == "assistant" else None
         role, calls = part["role"], part.get("tool_calls")
         if role == _THOUGHT:
@@ -637,7 +617,7 @@ def _put_together(
         else:
             messages.append(dict(part))
             thought = thought if role == "tool" else {}
-    clean = map(without_markers, messages)
+    clean = map(without_markers, in_pieces(messages))
     told = [*told[:-1], *(map(again, clean) if come_again(parts) else clean)]
     return told, messages[-1] if messages else None, thought
 
