@@ -52,7 +52,7 @@ class ConfigError(Exception):
 
 class _Section(BaseModel):
     # The sentence below each key is what the reference says of it.
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Token(StrEnum):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import gevent
@@ -114,6 +115,16 @@ class Worker(GeventWorker):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._idle: dict[Any, gevent.Timeout] = {}
+
+    def patch(self) -> None:
+        """Let gevent patch the standard library. It asks every installed package for a hook before each part of it."""
+        asked = metadata.entry_points
+        every = asked()
+        metadata.entry_points = every.select
+        try:
+            super().patch()
+        finally:
+            metadata.entry_points = asked
 
     def server_class(self, listener: Any, *, spawn: Any, **options: Any) -> Server:  # type: ignore[override]
         """Return what accepts connections; gunicorn calls this as it would a class."""

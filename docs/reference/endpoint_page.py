@@ -10,6 +10,7 @@ from bridge.api.anthropic.messages_request import MessagesRequest
 from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.responses_request import ResponsesRequest
 from bridge.api.openapi.document import described_routes
+from bridge.api.openapi.sentences import sentences
 from bridge.app import create_app
 from bridge.config import parse
 
@@ -37,8 +38,8 @@ def endpoint_page(note: str) -> str:
 
 
 def _fields(model: type[BaseModel]) -> str:
-    fields = sorted(model.model_fields.items())
-    return "\n".join(f"| `{name}` | {' '.join((field.description or '').split())} |" for name, field in fields)
+    said = sentences(model)
+    return "\n".join(f"| `{name}` | {' '.join(said.get(name, '').split())} |" for name in sorted(model.model_fields))
 
 
 def _routes() -> list[str]:

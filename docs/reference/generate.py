@@ -9,6 +9,7 @@ import click
 from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 
+from bridge.api.openapi.sentences import sentences
 from bridge.cli import main
 from bridge.config import App, Config, DifyTools, Limits, Notify, Page, Plugin, Tokens, Traces
 
@@ -43,14 +44,14 @@ itself. Keys that end in `_seconds`, `_bytes`, `_hours` and `_days` have that un
 
 
 def _rows(model: type[BaseModel]) -> list[str]:
-    rows = []
+    rows, said = [], sentences(model)
     for name, field in model.model_fields.items():
         if any(
             isinstance(part, type) and issubclass(part, BaseModel)
             for part in (field.annotation, *get_args(field.annotation))
         ):
             continue
-        rows.append(f"| `{name}` | {_default(field)} | {' '.join((field.description or '').split())} |")
+        rows.append(f"| `{name}` | {_default(field)} | {' '.join(said.get(name, '').split())} |")
     return rows
 
 

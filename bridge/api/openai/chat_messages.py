@@ -31,7 +31,7 @@ class Part(BaseModel):
     """What all parts of a request have in common."""
 
     # The sentence below a field is what the reference and the OpenAPI document say of it.
-    model_config = ConfigDict(extra="ignore", defer_build=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 class TextPart(Part):
@@ -187,7 +187,7 @@ CallName = Annotated[str, BeforeValidator(_as_id)]
 class _Carrying(Part):
     """Keeps the fields in which a server wants back what it said (`tools.carried`)."""
 
-    model_config = ConfigDict(extra="allow", defer_build=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class _Message(Part):

@@ -78,7 +78,7 @@ class ResponseFormat(BaseModel):
 class Sampling(BaseModel):
     """How the model is to write."""
 
-    model_config = ConfigDict(extra="ignore", defer_build=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     temperature: float | None = Field(default=None, ge=0, le=2, strict=True, allow_inf_nan=False)
     """The sampling temperature."""

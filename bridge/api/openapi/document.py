@@ -15,6 +15,7 @@ from werkzeug.routing import Rule
 
 from bridge.api.access import ANYBODY, LOGIN_COOKIE, Keys, keys_of, path_of_rule
 from bridge.api.openapi.operation import Operation, operation, operation_of
+from bridge.api.openapi.sentences import Described
 from bridge.config import Token
 from bridge.errors import (
     BridgeError,
@@ -274,7 +275,7 @@ class _Schemas:
 
     def refer(self, kind: Any, mode: Literal["validation", "serialization"]) -> Json:
         """Return a schema of `kind`; what it is made of is kept for the document's components."""
-        schema = TypeAdapter(kind).json_schema(ref_template=_TEMPLATE, mode=mode)
+        schema = TypeAdapter(kind).json_schema(ref_template=_TEMPLATE, schema_generator=Described, mode=mode)
         for name, definition in schema.pop("$defs", {}).items():
             self._keep(name, definition)
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or "$ref" in schema:
@@ -324,7 +325,7 @@ def _path_parameters(rule: Rule) -> Iterator[Json]:
 def _query_parameters(said: Operation, schemas: _Schemas) -> Iterator[Json]:
     if said.query is None:
         return
-    whole = said.query.model_json_schema(ref_template=_TEMPLATE)
+    whole = said.query.model_json_schema(ref_template=_TEMPLATE, schema_generator=Described)
     for name, definition in whole.get("$defs", {}).items():
         schemas._keep(name, definition)
     for name, schema in whole["properties"].items():

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.responses_request import ResponsesRequest
 from bridge.api.openapi.document import EXAMPLES, described_routes, document, path_of_rule, routes
+from bridge.api.openapi.sentences import sentences
 from bridge.app import create_app
 from bridge.config import parse
 
@@ -54,8 +55,15 @@ def test_every_example_is_what_its_schema_asks_for(described: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("model", [ChatRequest, ResponsesRequest])
-def test_every_field_of_a_request_has_a_sentence(model: Any) -> None:
-    assert [name for name, field in model.model_fields.items() if not field.description] == []
+def test_every_field_of_a_request_has_a_sentence_and_the_document_says_it(
+    model: Any, described: dict[str, Any]
+) -> None:
+    said = sentences(model)
+    assert set(model.model_fields) - set(said) == set()
+    properties = described["components"]["schemas"][model.__name__]["properties"]
+    assert {properties[field.alias or name]["description"] for name, field in model.model_fields.items()} == {
+        *said.values()
+    }
 
 
 def test_every_schema_is_sound_and_every_reference_leads_somewhere(described: dict[str, Any]) -> None:
