@@ -133,9 +133,17 @@ class Credentials(BaseModel):
     @field_validator("upstream_base_url", "bridge_url")
     @classmethod
     def _root(cls, value: str) -> str:
-        value = value.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-        if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).hostname):
+        url = urlsplit(value)
+        if value and (url.scheme not in {"http", "https"} or not url.hostname):
             raise ValueError("is not a URL; it must begin with http:// or https://")
+        path = url.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+        return url._replace(path=path, fragment="").geturl()
+
+    @field_validator("upstream_api_key", "bridge_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr) -> SecretStr:
+        if not all(" " <= character <= "~" for character in value.get_secret_value()):
+            raise ValueError("holds a character that no key has, such as a line break or a curly quote; copy it again")
         return value
 
     @field_validator("context_size")
@@ -217,12 +225,19 @@ class Credentials(BaseModel):
         """The extra headers."""
         return read_headers(self.extra_headers.get_secret_value())
 
+    def address(self, path: str) -> str:
+        """Return the address of what stands at `path` of the upstream's."""
+        url = urlsplit(self.upstream_base_url)
+        return url._replace(path=f"{url.path}/{path}").geturl()
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown."""
         proxy_password = unquote(urlsplit(self.proxy_url.get_secret_value()).password or "")
         fields = (self.upstream_api_key, self.bridge_token)
         secrets = [*(field.get_secret_value() for field in fields), proxy_password, *self.headers.values()]
+        # `Authorization: Token ...`: what is behind the first word is the secret.
+        secrets += [value.partition(" ")[2] for value in self.headers.values()]
         return tuple(secret for secret in secrets if secret)
 
     def identity(self, model: str) -> str:

@@ -72,7 +72,7 @@ class Draft:
     complete: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Partial:
     id: str = field(default_factory=new_tool_call_id)
     upstream_id: str = ""
@@ -134,6 +134,11 @@ class _Partial:
         before, after = _object(known), _object(piece)
         return piece == known or (before is not None and after is not None and before.items() <= after.items())
 
+    def is_another(self, name: str, piece: str) -> bool:
+        """Say whether this, which stands elsewhere, begins another call."""
+        begins = not piece or (piece.startswith("{") and not (self.sound.complete and self.repeats(piece)))
+        return bool(name) and (name != self.name or begins)
+
     def _may_go_on(self, piece: str) -> bool:
         longer = JsonObjectPrefix()
         longer.feed(self.arguments.strip() + piece)
@@ -158,7 +163,8 @@ def _object(text: str) -> dict[str, Any] | None:
 class ToolCallAssembler:
     """Puts streamed tool-call deltas together, in whatever manner a server writes them.
 
-    A delta is of the call that its id names, else of the one at its `index`, else of the last.
+    A delta is of the call that its id names, else of the one at its `index`, else of the last. Under one id there may
+    be several calls, each at an index of its own.
     It begins another call where there is no such call yet, and something names it; or where it has a name, and
     its id is another than the call's, or the call is whole already and this says something else.
     It repeats the call where it says once more what is there, or all of that and more; an empty object counts for
@@ -192,7 +198,7 @@ class ToolCallAssembler:
         partial.extra |= of_call(delta)
 
     def _partial(self, index: int | None, upstream_id: str, name: str, piece: str) -> _Partial:
-        known = self._known(index, upstream_id, name)
+        known = self._known(index, upstream_id, name, piece)
         if known is None or self._begins(known, upstream_id, name, piece):
             known = _Partial()
             self._calls.append(known)
@@ -204,13 +210,16 @@ class ToolCallAssembler:
             known.name += name
         return known
 
-    def _known(self, index: int | None, upstream_id: str, name: str) -> _Partial | None:
+    def _known(self, index: int | None, upstream_id: str, name: str, piece: str) -> _Partial | None:
         last = self._calls[-1] if self._calls else None
+        known = None if index is None else self._by_index.get(index)
         if upstream_id and (same := [call for call in self._calls if call.upstream_id == upstream_id]):
-            return same[-1]
+            if known in same:
+                return known
+            has_place = index is not None and known is None and same[-1] in self._by_index.values()
+            return None if has_place and same[-1].is_another(name, piece.strip()) else same[-1]
         if index is None:
             return last
-        known = self._by_index.get(index)
         return known or (last if not name and not upstream_id else None)
 
     @staticmethod

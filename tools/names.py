@@ -1,4 +1,7 @@
-"""Tool names that every upstream takes, and the way back. OpenAI's rule: `[a-zA-Z0-9_-]{1,64}`."""
+"""Tool names that every upstream takes, and the way back: `[a-zA-Z][a-zA-Z0-9_-]{0,63}`.
+
+The first character is Moonshot's rule, and nearly Gemini's; all else is OpenAI's.
+"""
 
 import hashlib
 import re
@@ -7,6 +10,7 @@ from collections.abc import Collection, Iterable
 LONGEST = 64
 
 _OTHER = re.compile(r"[^a-zA-Z0-9_-]")
+_SAFE = re.compile(rf"[a-zA-Z][a-zA-Z0-9_-]{{0,{LONGEST - 1}}}")
 _MARK = 7
 
 
@@ -16,7 +20,7 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
     A changed name ends with a mark made of the original, so that it is the same whatever the other names are.
     """
     given = list(dict.fromkeys(names))
-    safe = {name: name for name in given if _is_safe(name)}
+    safe = {name: name for name in given if _SAFE.fullmatch(name)}
     taken = set(safe)
     for name in given:
         if name not in safe:
@@ -25,13 +29,11 @@ def safe_names(names: Iterable[str]) -> dict[str, str]:
     return safe
 
 
-def _is_safe(name: str) -> bool:
-    return 0 < len(name) <= LONGEST and not _OTHER.search(name)
-
-
 def _plain(name: str, taken: Collection[str]) -> str:
     plain = _OTHER.sub("_", name)
-    if 0 < len(plain) <= LONGEST and plain not in taken:
+    if not plain[:1].isalpha():
+        plain = f"tool_{plain}"
+    if len(plain) <= LONGEST and name and plain not in taken:
         return plain
     mark = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:_MARK]
     return f"{plain[: LONGEST - _MARK - 1]}_{mark}"

@@ -6,7 +6,7 @@ level, counts beyond what a grammar can hold (llama.cpp: 2000), patterns without
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tools.definitions import ToolDefinition
@@ -124,6 +124,54 @@ def _take_one(schema: Schema, word: str, inner: object, depth: int) -> None:
             schema[word] = inner
     elif isinstance(inner, Mapping):
         schema[word] = _schema(inner, depth + 1)
+
+
+BOUNDS = frozenset({*_COUNTS, *_NUMBERS, "pattern", "format", "uniqueItems", "patternProperties", "propertyNames"})
+"""Words without which a schema says the same of which arguments there are."""
+
+
+def _rewritten(write: Callable[[Schema], Schema], schema: Any) -> Any:
+    """Return a schema with each one inside written otherwise, and then itself."""
+    if not isinstance(schema, dict):
+        return schema
+    inner = {
+        word: {name: _rewritten(write, each) for name, each in value.items()}
+        if word in _MAPS
+        else [_rewritten(write, each) for each in value]
+        if word in _LISTS
+        else _rewritten(write, value)
+        if word in _ONE
+        else value
+        for word, value in schema.items()
+    }
+    return write(inner)
+
+
+def typed(schema: Any) -> Any:
+    """Return a schema in which each one inside has a type: Moonshot refuses one without."""
+    return _rewritten(_with_type, schema)
+
+
+def _with_type(schema: Schema) -> Schema:
+    if not schema.keys().isdisjoint({"type", "$ref", *_LISTS}):
+        return schema
+    kinds = {"properties": "object", "items": "array"}
+    kind = next((kind for word, kind in kinds.items() if word in schema), None)
+    values = [schema["const"]] if "const" in schema else schema.get("enum") or [""]
+    return schema | {"type": kind or _TYPE_OF.get(type(values[0]), "string")}
+
+
+_TYPE_OF = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+
+
+def without_empty_objects(schema: Any) -> Any:
+    """Return a schema in which each object inside has a property: Gemini refuses one without, and takes it as text."""
+
+    def filled(schema: Schema) -> Schema:
+        is_empty = schema.get("type") == "object" and not schema.get("properties")
+        return {**schema, "type": "string"} if is_empty else schema
+
+    return _rewritten(filled, schema)
 
 
 LISTED_TYPES = "type list"

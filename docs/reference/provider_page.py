@@ -162,28 +162,39 @@ _LESSONS = {
     "system": "instructions begin the first user message",
     "system_first": "a system message amid the dialogue is the user's",
     "alternating": "user and assistant take turns",
+    "with_user": "the user begins, and no answer is the last; words of the system alone are the user's",
     "answer_between": "an answer stands between a tool's result and a user",
     "images": "a note stands for an image",
     "strings": "every content is a string",
+    "tool_names": "every result says which tool it is from",
     "content": "an empty content is a string, too",
     "call_ids": "ids of calls are nine letters and digits",
     "enable_thinking": "switched off where the answer comes whole",
+    "json_word": "the format is asked for in words as well, where the prompt does not speak of JSON",
     "stream_options": "left out",
     "tool_choice": "left out; a reminder asks for what was chosen",
     "parallel_tool_calls": "left out; of several calls the first counts",
+    "single_calls": "each call of a round, with its result, is a round of its own in the dialogue",
+    "tools_kept": "a request that offers no tools any more has those of the dialogue's calls, described as gone",
+    "typed": "every schema inside a tool's has a type",
+    "objects": "an object without properties is asked for as text",
+    "grammar": "tools' schemas have no bounds, patterns and formats; arguments are checked all the same",
+    "described": "tools' schemas stand in their descriptions",
     "max_tokens": "called `max_completion_tokens`",
     "max_completion_tokens": "called `max_tokens`",
     "user": "left out",
     "stream": "the answer comes whole",
 }
 _MORE_LESSONS = {
+    "descriptions": "a tool's description is no longer than the refusal allows",
+    "some_images": "a note stands for all images but the last ones, so many as the refusal allows",
     "limit": "the limit on the answer is the number that the refusal names",
     "schema ...": "words of schemas that it names are said otherwise or left out; arguments are checked all the same",
     "inside ...": "a field of messages, calls or tools that it names is left out",
     "json_schema": "JSON without a schema; the schema is asked for in words, and the answer is held against it",
     "response_format": "the format is asked for in words, and the answer is held against it",
     "stop": "the answer ends here at the first stop word",
-    "temperature, top_p, seed, ...": "left out where only a client asked for it; what the node sets is told of",
+    "temperature, top_p, seed, ...": "the refused value is left out where a client asked for it; a node's is told of",
 }
 
 
@@ -255,7 +266,8 @@ what is known in advance of its refusals.
 ## What is learned from a refusal
 
 When the server refuses a request, the plugin changes it and sends it again. It also changes all later requests of this
-plugin process to the same address and model. The rows come from vendors' references and public reports of their errors;
+plugin process to the same address and model, unless the refusal is about this request alone, such as a schema that is
+not valid or one image that cannot be read. The rows come from vendors' references and public reports of their errors;
 this project has only seen those of the scripted upstream.
 
 | lesson | from then on |

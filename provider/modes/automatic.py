@@ -53,8 +53,10 @@ class Automatic:
         """Return the text mode where the upstream refused the tools."""
         if not _uses_tools(prompt) or self._used is self._text or not _refuses_tools(failed):
             return None
-        log.warning("this upstream refuses tools, so they go as text from now on: %s", failed.error)
-        _without_tools.add(self._upstream)
+        log.warning("this upstream refuses tools, so they go as text: %s", failed.error)
+        if prompt.tools:
+            # Refused without them, the calls of the dialogue are what it does not take.
+            _without_tools.add(self._upstream)
         return self._text
 
     def _mode(self, prompt: Prompt) -> Mode:

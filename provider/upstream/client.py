@@ -86,7 +86,7 @@ class Upstream:
             client = connections.upstreams(form.proxy_url.get_secret_value(), form.ca_certificate)
             with (
                 client.stream(
-                    "POST", f"{self._base_url}/{path}", json=body, headers=self._headers, timeout=timeout
+                    "POST", form.address(path), json=body, headers=self._headers, timeout=timeout
                 ) as response,
                 Patience(response, first, between) as patience,
             ):
@@ -111,18 +111,23 @@ class Upstream:
             yield UpstreamFailed(Refused(f"{NO_COMPLETION} (it sent a web page)"))
             return
         said = _data(response)
-        for data in said:
-            patience.heard()
-            for event in reader.feed(data):
-                yield event
-                if isinstance(event, UpstreamFailed):
-                    return
-            if reader.is_done:
-                # A connection whose answer is read to its end serves the next request, but the end is not waited for.
-                patience.end(_END_SECONDS)
-                with suppress(httpx.HTTPError):
-                    next(said, None)
-                break
+        try:
+            for data in said:
+                patience.heard()
+                for event in reader.feed(data):
+                    yield event
+                    if isinstance(event, UpstreamFailed):
+                        return
+                if reader.is_done:
+                    # A connection whose answer is read to its end serves the next request; its end is not waited for.
+                    patience.end(_END_SECONDS)
+                    with suppress(httpx.HTTPError):
+                        next(said, None)
+                    break
+        except httpx.HTTPError:
+            # What breaks behind the end takes nothing away.
+            if not reader.is_ended:
+                raise
         yield from reader.rest()
         end = reader.close()
         is_cut = patience.lost and isinstance(end, UpstreamFailed)

@@ -7,6 +7,7 @@ is read here. What stands behind `[DONE]` counts for nothing.
 """
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +54,11 @@ class CompletionReader:
         """Whether nothing that comes now counts."""
         return self._done
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether the answer is whole, and at most its usage is to come."""
+        return self._done or self._finish_reason is not None
+
     def feed(self, data: str) -> Iterator[Delta | UpstreamFailed]:
         """Take one event's data. What is not a JSON object is passed over: proxies write such lines."""
         if data.strip() == DONE:
@@ -77,6 +83,7 @@ class CompletionReader:
             return
         self._usage = _usage(chunk.get("usage"), self._usage)
         for choice in said:
+            self._usage = _usage(choice.get("usage"), self._usage)
             self._finish_reason = choice.get("finish_reason") or self._finish_reason
             self._note_logprobs(choice.get("logprobs"))
             try:
@@ -148,7 +155,10 @@ class CompletionReader:
         if self._finish_reason is None and not self._done:
             return UpstreamFailed(Unreachable(CUT_OFF), transient=True)
         word = str(self._finish_reason or "stop").lower()
-        reason = _REASONS.get(word, FAULT if _FAILED.search(word) else self._finish_reason)
+        # Gemini says both why, and why that is: `content_filter: PROHIBITED_CONTENT`.
+        kind, _, cause = word.partition(": ")
+        known = _REASONS.get(cause) or _REASONS.get(kind)
+        reason = known or (FAULT if _FAILED.search(word) else self._finish_reason)
         if reason == FAULT:
             told = f"The upstream gave its answer up ({self._finish_reason}). Trying again may help."
             return UpstreamFailed(Unavailable(told), transient=True)
@@ -279,10 +289,16 @@ def _text(content: Any) -> str:
 
 
 def _usage(usage: Any, known: Usage | None) -> Usage | None:
-    """Return the usage so far. One of nothing does not replace a real one."""
+    """Return the usage so far. A count of nothing does not replace a real one."""
     if not isinstance(usage, dict):
         return known
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(prompt, int) or not isinstance(completion, int) or (known and prompt <= 0 and completion <= 0):
+    prompt, completion = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion"))
+    if prompt is None or completion is None:
         return known
-    return Usage(prompt_tokens=max(0, prompt), completion_tokens=max(0, completion))
+    # Some count the prompt at the beginning alone.
+    before = known or Usage(prompt_tokens=0, completion_tokens=0)
+    return Usage(prompt_tokens=prompt or before.prompt_tokens, completion_tokens=completion or before.completion_tokens)
+
+
+def _count(value: Any) -> int | None:
+    return max(0, int(value)) if isinstance(value, int | float) and math.isfinite(value) else None

@@ -91,7 +91,7 @@ class Dialect:
         body = {name: value for name, value in body.items() if value is not None}
         self._optional = frozenset(asked - self._form.extra_body.keys() - extra.keys())
         for lesson in lessons.lessons_of(self._upstream(body), self._vendor.lessons, self._new):
-            if not lesson.optional or lesson.name in self._optional:
+            if not lesson.optional or lesson.optional in self._optional:
                 body = lesson.write(body)
         if self._form.completion_mode == "completion":
             body = as_completion(body)

@@ -31,6 +31,8 @@ def from_response(status: int, body: bytes, headers: Mapping[str, str], secrets:
         parsed = json.loads(body)
     except ValueError:
         parsed = {"error": {"message": body.decode(errors="replace")}}
+    # Gemini's errors stand in a list.
+    parsed = parsed[0] if isinstance(parsed, list) and parsed else parsed
     failed = from_body(status, parsed if isinstance(parsed, dict) else {"error": {"message": str(parsed)}}, secrets)
     asked = retry_after(headers)
     return UpstreamFailed(failed.error, failed.transient, failed.retry_after if asked is None else asked, status)

@@ -4,10 +4,11 @@ A lesson changes fields that a request can do without, the prompt's shape, words
 node sets itself (a temperature, a seed) is left alone: there the upstream's words name what to change.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from provider.engine.events import UpstreamFailed
 from provider.errors import ContextTooLong
 from provider.upstream import shapes, standing_in
 from tools.results import Message
-from tools.schemas import LISTED_TYPES, without, words_of
+from tools.schemas import BOUNDS, LISTED_TYPES, typed, without, without_empty_objects, words_of
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,14 @@ _MOST = 24
 class Lesson:
     """What is different from now on. `passing` is one that counts for the invocation at hand alone.
 
-    An `optional` one is about a field that only a client asked for: a node's own is sent all the same. One that is
-    known before has how a `refusal` speaks of it.
+    One about an `optional` field counts where only a client asked for that: a node's own is sent all the same. One that
+    is known before has how a `refusal` speaks of it.
     """
 
     name: str
     write: Callable[[Body], Body]
     passing: bool = False
-    optional: bool = False
+    optional: str = ""
     refusal: str = ""
 
 
@@ -59,9 +60,13 @@ def _instead(old: str, new: str) -> Callable[[Body], Body]:
 
 _NOT = r"(not|un|in)[ -]?(be )?(supported|permitted|allowed|expected|recogni[sz]ed|known|available|valid)|not support"
 _REFUSED = re.compile(
-    rf"{_NOT}|extra|no such|cannot find|additional propert|remove|不支持|不存在|无效|only .{{0,40}}(supported|allowed)",
+    rf"{_NOT}|extra|no such|cannot be empty|cannot find|additional propert|remove|不支持|不存在|无效|"
+    r"only .{0,40}(supported|allowed)",
     re.IGNORECASE,
 )
+
+_GRAMMAR = r"(parse|compile|build|initiali[sz]e).{0,20}(grammar|samplers)|grammar.{0,30}too |too many states"
+"""Some servers make one grammar of all tools, and it may become too large."""
 
 KNOWN = (
     _known(
@@ -74,6 +79,7 @@ KNOWN = (
         "system",
         r"system (role|message)s?[^.]{0,30}(not|un)[ -]?support|"
         r"not support[^.]{0,40}(\bsystem\b|developer instruction)|"
+        r"developer instruction is not|only user and assistant roles|"
         r"(invalid|unsupported|unknown|unexpected) role:? ['\"`]?(system|developer)",
         _prompt(shapes.without_system),
     ),
@@ -85,27 +91,39 @@ KNOWN = (
     ),
     _known(
         "alternating",
-        r"alternat|consecutive|roles? must|first message.{0,40}user|incorrect role|last message.{0,30}user",
+        r"alternat|consecutive|successive|roles? must|first message.{0,40}user|incorrect role|last message.{0,30}user",
         _prompt(shapes.alternating),
+    ),
+    _known(
+        "with_user",
+        r"no user query|at least one (user )?message|(start|begin|end)s? with an? user|"
+        r"(first|last|final) message.{0,40}user|assistant message prefill",
+        _prompt(shapes.with_user),
     ),
     _known(
         "answer_between",
         r"role ['\"`]?user['\"`]? (right )?after (the )?role ['\"`]?tool|user.{0,20}(after|follow).{0,20}tool|"
-        r"(after|follow).{0,20}tool.{0,40}assistant",
+        r"(after|follow).{0,20}tool.{0,40}assistant|roles must alternate",
         _prompt(shapes.answer_between),
     ),
     _known(
         "images",
         r"(image|vision|multi-?modal|visual)[^.]{0,60}(not|un)[ -]?(support|allow|available|enabled)|"
         r"(not|n't) support[^.]{0,60}(image|vision|multi-?modal)|no endpoints found that support image|"
-        r"unknown variant ['\"`]?image_url|is not a (multimodal|vision|vlm)",
+        r"unknown variant ['\"`]?image_url|image_url is only supported|is not a (multimodal|vision|vlm)",
         _prompt(shapes.without_images),
     ),
     _known(
         "strings",
         r"expected a string|(must|should) be a(n? valid)? string|not a(?: valid)? string|expects? (a )?string|"
-        r"string_type",
+        r"string_type|cannot unmarshal array.{0,60}of type string",
         _prompt(shapes.strings_alone),
+    ),
+    _known(
+        "tool_names",
+        r"function_response\.name|"
+        r"(tool|function) (message|response|result)s?.{0,40}\bname\b.{0,30}(missing|required|empty)",
+        _prompt(shapes.with_names),
     ),
     _known(
         "content", r"content.{0,60}(null|none|missing|required|empty)|null.{0,40}content", _prompt(shapes.with_content)
@@ -116,12 +134,39 @@ KNOWN = (
         r"enable.?thinking.{0,60}(non-?stream|stream)",
         lambda body: body if body.get("stream") else body | {"enable_thinking": False},
     ),
+    _known("json_word", r"the word .{0,3}json|json.{0,12} word", lambda body: _with_word(body)),
     _known("stream_options", r"stream_options|include_usage", _leave_out("stream_options")),
     _known("tool_choice", r"tool_choice|tool choice", _leave_out("tool_choice")),
     _known("parallel_tool_calls", r"parallel_tool_calls|parallel (tool|function)", _leave_out("parallel_tool_calls")),
+    _known(
+        "single_calls",
+        r"single tool.?calls?\b|(multiple|parallel) tool.?calls? (are|is) not|one tool.?call at a time",
+        _prompt(shapes.single_calls),
+    ),
+    _known(
+        "tools_kept",
+        r"without .?tools=|toolConfig field must be defined|(must define|expects the) .?tools\b",
+        lambda body: _tools_kept(body),
+    ),
+    _known(
+        "typed",
+        r"type is not defined|schema.{0,60}(must|should) have a .?type\b|missing.{0,20}\btype\b.{0,30}schema",
+        lambda body: _of_tools(partial(_with_schema, typed), body),
+    ),
+    _known(
+        "objects",
+        r"should be non-empty for OBJECT",
+        lambda body: _of_tools(_without_empty, body),
+    ),
+    _known("grammar", _GRAMMAR, lambda body: _without_words(BOUNDS, body)),
+    _known("described", _GRAMMAR, lambda body: _of_tools(_described, body)),
     _known("max_tokens", r"max_completion_tokens", _instead("max_tokens", "max_completion_tokens")),
     _known("max_completion_tokens", r"max_completion_tokens", _instead("max_completion_tokens", "max_tokens")),
-    _known("user", r"[\"'`]user(_id)?[\"'`](?! role)|(parameters?:?|->) user\b", _leave_out("user")),
+    _known(
+        "user",
+        r"[\"'`]user(_id)?[\"'`](?! role)|(parameters?:?|->|supplied:) user\b|\buser: extra",
+        _leave_out("user"),
+    ),
     _known(
         "stream",
         r"\bstream(ing)?\b.{0,60}(not|un)[ -]?(be )?(supported|allowed|available)|not support.{0,20}\bstream(ing)?\b",
@@ -172,6 +217,8 @@ def remember(upstream: Upstream, new: Collection[Lesson]) -> None:
     """
     for lesson in new:
         others = [other for other in _learned.get(upstream, ()) if other.name != lesson.name]
+        if len(others) >= _MOST and (oldest := next((other for other in others if other.optional), None)):
+            others.remove(oldest)
         if not lesson.passing and len(others) < _MOST:
             _learned[upstream] = (*others, lesson)
 
@@ -186,16 +233,44 @@ def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Le
     refused = bool(_REFUSED.search(said))
     for known in KNOWN:
         if re.search(known.refusal, said, re.IGNORECASE) and not (refused and known.name in _ADDED):
-            yield known
+            is_of_one = known.name == "images" and _OF_ONE_IMAGE.search(said)
+            yield replace(known, passing=True) if is_of_one else known
     yield from _of_schemas(said, body)
+    if body.get("tools") and (longest := _OF_DESCRIPTIONS.search(said)):
+        yield Lesson("descriptions", lambda body: _of_tools(partial(_no_longer, int(longest[1])), body))
+    if most := _OF_IMAGES.search(said):
+        yield Lesson("some_images", _prompt(partial(shapes.some_images, int(most[1]))))
     for name, (field, write) in _STOOD_IN.items():
-        if field in body and _names(said, field) and (_REFUSED.search(said) or "must be" in said):
-            yield Lesson(name, write)
+        if field in body and _names(said, field):
+            is_of_all = (refused or "must be" in said) and not _OF_ONE_SCHEMA.search(said)
+            yield Lesson(name, write, passing=not is_of_all)
     for name in optional:
-        if name in body and _names(said, name):
-            yield Lesson(name, _leave_out(name), optional=True)
+        if name in body and _names(said, name) and name not in _STOOD_IN:
+            # Of a value nothing is known but that it was refused: others ask for another one.
+            yield Lesson(f"{name} {body[name]!r}"[:80], partial(_without_value, name, body[name]), optional=name)
     if refused:
         yield from _inside(said, body)
+
+
+_OF_ONE_IMAGE = re.compile(
+    r"image/|image[_ ]?(type|format|data|url)|(process|decode|download|fetch|load|read|open|parse).{0,30}image|"
+    r"image.{0,30}(large|small|big|size|dimension|corrupt|invalid)|invalid.{0,20}image",
+    re.IGNORECASE,
+)
+_OF_ONE_SCHEMA = re.compile(r"invalid schema|in context=", re.IGNORECASE)
+"""What is wrong with one request says nothing of others."""
+
+
+def _without_value(name: str, value: Any, body: Body) -> Body:
+    return _leave_out(name)(body) if body.get(name) == value else body
+
+
+def _with_word(body: Body) -> Body:
+    """Let the prompt speak of JSON where that is asked for."""
+    wanted, messages = body.get("response_format"), body["messages"]
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_object" or "json" in str(messages).lower():
+        return body
+    return body | {"messages": standing_in.in_words(messages, wanted)}
 
 
 def _schema_in_words(body: Body) -> Body:
@@ -221,7 +296,7 @@ _STOOD_IN: dict[str, tuple[str, Callable[[Body], Body]]] = {
 
 
 def _names(said: str, name: str) -> bool:
-    words = {"response_format": "response.?format|json.?schema|json.?(mode|object)|structured.?output"}
+    words = {"response_format": "response.?(format|mime)|json.?schema|json.?(mode|object)|structured.?output"}
     return bool(re.search(words.get(name, rf"\b{name.replace('_', '[ _-]?')}\b"), said, re.IGNORECASE))
 
 
@@ -279,19 +354,55 @@ def _named_in(said: str, word: str) -> bool:
 
 
 def _without_words(words: frozenset[str], body: Body) -> Body:
-    return (
-        body | {"tools": [_function(tool, without(_parameters(tool), words)) for tool in body.get("tools") or ()]}
-        if body.get("tools")
-        else body
-    )
+    return _of_tools(partial(_with_schema, lambda schema: without(schema, words)), body)
 
 
-def _parameters(tool: Body) -> Any:
-    return tool["function"].get("parameters")
+def _of_tools(write: Callable[[Body], Body], body: Body) -> Body:
+    """Write the function of each tool otherwise."""
+    tools = body.get("tools")
+    return body | {"tools": [tool | {"function": write(tool["function"])} for tool in tools]} if tools else body
 
 
-def _function(tool: Body, parameters: Any) -> Body:
-    return tool | {"function": tool["function"] | ({"parameters": parameters} if parameters is not None else {})}
+def _with_schema(write: Callable[[Any], Any], function: Body) -> Body:
+    return function | {"parameters": write(function["parameters"])} if "parameters" in function else function
+
+
+def _without_empty(function: Body) -> Body:
+    if function.get("parameters") and not function["parameters"].get("properties"):
+        return {name: value for name, value in function.items() if name != "parameters"}
+    return _with_schema(without_empty_objects, function)
+
+
+def _described(function: Body) -> Body:
+    """Say in the description what the schema says: a model reads both."""
+    parameters = function.get("parameters")
+    if not parameters or parameters == {"type": "object"}:
+        return function
+    said = f"{function.get('description') or ''}\n\nArguments, as a JSON Schema: {json.dumps(parameters)}".strip()
+    return function | {"description": said, "parameters": {"type": "object"}}
+
+
+_OF_DESCRIPTIONS = re.compile(r"description.{0,90}?(?:maximum length|at most|longer than|limit of) (\d{2,6})")
+
+
+def _no_longer(longest: int, function: Body) -> Body:
+    said = function.get("description") or ""
+    return function | {"description": f"{said[: longest - 1]}…"} if len(said) > longest else function
+
+
+_OF_IMAGES = re.compile(r"at most (\d+) image", re.IGNORECASE)
+
+
+def _tools_kept(body: Body) -> Body:
+    """Let a request whose dialogue holds calls have the tools of these, where it offers none any more."""
+    calls = [call for message in body["messages"] for call in message.get("tool_calls") or ()]
+    if body.get("tools") or not calls:
+        return body
+    names = dict.fromkeys(call["function"]["name"] for call in calls)
+    return body | {"tools": [{"type": "function", "function": _GONE | {"name": name}} for name in names]}
+
+
+_GONE = {"description": "Cannot be called any more.", "parameters": {"type": "object", "properties": {}}}
 
 
 # Fields inside messages, calls and tools

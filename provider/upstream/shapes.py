@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import count, takewhile
 from typing import Any
 
 from tools.carried import REASONING, is_thought, sealed, with_extras
@@ -30,6 +31,7 @@ def plain(messages: Iterable[Message], *, sees: bool) -> list[Message]:
 def _one(message: Message, *, sees: bool) -> Message:
     role, content = message.get("role"), message.get("content")
     if isinstance(content, list):
+        content = [part for part in content if part.get("type") != "text" or not _is_blank(part["text"])] or content
         content = content if sees else [_in_words(part) for part in content]
         if all(part.get("type") == "text" for part in content):
             content = text_of(content)
@@ -37,12 +39,12 @@ def _one(message: Message, *, sees: bool) -> Message:
     if role == "developer":
         return message | {"role": "system"}
     if role == "tool":
-        return message if content else message | {"content": NO_OUTPUT}
+        return message | {"content": NO_OUTPUT} if _is_blank(content) else message
     return _without_think_block(message) if role == "assistant" else message
 
 
 def _in_words(part: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "text", "text": UNSEEN} if part.get("type") == "image_url" else part
+    return {"type": "text", "text": UNSEEN} if _is_image(part) else part
 
 
 def _without_think_block(message: Message) -> Message:
@@ -56,21 +58,30 @@ def _without_think_block(message: Message) -> Message:
     calls = message.get("tool_calls")
     if calls and thought and not (message.keys() & set(REASONING) or sealed(message)):
         message = message | {REASONING[0]: thought}
-    return message | {"content": text or (None if calls else "")}
+    return message | {"content": text if text.strip() else None if calls else ""}
+
+
+def _is_blank(content: Any) -> bool:
+    """Claude's servers refuse a text of white space alone."""
+    return not (content.strip() if isinstance(content, str) else content)
 
 
 def _is_empty(message: Message) -> bool:
     said = message.get("content")
-    silent = not said or (isinstance(said, list) and all(map(is_thought, said)))
+    silent = _is_blank(said) or (isinstance(said, list) and all(map(is_thought, said)))
     return message.get("role") == "assistant" and silent and not message.get("tool_calls")
 
 
 def _one_system(messages: Sequence[Message]) -> list[Message]:
-    count = next((at for at, message in enumerate(messages) if message.get("role") != "system"), len(messages))
-    if count < 2:
+    begin = _behind_system(messages)
+    if begin < 2:
         return list(messages)
-    texts = (text_of(message.get("content")) for message in messages[:count])
-    return [{"role": "system", "content": "\n\n".join(filter(None, texts))}, *messages[count:]]
+    texts = (text_of(message.get("content")) for message in messages[:begin])
+    return [{"role": "system", "content": "\n\n".join(filter(None, texts))}, *messages[begin:]]
+
+
+def _behind_system(messages: Sequence[Message]) -> int:
+    return next((at for at, message in enumerate(messages) if message.get("role") != "system"), len(messages))
 
 
 # What some servers want
@@ -131,14 +142,28 @@ def alternating(messages: Sequence[Message]) -> list[Message]:
     """Let user and assistant take turns, the user first."""
     written: list[Message] = []
     for message in messages:
-        last = written[-1] if written else {"role": "system"}
-        if message["role"] == last["role"] != "tool" and not last.get("tool_calls"):
+        last = written[-1] if written else {}
+        if message["role"] == last.get("role") != "tool" and not last.get("tool_calls"):
             written[-1] = _both(last, message)
             continue
-        if message["role"] == "assistant" and last["role"] == "system":
-            written.append({"role": "user", "content": "(The dialogue begins with an answer.)"})
+        if message["role"] == "assistant" and last.get("role", "system") == "system":
+            written.append(_BEGINS)
         written.append(message)
     return written
+
+
+_BEGINS: Message = {"role": "user", "content": "(The dialogue begins with an answer.)"}
+_GOES_ON: Message = {"role": "user", "content": "(Go on.)"}
+
+
+def with_user(messages: Sequence[Message]) -> list[Message]:
+    """Let the user begin, and let nobody's answer be the last: the system's words are the user's where all are."""
+    begin = _behind_system(messages)
+    if begin == len(messages):
+        return [*messages[:-1], messages[-1] | {"role": "user"}] if messages else []
+    begins = [] if messages[begin]["role"] == "user" else [_BEGINS]
+    is_answered = messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls")
+    return [*messages[:begin], *begins, *messages[begin:], *([_GOES_ON] if is_answered else [])]
 
 
 def answer_between(messages: Sequence[Message]) -> list[Message]:
@@ -167,6 +192,55 @@ def plain_ids(messages: Sequence[Message]) -> list[Message]:
 
 
 _NINE = re.compile(r"[a-zA-Z0-9]{9}")
+
+
+def single_calls(messages: Sequence[Message]) -> list[Message]:
+    """Let each call of a round be a message of its own, and its result the next one."""
+    written: list[Message] = []
+    until = 0
+    for at, message in enumerate(messages):
+        calls = message.get("tool_calls") or ()
+        if len(calls) < 2:
+            written += [message] if at >= until else []
+            continue
+        results = list(takewhile(lambda behind: behind["role"] == "tool", messages[at + 1 :]))
+        until = at + 1 + len(results)
+        for number, call in enumerate(calls):
+            written.append((message if not number else {"role": "assistant", "content": None}) | {"tool_calls": [call]})
+            written += [result for result in results if result.get("tool_call_id") == call["id"]]
+    return written
+
+
+def with_names(messages: Sequence[Message]) -> list[Message]:
+    """Let every result say which tool it is from."""
+    names = {call["id"]: call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()}
+    return [
+        message | {"name": names[message["tool_call_id"]]}
+        if message["role"] == "tool" and message.get("tool_call_id") in names
+        else message
+        for message in messages
+    ]
+
+
+def some_images(most: int, messages: Sequence[Message]) -> list[Message]:
+    """Say in words where an image was, but for the last ones."""
+    numbers = count(1)
+    over = sum(_is_image(part) for message in messages for part in _parts(message)) - most
+
+    def one(message: Message) -> Message:
+        parts = [_in_words(part) if _is_image(part) and next(numbers) <= over else part for part in _parts(message)]
+        return message | {"content": parts} if parts else message
+
+    return [one(message) for message in messages]
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _is_image(part: dict[str, Any]) -> bool:
+    return part.get("type") == "image_url"
 
 
 def without_images(messages: Sequence[Message]) -> list[Message]:

@@ -1,15 +1,18 @@
 """Server-sent events of upstreams, as the data of each.
 
-Two habits of servers that do not keep to the standard are taken too: no empty line between one event and the next, and
-JSON lines without `data:`.
+Habits of servers that do not keep to the standard are taken too: no empty line between one event and the next, JSON
+lines without `data:`, `data:` twice, and an error in a field of its own.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 
 from tools.sse import Decoder, Oversized, ServerSentEvent
 
 Event = ServerSentEvent | Oversized
+
+_TWICE = re.compile(r"^data: *data:")
 
 
 class EventDecoder:
@@ -29,7 +32,10 @@ class EventDecoder:
 
 class _Lenient(Decoder):
     def _take(self, line: str) -> Iterator[Event]:
-        line = f"data: {line}" if line.startswith("{") else line
+        line = f"data: {line}" if line.startswith("{") else _TWICE.sub("data:", line)
+        if (error := line.removeprefix("error:")) != line:
+            # llama.cpp's servers of before September 2025.
+            line = f"data: {_as_error(error)}"
         if line.startswith("data:") and _is_json(self._data):
             yield from self._dispatch()
         yield from super()._take(line)

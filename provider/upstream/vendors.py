@@ -94,7 +94,7 @@ VENDORS = (
         "https://platform.moonshot.cn/docs/api/chat",
         hosts=("api.moonshot.cn", "api.moonshot.ai"),
         thinking="thinking",
-        lessons=("reasoning_content",),
+        lessons=("reasoning_content", "typed"),
         structure="json_object",
         tool_choice=False,
     ),

@@ -151,8 +151,8 @@ _TOOLS = r"(tools?|functions?)([ _-]?(calls?|calling|use|choice))?"
 NO_TOOLS: Wordings = {
     "Ollama, DeepSeek, Together": r"(does not|doesn't|do not|cannot|not) (currently )?support (the )?"
     rf"['\"`\[]*{_TOOLS}\b",
-    "SiliconFlow, Groq, Perplexity": rf"\b{_TOOLS}['\"`]* (is|are) (not|un)[ -]?(currently )?"
-    r"(supported|available|enabled|allowed)",
+    "SiliconFlow, Groq, Perplexity": rf"(?<!multiple )(?<!parallel )\b{_TOOLS}['\"`]* "
+    r"(is|are) (not|un)[ -]?(currently )?(supported|available|enabled|allowed)",
     "OpenRouter": r"no endpoints found that support tool use",
     "vLLM": r"requires --enable-auto-tool-choice|--tool-call-parser",
     "llama.cpp": r"(tools|tool_choice) param requires --jinja",

@@ -69,6 +69,10 @@ def test_what_says_nothing_is_passed_over(nothing: Any) -> None:
     assert (deltas, end) == ([Delta(text="x")], Completed("stop"))
 
 
+COUNTED = {"prompt_tokens": 12.0, "completion_tokens": 3}
+COUNTED_END = Completed("stop", Usage(prompt_tokens=12, completion_tokens=3))
+
+
 @pytest.mark.parametrize(
     ("chunks", "end"),
     [
@@ -80,6 +84,11 @@ def test_what_says_nothing_is_passed_over(nothing: Any) -> None:
             Completed("stop", Usage(prompt_tokens=3, completion_tokens=4)),
         ),
         ([chunk("stop", content="x") | {"usage": {"prompt_tokens": "?"}}], Completed("stop")),
+        ([{"choices": [{"finish_reason": "stop", "delta": {"content": "x"}, "usage": COUNTED}]}], COUNTED_END),
+        (
+            [{"choices": [], "usage": COUNTED}, chunk("stop", content="x") | {"usage": COUNTED | {"prompt_tokens": 0}}],
+            COUNTED_END,
+        ),
     ],
 )
 def test_how_a_stream_ends(chunks: list[Any], end: Completed) -> None:
@@ -101,14 +110,19 @@ def test_log_probabilities_are_kept_of_so_many_tokens() -> None:
 @pytest.mark.parametrize(
     ("word", "reason"),
     [("STOP", "stop"), ("COMPLETE", "stop"), ("eos_token", "stop"), ("MAX_TOKENS", "length"), ("repetition", "length")]
-    + [(word, "content_filter") for word in ("SAFETY", "sensitive", "LANGUAGE", "refusal")],
+    + [(word, "content_filter") for word in ("SAFETY", "sensitive", "LANGUAGE", "refusal")]
+    + [("content_filter: PROHIBITED_CONTENT", "content_filter"), ("content_filter: new_word", "content_filter")],
 )
 def test_each_vendor_s_word_for_an_end_is_one_of_openai_s(word: str, reason: str) -> None:
     assert read(chunk(word, content="x"))[1] == Completed(reason)
 
 
 @pytest.mark.parametrize(
-    "word", ["TIMEOUT", "cancelled", "network_error", "MALFORMED_RESPONSE", "abort", "model_error", "engine_overloaded"]
+    "word",
+    [
+        *("TIMEOUT", "cancelled", "network_error", "MALFORMED_RESPONSE", "abort", "model_error", "engine_overloaded"),
+        "function_call_filter: MALFORMED_FUNCTION_CALL",
+    ],
 )
 def test_a_word_for_a_failure_is_no_end(word: str) -> None:
     _, end = read(chunk(word, content="x"))

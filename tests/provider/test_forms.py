@@ -165,6 +165,7 @@ def test_only_a_few_fields_are_required() -> None:
         (" https://api.example.com/v1/ ", "https://api.example.com/v1"),
         ("https://api.example.com/v1/chat/completions", "https://api.example.com/v1"),
         ("http://localhost:11434/v1//", "http://localhost:11434/v1"),
+        ("https://x.test/gpt/chat/completions?api-version=1", "https://x.test/gpt?api-version=1"),
         ("", ""),
         (None, ""),
     ],
@@ -183,6 +184,9 @@ def test_addresses(typed: str | None, read: str) -> None:
         ({"max_output_tokens": "-1"}, "max_output_tokens"),
         ({"extra_headers": "just words"}, "extra_headers"),
         ({"extra_headers": "A: b\rC"}, "extra_headers"),
+        ({"upstream_api_key": "sk-secret\u201d"}, "upstream_api_key"),
+        ({"upstream_api_key": "sk-sec\nret"}, "upstream_api_key"),
+        ({"bridge_token": "sk-secret\u200b"}, "bridge_token"),
         ({"extra_body": "[1]"}, "extra_body"),
         ({"extra_body": "{"}, "extra_body"),
         ({"connect_seconds": "0"}, "connect_seconds"),
@@ -198,7 +202,7 @@ def test_addresses(typed: str | None, read: str) -> None:
 )
 def test_a_field_that_cannot_be_used_is_named(form: dict[str, str], named: str) -> None:
     with pytest.raises(Refused, match=named):
-        Credentials.read(form | {"upstream_api_key": "secret"})
+        Credentials.read({"upstream_api_key": "secret"} | form)
 
 
 def test_secrets_are_in_no_repr_and_no_refusal() -> None:
@@ -210,9 +214,19 @@ def test_secrets_are_in_no_repr_and_no_refusal() -> None:
         assert "s3cret" not in str(refused.value)
 
 
+def test_what_is_asked_for_comes_before_the_query() -> None:
+    form = Credentials.read({"upstream_base_url": "https://x.test/gpt?api-version=1"})
+    assert form.address("chat/completions") == "https://x.test/gpt/chat/completions?api-version=1"
+
+
 def test_every_secret_is_kept_out_of_texts() -> None:
-    form = {"upstream_api_key": "k", "bridge_token": "t", "extra_headers": "A: h; B: i", "proxy_url": "http://u:p%21@x"}
-    assert set(Credentials.read(form).secrets) == {"k", "t", "h", "i", "p!"}
+    form = {
+        "upstream_api_key": "k",
+        "bridge_token": "t",
+        "extra_headers": "A: h; B: Token i",
+        "proxy_url": "http://u:p%21@x",
+    }
+    assert set(Credentials.read(form).secrets) == {"k", "t", "h", "Token i", "i", "p!"}
 
 
 @pytest.mark.parametrize(

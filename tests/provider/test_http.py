@@ -48,6 +48,8 @@ pytestmark = pytest.mark.parts
 
 HELLO = b'data: {"choices":[{"delta":{"content":"Hello"}}]}\r\n\r\n'
 END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\ndata: [DONE]\r\n\r\n'
+WITHOUT_DONE = HELLO + END.partition(b"data: [DONE]")[0]
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def complete(url: str) -> list[Any]:
@@ -61,7 +63,9 @@ def complete(url: str) -> list[Any]:
         [response(HELLO + END)],
         [response(HELLO[:10]), HELLO[10:30], HELLO[30:] + END[:5], END[5:]],
         [response(b": hello\n\n" + HELLO.replace(b"\r\n", b"\n") + END.replace(b"\r\n", b"\n"))],
-        [response(HELLO + END.partition(b"data: [DONE]")[0])],
+        [response(WITHOUT_DONE)],
+        # No [DONE], and no last chunk.
+        [CHUNKED, b"%x\r\n%b\r\n" % (len(WITHOUT_DONE), WITHOUT_DONE)],
         [response(HELLO + END, "text/plain")],
         [response(b'{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}', "application/json")],
         [response(b'{"choices":[{"message":{"content":"Hello"}}]}', "application/json; charset=utf-8")],

@@ -25,6 +25,8 @@ USER = {"role": "user", "content": "Look."}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 ROUND = [USER, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "seen"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+TWO = {"role": "assistant", "content": None, "tool_calls": [CALL, CALL | {"id": "c2"}]}
 IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]}
 
 
@@ -79,12 +81,16 @@ def test_most_servers_take_the_first_shape() -> None:
         {"role": "assistant", "content": "<think>\nonly\n</think>\n\n"},
         *ROUND,
         RESULT | {"content": ""},
+        ROUND[1] | {"content": "\n\n"},
+        RESULT | {"content": "\n"},
     ]
     _, (sent,) = asked_of({"messages": messages}, says("done"))
     assert sent["messages"] == [
         {"role": "system", "content": "One.\n\nTwo."},
         {"role": "user", "content": "a\nb"},
         *ROUND,
+        RESULT | {"content": "(no output)"},
+        ROUND[1],
         RESULT | {"content": "(no output)"},
     ]
 
@@ -168,6 +174,87 @@ SHAPES: list[tuple[str, list[Body], Callable[[Body], bool]]] = [
         [USER, ROUND[1] | {"tool_calls": [CALL | {"thought_signature": "s"}]}, RESULT],
         lambda body: body["messages"][1]["tool_calls"] == [CALL],
     ),
+    (
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        [SYSTEM, USER, USER],
+        lambda body: body["messages"] == [SYSTEM, {"role": "user", "content": "Look.\n\nLook."}],
+    ),
+    (
+        "After the optional system message, conversation roles must alternate user/assistant/user/assistant/...",
+        [*ROUND, RESULT, USER],
+        lambda body: roles(body) == ["user", "assistant", "tool", "assistant", "user"],
+    ),
+    (
+        "deepseek-reasoner does not support successive user or assistant messages",
+        [USER, USER],
+        lambda body: roles(body) == ["user"],
+    ),
+    (
+        "No user query found in messages.",
+        [SYSTEM],
+        lambda body: body["messages"] == [SYSTEM | {"role": "user"}],
+    ),
+    (
+        "A conversation must start with a user message.",
+        [SYSTEM, {"role": "assistant", "content": "Hi."}, USER],
+        lambda body: roles(body) == ["system", "user", "assistant", "user"],
+    ),
+    (
+        "This model does not support assistant message prefill. The conversation must end with a user message.",
+        [USER, {"role": "assistant", "content": "{"}],
+        lambda body: roles(body) == ["user", "assistant", "user"],
+    ),
+    (
+        "Developer instruction is not enabled for models/gemma-3-27b-it",
+        [SYSTEM, USER],
+        lambda body: roles(body) == ["user"],
+    ),
+    (
+        "Only user and assistant roles are supported!",
+        [SYSTEM, USER],
+        lambda body: roles(body) == ["user"],
+    ),
+    (
+        "This model only supports single tool-calls at once!",
+        [USER, TWO, RESULT, RESULT | {"tool_call_id": "c2"}, USER],
+        lambda body: (
+            [
+                [call["id"] for call in message.get("tool_calls", ())] or message.get("tool_call_id")
+                for message in body["messages"]
+            ]
+            == [None, ["c1"], "c1", ["c2"], "c2", None]
+        ),
+    ),
+    (
+        "* GenerateContentRequest.contents[2].parts[0].function_response.name: Name cannot be empty.",
+        [*ROUND, RESULT],
+        lambda body: body["messages"][2] == RESULT | {"name": "look"},
+    ),
+    (
+        "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+        [*ROUND, RESULT],
+        lambda body: [tool["function"]["name"] for tool in body["tools"]] == ["look"],
+    ),
+    (
+        "Bedrock doesn't support tool calling without `tools=` param specified.",
+        [*ROUND, RESULT],
+        lambda body: bool(body["tools"]),
+    ),
+    (
+        "Invalid content type. image_url is only supported by certain models.",
+        [IMAGE],
+        lambda body: "cannot see" in body["messages"][0]["content"],
+    ),
+    (
+        "At most 1 image(s) may be provided in one request.",
+        [IMAGE, IMAGE],
+        lambda body: [message["content"][0]["type"] for message in body["messages"]] == ["text", "image_url"],
+    ),
+    (
+        "json: cannot unmarshal array into Go struct field Message.messages.content of type string",
+        [IMAGE],
+        lambda body: isinstance(body["messages"][0]["content"], str),
+    ),
 ]
 
 
@@ -228,6 +315,110 @@ def test_a_call_at_a_time_need_not_be_asked_for() -> None:
 def test_words_of_a_schema_are_said_otherwise(words: str, given: Body, left: Body) -> None:
     parameters = learned(schema(**given), words)["tools"][0]["function"]["parameters"]
     assert parameters["properties"] == {"format": left}, "a property may be called like a word"
+
+
+def looking(*messages: Body, **properties: Body) -> Body:
+    parameters = {"type": "object", "properties": properties}
+    tool = {"type": "function", "function": {"name": "look", "description": "Looks. " * 200, "parameters": parameters}}
+    return {"tools": [tool]} | ({"messages": [*messages]} if messages else {})
+
+
+def function_of(body: Body) -> Body:
+    function: Body = body["tools"][0]["function"]
+    return function
+
+
+def test_every_schema_gets_a_type() -> None:
+    given = {"a": {"description": "how"}, "b": {"enum": [1]}, "c": {"type": "array", "items": {}}, "d": {"anyOf": []}}
+    function = function_of(learned(looking(**given), "details: <At path 'properties.a': type is not defined>"))
+    kinds = {name: inner.get("type") for name, inner in function["parameters"]["properties"].items()}
+    assert kinds == {"a": "string", "b": "integer", "c": "array", "d": None}
+    assert function["parameters"]["properties"]["c"]["items"] == {"type": "string"}
+    _, (sent,) = asked_of(looking(**given), says("done"), upstream_vendor="moonshot")
+    assert function_of(sent) == function, "Moonshot's need not be learned"
+
+
+def test_an_object_without_properties_is_asked_for_as_text() -> None:
+    words = "parameters.properties[a].properties: should be non-empty for OBJECT type"
+    assert (
+        function_of(learned(looking(a={"type": "object"}), words))["parameters"]["properties"]["a"]["type"] == "string"
+    )
+    assert "parameters" not in function_of(learned(looking(), words)), "there are no arguments at all"
+
+
+def test_a_word_with_an_empty_value_is_left_out() -> None:
+    words = "* tools[0].function_declarations[0].parameters.properties[a].enum[0]: cannot be empty"
+    again = learned(looking(a={"type": "string", "enum": ["", "b"]}), words)
+    assert function_of(again)["parameters"]["properties"] == {"a": {"type": "string"}}
+
+
+def test_a_description_is_no_longer_than_the_refusal_allows() -> None:
+    words = (
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got"
+        " a string with length 1400 instead."
+    )
+    assert len(function_of(learned(looking(), words))["description"]) == 1024
+
+
+def test_a_grammar_that_is_too_large_gets_smaller_and_then_none() -> None:
+    words = "Failed to initialize samplers: failed to parse grammar"
+    asked = looking(a={"type": "string", "maxLength": 900})
+    _, (_, smaller, none) = asked_of(asked, refuses(words), refuses(words), says("done"))
+    assert function_of(smaller)["parameters"]["properties"] == {"a": {"type": "string"}}
+    assert function_of(none)["parameters"] == {"type": "object"}
+    assert '{"a": {"type": "string"}}' in function_of(none)["description"], "the model is told in words"
+
+
+@pytest.mark.parametrize(
+    ("faulty", "words"),
+    [
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "b", "schema": {"type": "object"}}}},
+            "Invalid schema for response_format 'b': In context=(), 'additionalProperties' is required to be supplied",
+        ),
+        (
+            {"response_format": {"type": "json_object"}},
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+        ),
+        (
+            {"reasoning_effort": "max", "from_client": ["reasoning_effort"]},
+            "Unsupported value: 'reasoning_effort' does not support 'max' with this model.",
+        ),
+        ({"seed": -1, "from_client": ["seed"]}, "seed must be at least 0"),
+        ({"messages": [IMAGE]}, "Image type image/bmp is not supported"),
+    ],
+)
+def test_what_is_wrong_with_one_request_changes_no_other(faulty: Body, words: str) -> None:
+    wanted = {"name": "a", "schema": {"type": "object", "additionalProperties": False}}
+    right: Body = {
+        "messages": [IMAGE],
+        "response_format": {"type": "json_schema", "json_schema": wanted},
+        "reasoning_effort": "low",
+        "seed": 7,
+        "from_client": ["seed", "reasoning_effort", "response_format"],
+    }
+    asked: list[bytes] = []
+    with answering([refuses(words)], [says("{}")], [says("{}")], asked=asked) as url:
+        for request in (faulty, right):
+            upstream = Upstream(Credentials.read({"upstream_base_url": url, "vision_support": "on"}))
+            events = list(upstream.complete({"model": "m", "messages": [USER], "stream": True} | request, 10))
+            assert isinstance(events[-1], Completed)
+    sent = json.loads(asked[-1].partition(b"\r\n\r\n")[2])
+    assert {name: sent.get(name) for name in right if name != "from_client"} == {
+        name: value for name, value in right.items() if name != "from_client"
+    }
+
+
+def test_a_value_that_was_refused_is_not_asked_for_again() -> None:
+    request = {"reasoning_effort": "max", "from_client": ["reasoning_effort"]}
+    asked: list[bytes] = []
+    with answering(
+        [refuses("Unsupported value: reasoning_effort 'max'")], [says("a")], [says("b")], asked=asked
+    ) as url:
+        for _ in range(2):
+            upstream = Upstream(Credentials.read({"upstream_base_url": url}))
+            assert isinstance(list(upstream.complete({"model": "m", "messages": [USER]} | request, 10))[-1], Completed)
+    assert ["max" in each.decode() for each in asked] == [True, False, False]
 
 
 def test_references_are_followed() -> None:

@@ -29,9 +29,17 @@ def test_an_event_comes_as_soon_as_it_is_whole() -> None:
     assert decoder.close() == []
 
 
+def test_an_error_in_a_field_of_its_own_is_an_error() -> None:
+    decoder = EventDecoder()
+    [told, done] = decoder.feed(b'error: {"code":400,"message":"too long"}\n\ndata: [DONE]\n\n')
+    assert json.loads(told) == {"error": {"code": 400, "message": "too long"}}
+    assert done == "[DONE]"
+
+
 @pytest.mark.parametrize(
     "stream",
     [
+        'data: data: {"a": 1}\n\ndata: data: {"b": 2}\n\ndata: [DONE]\n',
         'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n',
         '{"a": 1}\n{"b": 2}\ndata: [DONE]',
         'data: {"a": 1}\r\ndata: {"b":\r\ndata: 2}\r\n\r\ndata: [DONE]',

@@ -126,3 +126,27 @@ def test_arguments_that_are_no_json_object_are_named(arguments: str, problem: st
 
 def test_arguments_too_deep_to_be_read_are_a_problem_and_no_crash() -> None:
     assert "not valid JSON" in (arguments_problem('{"a":' * 100_000) or "")
+
+
+@pytest.mark.parametrize("begun_first", [True, False])
+def test_calls_of_one_id_are_kept_apart_by_their_places(begun_first: bool) -> None:
+    def head(index: int, name: str) -> dict[str, Any]:
+        return {"index": index, "id": "same", "function": {"name": name, "arguments": ""}}
+
+    def rest(index: int, piece: str) -> dict[str, Any]:
+        return {"index": index, "id": "same", "function": {"arguments": piece}}
+
+    first, second = [rest(0, '{"a"'), rest(0, ":1}")], [rest(1, '{"a"'), rest(1, ":2}")]
+    heads = [head(0, "read"), head(1, "read" if not begun_first else "exec")]
+    deltas = [*heads, *first, *second] if begun_first else [heads[0], *first, heads[1], *second]
+    assembler = ToolCallAssembler()
+    for delta in deltas:
+        assembler.feed(delta)
+    assert [call.arguments for call in assembler.calls()] == ['{"a":1}', '{"a":2}']
+
+
+def test_a_call_said_once_more_at_another_place_is_one_call() -> None:
+    assembler = ToolCallAssembler()
+    for index in (1, 0):
+        assembler.feed({"index": index, "id": "same", "function": {"name": "read", "arguments": '{"a":1}'}})
+    assert len(assembler.calls()) == 1

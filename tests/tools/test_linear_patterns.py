@@ -169,7 +169,7 @@ class _Tried:
     def _again(self, part: Node, least: int, most: int | None, text: str, at: int) -> Iterator[int]:
         if most is None or most > 0:
             for end in self.ends(part, text, at):
-                if end > at:
+                if end > at or least > 0:
                     yield from self._again(part, max(0, least - 1), None if most is None else most - 1, text, end)
         if least == 0:
             yield at

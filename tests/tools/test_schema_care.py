@@ -91,6 +91,7 @@ def test_names_are_mapped_only_where_they_must_be() -> None:
     assert len(set(names.values())) == 5
     assert all(len(name) <= 64 for name in names.values())
     assert safe_names(["a:b"]) == {"a:b": "a_b"}
+    assert safe_names(["3d", "_b", "Ω"]) == {"3d": "tool_3d", "_b": "tool__b", "Ω": "tool__"}, "a letter comes first"
 
 
 @given(st.lists(st.text(min_size=1, max_size=100), max_size=10))

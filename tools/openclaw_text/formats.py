@@ -85,6 +85,7 @@ CLOSERS = (
     "</tool_use>",
     "</arguments>",
     "<tool_call|>",
+    "<|/tool_call|>",
     "<end_function_call>",
     "<|tool_call_end|>",
     "<|tool_calls_end|>",

@@ -166,6 +166,7 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         ],
     ),
     "granite": ('<|tool_call|>[{"arguments": {"city": "Oslo"}, "name": "forecast"}]', [OSLO]),
+    "phi 4 mini": ('<|tool_call|>[{"name": "forecast", "arguments": {"city": "Oslo"}}]<|/tool_call|>', [OSLO]),
     "granite 20b": ('<function_call> {"name": "forecast", "arguments": {"city": "Oslo"}}', [OSLO]),
     "nemotron": ('<TOOLCALL>[{"name": "forecast", "arguments": {"city": "Oslo"}}]</TOOLCALL>', [OSLO]),
     "hunyuan": ('<tool_calls>[{"name": "forecast", "arguments": {"city": "Oslo"}}]</tool_calls>', [OSLO]),
