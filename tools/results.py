@@ -45,8 +45,14 @@ class ToolResult(BaseModel):
         Images follow in a message of their own: see `images_message`.
         """
         shown = f"({len(self.images)} image{'s' if self.images[1:] else ''}, shown below)" if self.images else ""
-        content = "\n".join(text for text in (self.output, shown) if text)
+        output = as_error(self.output) if self.is_error else self.output
+        content = "\n".join(text for text in (output, shown) if text)
         return {"role": "tool", "tool_call_id": self.tool_call_id, "content": content}
+
+
+def as_error(output: str) -> str:
+    """Return what a model is told of a failed call: no field of a tool message says that it failed."""
+    return output if output.lstrip().lower().startswith("error") else f"Error: {output.strip() or '(no output)'}"
 
 
 def images_message(results: Iterable[ToolResult]) -> Message | None:

@@ -28,6 +28,20 @@ def test_parts_become_text_and_images() -> None:
     assert ToolResult.model_validate_json(taken.model_dump_json()) == taken
 
 
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("no such file", "Error: no such file"),
+        ("Error: no", "Error: no"),
+        ("error 5", "error 5"),
+        (" ", "Error: (no output)"),
+    ],
+)
+def test_a_model_is_told_that_a_call_failed(output: str, told: str) -> None:
+    assert result(output, is_error=True).to_message()["content"] == told
+    assert result("done").to_message()["content"] == "done"
+
+
 def test_the_images_of_a_round_make_one_message() -> None:
     assert images_message([result("text")]) is None
     message = images_message([result("text"), result([{"type": "image_url", "image_url": {"url": PIXEL}}])])

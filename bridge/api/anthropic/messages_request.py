@@ -26,7 +26,7 @@ from bridge.runs.transcripts import Said, again, come_again, grown
 from tools.choices import ToolChoice, named
 from tools.definitions import NAME_PATTERN, Function, ToolDefinition
 from tools.marker import without_markers
-from tools.results import Message, ToolResult, text_of
+from tools.results import Message, ToolResult, as_error, text_of
 
 # What messages are made of
 
@@ -500,6 +500,9 @@ def _tool_message(block: ToolResultBlock) -> Message:
     content = _content(block.content or "")
     if not isinstance(content, str):
         content = [_shown(part) for part in content]
+    if block.is_error:
+        said = as_error(text_of(content))
+        content = said if isinstance(content, str) else [_text(said), *(p for p in content if p["type"] != "text")]
     return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
 
 

@@ -70,23 +70,27 @@ def test_the_past_and_what_came_of_its_calls() -> None:
 def test_results_are_texts_images_and_failures() -> None:
     ask = asked(
         user("hi"),
-        model(use("a"), use("b"), use("c"), use("d")),
+        model(use("a"), use("b"), use("c"), use("d"), use("e"), use("f")),
         user(
             result("b", [text("seen"), IMAGE]),
             result("a", "broken", is_error=True),
             result("d"),
             result("c", [text("1"), text("2")], is_error=False),
+            result("e", is_error=True),
+            result("f", [IMAGE, text("error 5")], is_error=True),
         ),
     )
-    answers = answers_of(ask.messages, {"a", "b", "c", "d"})
+    answers = answers_of(ask.messages, {"a", "b", "c", "d", "e", "f"})
     url = f"data:image/png;base64,{PIXEL}"
     assert answers.results == [
         ("b", [text("seen"), {"type": "image_url", "image_url": {"url": url}}]),
-        ("a", "broken"),
+        ("a", "Error: broken"),
         ("d", ""),
         ("c", "1\n2"),
+        ("e", "Error: (no output)"),
+        ("f", [text("error 5"), {"type": "image_url", "image_url": {"url": url}}]),
     ]
-    assert [found.tool_call_id for found in ask.results if found.is_error] == ["a"]
+    assert [found.tool_call_id for found in ask.results if found.is_error] == ["a", "e", "f"]
 
 
 def test_a_file_in_a_result_is_named_and_one_of_the_user_goes_along() -> None:
