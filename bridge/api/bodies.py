@@ -66,7 +66,9 @@ def path_of(location: Sequence[str | int], kind: str, body: Any) -> str:
         elif isinstance(step, str) and isinstance(value, Mapping) and (step in value or missing):
             path, value = f"{path}.{step}" if path else step, value.get(step)
     if kind.startswith("union_tag_") and isinstance(value, Mapping):
-        tag = "role" if "role" in value or "type" not in value else "type"
+        # The unions that say themselves which kinds there are all go by the type.
+        by_role = kind != "union_tag_unknown" and ("role" in value or "type" not in value)
+        tag = "role" if by_role else "type"
         path = f"{path}.{tag}" if path else tag
     return path
 

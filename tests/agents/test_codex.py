@@ -148,3 +148,13 @@ def test_a_history_is_summed_up_without_touching_the_conversation(make_stack: Ma
     assert (done.returncode, done.stdout.strip()) == (0, "two"), done.stderr
     asked = [entry["request"] for entry in upstream_log(stack, "Before it.")]
     assert any(not request.get("tools") for request in asked)
+
+
+def test_a_model_that_codex_sends_its_tools_to_as_an_item_can_call_them(make_stack: MakeStack, tmp_path: Path) -> None:
+    """Codex does so for names of models that it knows, which an alias may be."""
+    stack = make_stack(app_settings={"aliases": ["gpt-*"]})
+    codex = Codex(tmp_path, stack.base_url, stack.client_token, "gpt-5.6-sol")
+    script = 'text(await tools.exec_command({cmd: "echo made > made.txt"}))'
+    done = codex.turn("Codex brings its tools.", call("functions__exec", input=script), "!then", "!say all done")
+    assert (done.returncode, done.stdout.strip()) == (0, "all done"), done.stderr
+    assert (codex.work / "made.txt").read_text() == "made\n"

@@ -180,7 +180,7 @@ def responses(turns: int) -> Ask:
     items = [{"role": role, "content": [{"type": kinds[role], "text": text}]} for role, text in words(turns)]
     body = read({"instructions": "Help.", "input": items})
     asked = responses_request.parse_responses_request(body)
-    return responses_request.ask_of(asked, body, [], asked.items, 1000)
+    return responses_request.ask_of(asked, body, [], asked.items, asked.offered(), 1000)
 
 
 def read(body: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,11 @@ TOOLS: list[Item] = [
         "format": {"type": "grammar", "syntax": "lark", "definition": "start: X"},
     },
     {"type": "local_shell"},
+    {"type": "shell"},
     {"type": "tool_search", "execution": "client", "parameters": {"type": "object", "properties": {}}},
     {"type": "web_search", "external_web_access": False},
 ]
+WEB_SEARCH_LEFT_OUT = "tools that nobody here can run were left out: web_search"
 
 
 def ask(stack: Stack, status: int = 200, **body: Any) -> httpx.Response:
@@ -59,6 +61,14 @@ def output_of(item: Item, output: Any = "done") -> Item:
         ),
         (call("apply_patch", input="*** x"), {"type": "custom_tool_call", "name": "apply_patch", "input": "*** x"}),
         (call("local_shell", command=["ls"]), {"type": "local_shell_call"}),
+        (
+            call("shell", commands=["ls"], timeout_ms=5),
+            {
+                "type": "shell_call",
+                "action": {"commands": ["ls"], "timeout_ms": 5, "max_output_length": None},
+                "environment": {"type": "local"},
+            },
+        ),
         (call("tool_search", query="x"), {"type": "tool_search_call", "arguments": {"query": "x"}}),
     ],
 )
@@ -74,10 +84,44 @@ def test_a_call_is_given_back_as_its_kind(stack: Stack, directive: str, told: It
     else:
         (item,), note = answer.json()["output"], answer.json()["clawback"]["note"]
     assert item | told == item
-    assert note == "tools that nobody here can run were left out: web_search"
-    went_on = ask(stack, input=[asked, item, output_of(item)])
-    assert went_on.headers["x-clawback-run"] == answer.headers["x-clawback-run"]
-    assert "done" in went_on.json()["output"][0]["content"][0]["text"]
+    assert note == WEB_SEARCH_LEFT_OUT
+    for named in (item, {"type": "item_reference", "id": item["id"]}):
+        went_on = ask(stack, input=[asked, named, output_of(item)])
+        assert went_on.headers["x-clawback-run"] == answer.headers["x-clawback-run"]
+        assert "done" in went_on.json()["output"][0]["content"][0]["text"]
+
+
+PATCH = {"type": "create_file", "path": "a.txt", "diff": "+a"}
+
+
+@pytest.mark.parametrize(("status", "output"), [("completed", "made a.txt"), ("failed", None)])
+def test_a_patch_is_the_client_s_to_apply_and_the_model_is_told_whether_it_was(
+    stack: Stack, status: str, output: str | None
+) -> None:
+    tools = {"tools": [{"type": "apply_patch"}], "tool_choice": {"type": "apply_patch"}}
+    asked = say(f"Patch, and say {status}.\n{call('apply_patch', operation=PATCH)}\n!then\n!say done")
+    (item,) = ask(stack, input=[asked], **tools).json()["output"]
+    assert (item["type"], item["operation"]) == ("apply_patch_call", PATCH)
+    result = output_of(item, output) | {"status": status}
+    ask(stack, input=[asked, item, result], **tools)
+    (*_, last) = upstream_log(stack, f"Patch, and say {status}.")
+    (told,) = [message for message in last["request"]["messages"] if message["role"] == "tool"]
+    assert told["content"].endswith("\n".join(filter(None, [status, output])))
+
+
+def test_a_shell_in_a_container_of_openai_s_is_left_out(stack: Stack) -> None:
+    hosted = {"type": "shell", "environment": {"type": "container_auto"}}
+    assert ask(stack, input="hi", tools=[hosted]).json()["clawback"]["note"].endswith("left out: shell")
+
+
+def search(call_id: str, *found: Item) -> list[Item]:
+    return [
+        {"type": "tool_search_call", "call_id": call_id, "execution": "client", "arguments": {"query": "x"}},
+        {"type": "tool_search_output", "call_id": call_id, "execution": "client", "tools": list(found)},
+    ]
+
+
+FOUND = EXEC | {"name": "found"}
 
 
 def test_what_a_search_has_found_is_on_offer(stack: Stack) -> None:
@@ -85,6 +129,51 @@ def test_what_a_search_has_found_is_on_offer(stack: Stack) -> None:
     (item,) = ask(stack, input=[asked]).json()["output"]
     (found,) = ask(stack, input=[asked, item, output_of(item)]).json()["output"]
     assert found["name"] == "found"
+
+
+def descriptions(stack: Stack, text: str) -> list[tuple[str, str]]:
+    """Return the tools that the model was offered last, by what this text says."""
+    offered = upstream_log(stack, text)[-1]["request"]["tools"]
+    return [(tool["function"]["name"], tool["function"].get("description", "")) for tool in offered]
+
+
+@pytest.mark.parametrize("declared", [[], [FOUND | {"defer_loading": True}]], ids=["found", "declared"])
+def test_a_tool_that_is_found_again_is_one_tool_and_its_last_definition_counts(
+    stack: Stack, declared: list[Item]
+) -> None:
+    changed = FOUND | {"description": "Newer."}
+    history = [*search("s1", FOUND), *search("s2", changed), *search("s3", FOUND), *search("s4", changed)]
+    text = f"Found {len(declared)}, again and again."
+    answer = ask(stack, input=[say("a"), *history, say(f"{text}\n!say ok")], tools=declared).json()
+    assert answer["tools"][-1]["description"] == "Newer."
+    assert descriptions(stack, text) == [("found", "Newer.")]
+
+
+def test_tools_that_an_item_of_the_input_brings_are_on_offer(stack: Stack) -> None:
+    brought = {"type": "additional_tools", "role": "developer", "tools": [*TOOLS[:2], TOOLS[-1]]}
+    spawn = call("multi_agent_v1__spawn_agent", message="look")
+    asked = say(f"{call('exec_command', cmd='ls')}\n!then\n{spawn}\n!then\n!say done")
+    first = ask(stack, input=[brought, asked], tools=None)
+    (item,) = first.json()["output"]
+    assert (item["name"], first.json()["clawback"]["note"]) == ("exec_command", WEB_SEARCH_LEFT_OUT)
+    second = ask(stack, input=[brought, asked, item, output_of(item), brought], tools=None)
+    (item,) = second.json()["output"]
+    assert (item["name"], item["namespace"]) == ("spawn_agent", "multi_agent_v1")
+    assert len(second.json()["tools"]) == len(brought["tools"]), "what is brought again is the same tool"
+
+
+def test_tools_that_items_bring_count_for_the_limit(stack: Stack) -> None:
+    many = {"type": "additional_tools", "tools": [EXEC | {"name": f"tool_{number}"} for number in range(1001)]}
+    assert ask(stack, 400, input=[many, say("hi")]).json()["error"]["code"] == "too_many_tools"
+
+
+def test_tools_that_an_item_brought_stay_on_offer_in_the_responses_that_follow(stack: Stack) -> None:
+    brought = {"type": "additional_tools", "role": "developer", "tools": [EXEC]}
+    first = ask(stack, input=[brought, say("!say hi")], tools=None, store=True).json()
+    asked = say(f"{call('exec_command', cmd='ls')}\n!then\n!say done")
+    following = {"tools": None, "previous_response_id": first["id"]}
+    (item,) = ask(stack, input=[asked], **following).json()["output"]
+    assert item["name"] == "exec_command"
 
 
 @pytest.mark.parametrize(
@@ -106,8 +195,16 @@ def test_history_of_other_makers_is_kept_or_skipped(stack: Stack, item: Item) ->
     ask(stack, input=[say("a"), item, say("!say ok")])
 
 
-def test_an_unknown_item_is_refused(stack: Stack) -> None:
-    error = ask(stack, 400, input=[say("a"), {"type": "nothing"}, say("!say ok")]).json()["error"]
+@pytest.mark.parametrize("fields", [{}, {"role": "user", "content": "!say no"}, {"id": 5}])
+def test_an_item_of_an_unknown_kind_is_left_out_with_a_note(stack: Stack, fields: Item) -> None:
+    unknown = {"type": "telepathy", **fields}
+    answer = ask(stack, input=[say("a"), unknown, say("!say ok"), unknown], tools=None, store=True).json()
+    assert answer["output"][0]["content"][0]["text"] == "ok"
+    assert answer["clawback"]["note"] == "items of unknown kinds were left out: telepathy"
+
+
+def test_an_item_of_no_kind_is_refused_by_its_type(stack: Stack) -> None:
+    error = ask(stack, 400, input=[say("a"), {"type": None, "role": "user", "content": "b"}]).json()["error"]
     assert error["param"] == "input[1].type"
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from demo.stack import Stack
 from tests.sdk.test_python_chat import MODEL, say, upstream
 
+INNER = "input[0].tools[0].name"
 READ: Any = {
     "type": "function",
     "name": "read",
@@ -276,7 +277,9 @@ def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI) -> None
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"input": [{"type": "telepathy", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "telepathy", "id": "x"}]}, "input"),
+        ({"input": [{"type": 5, "role": "user", "content": "hi"}]}, "input[0].type"),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "function", "name": "a b"}]}]}, INNER),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0].input_audio"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0]"),
         ({"tools": [{"type": "function", "name": "a b"}]}, "tools[0].name"),

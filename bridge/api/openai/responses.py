@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge.api.access import client_name
-from bridge.api.bodies import check_messages
+from bridge.api.bodies import check_messages, check_tools
 from bridge.api.openai.responses_request import (
     Item,
     ItemReference,
+    Offered,
     ReasoningItem,
     ResponsesRequest,
     ask_of,
-    chat_messages,
     items_of,
     stored_items,
 )
 from bridge.api.openai.responses_response import Body, ResponseTeller, new_response_id, response_of_item
-from bridge.api.openai.tool_choice import Origin, call_item
+from bridge.api.openai.tool_choice import CALL_IDS, Origin, call_item, origins_of
 from bridge.api.openai.turns import Reading, Turns
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
@@ -33,7 +33,6 @@ from bridge.runs.segments import Event, Failure, Segment, extent
 from bridge.store import clock
 from bridge.store.faults import StoreUnavailable
 from bridge.store.responses import ResponseRow, Responses
-from tools.results import Message
 from tools.run_states import UNFINISHED
 
 KEPT = 200
@@ -151,15 +150,18 @@ class ResponseDesk:
     def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
         """Begin the response that `asked` asks for. Raises BridgeError."""
         before, follows = self._before(asked.previous_response_id) if asked.previous_response_id else ([], None)
+        offered = asked.offered(before)
+        check_tools(len(offered), self._core.services.config.limits, "tools")
         outputs: dict[str, dict[str, Body]] = {}
-        items = [self._resolved(item, position, outputs) for position, item in enumerate(asked.items)]
-        ask = ask_of(asked, dict(body), before, items, app.max_output_tokens)
+        items = [self._resolved(item, position, offered, outputs) for position, item in enumerate(asked.items)]
+        ask = ask_of(asked, dict(body), before, items, offered, app.max_output_tokens)
         if before:
             check_messages(len(ask.messages), self._core.services.config.limits, "previous_response_id")
         reading = self._turns.respond(headers, app, replace(ask, follows=follows))
-        teller = ResponseTeller(new_response_id(), asked.echo())
+        echo = asked.echo(offered)
+        teller = ResponseTeller(new_response_id(), echo)
         kept = asked.store is not False
-        repeated = json.dumps(asked.echo(), ensure_ascii=False)
+        repeated = json.dumps(echo, ensure_ascii=False)
         telling = Telling(teller, reading.segment, lambda: self._keep(teller) if kept else None, repeats=len(repeated))
         if kept:
             self._tellings.add(telling)
@@ -281,8 +283,8 @@ class ResponseDesk:
             self._rows.end(row.id, json.dumps(teller.response(), ensure_ascii=False))
         return teller.response()
 
-    def _before(self, response_id: str) -> tuple[list[Message], str]:
-        """Return what was said up to a response, and the run that gave it. Raises InvalidRequest."""
+    def _before(self, response_id: str) -> tuple[list[Item], str]:
+        """Return the items up to a response's end, and the run that gave it. Raises InvalidRequest."""
         rows = self._rows.chain(response_id, client_name())
         if not rows:
             raise InvalidRequest(
@@ -294,13 +296,14 @@ class ResponseDesk:
         said: list[Item] = []
         for row in rows:
             said += [*items_of(self._rows.input(row)), *_output_items(self._body(row))]
-        return chat_messages(said), rows[-1].run_id
+        return said, rows[-1].run_id
 
-    def _resolved(self, item: Item, position: int, outputs: dict[str, dict[str, Body]]) -> Item:
+    def _resolved(self, item: Item, position: int, offered: Offered, outputs: dict[str, dict[str, Body]]) -> Item:
         """Return the item, or the one it refers to. `outputs` are those of responses that were looked up before."""
         if not isinstance(item, ItemReference):
             return item
-        if item.id.startswith("fc_") and (call := self._call_of(item.id.removeprefix("fc_"))):
+        kind, _, call_id = item.id.partition("_")
+        if kind in CALL_IDS.values() and (call := self._call_of(call_id, offered)):
             return call
         named = response_of_item(item.id) or ""
         if named not in outputs:
@@ -315,10 +318,14 @@ class ResponseDesk:
             )
         return _items([body])[0]
 
-    def _call_of(self, call_id: str) -> Item | None:
+    def _call_of(self, call_id: str, offered: Offered) -> Item | None:
+        """Return the item of a call, of the kind that its tool is on offer as."""
         tickets = self._core.store.tickets_of_calls([call_id], client_name())
-        calls = [call for ticket in tickets for call in ticket.calls if call.id == call_id]
-        return _items([call_item(Origin(name=calls[0].name), call_id, calls[0].arguments)])[0] if calls else None
+        call = next((call for ticket in tickets for call in ticket.calls if call.id == call_id), None)
+        if call is None:
+            return None
+        origin = origins_of(tool for _, tool in offered).get(call.name) or Origin(name=call.name)
+        return _items([call_item(origin, call_id, call.arguments)])[0]
 
 
 def _items(bodies: Sequence[Body]) -> list[Item]:

@@ -6,7 +6,8 @@ Source: OpenAI's API reference, responses. Unknown fields are ignored, as OpenAI
 import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, cast
+from itertools import chain
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -32,7 +33,7 @@ from bridge.api.openai.chat_messages import (
     text_of_nothing,
 )
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
-from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, offer
+from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, note_of, offer
 from bridge.api.openai.turns import Ask, Words
 from bridge.api.reading import checked_once
 from bridge.errors import InvalidRequest
@@ -172,6 +173,38 @@ class ShellCallItem(_Item):
         return json.dumps({name: value for name, value in self.action.items() if name != "type"}, ensure_ascii=False)
 
 
+class CommandsCallItem(_Item):
+    """Commands that the client runs."""
+
+    type: Literal["shell_call"]
+    id: str | None = None
+    call_id: CallId = ""
+    action: dict[str, Any] = Field(default_factory=dict)
+
+    known_as: ClassVar[str] = "shell"
+
+    @property
+    def arguments(self) -> str:
+        """What is run."""
+        return json.dumps(self.action, ensure_ascii=False)
+
+
+class PatchCallItem(_Item):
+    """A change of a file that the client makes."""
+
+    type: Literal["apply_patch_call"]
+    id: str | None = None
+    call_id: CallId = ""
+    operation: dict[str, Any] = Field(default_factory=dict)
+
+    known_as: ClassVar[str] = "apply_patch"
+
+    @property
+    def arguments(self) -> str:
+        """What is changed."""
+        return json.dumps({"operation": self.operation}, ensure_ascii=False)
+
+
 class SearchCallItem(_Item):
     """A search for tools that the client makes, or that OpenAI's servers made."""
 
@@ -186,10 +219,25 @@ class SearchCallItem(_Item):
 class OutputItem(_Item):
     """What came of a call."""
 
-    type: Literal["function_call_output", "custom_tool_call_output", "local_shell_call_output"]
+    type: Literal[
+        "function_call_output",
+        "custom_tool_call_output",
+        "local_shell_call_output",
+        "shell_call_output",
+        "apply_patch_call_output",
+    ]
     id: str | None = None
     call_id: CallId = ""
     output: Annotated[_Contents, BeforeValidator(text_of_nothing), BeforeValidator(data_as_text)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_whether_it_was_done(cls, value: Any) -> Any:
+        """A patch may have no other output than its status."""
+        if not isinstance(value, dict) or value.get("type") != "apply_patch_call_output":
+            return value
+        said = [told for name in ("status", "output") if isinstance(told := value.get(name), str) and told]
+        return value | {"output": "\n".join(said)}
 
     @model_validator(mode="after")
     def _has_a_call(self) -> "OutputItem":
@@ -204,6 +252,18 @@ class SearchOutputItem(_Item):
     id: str | None = None
     call_id: CallId = ""
     tools: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class AdditionalToolsItem(_Item):
+    """Tools that are on offer from then on."""
+
+    type: Literal["additional_tools"]
+    id: str | None = None
+    role: str = "developer"
+    tools: list[dict[str, Any]]
+
+
+_BRINGERS = (SearchOutputItem, AdditionalToolsItem)
 
 
 class ReasoningItem(_Item):
@@ -235,10 +295,14 @@ _NOT_OURS_EITHER = ("_call", "_call_output", "_list_tools", "_approval_request",
 
 
 class SkippedItem(_Item):
-    """What other makers' servers did; nothing of it goes back."""
+    """What other makers' servers did, or nobody here knows; nothing of it goes back."""
 
     type: str
-    id: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known to mean nothing here."""
+        return self.type in _NOT_OURS or self.type.endswith(_NOT_OURS_EITHER)
 
 
 class ItemReference(_Item):
@@ -257,18 +321,17 @@ def _with_type(item: Any) -> Any:
     return {"type": "item_reference", **item} if list(item) == ["id"] else item
 
 
-_ITEMS: dict[str, str] = {
-    "function_call_output": "output",
-    "custom_tool_call_output": "output",
-    "local_shell_call_output": "output",
-}
+_OUTPUTS = set(get_args(OutputItem.model_fields["type"].annotation))
 _OWN = {
     "message",
     "function_call",
     "custom_tool_call",
     "local_shell_call",
+    "shell_call",
+    "apply_patch_call",
     "tool_search_call",
     "tool_search_output",
+    "additional_tools",
     "reasoning",
     "item_reference",
 }
@@ -278,9 +341,7 @@ def _item_kind(item: Any) -> str | None:
     kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
     if not isinstance(kind, str) or kind in _OWN:
         return kind
-    if kind in _ITEMS:
-        return "output"
-    return "skipped" if kind in _NOT_OURS or kind.endswith(_NOT_OURS_EITHER) else kind
+    return "output" if kind in _OUTPUTS else "skipped"
 
 
 Item = Annotated[
@@ -289,8 +350,11 @@ Item = Annotated[
         | Annotated[FunctionCallItem, Tag("function_call")]
         | Annotated[CustomCallItem, Tag("custom_tool_call")]
         | Annotated[ShellCallItem, Tag("local_shell_call")]
+        | Annotated[CommandsCallItem, Tag("shell_call")]
+        | Annotated[PatchCallItem, Tag("apply_patch_call")]
         | Annotated[SearchCallItem, Tag("tool_search_call")]
         | Annotated[SearchOutputItem, Tag("tool_search_output")]
+        | Annotated[AdditionalToolsItem, Tag("additional_tools")]
         | Annotated[OutputItem, Tag("output")]
         | Annotated[ReasoningItem, Tag("reasoning")]
         | Annotated[ItemReference, Tag("item_reference")]
@@ -298,7 +362,7 @@ Item = Annotated[
         Discriminator(
             _item_kind,
             custom_error_type="union_tag_unknown",
-            custom_error_message=f"must be one of {', '.join(sorted(_OWN | _ITEMS.keys()))}",
+            custom_error_message=f"must be one of {', '.join(sorted(_OWN | _OUTPUTS))}",
         ),
     ],
     BeforeValidator(_with_type),
@@ -309,9 +373,6 @@ def _lasting(item: _Item) -> _Item:
     if item.part is not None:
         item.part.comes_again = True
     return item
-
-
-CallItem = FunctionCallItem | CustomCallItem | ShellCallItem | SearchCallItem
 
 
 class ResponsesTool(Part):
@@ -377,8 +438,9 @@ class ResponsesRequest(Part):
     store: bool | None = True
     """Whether the response can be retrieved and continued later."""
     tools: list[ResponsesTool] | None = None
-    """The client's tools: functions, namespaces of functions, and custom tools. The bridge ignores tools that the
-    client cannot run, and says so in the answer."""
+    """The client's tools: functions, namespaces of functions, custom tools, `shell`, `local_shell`, `apply_patch` and
+    its own `tool_search`. The bridge ignores tools that it does not know or the client does not run, and says so in the
+    answer."""
     tool_choice: FlatToolChoice | None = None
     """`auto`, `none`, `required`, a function, or `allowed_tools`. The bridge and the plugin enforce it if the
     upstream does not."""
@@ -441,10 +503,31 @@ class ResponsesRequest(Part):
             return [MessageItem(role="user", content=self.input)]
         return self.input or []
 
-    def offered(self) -> list[dict[str, Any]]:
-        """Return the client's tools with those that its searches have found."""
-        found = [tool for item in self.items if isinstance(item, SearchOutputItem) for tool in item.tools]
-        return [*(tool.model_dump() for tool in self.tools or []), *found]
+    def offered(self, before: Sequence[Item] = ()) -> "Offered":
+        """Return the client's tools, and behind them those that the items of its input, and those before, brought."""
+        own = [(f"tools[{position}]", tool.model_dump()) for position, tool in enumerate(self.tools or ())]
+        earlier = (
+            ("previous_response_id", tool) for item in before if isinstance(item, _BRINGERS) for tool in item.tools
+        )
+        now = (
+            (f"input[{position}].tools[{number}]", tool)
+            for position, item in enumerate(self.items)
+            if isinstance(item, _BRINGERS)
+            for number, tool in enumerate(item.tools)
+        )
+        brought: dict[str, tuple[str, dict[str, Any]]] = {}
+        for path, tool in in_pieces(chain(earlier, now)):
+            # What is brought again with each request is there once, where it was brought last.
+            text = json.dumps(tool, sort_keys=True)
+            brought.pop(text, None)
+            brought[text] = path, tool
+        return [*own, *brought.values()]
+
+    def note(self, offered: "Offered") -> str | None:
+        """Return what of the request was left out, None where nothing was."""
+        unknown = [item.type for item in self.items if isinstance(item, SkippedItem) and not item.is_known]
+        items = f"items of unknown kinds were left out: {', '.join(dict.fromkeys(unknown))}" if unknown else None
+        return "; ".join(filter(None, (note_of(tool for _, tool in offered), items))) or None
 
     def sampling(self) -> Sampling:
         """Return what is for the model alone, in the terms of chat completions."""
@@ -470,9 +553,11 @@ class ResponsesRequest(Part):
     def _asks_for_logprobs(self) -> bool:
         return "message.output_text.logprobs" in (self.include or ())
 
-    def echo(self) -> dict[str, Any]:
-        """Return what a response repeats of its request."""
+    def echo(self, offered: "Offered") -> dict[str, Any]:
+        """Return what a response repeats of its request, and says of it."""
+        note = self.note(offered)
         return {
+            **({"clawback": {"note": note}} if note else {}),
             "background": bool(self.background),
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
@@ -485,7 +570,7 @@ class ResponsesRequest(Part):
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": self._text_echo(),
             "tool_choice": self._tool_choice_echo(),
-            "tools": echoed(self.offered()),
+            "tools": echoed(tool for _, tool in offered),
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "presence_penalty": self.presence_penalty or 0.0,
             "frequency_penalty": self.frequency_penalty or 0.0,
@@ -511,6 +596,10 @@ class ResponsesRequest(Part):
         return {"format": shown} | ({"verbosity": verbosity} if verbosity else {})
 
 
+Offered = list[tuple[str, dict[str, Any]]]
+"""Tools, each with its path in the request."""
+
+
 def parse_responses_request(body: dict[str, Any]) -> ResponsesRequest:
     """Check `body`. Raises InvalidRequest whose `param` is the path of the first field that is wrong."""
     asked = checked(ResponsesRequest, body)
@@ -523,13 +612,18 @@ _WORDS = Words("input", "a function_call must be followed by a function_call_out
 
 
 def ask_of(
-    asked: ResponsesRequest, body: dict[str, Any], before: Sequence[Message], items: Sequence[Item], most_tokens: int
+    asked: ResponsesRequest,
+    body: dict[str, Any],
+    before: Sequence[Item],
+    items: Sequence[Item],
+    offered: Offered,
+    most_tokens: int,
 ) -> Ask:
     """Return what the request asks for. `before` is the conversation that it continues, `items` its resolved input."""
-    tools, choice = offer(_definitions(asked.offered()), asked.tool_choice)
+    tools, choice = offer(_definitions(offered), asked.tool_choice)
     _check_files(items)
     told = chat_messages(items)
-    known = [*before, *told] if before else told
+    known = [*chat_messages(before), *told] if before else told
     loose: list[ToolResult] = []
     # Without words of the user's, results that nobody asked for are all that there is: then they are refused.
     spoken = any(isinstance(item, MessageItem) and item.role == "user" for item in items)
@@ -574,7 +668,14 @@ def _message_of(item: object) -> Message | None:
             return {"role": item.role, "content": _content(item)}
         case ReasoningItem():
             return {"role": _THOUGHT, **item.carried}
-        case FunctionCallItem() | CustomCallItem() | ShellCallItem() | SearchCallItem():
+        case (
+            FunctionCallItem()
+            | CustomCallItem()
+            | ShellCallItem()
+            | CommandsCallItem()
+            | PatchCallItem()
+            | SearchCallItem()
+        ):
             function = {"name": item.known_as, "arguments": item.arguments or "{}"}
             call = {"id": item.call_id, "type": "function", "function": function}
             return {"role": "assistant", "content": None, "tool_calls": [call]}
@@ -622,18 +723,20 @@ def _put_together(
     return told, messages[-1] if messages else None, thought
 
 
-def _definitions(tools: Sequence[dict[str, Any]]) -> list[ToolDefinition]:
+def _definitions(offered: Offered) -> list[ToolDefinition]:
+    """Return the functions on offer; of those of one name the last counts, but in `tools` itself there is one."""
     definitions: dict[str, ToolDefinition] = {}
-    for path, function, _ in functions_of(tools):
-        try:
-            definition = ToolDefinition(function=Function.model_validate(function, strict=True))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            param = ".".join(["tools" + path, *map(str, problem["loc"])])
-            raise InvalidRequest(f"{param}: {problem['msg']}", param=param) from None
-        if definition.name in definitions and path.count("[") == 1:
-            raise InvalidRequest(f"two tools are named {definition.name!r}", param="tools" + path)
-        definitions[definition.name] = definition
+    for path, tool in offered:
+        for below, function, _ in functions_of(tool):
+            try:
+                definition = ToolDefinition(function=Function.model_validate(function, strict=True))
+            except ValidationError as error:
+                problem = error.errors()[0]
+                param = ".".join([path + below, *map(str, problem["loc"])])
+                raise InvalidRequest(f"{param}: {problem['msg']}", param=param) from None
+            if definition.name in definitions and path.startswith("tools") and not below:
+                raise InvalidRequest(f"two tools are named {definition.name!r}", param=path)
+            definitions[definition.name] = definition
     return list(definitions.values())
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.api.openai.chat_response import url_citation
-from bridge.api.openai.tool_choice import Origin, call_item, note_of, origins_of
+from bridge.api.openai.tool_choice import Origin, call_item, origins_of
 from bridge.errors import BridgeError
 from bridge.runs.segments import Calls, Draft, End, Event, Failure, Reasoning, Text
 from tools.calls import ToolCall
@@ -67,7 +67,7 @@ class ResponseTeller:
         self.error: BridgeError | None = None
         self._usage: Usage | None = None
         self._incomplete: str | None = None
-        self._note = note_of(echo.get("tools", ()))
+        self._note: str | None = echo.get("clawback", {}).get("note")
 
     # The whole
 

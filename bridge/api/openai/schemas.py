@@ -269,12 +269,12 @@ class OutputCall(Answer):
 
 
 class OutputOtherCall(Answer):
-    """A call of a tool of another kind: its text (`custom_tool_call`), or its action or arguments."""
+    """A call of a tool of another kind: its text (`custom_tool_call`), or its action, operation or arguments."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
     id: str
-    type: Literal["custom_tool_call", "local_shell_call", "tool_search_call"]
+    type: Literal["custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call", "tool_search_call"]
     status: ItemStatus
     call_id: str = Field(pattern=r"^[A-Za-z0-9]{1,40}$")
 
