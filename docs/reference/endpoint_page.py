@@ -92,7 +92,9 @@ headers, query strings and fields that are not listed here.
 
 `POST /v1/messages/count_tokens` estimates the token count as `usage` does. The upstream's own count differs a little.
 
-- The bridge ignores tools without a schema, which Anthropic's servers would run. `clawback` in the answer names them.
+- `bash`, `text_editor` and `memory` are tools that the client runs: the model is offered functions with the schemas
+  that Anthropic documents. The bridge ignores other tools without a schema, since Anthropic's servers run them, and
+  `computer`, since it needs a model that is trained to point at a screen. `clawback` in the answer names them.
 - A message keeps its id each time it is sent. The `signature` of a thinking block is a reference to what the bridge
   stores about the message. Clients may return, change or omit it.
 - During silence the bridge sends empty deltas, because clients do not count a `ping` as a sign of life.
@@ -120,7 +122,9 @@ headers, query strings and fields that are not listed here.
 - The id of a call has 1 to 40 letters and digits and is unique. The arguments are a JSON object in a string.
 - Arguments arrive while the model writes them. If the model does not finish a call, the stream ends with an error and
   without a `finish_reason`.
-- The bridge ignores tools and items of unknown kinds, and `clawback.note` names them.
+- The bridge ignores tools and items of unknown kinds, and `clawback.note` names them. Tools that an item of `input`
+  brings are on offer from then on. Of several that have one name, the last definition counts. `computer` is ignored,
+  too: it needs a model that is trained to point at a screen.
 
 **Results**
 

@@ -184,6 +184,7 @@ def test_anthropic_s_sdk_for_python(bright: dict[str, str], sdk: Path, tmp_path:
     assert "web_search" in told["note"]["note"]
     assert told["after results"] == "All read."
     assert told["ran"] == ["Sunny.", ["Oslo", "Rome"]]
+    assert told["remembered"] == ["Remembered.", "Kept."]
     assert told["counted"]
     assert told["models"] == [True, "minimal"]
     assert told["errors"] == [

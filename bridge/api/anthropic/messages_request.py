@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
+from bridge.api.anthropic.client_tools import function_of, runs_at_client
 from bridge.api.bodies import checked
 from bridge.api.openai.chat_messages import CallId, CallName, Part, data_as_text, text_in, text_of_nothing
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling
@@ -259,7 +260,7 @@ _PARTS: WeakValueDictionary[str, Said] = WeakValueDictionary()
 
 
 class MessagesTool(Part):
-    """A tool on offer. One that has no schema is for a server of Anthropic's to run, and is left out."""
+    """A tool on offer. One that has no schema is left out, but for those that `client_tools` knows."""
 
     type: str | None = None
     name: str = Field(default="", pattern=rf"{NAME_PATTERN}|^$")
@@ -269,10 +270,12 @@ class MessagesTool(Part):
     @property
     def runs_here(self) -> bool:
         """Whether a client can run it."""
-        return self.input_schema is not None and self.type in {None, "custom"}
+        return (self.input_schema is not None and self.type in {None, "custom"}) or runs_at_client(self.type)
 
     def definition(self) -> ToolDefinition:
         """Return it in OpenAI's form."""
+        if runs_at_client(self.type):
+            return ToolDefinition(function=function_of(str(self.type), self.name))
         function = Function(name=self.name, description=self.description, parameters=self.input_schema)
         return ToolDefinition(function=function)
 
@@ -327,7 +330,8 @@ class CountRequest(Part):
     system: _Text | None = None
     """The system prompt: a text, or blocks of text."""
     tools: list[MessagesTool] | None = None
-    """The client's tools. The bridge ignores tools that Anthropic's servers run, and says so in the answer."""
+    """The client's tools: those with a schema, `bash`, `text_editor` and `memory`. The bridge ignores all others, and
+    says so in the answer."""
     tool_choice: MessagesToolChoice | None = None
     """`auto`, `any`, `tool` or `none`, and `disable_parallel_tool_use`. The bridge and the plugin enforce it if the
     upstream does not."""

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from bridge.api.anthropic.messages_request import ask_of, parse_messages_request
 from bridge.api.openai.turns import Ask
@@ -163,10 +164,56 @@ def test_the_choice_among_the_tools(given: Any, tools: list[str], choice: Any, p
 @pytest.mark.parametrize("choice", [{"type": "tool", "name": "web_search"}, {"type": "any"}, {"type": "auto"}])
 def test_tools_of_servers_are_left_out_and_noted(choice: Any) -> None:
     assert asked(user("hi"), tools=[SEARCH], tool_choice=choice).tool_choice is None
-    body = {"model": "m", "messages": [user("hi")], "tools": [READ, SEARCH, {"type": "bash_20250124", "name": "bash"}]}
-    assert parse_messages_request(body).note == "left out, since nobody here can run them: web_search, bash"
+    computer = {"type": "computer_20250124", "name": "computer", "display_width_px": 1, "display_height_px": 1}
+    body = {"model": "m", "messages": [user("hi")], "tools": [READ, SEARCH, computer]}
+    assert parse_messages_request(body).note == "left out, since nobody here can run them: web_search, computer"
     body = {"model": "m", "messages": [user("hi")], "mcp_servers": [{"type": "url", "name": "s", "url": "https://s"}]}
     assert parse_messages_request(body).note == "left out, since nobody here can run them: mcp_servers"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "calls", "others"),
+    [
+        ("bash_20250124", "bash", [{"command": "ls"}, {"restart": True}], [{"command": 5}]),
+        (
+            "text_editor_20250728",
+            "str_replace_based_edit_tool",
+            [
+                {"command": "view", "path": "/a", "view_range": [1, -1]},
+                {"command": "insert", "path": "/a", "insert_line": 0, "insert_text": "x"},
+            ],
+            [{"command": "undo_edit", "path": "/a"}, {"command": "view"}],
+        ),
+        (
+            "text_editor_20250124",
+            "str_replace_editor",
+            [
+                {"command": "undo_edit", "path": "/a"},
+                {"command": "insert", "path": "/a", "insert_line": 0, "new_str": "x"},
+            ],
+            [{"command": "delete", "path": "/a"}],
+        ),
+        (
+            "memory_20250818",
+            "memory",
+            [
+                {"command": "create", "path": "/memories/a", "file_text": "x"},
+                {"command": "rename", "old_path": "/memories/a", "new_path": "/memories/b"},
+            ],
+            [{"command": "undo_edit", "path": "/memories/a"}],
+        ),
+    ],
+)
+def test_tools_without_a_schema_that_the_client_runs_are_functions(
+    kind: str, name: str, calls: list[Any], others: list[Any]
+) -> None:
+    tool = {"type": kind, "name": name, "cache_control": {"type": "ephemeral"}}
+    ask = asked(user("hi"), tools=[tool], tool_choice={"type": "tool", "name": name})
+    assert ask.tool_choice == {"type": "function", "function": {"name": name}}
+    [definition] = ask.tools
+    schema = Draft202012Validator(definition.function.parameters or {})
+    assert [schema.is_valid(call) for call in [*calls, *others]] == [True] * len(calls) + [False] * len(others)
+    assert parse_messages_request({"model": "m", "messages": [user("hi")], "tools": [tool]}).note is None
 
 
 @pytest.mark.parametrize("choice", [{"type": "tool", "name": "Write"}, {"type": "tool"}])

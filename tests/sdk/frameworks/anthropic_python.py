@@ -5,10 +5,12 @@ Whatever comes is held against the SDK's own types, strictly: the SDK itself tak
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import anthropic
 from anthropic import Anthropic, beta_tool
+from anthropic.tools import BetaLocalFilesystemMemoryTool
 from pydantic import BaseModel
 
 OWN_FIELDS = {"clawback"}
@@ -78,6 +80,15 @@ runner = client.beta.messages.tool_runner(
     messages=say('!call weather {"city": "Oslo"}', '!call weather {"city": "Rome"}', "!then", "!say Sunny."),
 )
 told["ran"] = [runner.until_done().content[0].text, ran]
+
+made: Any = {"command": "create", "path": "/memories/a.txt", "file_text": "Kept."}
+runner = client.beta.messages.tool_runner(
+    model="minimal",
+    max_tokens=500,
+    tools=[BetaLocalFilesystemMemoryTool(".")],
+    messages=say(f"!call memory {json.dumps(made)}", "!then", "!say Remembered."),
+)
+told["remembered"] = [runner.until_done().content[0].text, Path("memories/a.txt").read_text()]
 
 told["counted"] = client.messages.count_tokens(model="minimal", messages=say("words " * 100)).input_tokens > 100
 models = list(client.models.list())
