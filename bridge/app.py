@@ -3,7 +3,7 @@
 import logging
 
 from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from bridge.api.access import Clients, allow_origins, protect
 from bridge.api.anthropic import wording
@@ -135,7 +135,9 @@ def _shape_errors(app: Flask) -> None:
         known = NotFound if error.code == 404 else InvalidRequest
         said = error.description or error.name
         if error.code in {404, 405}:
-            said = wording.hint(request) or advice(request.path, request.host_url) or said
+            methods = error.valid_methods if isinstance(error, MethodNotAllowed) else None
+            anthropic = wording.speaks_anthropic(request)
+            said = advice(request.path, request.host_url, methods, anthropic=anthropic) or said
         shaped = known(f"{request.method} {request.path}: {said}")
         response = _bridge_error(shaped)
         response.status_code = error.code or 500

@@ -220,6 +220,7 @@ ROUTES: Mapping[str, Keys] = {
     "GET /v1/models/{model}": _ASKS,
     "POST /v1/chat/completions": _ASKS,
     "POST /v1/responses": _CLIENT,
+    "POST /v1/responses/input_tokens": _CLIENT,
     "GET /v1/responses/{response_id}": _CLIENT,
     "DELETE /v1/responses/{response_id}": _CLIENT,
     "POST /v1/responses/{response_id}/cancel": _CLIENT,

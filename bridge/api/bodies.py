@@ -9,7 +9,7 @@ from flask import request as current
 from pydantic import BaseModel, ValidationError
 from zstandard import ZstdDecompressor, ZstdError
 
-from bridge.api.reading import Items, count_of, decoded, depth_of, pieces_in, read_text, whole_body
+from bridge.api.reading import Items, count_of, decoded, depth_of, fault_in, pieces_in, read_text, whole_body
 from bridge.config import Limits
 from bridge.errors import InvalidRequest, TooLarge, UnsupportedEncoding
 from bridge.runs.services import Breath, breathe, in_pieces
@@ -134,7 +134,7 @@ def json_body(request: Request, limit: int) -> dict[str, Any]:
         text, may_be_cut = decoded(raw)
         body = read_text(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not valid JSON: {error}", code="invalid_json") from None
+        raise InvalidRequest(f"the body is not valid JSON: {fault_in(error)}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object", code="invalid_json")
     if depth_of(body) > DEEPEST:

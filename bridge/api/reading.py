@@ -67,6 +67,15 @@ def decoded(raw: bytes) -> tuple[str, bool]:
     return text, "\\ud" in text or "\\uD" in text
 
 
+def fault_in(error: ValueError | RecursionError) -> str:
+    """Return what is wrong with a text of JSON, also where Python speaks of its own limits."""
+    if isinstance(error, RecursionError):
+        return f"it is nested deeper than {DEEPEST} levels"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not {error.encoding} at byte {error.start}"
+    return "a number has too many digits" if "set_int_max_str_digits" in str(error) else str(error)
+
+
 def read_text(text: str) -> Any:
     """Return what a text of JSON says. Raises ValueError and RecursionError as `loads` does."""
     if len(text) <= SHORT or not text.lstrip(" \t\n\r").startswith("{"):

@@ -76,6 +76,8 @@ OpenAI's servers do. If a listed field has a wrong type or value, the status is 
 |---|---|
 {responses}
 
+`POST /v1/responses/input_tokens` estimates the token count of a request as `usage` does.
+
 You can retrieve a stored response, continue it (`previous_response_id`), cancel it while it is in progress, and delete
 it. You can also stream it again from any of its events (`stream=true` and `starting_after`). After the bridge has
 restarted, you can stream it only from its beginning.

@@ -100,6 +100,35 @@ def test_what_is_not_offered_is_said(app: Flask, path: str, words: str) -> None:
     assert words in answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/messages/batches", "batches are not offered; use POST /v1/messages"),
+        ("/v1/messages/batches/b/results", "clients is http://localhost, without /v1"),
+        ("/v1/files", "clients is http://localhost, without /v1"),
+    ],
+)
+def test_a_client_of_anthropic_s_api_is_never_told_openai_s_base_url(app: Flask, path: str, words: str) -> None:
+    answer = app.test_client().post(path, json={}, headers={"anthropic-version": "2023-06-01"})
+    assert answer.status_code == 404
+    assert words in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "words"),
+    [
+        ("GET", "/v1/chat/completions", "this path takes POST"),
+        ("PUT", "/v1/responses/resp_x", "this path takes DELETE, GET"),
+        ("POST", "/v1/models", "this path takes GET"),
+        ("GET", "/v1/messages", "this path takes POST"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(app: Flask, method: str, path: str, words: str) -> None:
+    answer = app.test_client().open(path, method=method, headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 405
+    assert answer.json["error"]["message"] == f"{method} {path}: {words}"
+
+
 def test_one_slash_too_many_is_led_to_the_right_path(app: Flask) -> None:
     answer = app.test_client().post("/v1//chat/completions", json={})
     assert (answer.status_code, answer.headers["Location"]) == (308, "http://localhost/v1/chat/completions")

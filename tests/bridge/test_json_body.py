@@ -48,8 +48,17 @@ def test_a_body_may_be_deep_but_not_deeper_than_everyone_can_write_it() -> None:
     assert read(nested(DEEPEST))
     with pytest.raises(InvalidRequest, match="deeper than 100"):
         read(nested(DEEPEST + 1))
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="deeper than 100"):
         read(nested(100_000))
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [(b'{"a": ' + b"9" * 5000 + b"}", "a number has too many digits"), (b'{"a": "\xff"}', "it is not utf-8")],
+)
+def test_what_is_wrong_is_not_said_in_words_of_the_language_that_reads_it(raw: bytes, told: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^the body is not valid JSON: {told}"):
+        read(raw)
 
 
 def test_a_long_body_may_be_no_deeper() -> None:

@@ -187,6 +187,9 @@ def test_anthropic_s_sdk_for_python(bright: dict[str, str], sdk: Path, tmp_path:
     assert told["remembered"] == ["Remembered.", "Kept."]
     assert told["counted"]
     assert told["models"] == [True, "minimal"]
+    everything = told["pages"][0]
+    assert len(everything) > 1
+    assert told["pages"] == [everything, everything, [everything[:1], True], [everything[-2:-1], len(everything) > 2]]
     assert told["errors"] == [
         ["NotFoundError", "not_found_error"],
         ["BadRequestError", "invalid_request_error"],

@@ -268,10 +268,31 @@ def test_a_stream_that_was_lost_goes_on_where_it_broke_off(client: openai.OpenAI
 
 
 def test_an_answer_that_was_cut_off_is_incomplete(client: openai.OpenAI) -> None:
-    response = client.responses.create(model=MODEL, input=task("!finish length", "!say Half of"))
+    events = list(client.responses.create(model=MODEL, input=task("!finish length", "!say Half of"), stream=True))
+    (done,) = [event.item for event in events if event.type == "response.output_item.done"]
+    last = events[-1]
+    assert last.type == "response.incomplete"
+    response = last.response
     assert response.status == "incomplete"
     assert response.incomplete_details
     assert response.incomplete_details.reason == "max_output_tokens"
+    (message,) = response.output
+    for item in (done, message):
+        assert item.type == "message"
+        assert item.status == "incomplete"
+
+
+def test_the_tokens_of_a_request_are_counted_without_a_run(client: openai.OpenAI) -> None:
+    def count(**asked: Any) -> int:
+        return client.responses.input_tokens.count(model=MODEL, **asked).input_tokens
+
+    few = count(input="hi")
+    assert 0 < few < count(input="hi " * 100)
+    assert few < count(input="hi", instructions="Be brief.") < count(input="hi", instructions="Be brief.", tools=[READ])
+    before = client.responses.create(model=MODEL, input=task("!say " + "words " * 100))
+    assert count(input="hi", previous_response_id=before.id) > few + 100
+    with pytest.raises(openai.NotFoundError):
+        client.responses.input_tokens.count(model="none", input="hi")
 
 
 @pytest.mark.parametrize(

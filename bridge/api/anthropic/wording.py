@@ -39,13 +39,6 @@ def speaks_anthropic(request: Request) -> bool:
     return VERSION_HEADER in request.headers or request.path.startswith("/v1/messages")
 
 
-def hint(request: Request) -> str:
-    """Return what may be wrong where Anthropic's clients find nothing; empty for all others."""
-    if VERSION_HEADER not in request.headers or request.path.startswith("/v1/messages"):
-        return ""
-    return "there is no such path; the base URL of Anthropic's clients is the bridge's address without /v1"
-
-
 def status_of(error: BridgeError) -> int:
     """Return the status by which a client does what helps."""
     if isinstance(error, Unavailable) or (isinstance(error, Gone) and error.code == "run_moved"):

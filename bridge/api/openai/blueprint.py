@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, Field
 
 from bridge.api.access import may_ask
-from bridge.api.bodies import check_sizes, json_body
+from bridge.api.bodies import check_sizes, checked_query, json_body
 from bridge.api.openai.chat_request import ChatRequest, ask_of, parse_chat_request
 from bridge.api.openai.chat_response import CallForm, ChatStream, as_text, completion
 from bridge.api.openai.keepalive import ClientGone, follow, reader_of, watched
@@ -19,12 +20,20 @@ from bridge.api.openapi.operation import RUN_ERRORS, Error, operation
 from bridge.config import App, Config
 from bridge.dify import InputField
 from bridge.dify.apps import AppFacts
-from bridge.errors import NotFound
+from bridge.errors import InvalidRequest, NotFound
 from bridge.runs import request_id
 from bridge.runs.core import Core
 from bridge.runs.segments import Event, Failure
 
 log = logging.getLogger("clawback.endpoint")
+
+
+class ModelsQuery(BaseModel):
+    """A page of the models, as Anthropic's clients ask for it; all of them by default."""
+
+    limit: int | None = Field(default=None, ge=1, le=1000)
+    after_id: str | None = None
+    before_id: str | None = None
 
 
 def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
@@ -33,14 +42,15 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     limits, catalogue = config.limits, core.services.apps.catalogue
 
     @blueprint.get("/models")
-    @operation("List the apps, shown as models.", answer=ModelList)
+    @operation("List the apps, shown as models.", query=ModelsQuery, answer=ModelList)
     def list_models() -> Response:
-        apps = [app for app in config.apps if may_ask(app.model)]
+        asked = checked_query(ModelsQuery, request.args)
+        apps, more = _page([app for app in config.apps if may_ask(app.model)], asked)
         with ThreadPoolExecutor(max(1, len(apps))) as pool:
             known = list(pool.map(catalogue.of, apps))
         models = list(map(_model, apps, known))
         ids: list[str | None] = [app.model for app in apps] or [None]
-        return jsonify({"object": "list", "data": models, "first_id": ids[0], "last_id": ids[-1], "has_more": False})
+        return jsonify({"object": "list", "data": models, "first_id": ids[0], "last_id": ids[-1], "has_more": more})
 
     @blueprint.get("/models/<path:model>")
     @operation("Look at one model.", answer=Model)
@@ -78,6 +88,20 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         return watched(response, core.runs, reading.run_id, reading.segment)
 
     return blueprint
+
+
+def _page(apps: list[App], asked: ModelsQuery) -> tuple[list[App], bool]:
+    """Return the apps of a page, and whether there are more in its direction."""
+    ids = [app.model for app in apps]
+    for field, model in (("after_id", asked.after_id), ("before_id", asked.before_id)):
+        if model is not None and model not in ids:
+            raise InvalidRequest(f"there is no model {model!r}", param=field)
+    begin = 0 if asked.after_id is None else ids.index(asked.after_id) + 1
+    end = len(ids) if asked.before_id is None else ids.index(asked.before_id)
+    found = apps[begin:end]
+    most = asked.limit or len(found)
+    backwards = asked.before_id is not None
+    return found[-most:] if backwards else found[:most], len(found) > most
 
 
 def wait_for_first(reading: Reading, seconds: float) -> None:

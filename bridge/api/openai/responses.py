@@ -25,9 +25,10 @@ from bridge.api.openai.responses_request import (
 )
 from bridge.api.openai.responses_response import Body, ResponseTeller, new_response_id, response_of_item
 from bridge.api.openai.tool_choice import CALL_IDS, Origin, call_item, origins_of
-from bridge.api.openai.turns import Reading, Turns
+from bridge.api.openai.turns import Ask, Reading, Turns
 from bridge.config import App
 from bridge.errors import BridgeError, InvalidRequest, NotFound, UnprocessableRun
+from bridge.runs.answers.view import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.segments import Event, Failure, Segment, extent
 from bridge.store import clock
@@ -149,15 +150,8 @@ class ResponseDesk:
 
     def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
         """Begin the response that `asked` asks for. Raises BridgeError."""
-        before, follows = self._before(asked.previous_response_id) if asked.previous_response_id else ([], None)
-        offered = asked.offered(before)
-        check_tools(len(offered), self._core.services.config.limits, "tools")
-        outputs: dict[str, dict[str, Body]] = {}
-        items = [self._resolved(item, position, offered, outputs) for position, item in enumerate(asked.items)]
-        ask = ask_of(asked, dict(body), before, items, offered, app.max_output_tokens)
-        if before:
-            check_messages(len(ask.messages), self._core.services.config.limits, "previous_response_id")
-        reading = self._turns.respond(headers, app, replace(ask, follows=follows))
+        ask, items, offered = self._read(app, asked, body)
+        reading = self._turns.respond(headers, app, ask)
         echo = asked.echo(offered)
         teller = ResponseTeller(new_response_id(), echo)
         kept = asked.store is not False
@@ -182,6 +176,11 @@ class ResponseDesk:
                 stored_items(items),
             )
         return Opened(telling, reading)
+
+    def count(self, app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> int:
+        """Return how many tokens a request is estimated to have. Raises BridgeError."""
+        ask, _, _ = self._read(app, asked, body)
+        return prompt_tokens(ask.messages, ask.tools)
 
     def reopen(self, response_id: str, after: int | None) -> Opened:
         """Return a response to be told again, from behind the event `after` on or from its beginning.
@@ -250,6 +249,19 @@ class ResponseDesk:
         return self.find(response_id)
 
     # Pieces
+
+    def _read(self, app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> tuple[Ask, list[Item], Offered]:
+        """Return what a request asks for, its items without references, and its tools. Raises BridgeError."""
+        limits = self._core.services.config.limits
+        before, follows = self._before(asked.previous_response_id) if asked.previous_response_id else ([], None)
+        offered = asked.offered(before)
+        check_tools(len(offered), limits, "tools")
+        outputs: dict[str, dict[str, Body]] = {}
+        items = [self._resolved(item, position, offered, outputs) for position, item in enumerate(asked.items)]
+        ask = ask_of(asked, dict(body), before, items, offered, app.max_output_tokens)
+        if before:
+            check_messages(len(ask.messages), limits, "previous_response_id")
+        return replace(ask, follows=follows), items, offered
 
     def _row(self, response_id: str, client: str | None = None) -> ResponseRow:
         row = self._rows.find(response_id, client or client_name())

@@ -148,7 +148,7 @@ class ResponseTeller:
         return {"item_id": item.id, "output_index": item.index}
 
     def _done(self, item: _Item) -> Body:
-        item.body["status"] = "completed"
+        item.body["status"] = "incomplete" if self._incomplete else "completed"
         return self._event("response.output_item.done", output_index=item.index, item=_copy(item.body))
 
     # Text
@@ -280,10 +280,13 @@ class ResponseTeller:
     # The end
 
     def _end(self, end: End) -> Iterator[Body]:
+        if self._message is not None:
+            # Only what comes last was cut off.
+            yield from self._end_thinking()
+        self._incomplete = _INCOMPLETE.get(end.finish_reason)
         yield from self._end_thinking()
         yield from self._end_text()
         self._usage, self._note = end.usage, "; ".join(filter(None, (self._note, end.note))) or None
-        self._incomplete = _INCOMPLETE.get(end.finish_reason)
         self.status = "incomplete" if self._incomplete else "completed"
         yield self._event(f"response.{self.status}", response=self.response())
 

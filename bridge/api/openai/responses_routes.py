@@ -18,7 +18,7 @@ from bridge.api.openai.keepalive import ClientGone, Reader, follow, reader_of, w
 from bridge.api.openai.responses import Opened, ResponseDesk
 from bridge.api.openai.responses_request import ResponsesRequest, parse_responses_request
 from bridge.api.openai.responses_response import Body
-from bridge.api.openai.schemas import DeletedResponse, InputItemList, ResponseBody, ResponseEvent
+from bridge.api.openai.schemas import DeletedResponse, InputItemList, InputTokenCount, ResponseBody, ResponseEvent
 from bridge.api.openai.turns import Turns
 from bridge.api.openapi.operation import RUN_ERRORS, operation
 from bridge.config import Config, Limits
@@ -73,6 +73,20 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         except BridgeError as error:
             error.param = _own_field(error.param)
             raise
+
+    @blueprint.post("/input_tokens")
+    @operation(
+        "Estimate how many tokens a request for a response has.",
+        body=ResponsesRequest,
+        answer=InputTokenCount,
+        errors=(NotFound,),
+    )
+    def input_tokens() -> Response:
+        body = json_body(request, config.limits.request_bytes)
+        check_sizes(body, config.limits)
+        asked = parse_responses_request(body)
+        count = desk.count(app_of(config, asked.model), asked, body)
+        return _json({"object": "response.input_tokens", "input_tokens": count})
 
     @blueprint.get("/<response_id>")
     @operation(

@@ -186,7 +186,7 @@ class ModelList(Answer):
     data: list[Model]
     first_id: str | None
     last_id: str | None
-    has_more: Literal[False]
+    has_more: bool
 
 
 # Responses
@@ -359,6 +359,13 @@ class InputItemList(Answer):
     first_id: str
     last_id: str
     has_more: bool
+
+
+class InputTokenCount(Answer):
+    """How many tokens a request is estimated to have, by the rule of `usage`."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: _COUNT
 
 
 class DeletedResponse(Answer):

@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import pytest
+
 from bridge.api.openai.responses_request import chat_messages, parse_responses_request, stored_items
 from bridge.api.openai.responses_response import ResponseTeller
-from bridge.runs.segments import Calls, End, Reasoning
+from bridge.runs.segments import Calls, End, Event, Reasoning, Text
 from tools.calls import ToolCall
 from tools.wire import Usage
 
@@ -23,6 +25,21 @@ def output(*events: Any) -> list[dict[str, Any]]:
 
 def messages(*items: dict[str, Any]) -> list[dict[str, Any]]:
     return chat_messages(parse_responses_request({"model": "m", "input": list(items)}).items)
+
+
+@pytest.mark.parametrize(
+    ("events", "statuses"),
+    [
+        ([Reasoning("a"), Text("b")], {"reasoning": "completed", "message": "incomplete"}),
+        ([Reasoning("a")], {"reasoning": "incomplete"}),
+    ],
+)
+def test_only_what_came_last_was_cut_off(events: list[Event], statuses: dict[str, str]) -> None:
+    teller = ResponseTeller("resp_x", {"model": "m"})
+    teller.take([*events, End("length", Usage())])
+    response = teller.response()
+    assert response["status"] == "incomplete"
+    assert {item["type"]: item["status"] for item in response["output"]} == statuses
 
 
 def test_what_the_upstream_wants_back_goes_to_the_client_and_comes_back_with_the_call() -> None:

@@ -96,6 +96,11 @@ for model in models:
     strictly(model, MODEL_FIELDS)
 told["models"] = ["minimal" in [model.id for model in models], client.models.retrieve("minimal").display_name]
 
+ids = [model.id for model in models]
+pages = [client.models.list(limit=1), client.models.list(limit=1, before_id=ids[-1])]
+told["pages"] = [ids, [model.id for model in client.models.list(limit=1)]]
+told["pages"] += [[[model.id for model in page.data], page.has_more] for page in pages]
+
 told["errors"] = []
 for use in (
     lambda: client.messages.create(model="none", max_tokens=5, messages=say("x")),
