@@ -682,6 +682,8 @@ class Runs:
         with self._services.locks.of(run_id):
             segment.readers += 1
             segment.connections.append(connection)
+            if connection in segment.expected:
+                segment.expected.remove(connection)
             segment.abandoned = segment.broken = False
 
     def leave_reading(
@@ -701,7 +703,7 @@ class Runs:
             if complete and segment.is_owed:
                 segment.is_owed = False
                 self._store.forms.owe(run_id, is_owed=False)
-            if segment.readers or segment.delivered:
+            if segment.readers or segment.expected or segment.delivered:
                 return
             segment.abandoned, segment.broken = True, broken
             segment.left_at = time.monotonic()

@@ -135,6 +135,8 @@ class Segment:
         self.readers = 0
         self.connections: list[socket.socket | None] = []
         """Those of its readers, None where the server does not show one."""
+        self.expected: list[socket.socket] = []
+        """The connections of those who are about to read it."""
         self.abandoned = False
         """Whether nobody reads it, and nobody who did got to its end."""
         self.broken = False
@@ -151,10 +153,11 @@ class Segment:
         self._length = 0
         self._changed = threading.Condition()
 
-    def take_over(self) -> None:
-        """Let nobody else have it whose connection broke as well: it is another client's now."""
-        self.broken = False
-        self.connections = [None] * len(self.connections)
+    def expect(self, connection: socket.socket | None) -> None:
+        """It is told to this client from now on, which may have to wait before it reads: nobody else may have it."""
+        self.abandoned = self.broken = False
+        if connection:
+            self.expected.append(connection)
 
     @property
     def is_left(self) -> bool:

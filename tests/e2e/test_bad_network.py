@@ -119,6 +119,52 @@ def test_who_waits_for_a_whole_body_and_vanishes_loses_nothing_either(stack: Sta
     assert len(upstream_log(stack, "A whole body.")) == 1
 
 
+IN_EACH_LANGUAGE: dict[str, dict[str, object]] = {
+    "chat/completions": {},
+    "responses": {"messages": None, "store": False},
+    "messages": {"max_tokens": 100},
+}
+
+
+def unnamed(stack: Stack, path: str, text: str) -> bytes:
+    """Return a request that streams and does not say of which conversation it is."""
+    more = IN_EACH_LANGUAGE[path] | ({"input": text} if path == "responses" else {})
+    return request(stack, asking(text, **more), path=f"/v1/{path}")
+
+
+@pytest.mark.parametrize("path", IN_EACH_LANGUAGE)
+@pytest.mark.parametrize(("left", "back"), [(0.0, 0.0), (0.02, 0.0), (0.3, 0.0), (0.3, 0.5)])
+def test_who_was_cut_off_before_the_first_word_gets_the_same_answer(
+    stack: Stack, path: str, left: float, back: float
+) -> None:
+    words = f"Before a word, {path}, {left}, {back}."
+    sent = unnamed(stack, path, f"{words}\n!sleep 1.5\n!say once")
+    first = Wire(stack)
+    first.send(sent)
+    time.sleep(left)
+    first.vanish()
+    time.sleep(back)
+    with Wire(stack) as second:
+        second.send(sent)
+        second.until(b"once")
+    assert len(upstream_log(stack, words)) == 1
+
+
+@pytest.mark.parametrize("path", IN_EACH_LANGUAGE)
+def test_nobody_gets_the_answer_of_another_who_still_waits_for_the_first_word(stack: Stack, path: str) -> None:
+    sent = unnamed(stack, path, f"Who waits, {path}.\n!sleep 2.5\n!say mine")
+    first = Wire(stack)
+    first.send(sent)
+    time.sleep(0.3)
+    first.vanish()
+    with Wire(stack) as second, Wire(stack) as other:
+        second.send(sent)
+        time.sleep(0.2)
+        other.send(sent)
+        runs = [header(wire.until(b"mine"), "x-clawback-run") for wire in (second, other)]
+    assert len({*runs}) == len(upstream_log(stack, f"Who waits, {path}.")) == 2
+
+
 def test_the_same_words_after_a_whole_answer_are_a_new_turn(stack: Stack) -> None:
     sent = request(stack, asking("Once more.\n!say again"), *session_lines("regenerate"))
     for _ in range(2):

@@ -16,10 +16,12 @@ from demo.stack import Stack
 PATIENCE = 30.0
 
 
-def request(stack: Stack, body: bytes, *headers: str, length: int | None = None) -> bytes:
-    """Return a request to chat completions as bytes; `length` is what it claims its body to be."""
+def request(
+    stack: Stack, body: bytes, *headers: str, length: int | None = None, path: str = "/v1/chat/completions"
+) -> bytes:
+    """Return a request as bytes; `length` is what it claims its body to be."""
     head = [
-        "POST /v1/chat/completions HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         "Host: bridge",
         f"Authorization: Bearer {stack.client_token}",
         "Content-Type: application/json",

@@ -160,7 +160,8 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         ask = ask_of(asked, body, app.max_output_tokens)
         if not asked.stream:
             failures.raise_again(client_name(), given, body)
-        reading = turns.respond(given, app, ask)
+        reader = reader_of(request.environ)
+        reading = turns.respond(given, app, ask, reader.connection)
         told = Told(
             model=asked.model,
             run_id=reading.run_id,
@@ -172,7 +173,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         )
         if asked.stream:
             _wait_for_content(reading.segment, told, limits.first_event_seconds)
-        events = follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
+        events = follow(core.runs, reading.run_id, reading.segment, reader, limits)
         named = request_id.current()
         headers = {"X-Clawback-Run": reading.run_id, "X-Request-Id": named, "request-id": named}
         if not asked.stream:
@@ -180,7 +181,7 @@ def messages_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         stream = _stream(MessageTeller(told), events, partial(failures.keep, key_of(client_name(), given, body)))
         response = Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
-        return watched(response, core.runs, reading.run_id, reading.segment)
+        return watched(response, core.runs, reading.run_id, reading.segment, reader)
 
     @blueprint.post("/count_tokens")
     @operation(

@@ -72,8 +72,10 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         check_sizes(body, limits)
         chat = parse_chat_request(body)
         app = app_of(config, chat.model)
-        reading = turns.respond(dict(request.headers), app, ask_of(chat, body, app.max_output_tokens))
-        events = follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
+        reader = reader_of(request.environ)
+        ask = ask_of(chat, body, app.max_output_tokens)
+        reading = turns.respond(dict(request.headers), app, ask, reader.connection)
+        events = follow(core.runs, reading.run_id, reading.segment, reader, limits)
         form: CallForm = "function" if chat.legacy else "tools"
         if chat.tool_call_mode == "openclaw_text":
             form, events = "text", as_text(events)
@@ -85,7 +87,7 @@ def endpoint_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         stream = stream_of(ChatStream(chat.model, chat.include_usage, form, chat.note), events)
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         response = Response(stream, content_type="text/event-stream; charset=utf-8", headers=headers)
-        return watched(response, core.runs, reading.run_id, reading.segment)
+        return watched(response, core.runs, reading.run_id, reading.segment, reader)
 
     return blueprint
 

@@ -118,13 +118,14 @@ def _look_whether_gone(runs: Runs, run_id: str, segment: Segment, reader: Reader
         runs.leave_with_calls(run_id, segment)
 
 
-def watched(response: Response, runs: Runs, run_id: str, segment: Segment) -> Response:
+def watched(response: Response, runs: Runs, run_id: str, segment: Segment, reader: Reader) -> Response:
     """Let the run learn also of a client that left before its response began: nobody has read for it then."""
+    connection = reader.connection
 
     def note_unread() -> None:
-        if not (segment.readers or segment.delivered or segment.abandoned):
-            runs.enter_reading(run_id, segment)
-            runs.leave_reading(run_id, segment, broken=True)
+        if connection in segment.expected or not (segment.readers or segment.delivered or segment.abandoned):
+            runs.enter_reading(run_id, segment, connection)
+            runs.leave_reading(run_id, segment, connection, broken=True)
 
     response.call_on_close(note_unread)
     return response

@@ -4,6 +4,7 @@ The events are kept, so that a client that lost its stream goes on in it.
 """
 
 import json
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -148,10 +149,17 @@ class ResponseDesk:
         self._rows = Responses(core.store)
         self._tellings = Tellings()
 
-    def open(self, headers: Mapping[str, str], app: App, asked: ResponsesRequest, body: Mapping[str, Any]) -> Opened:
-        """Begin the response that `asked` asks for. Raises BridgeError."""
+    def open(
+        self,
+        headers: Mapping[str, str],
+        app: App,
+        asked: ResponsesRequest,
+        body: Mapping[str, Any],
+        connection: socket.socket | None,
+    ) -> Opened:
+        """Begin the response that `asked` asks for, for the client at `connection`. Raises BridgeError."""
         ask, items, offered = self._read(app, asked, body)
-        reading = self._turns.respond(headers, app, ask)
+        reading = self._turns.respond(headers, app, ask, connection)
         echo = asked.echo(offered)
         teller = ResponseTeller(new_response_id(), echo)
         kept = asked.store is not False

@@ -68,8 +68,11 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
         check_sizes(body, config.limits)
         asked = parse_responses_request(body)
         try:
-            opened = desk.open(dict(request.headers), app_of(config, asked.model), asked, body)
-            return _answer(core, desk, config.limits, asked, opened)
+            app, reader = app_of(config, asked.model), reader_of(request.environ)
+            # What is told in the background is told whoever leaves.
+            connection = None if asked.background else reader.connection
+            opened = desk.open(dict(request.headers), app, asked, body, connection)
+            return _answer(core, desk, config.limits, asked, opened, reader)
         except BridgeError as error:
             error.param = _own_field(error.param)
             raise
@@ -102,7 +105,9 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
             return _json(desk.find(response_id))
         opened = desk.reopen(response_id, asked.starting_after)
         after = -1 if asked.starting_after is None else asked.starting_after
-        return _sse_response(_stream(opened, _events(core, config.limits, opened), after), opened)
+        return _sse_response(
+            _stream(opened, _events(core, config.limits, opened, reader_of(request.environ)), after), opened
+        )
 
     @blueprint.delete("/<response_id>")
     @operation("Forget a response.", answer=DeletedResponse)
@@ -123,16 +128,18 @@ def responses_blueprint(config: Config, core: Core, turns: Turns) -> Blueprint:
     return blueprint
 
 
-def _answer(core: Core, desk: ResponseDesk, limits: Limits, asked: ResponsesRequest, opened: Opened) -> Response:
+def _answer(
+    core: Core, desk: ResponseDesk, limits: Limits, asked: ResponsesRequest, opened: Opened, reader: Reader
+) -> Response:
     reading, telling = opened.reading, opened.telling
     if asked.background:
         _in_background(_follow_to_its_end, core, desk, opened, limits, client_name())
-    events = _events(core, limits, opened)
+    events = _events(core, limits, opened, reader)
     if asked.stream:
         if reading.fresh:
             wait_for_first(reading, limits.first_event_seconds)
         response = _sse_response(_stream(opened, events, -1), opened)
-        return watched(response, core.runs, opened.reading.run_id, opened.reading.segment)
+        return watched(response, core.runs, reading.run_id, reading.segment, reader)
     if not asked.background:
         with closing(events):
             for _ in telling.tell(events):
@@ -159,9 +166,8 @@ def _own_field(param: str | None) -> str | None:
     return dict(_FIELDS).get(named, param)
 
 
-def _events(core: Core, limits: Limits, opened: Opened) -> Generator[Event | None]:
-    reading = opened.reading
-    return follow(core.runs, reading.run_id, reading.segment, reader_of(request.environ), limits)
+def _events(core: Core, limits: Limits, opened: Opened, reader: Reader) -> Generator[Event | None]:
+    return follow(core.runs, opened.reading.run_id, opened.reading.segment, reader, limits)
 
 
 def _headers(opened: Opened) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Which run and segment a request asks for, whichever of the endpoint's languages it came in."""
 
 import logging
+import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from bridge.api.access import DEFAULT, client_name, client_row, shown
 from bridge.api.openai.call_ids import gathered, is_stand_in, read_from_text, results_with_our_ids, with_our_ids, woven
-from bridge.api.openai.keepalive import is_gone
+from bridge.api.openai.keepalive import ClientGone, is_gone
 from bridge.api.quotas import Quotas
 from bridge.config import App
 from bridge.dify.apps import AppFacts
@@ -130,14 +131,21 @@ class Turns:
         self._conversations = core.conversations
         self._registry = core.registry
 
-    def respond(self, headers: Mapping[str, str], app: App, ask: Ask) -> Reading:
-        """Return what answers the request. Raises BridgeError."""
+    def respond(
+        self, headers: Mapping[str, str], app: App, ask: Ask, connection: socket.socket | None = None
+    ) -> Reading:
+        """Return what answers the request, to the client at `connection`. Raises BridgeError."""
         conversation = self._conversation(headers, app, ask)
         if continued := self._continue(conversation):
             return continued
         session = conversation.session
         with self._services.locks.of(f"session {session.row_key(app.model) if session.alone else session.scope}"):
-            return self._begin(conversation)
+            if is_gone(connection):
+                # Its repeat may have come before it, and have the run.
+                raise ClientGone
+            reading = self._begin(conversation)
+            reading.segment.expect(connection)
+            return reading
 
     def _conversation(self, headers: Mapping[str, str], app: App, ask: Ask) -> Conversation:
         session = _session(headers, ask)
@@ -440,7 +448,6 @@ class Turns:
         for run in self._begun_by(keys):
             segment = self._first_segment(run)
             if segment and not segment.delivered and _is_broken(segment):
-                segment.take_over()
                 return Reading(run.id, segment)
         return None
 
@@ -474,10 +481,12 @@ def _session(headers: Mapping[str, str], ask: Ask) -> Session:
 
 
 def _is_broken(segment: Segment) -> bool:
-    """Say whether all connections of a segment's readers have ended: a client may try again before that is noticed."""
-    if segment.readers:
-        return all(is_gone(connection) for connection in segment.connections)
-    return segment.broken
+    """Say whether the connections of all who read a segment, or are about to, have ended.
+
+    A client may try again before that is noticed.
+    """
+    told = [*segment.connections, *segment.expected]
+    return all(map(is_gone, told)) if told else segment.broken
 
 
 def _was_cut(messages: Sequence[Message], ticket: TicketRow) -> bool:
