@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tools.results import ToolResult
+from tools.surrogates import whole
 
 
 class ToolboxError(Exception):
@@ -22,7 +23,11 @@ class LeasedCall:
 
     def result(self, output: Any, *, is_error: bool = False) -> ToolResult:
         """Return the call's result; `output` is text or content parts."""
-        return ToolResult.model_validate({"tool_call_id": self.tool_call_id, "output": output, "is_error": is_error})
+        values = {"tool_call_id": self.tool_call_id, "output": output, "is_error": is_error}
+        result = ToolResult.model_validate(values)
+        # Names of files may hold what cannot be sent.
+        result.output = whole(result.output)
+        return result
 
 
 class Toolbox(Protocol):

@@ -153,7 +153,9 @@ class Worker:
         began = time.monotonic()
         try:
             result = self._toolbox.run(call)
-        except Exception as error:
+        except BaseException as error:
+            # A tool that ends its program ends nothing here: what would be left is a lease without an answer. Ctrl-C
+            # ends the executor by its first thread.
             log.exception("a tool failed", extra={"call": call.tool_call_id, "tool": call.name})
             result = call.result(f"Error: {type(error).__name__}: {error}", is_error=True)
         seconds = round(time.monotonic() - began, 3)

@@ -114,6 +114,50 @@ def test_an_executor_that_is_told_to_end_hands_in_what_it_runs_and_waits_for_no_
     assert not (tmp_path / "begun1").exists()
 
 
+ENDS = """
+import asyncio, sys
+from pathlib import Path
+from executor import tool
+
+def ran(name):
+    with Path("ran").open("a") as file:
+        file.write(name + "\\n")
+
+@tool(read_only=True)
+def exits() -> str:
+    ran("exits")
+    sys.exit(2)
+
+@tool(read_only=True)
+def interrupts() -> str:
+    ran("interrupts")
+    raise KeyboardInterrupt
+
+@tool(read_only=True)
+async def cancels() -> str:
+    ran("cancels")
+    raise asyncio.CancelledError
+
+@tool(read_only=True)
+def finds() -> str:
+    ran("finds")
+    return "caf\\udce9.txt"
+"""
+
+
+def test_whatever_a_tool_ends_with_it_runs_once_and_the_model_learns_of_it(
+    stack: Stack, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends.py").write_text(ENDS)
+    monkeypatch.chdir(tmp_path)
+    executor = machine.executor("python", "ends", "--concurrency", "1", name="ends-oddly")
+    said = Chat(stack, "minimal", "ivy").say(*map(call, ("exits", "interrupts", "cancels", "finds")))
+    for told in ("SystemExit: 2", "KeyboardInterrupt", "CancelledError", "caf\ufffd.txt"):
+        assert told in said
+    assert sorted((tmp_path / "ran").read_text().split()) == ["cancels", "exits", "finds", "interrupts"]
+    assert executor.stop() == 0
+
+
 def test_the_bridge_may_be_killed_while_a_call_waits_for_a_person(
     stack: Stack, machine: Machine, pool: ThreadPoolExecutor
 ) -> None:
