@@ -65,6 +65,8 @@ def serve(path: Path, host: str | None, port: int | None, log_level: str, as_jso
     logs.configure(log_level, as_json)
     if not is_private(path):
         log.warning("others can read %s, and the keys in it. Run: chmod 600 '%s'", path, path)
+    if not config.data_dir.expanduser().is_absolute():
+        log.warning("data_dir is %s here, and another folder elsewhere: write it like this", config.data_dir.absolute())
 
     def ready(url: str) -> None:
         models = [app.model for app in config.apps]

@@ -38,7 +38,8 @@ def configuration() -> str:
 _WHERE = """\
 `clawback init` writes this TOML file to `~/.config/clawback/clawback.toml`, on macOS to
 `~/Library/Application Support/clawback/clawback.toml`. To use another file, pass `--config FILE`. The bridge refuses
-unknown keys. After a change, restart the bridge or send it SIGHUP; `clawback serve --reload` loads each change by
+unknown keys. A relative path means another place for each folder from which the bridge or a command is started: write
+absolute ones. After a change, restart the bridge or send it SIGHUP; `clawback serve --reload` loads each change by
 itself. Keys that end in `_seconds`, `_bytes`, `_hours` and `_days` have that unit.
 """
 

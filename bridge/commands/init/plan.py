@@ -147,6 +147,7 @@ class Written:
 
 def carry_out(plan: Plan, path: Path) -> Written:
     """Write the configuration. Raises SetupError, and then nothing was changed."""
+    data_dir = _folder(plan.data_dir) if plan.data_dir else None
     before = config_file.read(path)
     text = (
         config_text.new(plan.host or "127.0.0.1", plan.port or 8765, plan.bridge_url or "")
@@ -157,7 +158,7 @@ def carry_out(plan: Plan, path: Path) -> Written:
         ("host", plan.host),
         ("port", plan.port),
         ("bridge_url", plan.bridge_url),
-        ("data_dir", str(plan.data_dir) if plan.data_dir else None),
+        ("data_dir", data_dir),
     ):
         if value is not None and config_text.values(text).get(key) != value:
             text = config_text.with_value(text, key, value)
@@ -176,6 +177,15 @@ def carry_out(plan: Plan, path: Path) -> Written:
     if text != before or not config_file.is_private(path):
         config_file.write(path, text)
     return Written(config, tokens, text != before, further, plan.dify_tools)
+
+
+def _folder(path: Path) -> str:
+    """Return where a folder is, from wherever the bridge is started. Raises SetupError where none can be."""
+    whole = path.expanduser().absolute()
+    there = next(each for each in (whole, *whole.parents) if each.exists())
+    if not there.is_dir():
+        raise SetupError(f"{there} is a file: name a folder for the store (--data-dir)")
+    return str(whole)
 
 
 def _free_name(text: str) -> str:

@@ -45,6 +45,21 @@ def test_flags_alone_make_a_private_configuration_and_everything_to_paste(
         assert told in done.stdout
 
 
+def test_the_store_stays_where_it_is_wherever_the_bridge_is_started(
+    dify: Stack, init: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
+    (tmp_path / "file").touch()
+    for name in ("file", "file/store"):
+        refused = init(*flags, "--data-dir", name)
+        assert refused.returncode == 1
+        assert f"{tmp_path / 'file'} is a file: name a folder" in refused.stderr
+        assert not config.exists()
+    assert init(*flags, "--data-dir", "store").returncode == 0
+    assert load(config).data_dir == tmp_path / "store"
+
+
 def test_a_lost_token_of_the_plugin_is_followed_by_a_further_one(dify: Stack, init: Command, config: Path) -> None:
     flags = ("--dify-url", dify.box_url, "--app", key(dify, "minimal"), "--place", "docker")
     first = json.loads(init(*flags, "--json").stdout)["tokens"]["plugin"]
