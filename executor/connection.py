@@ -6,6 +6,7 @@ import httpx
 
 from executor.toolbox import LeasedCall
 from tools.results import ToolResult
+from tools.wire import bridge_root
 
 
 class BridgeRefused(Exception):
@@ -25,9 +26,9 @@ class Connection:
     """Talks to one bridge. Every method raises BridgeRefused or BridgeUnreachable."""
 
     def __init__(self, bridge_url: str, token: str) -> None:
-        self._url = bridge_url
+        self._url = bridge_root(bridge_url)
         self._http = httpx.Client(
-            base_url=f"{bridge_url.rstrip('/')}/executor/v1",
+            base_url=f"{self._url}/executor/v1",
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(10, read=60),
         )

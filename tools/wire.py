@@ -35,6 +35,12 @@ PROTOCOL = 1
 AGENT = "clawback-plugin/0.2.0"
 """How the plugin calls itself (`User-Agent`), so that the bridge can tell when it is of another version."""
 
+
+def bridge_root(url: str) -> str:
+    """Return a bridge's own address, also from its address for clients, which ends in /v1."""
+    return url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+
+
 TicketState = Literal["open", "resolved", "expired", "cancelled"]
 
 

@@ -13,6 +13,7 @@ import httpx
 from bridge.config import Config, ConfigError, default_path, is_loopback, load
 from bridge.server import serving
 from tools.visible import visible_json
+from tools.wire import bridge_root
 
 DEFAULT_BRIDGE = "http://127.0.0.1:8765"
 _SECONDS = 10.0
@@ -101,7 +102,7 @@ def _find(url: str | None, token: str, path: Path, *, decides: bool) -> Operator
             "--token is missing: to decide takes the operator token, which `clawback init` showed once; "
             "`clawback init --renew operator` makes another"
         )
-    url = (url or (note.url if note else DEFAULT_BRIDGE)).rstrip("/")
+    url = bridge_root(url or (note.url if note else DEFAULT_BRIDGE))
     if not token and note and url == note.url:
         token = note.token
     if not token and note is None and url == DEFAULT_BRIDGE:
@@ -121,7 +122,9 @@ def _note(path: Path) -> serving.Serving | None:
 
 
 def whole_id(known: Iterable[str], given: str, what: str) -> str:
-    """Return the id that begins as `given` does. Raises click.ClickException where several do."""
+    """Return the id that begins as `given` does. Raises click.ClickException where several do, or all would."""
+    if not given.strip():
+        raise click.UsageError(f"the id is empty: name one of the {what}")
     found = sorted({each for each in known if each.startswith(given)})
     if len(found) > 1 and given not in found:
         raise click.ClickException(f"{given} begins the ids of {len(found)} {what}: {', '.join(found[:5])}")

@@ -14,6 +14,7 @@ from bridge.commands.init.plan import PLACES, AppAnswer, Plan, ToolsAnswer
 from bridge.commands.init.service_api import FoundApp, endpoint_url, find_address, look_at, tools_at
 from bridge.commands.terminal import say
 from bridge.config import App, Config, ConfigError, parse
+from tools.wire import bridge_root
 
 DEFAULT_PORT = 8765
 
@@ -138,7 +139,7 @@ def _settle_place(plan: Plan, given: Given, address: str, port: int) -> None:
         given.place = "tunnel" if given.bridge_url and not questions.can_ask() else questions.place(address)
     place = PLACES[given.place]
     plan.host = given.host or place.host
-    plan.bridge_url = (given.bridge_url or place.bridge_url(address, port) or questions.bridge_url()).rstrip("/")
+    plan.bridge_url = bridge_root(given.bridge_url or place.bridge_url(address, port) or questions.bridge_url())
 
 
 def _with_port(url: str, old: int, new: int) -> str:

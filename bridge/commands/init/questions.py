@@ -98,6 +98,6 @@ def bridge_url() -> str:
     def check(typed: str) -> str:
         if not typed.startswith(("http://", "https://")):
             raise SetupError("The address must begin with https:// or http://")
-        return typed.rstrip("/")
+        return typed
 
     return until_it_works("At which address does Dify reach this bridge (the tunnel's public address)?", check)
