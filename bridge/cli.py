@@ -52,6 +52,11 @@ class Commands(click.Group):
         except click.ClickException as error:
             vars(error)["message"] = visible(error.message, lines=True)
             raise
+        except OSError as error:
+            if error.filename is None:
+                raise
+            why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+            raise click.ClickException(visible(f"{error.filename} cannot be used: {why}")) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name all commands."""

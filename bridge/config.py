@@ -550,7 +550,7 @@ def load(path: Path) -> Config:
         raise ConfigError(
             f"there is no configuration at {path}. Run `clawback init`, which writes one, or name another (--config)"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     config = parse(values, str(path), text)
     config.remember(path)

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from demo.client import Client
 from demo.stack import Stack, free_port
@@ -141,6 +142,32 @@ def test_what_is_missing_is_said(stack: Stack, clawback: Clawback, tmp_path: Pat
     no_bridge_there = clawback("status", "--bridge", str(stack.upstream.base_url), "--token", "t")
     assert no_bridge_there.returncode == 1
     assert "Traceback" not in no_bridge_there.stderr
+
+
+def test_the_address_for_clients_leads_to_the_bridge_too(stack: Stack, clawback: Clawback) -> None:
+    token = ["--token", stack.operator_token]
+    for end in ("/", "/v1", "/v1/"):
+        assert read(clawback("status", "--json", "--bridge", f"{stack.bridge_url}{end}", *token))["models"]
+        link = clawback("open", "--print", "--bridge", f"{stack.bridge_url}{end}", *token).stdout
+        assert link.startswith(f"{stack.bridge_url}/login")
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("command", ["show", "approve", "deny", "answer --action yes", "cancel", "again", "logs"])
+def test_an_empty_id_names_nothing(stack: Stack, client: Client, clawback: Clawback, command: str, blank: str) -> None:
+    client.ask("!say Here is a run.")
+    done = clawback(*command.split(), "--token", stack.operator_token, blank)
+    assert done.returncode == 2
+    assert "the id is empty" in done.stderr
+
+
+def test_a_report_that_cannot_be_written_is_a_sentence(client: Client, clawback: Clawback, tmp_path: Path) -> None:
+    client.ask("!say Here is a run.")
+    run = read(clawback("runs", "--json", "--limit", "1"))["runs"][0]["id"]
+    nowhere = tmp_path / "none" / "report.json"
+    done = clawback("logs", run, "-o", str(nowhere))
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {nowhere} cannot be used: No such file or directory\n"
 
 
 def test_open_logs_a_browser_on_this_machine_in(clawback: Clawback, stack: Stack) -> None:
