@@ -100,8 +100,9 @@ def test_a_killed_executors_call_is_handed_to_the_next_one(
 ) -> None:
     first, answer = slow_call(stack, machine, pool, tmp_path, "first", "0 if begun else 60")
     first.kill()
-    machine.executor("python", "slowly", name="second")
+    second = machine.executor("python", "slowly", name="second")
     assert "slowly done" in answer.result(SECONDS)
+    second.stop()
     assert (tmp_path / "begun1").exists()
 
 
