@@ -27,6 +27,7 @@ sessions = Table(
     Column("conversation_id", String(64), nullable=False, default=""),
     Column("updated_at", Float, nullable=False),
     Column("scope", String(64), nullable=True, doc="digest of the client's name for it, empty for none; null: of old"),
+    Column("forgotten", Text, nullable=True, doc="query_digests of its conversation's runs of old, the newest first"),
 )
 
 # What was said last in each conversation, as bridge.runs.sessions compares it. All but the keys are digests.

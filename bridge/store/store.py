@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -73,6 +74,9 @@ TOLD_SECONDS = 60.0
 _FORGOTTEN_AT_ONCE = 50
 """So many runs, with all that belongs to them, are deleted in one transaction. Nobody else is served meanwhile."""
 
+_REMEMBERED = 500
+"""How many turns of a conversation Dify's memory holds at most: core/memory/token_buffer_memory.py."""
+
 _DRIVEN_AT_ONCE = 1000
 _ASKED_AT_ONCE = 512
 
@@ -113,7 +117,8 @@ class Store:
         self._insert = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}").insert
         self._deferred = Deferred(self.reading, self._insert)
         self._end_users: dict[str, str] = {}
-        upsert = self._insert(t.sessions)
+        taken = [*SessionRow.__slots__, "updated_at"]
+        upsert = self._insert(t.sessions).values({name: bindparam(name) for name in taken})
         self._upsert_session = upsert.on_conflict_do_update(
             index_elements=["key"], set_={"updated_at": upsert.excluded.updated_at}
         ).returning(t.sessions.c.dify_user, _HAS_PIECES, *([] if self.is_shared else [_IS_BUSY]))
@@ -663,12 +668,13 @@ class Store:
             found = connection.execute(select(t.markers.c.digest).where(t.markers.c.run_id == run_id).limit(1))
             return found.first() is not None
 
-    def past_queries(self, conversation_id: str, before: str) -> list[str]:
-        """List the digests of the queries that this Dify conversation has had, the run `before` aside."""
-        if not conversation_id:
+    def past_queries(self, run: RunRow) -> list[str]:
+        """List the digests of the queries that a run's Dify conversation has had, the run's own aside."""
+        if not run.conversation_id:
             return []
+        values = {"at": run.conversation_id, "session": run.session_key, "before": run.id}
         with self.reading() as connection:
-            return [digest for (digest,) in fetch(connection, _PAST_QUERIES, at=conversation_id, before=before)]
+            return [digest for (said,) in fetch(connection, _PAST_QUERIES, **values) for digest in said.split()]
 
     # Segments
 
@@ -896,16 +902,29 @@ class Store:
 
     def _forget_runs(self, cutoff: float) -> int:
         with self.transaction() as connection:
-            ended = select(t.runs.c.id).where(IS_OVER, t.runs.c.updated_at < cutoff)
+            ended = select(t.runs.c.id).where(IS_OVER, t.runs.c.updated_at < cutoff).order_by(t.runs.c.updated_at)
             old = list(connection.execute(ended.limit(_FORGOTTEN_AT_ONCE)).scalars())
             if not old:
                 return 0
+            self._keep_queries(connection, old)
             self.figures.take_out(connection, old, gone=len(old))
             old_tickets = select(t.tickets.c.id).where(t.tickets.c.run_id.in_(old))
             connection.execute(delete(t.calls).where(t.calls.c.ticket_id.in_(old_tickets)))
             for table in (t.events, t.tickets, t.invocations, t.segments, t.nodes, t.model_calls, t.markers, t.forms):
                 connection.execute(delete(table).where(table.c.run_id.in_(old)))
             return connection.execute(delete(t.runs).where(t.runs.c.id.in_(old))).rowcount
+
+    @staticmethod
+    def _keep_queries(connection: Connection, old: Sequence[str]) -> None:
+        """Keep by which Dify's memory of these runs is recognised: their conversation may go on for years."""
+        kept: dict[str, list[str]] = {}
+        before: dict[str, str] = {}
+        for key, forgotten, digest in connection.execute(_FORGOTTEN_QUERIES.where(t.runs.c.id.in_(old))):
+            kept.setdefault(key, []).append(digest)
+            before[key] = forgotten or ""
+        for key, digests in kept.items():
+            newest = list(dict.fromkeys([*digests, *before[key].split()]))[:_REMEMBERED]
+            execute(connection, updating(t.sessions, {"key": key}, {"forgotten": " ".join(newest)}))
 
     # Pieces
 
@@ -1038,10 +1057,21 @@ _GIVEN_UP = (
     .limit(1)
 )
 _UNFINISHED_OF_SESSION = _newest(t.runs.c.session_key == bindparam("at"), _IS_UNFINISHED)
-_PAST_QUERIES = (
-    select(t.runs.c.query_digest)
-    .where(t.runs.c.conversation_id == bindparam("at"), t.runs.c.id != bindparam("before"))
-    .distinct()
+_PAST_QUERIES = union(
+    select(t.runs.c.query_digest).where(
+        t.runs.c.conversation_id == bindparam("at"), t.runs.c.id != bindparam("before")
+    ),
+    select(t.sessions.c.forgotten).where(
+        t.sessions.c.key == bindparam("session"),
+        t.sessions.c.conversation_id == bindparam("at"),
+        t.sessions.c.forgotten.is_not(None),
+    ),
+)
+_FORGOTTEN_QUERIES = (
+    select(t.sessions.c.key, t.sessions.c.forgotten, t.runs.c.query_digest)
+    .join(t.runs, t.runs.c.session_key == t.sessions.c.key)
+    .where(t.runs.c.conversation_id == t.sessions.c.conversation_id, t.runs.c.conversation_id != "")
+    .order_by(t.runs.c.created_at.desc())
 )
 _SESSION = _select(t.sessions, SessionRow).where(t.sessions.c.key == bindparam("at"))
 _IS_BUSY = select(t.runs.c.id).where(t.runs.c.dify_user == bindparam("user"), _IS_UNFINISHED).exists()

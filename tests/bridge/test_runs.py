@@ -268,6 +268,17 @@ def test_a_session_is_kept_as_long_as_it_has_runs(core: Core) -> None:
     assert core.store.session("ada") is None
 
 
+def test_a_session_recognises_as_many_turns_of_its_conversation_as_difys_memory_holds(core: Core) -> None:
+    core.store.save_session(SESSION)
+    for number in range(520):
+        row(core, f"r{number}", state="finished", query_digest=f"q{number % 510}", created_at=number, updated_at=number)
+    row(core, "elsewhere", state="finished", conversation_id="c2", query_digest="other", updated_at=1)
+    latest = row(core, "latest")
+    assert core.store.forget_before(520) == 521
+    assert set(core.store.past_queries(latest)) == {f"q{number}" for number in [*range(20, 510), *range(10)]}
+    assert core.store.past_queries(replace(latest, conversation_id="c2")) == []
+
+
 def opened(core: Core, run_id: str, attempt: int, created_at: float) -> None:
     """An attempt of the run opens a ticket."""
     core.store.update_run(run_id, attempt=attempt)

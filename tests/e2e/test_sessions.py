@@ -12,7 +12,7 @@ from bridge.runs.sessions.sessions import past_of
 from bridge.store import schema
 from demo.client import session_headers
 from demo.stack import Stack
-from tests.e2e.conftest import MakeClient, call, upstream_log, workflow_runs
+from tests.e2e.conftest import MakeClient, MakeStack, call, upstream_log, workflow_runs
 from tools.fingerprint import text_digest
 
 SYSTEM = "<!-- openclaw:attempt:STABLE -->\nYou are a personal assistant running inside OpenClaw."
@@ -58,6 +58,41 @@ def test_difys_memory_and_the_transcript_are_not_both_sent(stack: Stack) -> None
     post(stack, [say("Remember the number seven."), answered(first), say("Which number was it?")], "memory")
     (asked,) = upstream_log(stack, "Which number was it?")
     assert str(asked["request"]["messages"]).count("Remember the number seven.") == 2  # the user's words, and the echo
+
+
+@pytest.mark.parametrize("session", ["long-lived", None])
+def test_of_turns_that_are_older_than_keep_days_nothing_is_told_twice_and_nothing_that_was_edited_away(
+    make_stack: MakeStack, session: str | None
+) -> None:
+    stack = make_stack(apps=["minimal"])
+
+    def told_after(words: str) -> list[dict[str, Any]]:
+        asked = say(f"{words}\n!say Fine, {words} {session}")
+        response = post(stack, [*transcript, asked], session)
+        (log,) = upstream_log(stack, f"Fine, {words} {session}")
+        assert log["request"]["messages"][1:] == [*transcript, asked]
+        forget(stack, response.headers["x-clawback-run"])
+        return [*transcript, asked, answered(response)]
+
+    transcript: list[dict[str, Any]] = []
+    for words in ("My PIN is 1111.", "Second.", "Third."):
+        transcript = told_after(words)
+    before = transcript[2:]
+    transcript = [say("My PIN is hidden."), {"role": "assistant", "content": "I see."}, *before]
+    told_after("Edited.")
+
+
+def forget(stack: Stack, run_id: str) -> None:
+    """Let the store forget this run, as if it had ended keep_days ago."""
+    stack.bridge.stop()
+    store = stack.store()
+    try:
+        with store.transaction() as connection:
+            connection.execute(update(schema.runs).where(schema.runs.c.id == run_id).values(updated_at=1.0))
+        assert store.forget_before(2.0) == 1
+    finally:
+        store.close()
+        stack.bridge.start()
 
 
 def test_a_client_without_a_session_name_is_known_by_its_transcript(stack: Stack) -> None:

@@ -271,7 +271,7 @@ class Invocations:
         live = self._live_runs.get(run.id)
         request = self._services.requests.of_invocation(record, invocation, live.latest if live else None)
         is_new = live is not None and live.begins_conversation
-        past = [] if is_new else self._store.past_queries(run.conversation_id, before=run.id)
+        past = [] if is_new else self._store.past_queries(run)
         if run.attempt > 1:
             past.append(run.query_digest)
         said, omits = transcript_of(self._with_carried(run, transcript_of(request.messages))), list[int]()
