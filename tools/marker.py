@@ -17,6 +17,7 @@ from tools.ids import random_name
 MOST_MARKERS = 16
 """A prompt may quote any number of them; so many of its last ones are tried."""
 
+_MOST_TIMES = 8
 _BEGIN = "[[clawback:"
 _MARKER = re.compile(r"\s?\[\[clawback:([0-9a-z]{8,40})\]\]")
 
@@ -43,8 +44,15 @@ def find_markers(texts: Iterable[str]) -> list[str]:
 
 
 def strip_markers(text: str) -> str:
-    """Return `text` without any marker, and without the one white space before it."""
-    return _MARKER.sub("", text) if _BEGIN in text else text
+    """Return `text` without any marker, and without the one white space before it.
+
+    What stood around one may make another: those go, too. Where they never seem to end, their beginnings are broken.
+    """
+    for _ in range(_MOST_TIMES):
+        text, count = _MARKER.subn("", text) if _BEGIN in text else (text, 0)
+        if not count:
+            return text
+    return text.replace(_BEGIN, "[[clawback ")
 
 
 def without_markers(value: Any) -> Any:

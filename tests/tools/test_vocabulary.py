@@ -80,6 +80,17 @@ def test_a_marker_is_found_and_stripped() -> None:
     assert find_markers(["hello [[clawback:?]]"]) == []
 
 
+@pytest.mark.parametrize("depth", [1, 2, 7, 8, 9, 100_000])
+def test_of_markers_in_markers_none_is_left_however_deep(depth: int) -> None:
+    text = f"a {'[[clawback:' * depth}{'abcdefgh]]' * depth} b"
+    left = strip_markers(text)
+    assert find_markers([left]) == []
+    assert strip_markers(left) == left
+    assert left == "a b" or depth > 8
+    halves = f"{'[[claw' * depth}{marker_for('abcdefgh')}{'back:abcdefgh]]' * depth}"
+    assert find_markers([strip_markers(halves)]) == []
+
+
 def test_of_many_markers_the_last_ones_are_tried_newest_first() -> None:
     secrets = [new_secret() for _ in range(MOST_MARKERS + 4)]
     texts = [" ".join(map(marker_for, secrets[:10])), marker_for(secrets[3]), *map(marker_for, secrets[10:])]
