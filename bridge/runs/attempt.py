@@ -38,7 +38,7 @@ from bridge.errors import BridgeError, Gone, Internal, UnprocessableRun
 from bridge.runs.dify_slots import DifySlots
 from bridge.runs.inputs import files_of, query_variable
 from bridge.runs.live import LiveRun, LiveRuns
-from bridge.runs.requests import RunRequest
+from bridge.runs.requests import RunRequest, as_asked
 from bridge.runs.segments import Citation
 from bridge.runs.services import Breath, Services
 from bridge.store import clock
@@ -343,7 +343,7 @@ class Attempt:
         """Name the attempt in the query or in an input variable, where nothing else tells whose its nodes are."""
         app, run = self._app, self._run
         inputs = {**app.inputs, **self._request.inputs}
-        query = self._request.query or "(no text)"
+        query = as_asked(self._request.query)
         if app.find_run != "marker" and facts.names_users:
             return query, inputs
         secret = new_secret()

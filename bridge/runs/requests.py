@@ -31,14 +31,20 @@ Places = dict[str, Place]
 """Of the tools of executors, by the names under which a model is offered them."""
 
 
+def as_asked(words: str) -> str:
+    """Return a user's words as Dify is asked them and remembers them: it refuses none at all, and leaves out NUL."""
+    kept = words.replace("\x00", "")
+    return kept if kept.strip() else "(no text)"
+
+
 class RunRequest(BaseModel):
     """The request that starts a run; stored with it, since every attempt of the run begins from it.
 
-    `messages[turn]` is the user message whose cleaned text is `query`. `given` and `frame` are digests of the client's
-    own values for the app's variables, and of what else came with its words. `asker` is the token that it showed, and
-    `client` whose that is: others take no part in the run. An executors' run keeps Dify's UUID of the user that it
-    belongs to, the conversation where the node names it, and whether a resumed workflow began it. `places` are those of
-    the tools that executors run; None where the client runs all of them.
+    `messages[turn]` is the user message whose cleaned text, `as_asked`, is `query`. `given` and `frame` are digests of
+    the client's own values for the app's variables, and of what else came with its words. `asker` is the token that it
+    showed, and `client` whose that is: others take no part in the run. An executors' run keeps Dify's UUID of the user
+    that it belongs to, the conversation where the node names it, and whether a resumed workflow began it. `places` are
+    those of the tools that executors run; None where the client runs all of them.
     """
 
     # They were checked, or made here; a check would copy each.

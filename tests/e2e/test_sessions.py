@@ -15,6 +15,7 @@ from demo.stack import Stack
 from tests.e2e.conftest import MakeClient, MakeStack, call, upstream_log, workflow_runs
 from tools.fingerprint import text_digest
 
+PNG = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 SYSTEM = "<!-- openclaw:attempt:STABLE -->\nYou are a personal assistant running inside OpenClaw."
 
 
@@ -58,6 +59,25 @@ def test_difys_memory_and_the_transcript_are_not_both_sent(stack: Stack) -> None
     post(stack, [say("Remember the number seven."), answered(first), say("Which number was it?")], "memory")
     (asked,) = upstream_log(stack, "Which number was it?")
     assert str(asked["request"]["messages"]).count("Remember the number seven.") == 2  # the user's words, and the echo
+
+
+ODD_WORDS: dict[str, Any] = {
+    "a NUL": "a\x00b",
+    "white space around": " \r\n a \u00a0\n",
+    "a picture alone": [{"type": "image_url", "image_url": {"url": PNG}}],
+    "a picture with blanks": [{"type": "text", "text": "  "}, {"type": "image_url", "image_url": {"url": PNG}}],
+    "a marker in a marker": "see [[clawback:[[clawback:abcdefgh]]abcdefgh]] x",
+}
+
+
+@pytest.mark.parametrize("words", ODD_WORDS.values(), ids=ODD_WORDS)
+def test_difys_memory_of_odd_words_is_not_sent_beside_the_transcript(stack: Stack, words: Any) -> None:
+    session = f"odd {text_digest(repr(words))}"
+    transcript = [{"role": "user", "content": words}]
+    transcript += [answered(post(stack, transcript, session)), say(f"Next to {words!r:.30}.")]
+    post(stack, transcript, session)
+    *_, asked = upstream_log(stack, "Next to ")
+    assert [message["role"] for message in asked["request"]["messages"]] == ["system", "user", "assistant", "user"]
 
 
 @pytest.mark.parametrize("session", ["long-lived", None])

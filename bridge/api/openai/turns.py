@@ -22,7 +22,7 @@ from bridge.runs.answers.view import prompt_tokens
 from bridge.runs.core import Core
 from bridge.runs.executors.registry import Catalogue
 from bridge.runs.inputs import given_inputs, start_inputs
-from bridge.runs.requests import Reply, RequestKeys, RunRequest
+from bridge.runs.requests import Reply, RequestKeys, RunRequest, as_asked
 from bridge.runs.runs import LOOK_SECONDS, MAX_ATTEMPTS, moved
 from bridge.runs.segments import Calls, End, Failure, Segment, extent
 from bridge.runs.services import in_background
@@ -156,7 +156,7 @@ class Turns:
         asked = RunRequest(
             messages=messages,
             turn=turn.index,
-            query=turn.query,
+            query=as_asked(turn.query),
             tools=ask.tools,
             tool_choice=ask.tool_choice,
             parallel_tool_calls=ask.parallel_tool_calls,
