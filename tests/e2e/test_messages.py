@@ -240,6 +240,18 @@ def test_results_that_are_missing_are_named_in_the_words_of_this_language(stack:
     assert text_of(talk.ask().json()) == "both"
 
 
+def test_another_result_is_refused_in_the_words_of_this_language_and_new_words_go_on(stack: Stack) -> None:
+    talk = Talk(stack).says(f"Two tabs.\n{call('Read', path='a')}\n!then\n!say first")
+    [asked] = calls_of(talk.ask().json())
+    before = len(talk.body["messages"])
+    assert text_of(talk.says(result(asked, "A")).ask().json()) == "first"
+    del talk.body["messages"][before:]
+    refused = talk.says(result(asked, "B")).ask().json()["error"]
+    assert refused["details"] == {"error_code": "result_conflict", "param": "messages"}
+    assert "in the tool_result block with that tool_use_id, or go on with a new user message" in refused["message"]
+    assert text_of(talk.says("Are you there?\n!say yes").ask().json()) == "yes"
+
+
 def test_what_the_session_has_beside_its_turns_leaves_its_conversation_alone(stack: Stack) -> None:
     talk = Talk(stack).says("Main one.\n!say first")
     assert talk.ask().status_code == 200

@@ -243,6 +243,22 @@ def test_an_answer_that_is_cut_off_says_so(stream: bool, stack: Stack) -> None:
     assert (response.status, response.incomplete_details) == ("incomplete", {"reason": "max_output_tokens"})
 
 
+def test_another_result_is_refused_in_the_words_of_this_language(stack: Stack) -> None:
+    headers = {"Authorization": f"Bearer {stack.client_token}"}
+
+    def respond(*items: dict[str, Any]) -> httpx.Response:
+        said = {"role": "user", "content": f"Two outputs.\n{call('look', at='it')}\n!then\n!say seen"}
+        body = {"model": "minimal", "input": [said, *items], "tools": [{"type": "function", "name": "look"}]}
+        return httpx.post(f"{stack.base_url}/responses", json=body | {"store": False}, headers=headers, timeout=60)
+
+    asked = next(item for item in respond().json()["output"] if item["type"] == "function_call")
+    output = {"type": "function_call_output", "call_id": asked["call_id"]}
+    assert respond(asked, output | {"output": "one"}).status_code == 200
+    refused = respond(asked, output | {"output": "other"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (409, "input")
+    assert "again in the function_call_output with that call_id" in refused.json()["error"]["message"]
+
+
 def test_what_is_asked_for_is_repeated(stack: Stack) -> None:
     asked = {"temperature": 0.5, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": -1.5, "metadata": {"a": "b"}}
     asked |= {"safety_identifier": "s", "max_tool_calls": 3, "prompt_cache_key": "k", "user": "u", "store": False}

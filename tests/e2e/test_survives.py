@@ -237,7 +237,9 @@ def test_different_results_for_a_resolved_call_are_refused_and_change_nothing(st
         assert text(response) == "kept"
     with stream(stack, ask([*transcript, *results(transcript, "other")]), **session_headers("conflict")) as response:
         assert response.status_code == 409
-        assert "already has a different result" in response.read().decode()
+        refused = json.loads(response.read())["error"]
+    assert (refused["code"], refused["param"]) == ("result_conflict", "messages")
+    assert "send that one again in the tool message with that tool_call_id, or go on with a new" in refused["message"]
     assert len(upstream_log(stack, "Conflict.")) == 2
 
 

@@ -416,7 +416,10 @@ def parse_count_request(body: dict[str, Any]) -> CountRequest:
 
 
 _BILLING = "x-anthropic-billing-header:"
-_WORDS = Words(whole_round="each tool_use block must be followed by a tool_result block that has its id as tool_use_id")
+_WORDS = Words(
+    whole_round="each tool_use block must be followed by a tool_result block that has its id as tool_use_id",
+    result="the tool_result block with that tool_use_id",
+)
 
 
 def ask_of(asked: MessagesRequest, body: dict[str, Any], most_tokens: int) -> Ask:

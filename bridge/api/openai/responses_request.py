@@ -608,7 +608,11 @@ def parse_responses_request(body: dict[str, Any]) -> ResponsesRequest:
     return asked
 
 
-_WORDS = Words("input", "a function_call must be followed by a function_call_output with its call_id")
+_WORDS = Words(
+    "input",
+    "a function_call must be followed by a function_call_output with its call_id",
+    "the function_call_output with that call_id",
+)
 
 
 def ask_of(

@@ -3,8 +3,8 @@
 import logging
 import socket
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -53,10 +53,11 @@ from tools.wire import Usage
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a language calls the field of the transcript, and what it asks of a round's results."""
+    """What a language calls the field of the transcript, what it asks of a round's results, and how it calls one."""
 
     transcript: str = "messages"
     whole_round: str = "an assistant message with tool_calls must be followed by a tool message for each tool_call_id"
+    result: str = "the tool message with that tool_call_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,8 @@ class Turns:
             self._runs.cancel(run.id, "its client had given up a result that came after all")
             return None
         # What is refused changes nothing, and so not who drives the run either.
-        self._tickets.check(ticket, results)
+        with _named_in(ask.words):
+            self._tickets.check(ticket, results)
         began = self._services.requests.of(run)
         if began.places is not None:
             asked = self._with_executors(asked)
@@ -529,6 +531,19 @@ def _result(call_id: str, content: object) -> ToolResult:
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidRequest(f"the result of {call_id}: {problem}", param="messages") from None
+
+
+@contextmanager
+def _named_in(words: Words) -> Iterator[None]:
+    """Say what is wrong with a result in the words of its language: only an executor's has a field `output`."""
+    try:
+        yield
+    except BridgeError as error:
+        if error.param == "output":
+            error.param = "messages"
+        if error.code == "result_conflict":
+            error.message += f": send that one again in {words.result}, or go on with a new user message"
+        raise
 
 
 def _is_new_turn(ticket: TicketRow, answers: Answers, missing: Collection[str]) -> bool:
