@@ -236,7 +236,7 @@ class ChatRequest(Sampling):
     @property
     def note(self) -> str | None:
         """What is said of tools that were left out."""
-        return note_of(tool.model_dump() for tool in self.tools or () if isinstance(tool, OtherTool))
+        return note_of(tool.type for tool in self.tools or () if isinstance(tool, OtherTool))
 
     @property
     def include_usage(self) -> bool:

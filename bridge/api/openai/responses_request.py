@@ -33,7 +33,7 @@ from bridge.api.openai.chat_messages import (
     text_of_nothing,
 )
 from bridge.api.openai.chat_request import JsonSchema, ResponseFormat, Sampling, check_schema
-from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, note_of, offer
+from bridge.api.openai.tool_choice import FlatToolChoice, echoed, flat_name, functions_of, left_out, note_of, offer
 from bridge.api.openai.turns import Ask, Words
 from bridge.api.reading import checked_once
 from bridge.errors import InvalidRequest
@@ -527,7 +527,7 @@ class ResponsesRequest(Part):
         """Return what of the request was left out, None where nothing was."""
         unknown = [item.type for item in self.items if isinstance(item, SkippedItem) and not item.is_known]
         items = f"items of unknown kinds were left out: {', '.join(dict.fromkeys(unknown))}" if unknown else None
-        return "; ".join(filter(None, (note_of(tool for _, tool in offered), items))) or None
+        return "; ".join(filter(None, (note_of(left_out(tool for _, tool in offered)), items))) or None
 
     def sampling(self) -> Sampling:
         """Return what is for the model alone, in the terms of chat completions."""

@@ -146,14 +146,13 @@ def _is_hosted(tool: Mapping[str, Any]) -> bool:
 
 def left_out(tools: Iterable[Any]) -> list[str]:
     """Return the kinds of tools that nobody here can run."""
-    kinds = [str(tool.get("type")) for tool in tools if isinstance(tool, Mapping) and not _is_taken(tool)]
-    return list(dict.fromkeys(kinds))
+    return [str(tool.get("type")) for tool in tools if isinstance(tool, Mapping) and not _is_taken(tool)]
 
 
-def note_of(tools: Iterable[Any]) -> str | None:
-    """Return what is said of the tools that were left out, None where there were none."""
-    kinds = left_out(tools)
-    return f"tools that nobody here can run were left out: {', '.join(kinds)}" if kinds else None
+def note_of(kinds: Iterable[str]) -> str | None:
+    """Return what is said of tools of these kinds, which were left out, None where there are none."""
+    told = ", ".join(dict.fromkeys(kinds))
+    return f"tools that nobody here can run were left out: {told}" if told else None
 
 
 def _is_taken(tool: Mapping[str, Any]) -> bool:

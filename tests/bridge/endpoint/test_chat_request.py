@@ -280,8 +280,9 @@ def test_an_odd_body_is_taken_or_refused_and_nothing_else(odd: dict[str, Any]) -
         ask_of(chat, body, 8192)
 
 
-def test_tools_that_nobody_here_can_run_are_left_out_with_a_note() -> None:
-    chat = parse_chat_request({"model": "m", "messages": HI, "tools": [{"type": "web_search"}, READ]})
+def test_tools_that_are_not_functions_are_left_out_with_a_note() -> None:
+    others = [{"type": "web_search"}, {"type": "custom", "custom": {"name": "p"}}, {"type": "shell"}]
+    chat = parse_chat_request({"model": "m", "messages": HI, "tools": [*others, READ]})
     assert [tool.name for tool in ask_of(chat, {}, 1000).tools] == ["read"]
-    assert chat.note == "tools that nobody here can run were left out: web_search"
+    assert chat.note == "tools that nobody here can run were left out: web_search, custom, shell"
     assert parse_chat_request({"model": "m", "messages": HI, "tools": [READ]}).note is None
