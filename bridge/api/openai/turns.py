@@ -445,7 +445,8 @@ class Turns:
         """
         if session.alone:
             segment = self._first_segment(run) if run else None
-            waits = segment and (segment.readers or self._may_return(segment)) and not segment.delivered
+            is_read = segment and (segment.readers or segment.expected)
+            waits = segment and (is_read or self._may_return(segment)) and not segment.delivered
             return Reading(run.id, segment) if run and segment and (run.state == "running" or waits) else None
         for run in self._begun_by(keys):
             segment = self._first_segment(run)
