@@ -153,15 +153,41 @@ def typed(schema: Any) -> Any:
 
 
 def _with_type(schema: Schema) -> Schema:
-    if not schema.keys().isdisjoint({"type", "$ref", *_LISTS}):
+    choice = next((word for word in _LISTS[:3] if word in schema), None)
+    if choice and "type" in schema:
+        # Of both, Moonshot wants it in the branches alone.
+        branches = [_of_kind(branch, schema["type"]) for branch in schema[choice]]
+        return {word: value for word, value in schema.items() if word != "type"} | {choice: branches}
+    if choice or not schema.keys().isdisjoint({"type", "$ref"}):
         return schema
-    kinds = {"properties": "object", "items": "array"}
-    kind = next((kind for word, kind in kinds.items() if word in schema), None)
-    values = [schema["const"]] if "const" in schema else schema.get("enum") or [""]
-    return schema | {"type": kind or _TYPE_OF.get(type(values[0]), "string")}
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    implied = next((kind for word, kind in _IMPLIED.items() if word in schema), None)
+    kind = _TYPE_OF.get(type(values[0])) if values else implied
+    return schema | ({"type": kind} if kind else _ANYTHING)
 
 
-_TYPE_OF = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+def _of_kind(branch: Any, kind: Any) -> Any:
+    if not isinstance(branch, dict) or branch.get("anyOf") != _ANYTHING["anyOf"]:
+        return branch
+    return {word: value for word, value in branch.items() if word != "anyOf"} | {"type": kind}
+
+
+_ANYTHING = {"anyOf": [{"type": kind} for kind in ("object", "string", "number", "boolean")]}
+_TYPE_OF = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    str: "string",
+    type(None): "null",
+}
+_IMPLIED = {
+    **dict.fromkeys(("properties", "required", "additionalProperties", "minProperties", "maxProperties"), "object"),
+    **dict.fromkeys(("items", "minItems", "maxItems", "uniqueItems"), "array"),
+    **dict.fromkeys(("minLength", "maxLength", "pattern", "format"), "string"),
+    **dict.fromkeys(_NUMBERS, "number"),
+}
 
 
 def without_empty_objects(schema: Any) -> Any:

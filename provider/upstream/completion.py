@@ -17,7 +17,7 @@ from typing import Any
 from provider.engine.events import Completed, Delta, UpstreamFailed
 from provider.errors import Refused, SaidNothing, Unavailable, Unreachable
 from provider.upstream.failures import from_body
-from tools.carried import sealed, thought_in
+from tools.carried import REASONING, sealed, thought_in
 from tools.surrogates import Halves
 from tools.think_tags import ThinkTags
 from tools.wire import Usage
@@ -140,7 +140,8 @@ class CompletionReader:
         if not self._show_reasoning:
             delta, reasoning = replace(delta, reasoning=""), ""
         if reasoning or text != delta.text:
-            delta = replace(delta, text=text, reasoning=delta.reasoning + reasoning)
+            field = delta.reasoning_field or (REASONING[0] if reasoning else "")
+            delta = replace(delta, text=text, reasoning=delta.reasoning + reasoning, reasoning_field=field)
         if delta.text or delta.reasoning or delta.tool_calls or delta.sealed or delta.reasoning_field:
             yield delta
 

@@ -15,6 +15,7 @@ from typing import Any
 from provider.engine.events import UpstreamFailed
 from provider.errors import ContextTooLong
 from provider.upstream import shapes, standing_in
+from provider.upstream.wordings import tells_filtered
 from tools.results import Message
 from tools.schemas import BOUNDS, LISTED_TYPES, typed, without, without_empty_objects, words_of
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 Body = dict[str, Any]
 Upstream = tuple[str, str]
 
+_OUR_WORDS = re.compile(r"^The upstream('s filter refuses what is asked| answered \d+): ")
 _STATUSES = {400, 404, 422, 500, 501}
 _MOST = 24
 
@@ -40,6 +42,17 @@ class Lesson:
     passing: bool = False
     optional: str = ""
     refusal: str = ""
+
+    @property
+    def costs(self) -> bool:
+        """Whether a request written so says less."""
+        return bool(self.optional) or self.name.split()[0] in {
+            "images",
+            "some_images",
+            "strings",
+            "tool_choice",
+            "inside",
+        }
 
 
 def _known(name: str, refusal: str, write: Callable[[Body], Body]) -> Lesson:
@@ -69,6 +82,11 @@ _GRAMMAR = r"(parse|compile|build|initiali[sz]e).{0,20}(grammar|samplers)|gramma
 """Some servers make one grammar of all tools, and it may become too large."""
 
 KNOWN = (
+    _known(
+        "single_calls",
+        r"single tool.?calls?\b|multiple tool.?calls? (are|is) not|one tool.?call at a time",
+        _prompt(shapes.single_calls),
+    ),
     _known(
         "reasoning_content",
         r"reasoning_content.{0,80}(must|missing|required|expected|empty|passed back)|missing.{0,40}reasoning_content",
@@ -116,7 +134,7 @@ KNOWN = (
     _known(
         "strings",
         r"expected a string|(must|should) be a(n? valid)? string|not a(?: valid)? string|expects? (a )?string|"
-        r"string_type|cannot unmarshal array.{0,60}of type string",
+        r"string_type|cannot unmarshal array.{0,40}content of type string",
         _prompt(shapes.strings_alone),
     ),
     _known(
@@ -139,18 +157,14 @@ KNOWN = (
     _known("tool_choice", r"tool_choice|tool choice", _leave_out("tool_choice")),
     _known("parallel_tool_calls", r"parallel_tool_calls|parallel (tool|function)", _leave_out("parallel_tool_calls")),
     _known(
-        "single_calls",
-        r"single tool.?calls?\b|(multiple|parallel) tool.?calls? (are|is) not|one tool.?call at a time",
-        _prompt(shapes.single_calls),
-    ),
-    _known(
         "tools_kept",
         r"without .?tools=|toolConfig field must be defined|(must define|expects the) .?tools\b",
         lambda body: _tools_kept(body),
     ),
     _known(
         "typed",
-        r"type is not defined|schema.{0,60}(must|should) have a .?type\b|missing.{0,20}\btype\b.{0,30}schema",
+        r"type is not defined|type should be defined in anyOf|didn't specify the schema type|"
+        r"schema.{0,60}(must|should) have a .?type\b|missing.{0,20}\btype\b.{0,30}schema",
         lambda body: _of_tools(partial(_with_schema, typed), body),
     ),
     _known(
@@ -195,16 +209,19 @@ def taught(upstream: Upstream, name: str) -> bool:
     return any(lesson.name == name for lesson in _learned.get(upstream, ()))
 
 
-def learn(body: Body, failed: UpstreamFailed, optional: Collection[str] = ()) -> Lesson | None:
-    """Return what a refusal of `body` teaches; None where it teaches nothing that is not known.
+def learn(
+    body: Body, failed: UpstreamFailed, optional: Collection[str] = (), tried: Collection[str] = ()
+) -> Lesson | None:
+    """Return what a refusal of `body` teaches; None where it teaches nothing that is not known, or was `tried`.
 
     `optional` are fields that only the client asked for.
     """
-    if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong):
+    said = _OUR_WORDS.sub("", str(failed.error))
+    if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong) or tells_filtered(said):
         return None
-    said = str(failed.error)
     # What another request has learned meanwhile is news to this one all the same.
-    lesson = next((lesson for lesson in _candidates(said, body, optional) if lesson.write(body) != body), None)
+    candidates = (lesson for lesson in _candidates(said, body, optional) if lesson.name not in tried)
+    lesson = next((lesson for lesson in candidates if lesson.write(body) != body), None)
     if lesson:
         log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
     return lesson
@@ -231,10 +248,7 @@ def forget() -> None:
 def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Lesson]:
     yield from _of_limit(said, body)
     refused = bool(_REFUSED.search(said))
-    for known in KNOWN:
-        if re.search(known.refusal, said, re.IGNORECASE) and not (refused and known.name in _ADDED):
-            is_of_one = known.name == "images" and _OF_ONE_IMAGE.search(said)
-            yield replace(known, passing=True) if is_of_one else known
+    yield from _known_from(said, refused=refused)
     yield from _of_schemas(said, body)
     if body.get("tools") and (longest := _OF_DESCRIPTIONS.search(said)):
         yield Lesson("descriptions", lambda body: _of_tools(partial(_no_longer, int(longest[1])), body))
@@ -252,11 +266,26 @@ def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Le
         yield from _inside(said, body)
 
 
-_OF_ONE_IMAGE = re.compile(
-    r"image/|image[_ ]?(type|format|data|url)|(process|decode|download|fetch|load|read|open|parse).{0,30}image|"
-    r"image.{0,30}(large|small|big|size|dimension|corrupt|invalid)|invalid.{0,20}image",
-    re.IGNORECASE,
-)
+def _known_from(said: str, *, refused: bool) -> Iterator[Lesson]:
+    for known in KNOWN:
+        if re.search(known.refusal, said, re.IGNORECASE) and not (refused and known.name in _ADDED):
+            if known.name in _OF_MESSAGES and _OF_A_SCHEMA.search(said):
+                continue
+            one = _OF_ONE.get(known.name)
+            yield replace(known, passing=True) if one and one.search(said) else known
+
+
+_OF_MESSAGES = {"strings", "content", "images"}
+_OF_A_SCHEMA = re.compile(r"schema|parameters|function_declarations|\btools?\b[\[.]", re.IGNORECASE)
+_OF_ONE = {
+    "images": re.compile(
+        r"image/|image[_ ]?(type|format|data|url)|(process|decode|download|fetch|load|read|open|parse)|supported:|"
+        r"image.{0,30}(large|small|big|size|dimension|corrupt|invalid|contain)|invalid.{0,20}image|"
+        r"\b(input|this|your|provided) image|policy|safety",
+        re.IGNORECASE,
+    ),
+    "tool_choice": re.compile("think|reason", re.IGNORECASE),
+}
 _OF_ONE_SCHEMA = re.compile(r"invalid schema|in context=", re.IGNORECASE)
 """What is wrong with one request says nothing of others."""
 
@@ -330,7 +359,9 @@ def _capped(cap: int, body: Body) -> Body:
 
 _OF_SCHEMAS = re.compile(r"schema|function_declarations|tools?\b|function|parameters|propert", re.IGNORECASE)
 _OF_TYPES = re.compile(
-    r"not repeating, cannot start list|type.{0,60}(list|array|sequence|must be a string)", re.IGNORECASE
+    r"not repeating, cannot start list|type.{0,60}(list|array|sequence|must be a string)|"
+    r"cannot unmarshal array.{0,90}\.type of type string",
+    re.IGNORECASE,
 )
 
 

@@ -329,11 +329,17 @@ def function_of(body: Body) -> Body:
 
 
 def test_every_schema_gets_a_type() -> None:
-    given = {"a": {"description": "how"}, "b": {"enum": [1]}, "c": {"type": "array", "items": {}}, "d": {"anyOf": []}}
+    given = {"a": {"description": "how"}, "b": {"enum": [1]}, "c": {"type": "array", "items": {}}, "d": {"minimum": 1}}
+    given["e"] = {"type": "object", "anyOf": [{"required": ["x"]}, {"title": "t"}]}
     function = function_of(learned(looking(**given), "details: <At path 'properties.a': type is not defined>"))
-    kinds = {name: inner.get("type") for name, inner in function["parameters"]["properties"].items()}
-    assert kinds == {"a": "string", "b": "integer", "c": "array", "d": None}
-    assert function["parameters"]["properties"]["c"]["items"] == {"type": "string"}
+    anything = [{"type": kind} for kind in ("object", "string", "number", "boolean")]
+    assert function["parameters"]["properties"] == {
+        "a": {"description": "how", "anyOf": anything},
+        "b": {"enum": [1], "type": "integer"},
+        "c": {"type": "array", "items": {"anyOf": anything}},
+        "d": {"minimum": 1, "type": "number"},
+        "e": {"anyOf": [{"required": ["x"], "type": "object"}, {"type": "object", "title": "t"}]},
+    }
     _, (sent,) = asked_of(looking(**given), says("done"), upstream_vendor="moonshot")
     assert function_of(sent) == function, "Moonshot's need not be learned"
 
@@ -526,3 +532,34 @@ def test_a_cap_on_the_answer_is_no_prompt_that_is_too_long() -> None:
         "tokens and your request has 100 input tokens (8000 > 4096 - 100)."
     )
     assert learned({"max_tokens": 8000}, words, max_output_tokens="64000")["max_tokens"] == 3996
+
+
+def test_a_lesson_that_did_not_help_is_not_kept() -> None:
+    words = "reasoning_content: extra fields not permitted, input: 'images are not supported in this viewer'"
+    thinking = ROUND[1] | {"reasoning_content": "images are not supported in this viewer"}
+    request = {"messages": [IMAGE, thinking, RESULT]}
+    _, bodies = asked_of(request, refuses(words), refuses(words), says("done"))
+    assert "reasoning_content" not in bodies[-1]["messages"][1]
+    assert bodies[-1]["messages"][0] == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("words", "tries"),
+    [
+        ("`max_tokens` must be greater than `thinking.budget_tokens`.", 1),
+        ("Your input image may contain content that is not allowed by our safety system.", 2),
+        ("The provided image is not supported. Supported: png, webp", 2),
+        ("tool_choice 'required' is incompatible with thinking enabled", 2),
+        ("schema for function 'look': 'type' must be a string", 1),
+    ],
+)
+def test_what_one_request_was_refused_for_is_asked_of_others_all_the_same(words: str, tries: int) -> None:
+    request = {"messages": [IMAGE], "max_tokens": 3000, "tool_choice": "required"} | looking()
+    asked: list[bytes] = []
+    with answering([refuses(words)], *[[says("done")]] * tries, asked=asked) as url:
+        for _ in range(2):
+            upstream = Upstream(Credentials.read({"upstream_base_url": url, "vision_support": "on"}))
+            list(upstream.complete({"model": "m"} | request, 10))
+    assert len(asked) == 1 + tries
+    sent = json.loads(asked[-1].partition(b"\r\n\r\n")[2])
+    assert {name: sent[name] for name in request} == request
