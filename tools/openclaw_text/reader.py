@@ -39,12 +39,15 @@ _LINE_END = re.compile(r"\n")
 _CODE_END = re.compile(r"[`\n]")
 _AT_LINE = re.compile(r"\n([ \t]{0,32})\Z")
 # What stands before a JSON value that is part of something larger, or quoted.
-_NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\])\s*\Z")
+_NESTED = re.compile(r"(?:[\"']\s*:|[,\[{(=`\\]|<(?:code|pre|td)>)\s*\Z")
 # What stands before an index or a type's parameters.
 _INDEXED = re.compile(r"(?<!functools)(?<=[A-Za-z0-9_)\]])\Z")
 # Behind a backtick, or in a line of a block quote.
 _QUOTED = re.compile(r"(?:^|[^`])`\Z|\n[ \t]{0,3}>[ \t][^\n]*\Z")
 _QUOTABLE = ("wrapper", "spelled", "function", "object", "array", "python", "pair", "element", "thought", "thought_end")
+# What stands behind a call on its line, and is no end of it.
+_BEHIND = re.compile(r"[ \t]*([^ \t])")
+_GOES_ON = re.compile(r"[^\W_]|[\"'’”»|*]")
 _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
     {
@@ -331,7 +334,23 @@ class Reader:
         if _NESTED.search(self._last) or (found.text[0] == "[" and _INDEXED.search(self._last)):
             self._show(found.text)
             return
-        yield from self._unread(found.text, found.text, lambda: self._grammar.read(hard=False))
+        yield from self._unread(found.text, found.text, lambda: self._said(self._grammar.read(hard=False)))
+
+    def _said(self, read: Steps[list[Item]]) -> Steps[list[Item]]:
+        """Read a call that nothing announced. Amid a line, with words on both sides, it is only spoken of."""
+        tape, begin = self._tape, self._tape.hold()
+        try:
+            items = yield from read
+            is_amid = _AT_LINE.search(self._last) is None and "\n" not in tape.since(begin)
+        finally:
+            tape.release()
+        while is_amid and not (behind := _BEHIND.match(tape.text, tape.at)):
+            if not (yield from tape.more()):
+                break
+        else:
+            if is_amid and behind and _GOES_ON.match(behind[1]):
+                raise NotACallError
+        return items
 
     _object = _array = _python = _pair = _soft
 
@@ -365,7 +384,7 @@ class Reader:
 
     def _element(self, found: Found) -> Steps[None]:
         read = self._grammar.empty_element if found.text.endswith("/>") else self._grammar.elements
-        if (yield from self._attempt(found.text, lambda: read(found.name))):
+        if (yield from self._attempt(found.text, lambda: self._said(read(found.name)))):
             yield from self._after(hard=False)
 
     def _action(self, found: Found) -> Steps[None]:
