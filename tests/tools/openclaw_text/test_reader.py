@@ -414,6 +414,7 @@ VALUES = [
     "```python\nprint()\n```",
 ]
 
+DEFINED = '{"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}'
 TEXTS = [
     "How do I type <tool_call in a text?",
     "Write <tool_call> and then the name.",
@@ -426,7 +427,7 @@ TEXTS = [
     '| 12:00 | {"name": "clock", "arguments": {}} |\n',
     'The list [forecast(city="Oslo")] would say it.',
     "Use <forecast><city>Oslo</city></forecast> to see it.",
-    '<tools>\n{"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}\n</tools>',
+    "<tools>\n" + DEFINED + "\n</tools>",
     "a [link](https://example.org), a note [1], a [clock] and x[forecast(0)]",
     "if a < b and b > c: {curly} [1, 2, 3]",
     "analysis is prose\ncommentary too\nfinal to=nobody code",
