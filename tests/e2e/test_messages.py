@@ -109,7 +109,7 @@ def test_three_rounds_are_one_workflow_run(stack: Stack) -> None:
     assert (text_of(last), last["stop_reason"]) == ("all done", "end_turn")
     assert len(workflow_runs(stack, first.headers["X-Clawback-Run"])) == 1
     seen = upstream_log(stack, "Three rounds.")[-1]["request"]["messages"]
-    assert [m["content"] for m in seen if m["role"] == "tool"] == ["slow", "quick", "c", "d"]
+    assert [m["content"] for m in seen if m["role"] == "tool"] == ["slow", "Error: quick", "c", "d"]
 
 
 def test_the_model_sees_the_images_of_a_result(stack: Stack) -> None:
