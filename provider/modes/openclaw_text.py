@@ -7,7 +7,7 @@ from typing import Any
 
 from provider.engine.events import Delta, UpstreamFailed
 from provider.modes.mode import Decoder, Mode, Prompt, Reply
-from tools.calls import Draft, ToolCall
+from tools.calls import Draft, ToolCall, ToolCallAssembler
 from tools.definitions import ToolDefinition
 from tools.ids import new_tool_call_id
 from tools.openclaw_text.events import BrokenCall, CallFinished, CallsWithdrawn, Event, Text, TooMuch
@@ -64,11 +64,14 @@ class _TextDecoder:
     def __init__(self, known: Sequence[ToolDefinition]) -> None:
         self._known = known
         self._reader = text_reader(known)
+        self._native = ToolCallAssembler()
         self._events: list[Event] = []
         self._reasoning: list[str] = []
 
     def feed(self, delta: Delta) -> str:
         self._reasoning.append(delta.reasoning)
+        for entry in delta.tool_calls:
+            self._native.feed(entry)
         return self._take(self._reader.feed(delta.text))
 
     def drafts(self) -> Sequence[Draft]:
@@ -80,6 +83,8 @@ class _TextDecoder:
         calls, problems = calls_of(self._events)
         if not calls and not self._reader.spoke:
             calls, problems = calls_in_thought("".join(self._reasoning), self._known)
+        # Some servers make calls of the text that they were asked for.
+        calls = calls or self._native.calls()
         return Reply(text, calls, problems, too_much(self._events))
 
     def _take(self, events: list[Event]) -> str:

@@ -250,6 +250,11 @@ def test_structured_calls_are_structured_calls() -> None:
     assert (play.said, [call.name for call in play.calls]) == ("I look.", ["exec"])
 
 
+def test_calls_that_a_server_makes_of_the_text_are_calls() -> None:
+    play = Play(mode=TEXT).start(attached(), Delta(text="I look."), *asks(("exec", "{}")))
+    assert (play.said, [call.name for call in play.calls]) == ("I look.", ["exec"])
+
+
 def test_without_tools_nothing_in_the_text_is_looked_at() -> None:
     assert Play(mode=auto(), callbacks=False).start(*streamed(CALL)).said == CALL
 
