@@ -5,8 +5,9 @@ Read from the source when somebody asks: pydantic would do so for every model wh
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -17,17 +18,19 @@ from pydantic_core.core_schema import ModelSchema
 
 def sentences(model: type[BaseModel]) -> dict[str, str]:
     """Return the sentence of each field that has one, by the fields' names."""
-    return {
-        name: said
-        for kind in reversed(model.__mro__)
-        if issubclass(kind, BaseModel) and kind is not BaseModel
-        for name, said in _own(kind)
-    }
+    kinds = [kind for kind in reversed(model.__mro__) if issubclass(kind, BaseModel) and kind is not BaseModel]
+    return {name: said for kind in kinds for name, said in _said_in(kind.__module__)[kind.__name__].items()}
 
 
-def _own(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    defined: Any = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
-    for field, below in pairwise(defined.body):
+@cache
+def _said_in(module: str) -> dict[str, dict[str, str]]:
+    """Return the sentences of all classes of a module: to look one up takes as long as to read them all."""
+    source = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: dict(_own(node)) for node in source.body if isinstance(node, ast.ClassDef)}
+
+
+def _own(model: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, below in pairwise(model.body):
         match field, below:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str() as said)):
                 yield name, inspect.cleandoc(said)
