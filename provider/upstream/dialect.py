@@ -67,8 +67,6 @@ class Dialect:
         self._can = can
         self._optional: frozenset[str] = frozenset()
         self._new: list[lessons.Lesson] = []
-        self._tried: set[str] = set()
-        self._said = ""
         self.left_out: list[str] = []
         """What a client asked for and the last body says not or with less, and nobody here does instead."""
 
@@ -121,15 +119,9 @@ class Dialect:
 
     def learn(self, body: dict[str, Any], failed: UpstreamFailed) -> str | None:
         """Return the name of what a refusal of `body` taught, None where another try would be refused as well."""
-        said = str(failed.error)
-        if self._new and said == self._said and self._new[-1].costs:
-            # What was learned of these words did not help.
-            self._new.pop()
-        lesson = lessons.learn(body, failed, self._optional, self._tried)
+        lesson = lessons.learn(body, failed, self._optional)
         if lesson:
             self._new.append(lesson)
-            self._tried.add(lesson.name)
-            self._said = said
         return lesson.name if lesson else None
 
     def _accepted(

@@ -43,17 +43,6 @@ class Lesson:
     optional: str = ""
     refusal: str = ""
 
-    @property
-    def costs(self) -> bool:
-        """Whether a request written so says less."""
-        return bool(self.optional) or self.name.split()[0] in {
-            "images",
-            "some_images",
-            "strings",
-            "tool_choice",
-            "inside",
-        }
-
 
 def _known(name: str, refusal: str, write: Callable[[Body], Body]) -> Lesson:
     return Lesson(name, write, refusal=refusal)
@@ -209,19 +198,16 @@ def taught(upstream: Upstream, name: str) -> bool:
     return any(lesson.name == name for lesson in _learned.get(upstream, ()))
 
 
-def learn(
-    body: Body, failed: UpstreamFailed, optional: Collection[str] = (), tried: Collection[str] = ()
-) -> Lesson | None:
-    """Return what a refusal of `body` teaches; None where it teaches nothing that is not known, or was `tried`.
+def learn(body: Body, failed: UpstreamFailed, optional: Collection[str] = ()) -> Lesson | None:
+    """Return what a refusal of `body` teaches; None where it teaches nothing that is not known.
 
     `optional` are fields that only the client asked for.
     """
-    said = _OUR_WORDS.sub("", str(failed.error))
-    if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong) or tells_filtered(said):
+    if failed.status not in _STATUSES or isinstance(failed.error, ContextTooLong):
         return None
+    said = _OUR_WORDS.sub("", str(failed.error))
     # What another request has learned meanwhile is news to this one all the same.
-    candidates = (lesson for lesson in _candidates(said, body, optional) if lesson.name not in tried)
-    lesson = next((lesson for lesson in candidates if lesson.write(body) != body), None)
+    lesson = next((lesson for lesson in _candidates(said, body, optional) if lesson.write(body) != body), None)
     if lesson:
         log.warning("this upstream refuses a request (%s), so it is written otherwise: %s", lesson.name, said)
     return lesson
@@ -246,24 +232,24 @@ def forget() -> None:
 
 
 def _candidates(said: str, body: Body, optional: Collection[str]) -> Iterator[Lesson]:
+    """Yield what a refusal may be about. What takes most away comes last: the words may only quote a client's."""
     yield from _of_limit(said, body)
     refused = bool(_REFUSED.search(said))
-    yield from _known_from(said, refused=refused)
+    known = list(_known_from(said, refused=refused))
+    yield from (lesson for lesson in known if lesson.name not in _LOSING)
     yield from _of_schemas(said, body)
     if body.get("tools") and (longest := _OF_DESCRIPTIONS.search(said)):
         yield Lesson("descriptions", lambda body: _of_tools(partial(_no_longer, int(longest[1])), body))
-    if most := _OF_IMAGES.search(said):
-        yield Lesson("some_images", _prompt(partial(shapes.some_images, int(most[1]))))
     for name, (field, write) in _STOOD_IN.items():
         if field in body and _names(said, field):
             is_of_all = (refused or "must be" in said) and not _OF_ONE_SCHEMA.search(said)
             yield Lesson(name, write, passing=not is_of_all)
-    for name in optional:
-        if name in body and _names(said, name) and name not in _STOOD_IN:
-            # Of a value nothing is known but that it was refused: others ask for another one.
-            yield Lesson(f"{name} {body[name]!r}"[:80], partial(_without_value, name, body[name]), optional=name)
+    yield from _of_optional(said, body, optional, refused=refused)
     if refused:
         yield from _inside(said, body)
+    if most := _OF_IMAGES.search(said):
+        yield Lesson("some_images", _prompt(partial(shapes.some_images, int(most[1]))))
+    yield from (lesson for lesson in known if lesson.name in _LOSING and not tells_filtered(said))
 
 
 def _known_from(said: str, *, refused: bool) -> Iterator[Lesson]:
@@ -275,6 +261,25 @@ def _known_from(said: str, *, refused: bool) -> Iterator[Lesson]:
             yield replace(known, passing=True) if one and one.search(said) else known
 
 
+def _of_optional(said: str, body: Body, optional: Collection[str], *, refused: bool) -> Iterator[Lesson]:
+    for name in optional:
+        if name not in body or name in _STOOD_IN or not _names(said, name):
+            continue
+        if refused and not _OF_A_VALUE.search(said) and not _shows(said, body[name]):
+            yield Lesson(name, _leave_out(name), optional=name)
+        else:
+            # Of a value nothing is known but that it was refused: others ask for another one.
+            yield Lesson(f"{name} {body[name]!r}"[:80], partial(_without_value, name, body[name]), optional=name)
+
+
+_OF_A_VALUE = re.compile(r"value|range|between|at (least|most)|one of|greater|less|must be", re.IGNORECASE)
+
+
+def _shows(said: str, value: Any) -> bool:
+    return bool(re.search(rf"(?<![\w.]){re.escape(str(value))}(?![\w.])", said))
+
+
+_LOSING = {"images", "strings"}
 _OF_MESSAGES = {"strings", "content", "images"}
 _OF_A_SCHEMA = re.compile(r"schema|parameters|function_declarations|\btools?\b[\[.]", re.IGNORECASE)
 _OF_ONE = {

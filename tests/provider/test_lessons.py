@@ -534,13 +534,30 @@ def test_a_cap_on_the_answer_is_no_prompt_that_is_too_long() -> None:
     assert learned({"max_tokens": 8000}, words, max_output_tokens="64000")["max_tokens"] == 3996
 
 
-def test_a_lesson_that_did_not_help_is_not_kept() -> None:
+def test_words_that_a_refusal_quotes_of_a_client_take_no_images_away() -> None:
     words = "reasoning_content: extra fields not permitted, input: 'images are not supported in this viewer'"
     thinking = ROUND[1] | {"reasoning_content": "images are not supported in this viewer"}
-    request = {"messages": [IMAGE, thinking, RESULT]}
-    _, bodies = asked_of(request, refuses(words), refuses(words), says("done"))
-    assert "reasoning_content" not in bodies[-1]["messages"][1]
-    assert bodies[-1]["messages"][0] == IMAGE
+    again = learned({"messages": [IMAGE, thinking, RESULT]}, words)
+    assert "reasoning_content" not in again["messages"][1]
+    assert again["messages"][0] == IMAGE
+
+
+def test_fields_that_one_sentence_refuses_are_left_out_one_after_the_other() -> None:
+    words = "logprobs and top_logprobs are not supported"
+    request = {"logprobs": True, "top_logprobs": 2, "from_client": ["logprobs", "top_logprobs"]}
+    events, bodies = asked_of(request, refuses(words), refuses(words), says("done"))
+    assert isinstance(events[-1], Completed)
+    assert "logprobs" not in bodies[-1]
+    assert "top_logprobs" not in bodies[-1]
+
+
+def test_a_parameter_that_is_unknown_is_asked_for_with_no_value() -> None:
+    asked: list[bytes] = []
+    with answering([refuses("Unsupported parameter: 'seed' is not supported")], *[[says("a")]] * 3, asked=asked) as url:
+        for seed in range(3):
+            upstream = Upstream(Credentials.read({"upstream_base_url": url}))
+            list(upstream.complete({"model": "m", "messages": [USER], "seed": seed, "from_client": ["seed"]}, 10))
+    assert ['"seed"' in each.decode() for each in asked] == [True, False, False, False]
 
 
 @pytest.mark.parametrize(
