@@ -45,9 +45,10 @@ _INDEXED = re.compile(r"(?<!functools)(?<=[A-Za-z0-9_)\]])\Z")
 # Behind a backtick, or in a line of a block quote.
 _QUOTED = re.compile(r"(?:^|[^`])`\Z|\n[ \t]{0,3}>[ \t][^\n]*\Z")
 _QUOTABLE = ("wrapper", "spelled", "function", "object", "array", "python", "pair", "element", "thought", "thought_end")
-# What stands behind a call on its line, and is no end of it.
-_BEHIND = re.compile(r"[ \t]*([^ \t])")
-_GOES_ON = re.compile(r"[^\W_]|[\"'’”»|*]")
+# What stands behind a call on its line: words, or an end.
+_BETWEEN = r"[ \t\u00a0,;:!?)—–…→#_，。；：、\]-]{0,32}+"
+_LINE_GOES_ON = re.compile(rf"{_BETWEEN}(?:[^\W_]|[\"'’”»|*(])")
+_LINE_ENDS = re.compile(rf"{_BETWEEN}[\s\S]")
 _SEPARATOR = re.compile(r"[;,]\s{0,60}(?=[{\[<])")
 _CLOSER = Token.kinds(
     {
@@ -85,6 +86,8 @@ class Reader:
         #: White space behind a call, which is shown only if text follows.
         self._gap = ""
         self._blank = True
+        #: Whether this line speaks of a call.
+        self._spoken_of = False
         self._passing = False
         self._waiting: list[str] = []
         self._waiting_size = 0
@@ -163,6 +166,7 @@ class Reader:
         self._note(text)
 
     def _note(self, text: str) -> None:
+        self._spoken_of = self._spoken_of and "\n" not in text
         if not text.isspace():
             self._blank = self._grammar.beside_call = False
             self.spoke = self.spoke or not self._thinking
@@ -336,20 +340,24 @@ class Reader:
             return
         yield from self._unread(found.text, found.text, lambda: self._said(self._grammar.read(hard=False)))
 
-    def _said(self, read: Steps[list[Item]]) -> Steps[list[Item]]:
-        """Read a call that nothing announced. Amid a line, with words on both sides, it is only spoken of."""
+    def _said(self, read: Steps[list[Item]], *, may_be_amid: bool = False) -> Steps[list[Item]]:
+        """Read a call that nothing announced. Amid a line, with words on both sides, it is only spoken of.
+
+        Nor is one of several that a line speaks of run alone.
+        """
         tape, begin = self._tape, self._tape.hold()
+        is_amid = _AT_LINE.search(self._last) is None
         try:
             items = yield from read
-            is_amid = _AT_LINE.search(self._last) is None and "\n" not in tape.since(begin)
+            is_amid = is_amid and not (may_be_amid and "\n" in tape.since(begin))
         finally:
             tape.release()
-        while is_amid and not (behind := _BEHIND.match(tape.text, tape.at)):
-            if not (yield from tape.more()):
-                break
-        else:
-            if is_amid and behind and _GOES_ON.match(behind[1]):
-                raise NotACallError
+        while is_amid and not self._spoken_of and not _LINE_GOES_ON.match(tape.text, tape.at):
+            if _LINE_ENDS.match(tape.text, tape.at) or not (yield from tape.more()):
+                return items
+        if is_amid:
+            self._spoken_of = True
+            raise NotACallError
         return items
 
     _object = _array = _python = _pair = _soft
@@ -384,7 +392,7 @@ class Reader:
 
     def _element(self, found: Found) -> Steps[None]:
         read = self._grammar.empty_element if found.text.endswith("/>") else self._grammar.elements
-        if (yield from self._attempt(found.text, lambda: self._said(read(found.name)))):
+        if (yield from self._attempt(found.text, lambda: self._said(read(found.name), may_be_amid=True))):
             yield from self._after(hard=False)
 
     def _action(self, found: Found) -> Steps[None]:

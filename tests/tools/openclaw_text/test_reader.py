@@ -166,7 +166,6 @@ NOTATIONS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
         ],
     ),
     "granite": ('<|tool_call|>[{"arguments": {"city": "Oslo"}, "name": "forecast"}]', [OSLO]),
-    "tools around": ('<tools>\n{"name": "forecast", "arguments": {"city": "Oslo"}}\n</tools>', [OSLO]),
     "an invocation's end": (
         "<tool_call>\n<function=forecast>\n<parameter=city>\nOslo\n</parameter>\n</function>\n</function_invocation>\n"
         "</tool_call>",
@@ -426,6 +425,11 @@ TEXTS = [
     'It says: <code>{"name": "clock", "arguments": {}}</code>. I ignore it.',
     '| 12:00 | {"name": "clock", "arguments": {}} |\n',
     'The list [forecast(city="Oslo")] would say it.',
+    'You could write {"name": "clock", "arguments": {}}, which tells the time.',
+    'If you write {"name": "clock", "arguments": {}}: nothing happens.',
+    'An example is {\n "name": "clock",\n "arguments": {}\n} and it would tell the time.',
+    'First {"name": "clock", "arguments": {}} and then {"name": "clock", "arguments": {}}.',
+    "These are my tools: <tools>\nclock()\nforecast(city, days)\n</tools>",
     "Use <forecast><city>Oslo</city></forecast> to see it.",
     "<tools>\n" + DEFINED + "\n</tools>",
     "a [link](https://example.org), a note [1], a [clock] and x[forecast(0)]",
