@@ -157,7 +157,7 @@ class Worker:
             # A tool that ends its program ends nothing here: what would be left is a lease without an answer. Ctrl-C
             # ends the executor by its first thread.
             log.exception("a tool failed", extra={"call": call.tool_call_id, "tool": call.name})
-            result = call.result(f"Error: {type(error).__name__}: {error}", is_error=True)
+            result = call.result(f"Error: {type(error).__name__}: {_words(error)}", is_error=True)
         seconds = round(time.monotonic() - began, 3)
         log.info("call run", extra={"call": call.tool_call_id, "tool": call.name, "seconds": seconds})
         return result
@@ -209,3 +209,10 @@ class Worker:
             self._bridge.leave(self._id)
         except (BridgeRefused, BridgeUnreachable) as error:
             log.info("did not sign off: %s", error)
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(it cannot be told)"

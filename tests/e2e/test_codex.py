@@ -174,6 +174,9 @@ def test_tools_that_an_item_brought_stay_on_offer_in_the_responses_that_follow(s
     following = {"tools": None, "previous_response_id": first["id"]}
     (item,) = ask(stack, input=[asked], **following).json()["output"]
     assert item["name"] == "exec_command"
+    newer = following | {"tools": [EXEC | {"description": "Newer."}]}
+    assert ask(stack, input=[say("Which is it?\n!say hi")], **newer).status_code == 200
+    assert descriptions(stack, "Which is it?") == [("exec_command", "Newer.")]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,15 @@ async def cancels() -> str:
     ran("cancels")
     raise asyncio.CancelledError
 
+class Unspoken(Exception):
+    def __str__(self):
+        raise ValueError
+
+@tool(read_only=True)
+def mumbles() -> str:
+    ran("mumbles")
+    raise Unspoken
+
 @tool(read_only=True)
 def finds() -> str:
     ran("finds")
@@ -152,10 +161,10 @@ def test_whatever_a_tool_ends_with_it_runs_once_and_the_model_learns_of_it(
     (tmp_path / "ends.py").write_text(ENDS)
     monkeypatch.chdir(tmp_path)
     executor = machine.executor("python", "ends", "--concurrency", "1", name="ends-oddly")
-    said = Chat(stack, "minimal", "ivy").say(*map(call, ("exits", "interrupts", "cancels", "finds")))
-    for told in ("SystemExit: 2", "KeyboardInterrupt", "CancelledError", "caf\ufffd.txt"):
+    said = Chat(stack, "minimal", "ivy").say(*map(call, ("exits", "interrupts", "cancels", "mumbles", "finds")))
+    for told in ("SystemExit: 2", "KeyboardInterrupt", "CancelledError", 'mumbles: "Error', "caf\ufffd.txt"):
         assert told in said
-    assert sorted((tmp_path / "ran").read_text().split()) == ["cancels", "exits", "finds", "interrupts"]
+    assert sorted((tmp_path / "ran").read_text().split()) == ["cancels", "exits", "finds", "interrupts", "mumbles"]
     assert executor.stop() == 0
 
 

@@ -264,6 +264,7 @@ class AdditionalToolsItem(_Item):
 
 
 _BRINGERS = (SearchOutputItem, AdditionalToolsItem)
+_BEFORE = "previous_response_id"
 
 
 class ReasoningItem(_Item):
@@ -504,11 +505,9 @@ class ResponsesRequest(Part):
         return self.input or []
 
     def offered(self, before: Sequence[Item] = ()) -> "Offered":
-        """Return the client's tools, and behind them those that the items of its input, and those before, brought."""
+        """Return the tools that items brought before, the client's own, and those that its input brings, in this order."""
         own = [(f"tools[{position}]", tool.model_dump()) for position, tool in enumerate(self.tools or ())]
-        earlier = (
-            ("previous_response_id", tool) for item in before if isinstance(item, _BRINGERS) for tool in item.tools
-        )
+        earlier = ((_BEFORE, tool) for item in before if isinstance(item, _BRINGERS) for tool in item.tools)
         now = (
             (f"input[{position}].tools[{number}]", tool)
             for position, item in enumerate(self.items)
@@ -521,7 +520,8 @@ class ResponsesRequest(Part):
             text = json.dumps(tool, sort_keys=True)
             brought.pop(text, None)
             brought[text] = path, tool
-        return [*own, *brought.values()]
+        of_before = [each for each in brought.values() if each[0] == _BEFORE]
+        return [*of_before, *own, *(each for each in brought.values() if each[0] != _BEFORE)]
 
     def note(self, offered: "Offered") -> str | None:
         """Return what of the request was left out, None where nothing was."""
@@ -730,6 +730,7 @@ def _put_together(
 def _definitions(offered: Offered) -> list[ToolDefinition]:
     """Return the functions on offer; of those of one name the last counts, but in `tools` itself there is one."""
     definitions: dict[str, ToolDefinition] = {}
+    own: set[str] = set()
     for path, tool in offered:
         for below, function, _ in functions_of(tool):
             try:
@@ -738,8 +739,10 @@ def _definitions(offered: Offered) -> list[ToolDefinition]:
                 problem = error.errors()[0]
                 param = ".".join([path + below, *map(str, problem["loc"])])
                 raise InvalidRequest(f"{param}: {problem['msg']}", param=param) from None
-            if definition.name in definitions and path.startswith("tools") and not below:
-                raise InvalidRequest(f"two tools are named {definition.name!r}", param=path)
+            if path.startswith("tools") and not below:
+                if definition.name in own:
+                    raise InvalidRequest(f"two tools are named {definition.name!r}", param=path)
+                own.add(definition.name)
             definitions[definition.name] = definition
     return list(definitions.values())
 

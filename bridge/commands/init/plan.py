@@ -181,7 +181,11 @@ def carry_out(plan: Plan, path: Path) -> Written:
 
 def _folder(path: Path) -> str:
     """Return where a folder is, from wherever the bridge is started. Raises SetupError where none can be."""
-    whole = path.expanduser().absolute()
+    try:
+        whole = path.expanduser().absolute()
+        str(whole).encode()
+    except (RuntimeError, UnicodeError):
+        raise SetupError(f"{str(path)!r} names no folder: name one for the store (--data-dir)") from None
     there = next(each for each in (whole, *whole.parents) if each.exists())
     if not there.is_dir():
         raise SetupError(f"{there} is a file: name a folder for the store (--data-dir)")

@@ -56,6 +56,8 @@ def test_the_store_stays_where_it_is_wherever_the_bridge_is_started(
         assert refused.returncode == 1
         assert f"{tmp_path / 'file'} is a file: name a folder" in refused.stderr
         assert not config.exists()
+    nobody_s = init(*flags, "--data-dir", "~no-such-user/store")
+    assert (nobody_s.returncode, "names no folder" in nobody_s.stderr) == (1, True)
     assert init(*flags, "--data-dir", "store").returncode == 0
     assert load(config).data_dir == tmp_path / "store"
 
