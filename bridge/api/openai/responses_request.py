@@ -505,7 +505,7 @@ class ResponsesRequest(Part):
         return self.input or []
 
     def offered(self, before: Sequence[Item] = ()) -> "Offered":
-        """Return the tools that items brought before, the client's own, and those that its input brings, in this order."""
+        """Return the tools that items brought before, the client's own, and what its input brings, in this order."""
         own = [(f"tools[{position}]", tool.model_dump()) for position, tool in enumerate(self.tools or ())]
         earlier = ((_BEFORE, tool) for item in before if isinstance(item, _BRINGERS) for tool in item.tools)
         now = (
