@@ -50,9 +50,12 @@ class ToolResult(BaseModel):
         return {"role": "tool", "tool_call_id": self.tool_call_id, "content": content}
 
 
+NO_OUTPUT = "(no output)"
+
+
 def as_error(output: str) -> str:
     """Return what a model is told of a failed call: no field of a tool message says that it failed."""
-    return output if output.lstrip().lower().startswith("error") else f"Error: {output.strip() or '(no output)'}"
+    return output if output.lstrip().lower().startswith("error") else f"Error: {output.strip() or NO_OUTPUT}"
 
 
 def images_message(results: Iterable[ToolResult]) -> Message | None:

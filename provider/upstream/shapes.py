@@ -7,10 +7,9 @@ from itertools import count, takewhile
 from typing import Any
 
 from tools.carried import REASONING, is_thought, sealed, with_extras
-from tools.results import Message, text_of
+from tools.results import NO_OUTPUT, Message, text_of
 from tools.think_tags import ThinkTags
 
-NO_OUTPUT = "(no output)"
 UNSEEN = "(an image, which this model cannot see)"
 BETWEEN = "I have the results."
 UNKNOWN_THOUGHT = " "

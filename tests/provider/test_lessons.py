@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from provider.credentials import Credentials
 from provider.engine.events import Completed, Delta, UpstreamFailed
@@ -342,6 +343,25 @@ def test_every_schema_gets_a_type() -> None:
     }
     _, (sent,) = asked_of(looking(**given), says("done"), upstream_vendor="moonshot")
     assert function_of(sent) == function, "Moonshot's need not be learned"
+
+
+@pytest.mark.parametrize(
+    ("property_", "value"),
+    [
+        ({"description": "how"}, {"a": 1}),
+        ({"enum": ["a", "b"]}, "b"),
+        ({"const": None}, None),
+        ({"minimum": 1}, 2.5),
+        ({"type": "array", "items": {}}, ["a", 1, {"b": True}]),
+        ({"type": "object", "anyOf": [{"required": ["id"]}, {"required": ["title"]}]}, {"title": "t"}),
+        ({"type": "string", "oneOf": [{"maxLength": 3}, {"minLength": 9}]}, "abc"),
+    ],
+)
+def test_what_fits_a_tool_s_schema_fits_it_with_types(property_: Body, value: Any) -> None:
+    function = function_of(asked_of(looking(a=property_), says("done"), upstream_vendor="moonshot")[1][0])
+    Draft202012Validator.check_schema(function["parameters"])
+    for schema in (looking(a=property_)["tools"][0]["function"]["parameters"], function["parameters"]):
+        assert list(Draft202012Validator(schema).iter_errors({"a": value})) == []
 
 
 def test_an_object_without_properties_is_asked_for_as_text() -> None:

@@ -70,6 +70,23 @@ SEPARATORS = (
     "[ARGS]",
 )
 
+#: What ends a message or a text: behind a call it says nothing, and nowhere is it text.
+ENDS = (
+    "<|call|>",
+    "<|end|>",
+    "<|eom|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "<|eot|>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|end_of_turn_token|>",
+    "<|observation|>",
+    "<end_of_turn>",
+    "<turn|>",
+)
+
 #: What may stand behind a call and says nothing: closers, stop tokens.
 CLOSERS = (
     "</tool_call>",
@@ -98,19 +115,6 @@ CLOSERS = (
     "<|end_action|>",
     "<|tools_suffix|>",
     "<|action_end|>",
-    "<|call|>",
-    "<|end|>",
-    "<|eom|>",
-    "<|eom_id|>",
-    "<|eot_id|>",
-    "<|eot|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|end_of_turn_token|>",
-    "<|observation|>",
-    "<end_of_turn>",
-    "<turn|>",
     "<|end_of_sentence|>",
     "</s>",
     "[/TOOL_CALLS]",
@@ -118,19 +122,13 @@ CLOSERS = (
     "[TOOL_REQUEST_END]",
     "[END_TOOL_RESULT]",
     "[/TOOL_REQUEST]",
+    *ENDS,
 )
 
 #: Tokens that frame messages and are no text.
 FRAMES = (
     "<|message|>",
-    "<|end|>",
     "<|return|>",
-    "<|call|>",
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|eot|>",
-    "<|eom|>",
     "<|start_response|>",
     "<|end_response|>",
     "<|start_text|>",
@@ -146,12 +144,7 @@ FRAMES = (
     "<|im:end|>",
     "<|end_of_msg|>",
     "<|plamo:tag|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|end_of_turn_token|>",
-    "<|observation|>",
-    "<end_of_turn>",
-    "<turn|>",
+    *ENDS,
 )
 
 #: What a family calls its thoughts, in tags of any spelling.

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.results import Message, as_error, text_of
+from tools.results import Message, ToolResult, text_of
 
 ELSEWHERE = "(The results of these calls came as one text: it is the first one's.)"
 
@@ -109,11 +109,7 @@ def _answered(asked: Sequence[dict[str, Any]], answers: Sequence[Message]) -> li
     texts = [text_of(message.get("content")) for message in own or answers]
     results = read_openclaw_results(texts, [call["function"]["name"] for call in asked])
     told = [
-        {
-            "role": "tool",
-            "tool_call_id": call["id"],
-            "content": as_error(result.output) if result.is_error else result.output,
-        }
+        ToolResult(tool_call_id=call["id"], output=result.output, is_error=result.is_error).to_message()
         for call, result in zip(asked, results, strict=True)
     ]
     return [*told, *(message for message in answers if own and message.get("role") == "user")]

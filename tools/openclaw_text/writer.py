@@ -19,7 +19,7 @@ from tools.openclaw_text.schema_parts import (
     properties_of,
     types_of,
 )
-from tools.results import as_error
+from tools.results import NO_OUTPUT, as_error
 
 type Arguments = Mapping[str, Any] | str
 """A call's arguments. A string stands for JSON text that a model wrote and that could not be read."""
@@ -74,7 +74,7 @@ def write_openclaw_calls(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def _output(output: str, is_error: bool, closer: str) -> str:
-    text = as_error(output) if is_error else output if output.strip() else "(no output)"
+    text = as_error(output) if is_error else output if output.strip() else NO_OUTPUT
     return text.replace(closer, f"{closer[0]}\\{closer[1:]}") if closer else text
 
 

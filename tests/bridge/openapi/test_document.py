@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel, ConfigDict
 
 from bridge.api.openai.chat_request import ChatRequest
 from bridge.api.openai.responses_request import ResponsesRequest
@@ -52,6 +53,33 @@ def test_every_example_is_what_its_schema_asks_for(described: dict[str, Any]) ->
     for name, example in EXAMPLES.items():
         schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
         assert [error.message for error in Draft202012Validator(schema).iter_errors(example)] == [], name
+
+
+class Base(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    first: int
+    """The first."""
+    silent: int = 0
+
+
+class Derived(Base):
+    """No field's sentence."""
+
+    first: int = 1
+    """The first,
+    once more."""
+    second: list[str] = []
+    """
+    The second.
+    """
+    _kept: int = 2
+
+
+@pytest.mark.parametrize("model", [Base, Derived])
+def test_a_field_s_sentence_is_the_one_that_pydantic_reads(model: type[BaseModel]) -> None:
+    said = {name: field.description for name, field in model.model_fields.items() if field.description}
+    assert sentences(model) == said
 
 
 @pytest.mark.parametrize("model", [ChatRequest, ResponsesRequest])
